@@ -1,0 +1,209 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""What the bundle configs need around the package: where the bundle is, its settings checked, its model's record."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import shutil
+import sys
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.bundle import ConfigParser
+from torch import nn
+
+from monai_fgssl.report.atomic import atomic_write
+
+__all__ = ["BUNDLES", "SettingsError", "check_settings", "copy_bundle", "find_root", "load_network", "save_model"]
+
+BUNDLES = ("fgssl",)
+# Arguments of `python -m monai.bundle run` itself.
+RUN_ARGUMENTS = {
+    "args_file",
+    "config_file",
+    "final_id",
+    "init_id",
+    "logging_file",
+    "meta_file",
+    "run_id",
+    "tracking",
+}
+
+
+class SettingsError(ValueError):
+    """A setting of the bundle is unknown or can't work; the message says which and what to change."""
+
+
+def shipped_bundle(name: str) -> Path:
+    """Folder of a bundle: inside the installed package, or beside it in a clone."""
+    package = Path(__file__).parent
+    for folder in (package / "bundles" / name, package.parent / "bundles" / name):
+        if (folder / "configs" / "metadata.json").is_file():
+            return folder
+    raise FileNotFoundError(f"bundle {name!r} is not part of this installation of monai-fgssl; there are: {BUNDLES}.")
+
+
+def copy_bundle(name: str, folder: str | Path) -> Path:
+    """Copy a bundle out of the installed package, to run and to change it.
+
+    Args:
+        name: one of :data:`BUNDLES`.
+        folder: where to; must not exist yet.
+
+    Returns:
+        The new folder.
+
+    Raises:
+        FileExistsError: when there is something at ``folder`` already.
+    """
+    target = Path(folder)
+    if target.exists():
+        raise FileExistsError(f"{target} exists already: name a new folder, nothing is overwritten.")
+    # Links are followed: a folder that stands alone must not point back into the package.
+    shutil.copytree(
+        shipped_bundle(name), target, symlinks=False, ignore=shutil.ignore_patterns("output", "*.pt", "model.json")
+    )
+    return target
+
+
+def command_line_overrides(arguments: Sequence[str] | None = None) -> dict[str, str]:
+    """Settings that the command line of ``python -m monai.bundle run`` overrides, as text."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    overrides: dict[str, str] = {}
+    for position, argument in enumerate(arguments):
+        if not argument.startswith("--"):
+            continue
+        name, equals, value = argument[2:].partition("=")
+        if not equals and position + 1 < len(arguments):
+            value = arguments[position + 1]
+        overrides[name.replace("-", "_")] = value
+    return overrides
+
+
+def in_bundle_command() -> bool:
+    """Whether this process was started as ``python -m monai.bundle``."""
+    return Path(sys.argv[0]).parts[-3:] == ("monai", "bundle", "__main__.py")
+
+
+def find_root(name: str = "fgssl") -> str:
+    """Folder of the bundle that is being run.
+
+    Looked for, in this order: where ``--config_file`` of the command lies, the working folder, ``bundles/<name>`` in
+    it, the bundle that came with the package.
+    """
+    folders = [Path.cwd(), Path.cwd() / "bundles" / name]
+    if in_bundle_command():
+        config_file = command_line_overrides().get("config_file", "").strip("[]'\" ").split(",")[0].strip("'\" ")
+        parent = Path(config_file).resolve().parent
+        folders[:0] = [parent, parent.parent]
+    for folder in folders:
+        metadata = folder / "configs" / "metadata.json"
+        if metadata.is_file():
+            return str(folder)
+    return str(shipped_bundle(name))
+
+
+def _known_ids(bundle_root: str | Path) -> dict[str, Any]:
+    known: dict[str, Any] = {}
+    for file in sorted((Path(bundle_root) / "configs").glob("*.json")):
+        if file.name != "metadata.json":
+            known.update(json.loads(file.read_text(encoding="utf-8")))
+    return known
+
+
+def check_overrides(bundle_root: str | Path, names: Sequence[str]) -> None:
+    """Refuse overrides of ids that no config of the bundle has; MONAI itself would take them and do nothing.
+
+    Raises:
+        SettingsError: naming the unknown id and the nearest known ones.
+    """
+    known = _known_ids(bundle_root)
+    for name in names:
+        if name in RUN_ARGUMENTS or name.startswith("_meta_"):
+            continue
+        *parents, last = name.replace("::", "#").split("#")
+        level: Any = known
+        for parent in parents:
+            level = level.get(parent) if isinstance(level, Mapping) else None
+        # Below a component any argument of its class may be added, so only the way there must exist.
+        if (parents and not isinstance(level, Mapping)) or (not parents and last not in known):
+            wrong = parents[0] if parents and parents[0] not in known else name
+            nearest = difflib.get_close_matches(wrong, known, n=3)
+            hint = f" Did you mean --{' or --'.join(nearest)}?" if nearest else ""
+            raise SettingsError(f"unknown setting --{wrong}.{hint} All settings are described in docs/README.md.")
+
+
+def check_settings(bundle_root: str, settings: Mapping[str, Any]) -> None:
+    """Check the settings of a run before anything is loaded, and make errors of this package one readable line.
+
+    Args:
+        bundle_root: the bundle's folder.
+        settings: values by the names of the top-level ids.
+
+    Raises:
+        SettingsError: on an unknown override or a value that can't work.
+    """
+    if in_bundle_command():
+        sys.excepthook = _print_user_error
+        check_overrides(bundle_root, list(command_line_overrides()))
+    for name, value in settings.items():
+        if name in POSITIVE and not (isinstance(value, (int, float)) and value > 0):
+            raise SettingsError(f"--{name} must be a positive number, got {value!r}.")
+        if name in NOT_NEGATIVE and not (isinstance(value, (int, float)) and value >= 0):
+            raise SettingsError(f"--{name} must be 0 or more, got {value!r}.")
+    for grid in settings["grids"]:
+        for axis_grid in grid if isinstance(grid, Sequence) else [grid]:
+            if not isinstance(axis_grid, int) or axis_grid < 1 or settings["image_size"] % axis_grid:
+                raise SettingsError(
+                    f"--grids {settings['grids']}: {axis_grid!r} does not divide --image_size {settings['image_size']} "
+                    "into whole tiles."
+                )
+    if settings["batch_size"] < 2:
+        raise SettingsError("--batch_size must be at least 2: the cross-correlation and batch norm need a batch.")
+
+
+POSITIVE = ("image_size", "max_epochs", "width", "features", "learning_rate", "pretrain_learning_rate")
+NOT_NEGATIVE = ("pretrain_epochs", "weight_decay", "pretrain_weight_decay", "redundancy_weight", "seed")
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    current: BaseException | None = error
+    while current is not None:
+        yield current
+        current = current.__cause__
+
+
+def _print_user_error(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+    """``sys.excepthook``: a mistake that this package found in the input is one line, anything else a traceback."""
+    root = list(_causes(error))[-1]
+    frames = traceback.extract_tb(root.__traceback__)
+    ours = bool(frames) and Path(frames[-1].filename).is_relative_to(Path(__file__).parent)
+    if ours and isinstance(root, (ValueError, OSError)):
+        print(f"error: {root}", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, trace)
+
+
+def save_model(network: nn.Module, path: str | Path, network_def: Mapping[str, Any], record: Mapping[str, Any]) -> None:
+    """Write the weights, and beside them as JSON what it takes to rebuild the network and to name its outputs.
+
+    Args:
+        network: what to save, maybe wrapped in ``DistributedDataParallel``.
+        path: of the state dict, ``models/model.pt``; the JSON file has the same name with ``.json``.
+        network_def: ``_target_`` and plain arguments of the network, as in a config.
+        record: further entries of the JSON file: ``class_names``, ``image_size``, ...
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    module = getattr(network, "module", network)
+    with atomic_write(path) as temporary:
+        torch.save(module.state_dict(), temporary)
+    with atomic_write(path.with_suffix(".json")) as temporary:
+        Path(temporary).write_text(
+            json.dumps({"network_def": dict(network_def), **record}, indent=2) + "\n", encoding="utf-8"
+        )

@@ -1,0 +1,30 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Data sets, their checks, splits and loading into memory."""
+
+from __future__ import annotations
+
+from .errors import DataError
+from .isic2018 import ISIC2018_CLASSES, read_isic2018
+from .loading import CachedImages, check_images, load_images, make_loader, read_image
+from .splits import limit_labels, read_split, split_table, write_split
+from .synthetic import make_synthetic_lesions
+from .table import UNLABELLED, ImageTable
+
+__all__ = [
+    "ISIC2018_CLASSES",
+    "UNLABELLED",
+    "CachedImages",
+    "DataError",
+    "ImageTable",
+    "check_images",
+    "limit_labels",
+    "load_images",
+    "make_loader",
+    "make_synthetic_lesions",
+    "read_image",
+    "read_isic2018",
+    "read_split",
+    "split_table",
+    "write_split",
+]

@@ -1,0 +1,24 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Errors in data, told in one message."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+__all__ = ["DataError", "first_names"]
+
+
+class DataError(ValueError):
+    """Something in the data is missing or wrong; the message names the file, the field and the fix."""
+
+
+def first_names(names: Sequence[str], limit: int = 5) -> str:
+    """List the first names and count the rest.
+
+    Example:
+        >>> first_names(["a", "b", "c"], limit=2)
+        'a, b and 1 more'
+    """
+    shown = ", ".join(names[:limit])
+    return f"{shown} and {len(names) - limit} more" if len(names) > limit else shown

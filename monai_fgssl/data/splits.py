@@ -1,0 +1,166 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Parts of a data set that share no lesion and have the same share of every class."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .atomic import atomic_write
+from .errors import DataError, first_names
+from .table import UNLABELLED, ImageTable
+
+__all__ = ["limit_labels", "read_split", "split_table", "write_split"]
+
+Items = list[dict[str, Any]]
+
+
+def _by_group(items: Sequence[dict[str, Any]]) -> dict[str, Items]:
+    groups: dict[str, Items] = {}
+    for item in items:
+        groups.setdefault(item["group"], []).append(item)
+    return groups
+
+
+def split_table(
+    table: ImageTable, fractions: Mapping[str, float] | None = None, seed: int = 0
+) -> dict[str, list[dict[str, Any]]]:
+    """Split a data set by groups, with about the same share of every class in each part.
+
+    Images of one lesion never come into two parts: of the 10,015 images of HAM10000 a quarter repeat a lesion, and a
+    split by image would measure memory.
+
+    Unlabelled images belong to the first part. Those of a group that is in another part are left out: pre-training on
+    them would show the network the lesions that it is tested on.
+
+    Args:
+        table: the data set.
+        fractions: share of the labelled images by part, adding up to 1; by default train 0.7, validation 0.15 and
+            test 0.15.
+        seed: another seed, another split.
+
+    Returns:
+        Items by part, in the table's order. Each class has at least one group in each part, and within about the size
+        of a group the number of images that the fraction asks for.
+
+    Raises:
+        DataError: when the fractions do not add up to 1, or a class has fewer groups than there are parts.
+    """
+    fractions = {"train": 0.7, "validation": 0.15, "test": 0.15} if fractions is None else fractions
+    if not np.isclose(sum(fractions.values()), 1) or min(fractions.values()) <= 0:
+        raise DataError(f"the fractions of a split must be positive and add up to 1, got {dict(fractions)}.")
+    parts = list(fractions)
+    labelled = [item for item in table.items if item["label"] != UNLABELLED]
+    counts = {
+        name: np.bincount([item["label"] for item in group], minlength=len(table.class_names))
+        for name, group in _by_group(labelled).items()
+    }
+    groups_per_class = sum((count > 0 for count in counts.values()), np.zeros(len(table.class_names), dtype=int))
+    if scarce := [label for label, count in enumerate(groups_per_class) if count < len(parts)]:
+        raise DataError(
+            f"a split into {len(parts)} parts ({', '.join(parts)}) needs as many lesions of each class, but there are "
+            + ", ".join(f"{groups_per_class[label]} of {table.class_names[label]}" for label in scarce)
+            + ". Add labelled images of them, or leave the class out of the ground truth."
+        )
+
+    class_totals = np.sum(list(counts.values()), axis=0)
+    # Images of each class that a part still lacks, and groups of each class that it has.
+    lack = np.outer(list(fractions.values()), class_totals)
+    has = np.zeros((len(parts), len(table.class_names)), dtype=int)
+    left = groups_per_class.copy()
+    names = list(counts)
+    shuffled = [names[i] for i in np.random.default_rng(seed).permutation(len(names))]
+    rarest = {name: min(np.flatnonzero(counts[name]), key=lambda label: class_totals[label]) for name in shuffled}
+    part_of: dict[str, str] = {}
+    # Rare classes and large groups first: what comes later can still even out.
+    for name in sorted(shuffled, key=lambda name: (class_totals[rarest[name]], rarest[name], -counts[name].sum())):
+        label = rarest[name]
+        without = np.flatnonzero(has[:, label] == 0)
+        choices = without if left[label] <= len(without) else np.arange(len(parts))
+        part = choices[np.argmax(lack[choices] @ counts[name])]
+        part_of[name] = parts[part]
+        lack[part] -= counts[name]
+        has[part] += counts[name] > 0
+        left -= counts[name] > 0
+    if incomplete := [table.class_names[label] for label in np.flatnonzero((has == 0).any(0))]:
+        raise DataError(
+            f"{', '.join(incomplete)} can't be in every part ({', '.join(parts)}) without tearing a group apart: their "
+            "images share groups with other classes. Use fewer parts or more images."
+        )
+
+    split: dict[str, Items] = {part: [] for part in parts}
+    for item in table.items:
+        part = part_of.get(item["group"], parts[0])
+        if item["label"] != UNLABELLED or part == parts[0]:
+            split[part].append(item)
+    return split
+
+
+def limit_labels(items: Sequence[dict[str, Any]], amount: float | int, seed: int = 0) -> list[dict[str, Any]]:
+    """Forget labels, as if fewer images had been annotated.
+
+    Whole groups keep or lose their labels, in a random order that depends on the seed only: what is labelled for a
+    smaller amount is labelled for a larger one too, so that curves over the amount compare like with like.
+
+    Args:
+        items: of the training part.
+        amount: float: share of each class that keeps its label, in (0, 1]; int: images of each class.
+        seed: another seed, other images.
+
+    Returns:
+        The same items in the same order, with label -1 where it is forgotten. Each class keeps the smallest number of
+        groups that makes up the amount, at least one, and all of them where it has fewer images than asked for.
+
+    Raises:
+        DataError: when the amount is out of range.
+    """
+    if amount <= 0 or (isinstance(amount, float) and amount > 1):
+        raise DataError(f"the amount of labels must be a share in (0, 1] or a count of 1 or more, got {amount!r}.")
+    groups = _by_group([item for item in items if item["label"] != UNLABELLED])
+    names = list(groups)
+    labels = [item["label"] for group in groups.values() for item in group]
+    totals = np.bincount(labels)
+    targets = np.maximum(1, np.round(amount * totals)) if isinstance(amount, float) else np.full(len(totals), amount)
+    kept_counts = np.zeros(len(totals), dtype=int)
+    kept: set[str] = set()
+    for position in np.random.default_rng(seed).permutation(len(names)):
+        group_labels = [item["label"] for item in groups[names[position]]]
+        if any(kept_counts[label] < targets[label] for label in group_labels):
+            kept.add(names[position])
+            np.add.at(kept_counts, group_labels, 1)
+    return [item if item["group"] in kept else {**item, "label": UNLABELLED} for item in items]
+
+
+def write_split(path: str | Path, split: Mapping[str, Sequence[dict[str, Any]]]) -> None:
+    """Write a split as JSON: the names of the images by part, no paths, so that it holds on any machine."""
+    names = {part: [item["name"] for item in items] for part, items in split.items()}
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(names, indent=1) + "\n", encoding="utf-8")
+
+
+def read_split(path: str | Path, table: ImageTable) -> dict[str, list[dict[str, Any]]]:
+    """Read a split that :func:`write_split` wrote.
+
+    Args:
+        path: the JSON file.
+        table: the data set that it splits; images that the file doesn't name are left out.
+
+    Raises:
+        DataError: when the file is no split, names images that the table lacks or names one twice.
+    """
+    try:
+        names_by_part = json.loads(Path(path).read_text(encoding="utf-8"))
+        names = [name for part in names_by_part.values() for name in part]
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise DataError(f"{path} can't be read as a split (parts with lists of image names): {error}.") from error
+    by_name = {item["name"]: item for item in table.items}
+    if unknown := [str(name) for name in names if name not in by_name]:
+        raise DataError(f"{path}: {len(unknown)} images are not in the data set ({first_names(unknown)}).")
+    if len(set(names)) < len(names):
+        raise DataError(f"{path}: names {len(names) - len(set(names))} images more than once.")
+    return {part: [by_name[name] for name in part_names] for part, part_names in names_by_part.items()}

@@ -1,0 +1,276 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Synthetic fine-grained lesions: classes that differ in local texture and in nothing else."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from tempfile import mkdtemp
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from .errors import DataError
+
+__all__ = ["TEXTURES", "draw_lesion", "make_synthetic_lesions"]
+
+Array = NDArray[np.float64]
+
+# Raise it whenever the images change: folders written by an older version are then made anew.
+VERSION = 1
+SETTINGS_FILE = "synthetic.json"
+PREFIX = "ISIC2018_Task3_Training"
+
+
+def _waves(x: Array, y: Array, period: float, angles: Array, phases: Array) -> Array:
+    """Sum of plane waves with one period, one for each angle."""
+    k = 2 * np.pi / period
+    return sum(
+        np.sin(k * (x * np.cos(angle) + y * np.sin(angle)) + phase)
+        for angle, phase in zip(angles, phases, strict=True)
+    )
+
+
+def _cells(x: Array, y: Array, period: float, jitter: float, rng: np.random.Generator) -> tuple[Array, Array]:
+    """Distances to the nearest and the second nearest of points scattered about a grid, in units of the period."""
+    table = rng.uniform(-jitter / 2, jitter / 2, (2, 64, 64)) + 0.5
+    column, row = np.floor(x / period).astype(int), np.floor(y / period).astype(int)
+    distances = [
+        np.hypot(
+            column + i + table[0, (column + i) % 64, (row + j) % 64] - x / period,
+            row + j + table[1, (column + i) % 64, (row + j) % 64] - y / period,
+        )
+        for i in (-1, 0, 1)
+        for j in (-1, 0, 1)
+    ]
+    first, second = np.partition(distances, 1, axis=0)[:2]
+    return first, second
+
+
+def _network(x: Array, y: Array, period: float, rng: np.random.Generator) -> Array:
+    """Dark lines that meet in a mesh."""
+    first, second = _cells(x, y, period, 0.7, rng)
+    return np.minimum(second - first, 0.45)
+
+
+def _cobblestone(x: Array, y: Array, period: float, rng: np.random.Generator) -> Array:
+    """Dark, closely packed, angular clods."""
+    first, second = _cells(x, y, period, 0.35, rng)
+    return -np.minimum(second - first, 0.45)
+
+
+def _globules(x: Array, y: Array, period: float, rng: np.random.Generator) -> Array:
+    """Dark round spots, loosely scattered."""
+    first, _ = _cells(x, y, period, 1.0, rng)
+    return np.minimum(first, 0.6)
+
+
+def _dots(x: Array, y: Array, period: float, rng: np.random.Generator) -> Array:
+    """Small dark spots in rows."""
+    first, _ = _cells(x, y, 0.6 * period, 0.25, rng)
+    return np.minimum(first, 0.6)
+
+
+def _streaks(x: Array, y: Array, period: float, rng: np.random.Generator) -> Array:
+    """Straight parallel lines."""
+    return _waves(x, y, period, np.zeros(1), rng.uniform(0, 2 * np.pi, 1))
+
+
+def _fingerprint(x: Array, y: Array, period: float, rng: np.random.Generator) -> Array:
+    """Parallel lines that wind and branch."""
+    return _waves(x, y, period, np.linspace(0, np.pi, 12, endpoint=False), rng.uniform(0, 2 * np.pi, 12))
+
+
+def _crystalline(x: Array, y: Array, period: float, rng: np.random.Generator) -> Array:
+    """Light short lines at right angles."""
+    phases = rng.uniform(0, 2 * np.pi, 2)
+    return np.maximum(_waves(x, y, period, np.zeros(1), phases[:1]), _waves(x, y, period, np.full(1, np.pi / 2), phases[1:]))
+
+
+TEXTURES: dict[str, Callable[[Array, Array, float, np.random.Generator], Array]] = {
+    "NETWORK": _network,
+    "COBBLESTONE": _cobblestone,
+    "GLOBULES": _globules,
+    "DOTS": _dots,
+    "STREAKS": _streaks,
+    "FINGERPRINT": _fingerprint,
+    "CRYSTALLINE": _crystalline,
+}
+"""Class names and their textures: functions of coordinates in pixels, the period in pixels and a random state."""
+
+
+def _smooth(x: Array, y: Array, period: float, rng: np.random.Generator) -> Array:
+    """Smooth random field with standard deviation 1."""
+    periods = period * rng.uniform(0.8, 1.6, 6)
+    angles, phases = rng.uniform(0, 2 * np.pi, (2, 6))
+    return sum(_waves(x, y, p, angles[i : i + 1], phases[i : i + 1]) for i, p in enumerate(periods)) / np.sqrt(3)
+
+
+def draw_lesion(texture: str, image_size: int = 64, seed: int = 0, lesion: int = 0, photo: int = 0) -> NDArray[np.uint8]:
+    """Draw one photo of one lesion.
+
+    Shape, size, place, colours, light, hairs and noise come from the same distributions for every texture. The texture
+    has a random period of 4.5 to 8.5 px at 64 px, orientation, phase and bending, and within the lesion exactly the
+    same histogram whatever the class: values are replaced by their ranks. So no statistic of single pixels, colour
+    included, tells one class from another.
+
+    Args:
+        texture: a key of :data:`TEXTURES`.
+        image_size: height and width in pixels; everything scales with it.
+        seed: of the data set.
+        lesion: its number; what belongs to the lesion depends on it.
+        photo: number of the photo: place, turn, light, hairs and noise.
+
+    Returns:
+        ``(image_size, image_size, 3)``, RGB.
+    """
+    skin_rng, shape_rng, texture_rng = (np.random.default_rng([seed, lesion, part]) for part in range(3))
+    photo_rng = np.random.default_rng([seed, lesion, 3, photo])
+
+    # Coordinates in pixels of a 64 px image; those of the lesion are shifted and turned against the photo's.
+    y, x = (np.mgrid[:image_size, :image_size] + 0.5) * (64 / image_size) - 32
+    shift_x, shift_y = photo_rng.uniform(-6, 6, 2)
+    turn = photo_rng.uniform(0, 2 * np.pi)
+    u = (x - shift_x) * np.cos(turn) + (y - shift_y) * np.sin(turn)
+    v = (y - shift_y) * np.cos(turn) - (x - shift_x) * np.sin(turn)
+
+    radius = np.hypot(u, v)
+    angle = np.arctan2(v, u)
+    amplitudes = shape_rng.normal(0, [0.13, 0.07, 0.05, 0.035, 0.025])
+    phases = shape_rng.uniform(0, 2 * np.pi, 5)
+    outline = shape_rng.uniform(17, 25) * (
+        1 + sum(a * np.cos((k + 2) * angle + p) for k, (a, p) in enumerate(zip(amplitudes, phases, strict=True)))
+    )
+    softness = shape_rng.uniform(0.6, 1.8)
+    mask = 1 / (1 + np.exp(np.clip((radius - outline) / softness, -30, 30)))
+
+    period = texture_rng.uniform(4.5, 8.5)
+    bend_x, bend_y = (_smooth(u, v, 40, texture_rng) for _ in range(2))
+    raw = TEXTURES[texture](u + 0.9 * bend_x, v + 0.9 * bend_y, period, texture_rng)
+    # Break ties, which flat parts of a texture have, by something that no eye sees.
+    raw = raw + 1e-3 * photo_rng.standard_normal(raw.shape)
+    inside = np.sort(raw[mask > 0.5])
+    ranks = np.interp(raw, inside, np.linspace(-1, 1, len(inside)))
+
+    skin = np.array([0.87, 0.68, 0.58]) + skin_rng.normal(0, [0.04, 0.04, 0.04]) + skin_rng.normal(0, 0.03)
+    pigment = np.array([0.42, 0.58, 0.66]) * skin_rng.uniform(0.75, 1.25) + skin_rng.normal(0, 0.04, 3)
+    contrast = skin_rng.uniform(0.16, 0.30)
+    blotches = 0.12 * _smooth(u, v, 28, shape_rng)
+    darkness = mask * (1 + blotches - contrast * ranks * (1 + 0.25 * _smooth(u, v, 30, shape_rng)))
+
+    light_angle = photo_rng.uniform(0, 2 * np.pi)
+    light = 1 + photo_rng.uniform(0, 0.12) * (x * np.cos(light_angle) + y * np.sin(light_angle)) / 32
+    light -= photo_rng.uniform(0, 0.14) * (x**2 + y**2) / 32**2
+    skin_grain = 0.02 * _smooth(x, y, 9, photo_rng)
+
+    image = skin * (light + skin_grain)[..., None] * (1 - np.clip(darkness, 0, 1.6)[..., None] * pigment)
+    image *= 1 - 0.55 * _hairs(x, y, photo_rng)[..., None]
+    image += photo_rng.normal(0, photo_rng.uniform(0.015, 0.04), image.shape)
+    return np.round(255 * np.clip(image, 0, 1)).astype(np.uint8)
+
+
+def _hairs(x: Array, y: Array, rng: np.random.Generator) -> Array:
+    """Opacity of 0 to 4 thin arcs."""
+    opacity = np.zeros_like(x)
+    for _ in range(rng.choice(5, p=[0.6, 0.15, 0.1, 0.1, 0.05])):
+        angle, offset, bend = rng.uniform(0, 2 * np.pi), rng.uniform(-28, 28), rng.normal(0, 0.006)
+        along = x * np.cos(angle) + y * np.sin(angle)
+        across = y * np.cos(angle) - x * np.sin(angle) - offset - bend * along**2
+        opacity = np.maximum(opacity, np.exp(-((across / 0.55) ** 2)))
+    return opacity
+
+
+def make_synthetic_lesions(
+    folder: str | Path,
+    num_images: int = 1600,
+    image_size: int = 64,
+    num_labelled: int | None = None,
+    seed: int = 0,
+) -> Path:
+    """Write a data set of synthetic lesions in the layout of ISIC 2018 Task 3.
+
+    Every fourth lesion has two photos. Classes are equally frequent. A folder that has these images already is left as
+    it is; one with other synthetic images is replaced. It appears complete or not at all.
+
+    Args:
+        folder: where to; must be new, empty or synthetic.
+        num_images: photos in all.
+        image_size: height and width in pixels.
+        num_labelled: photos with a label, by default all; the others have no row in the ground truth.
+        seed: same seed, same files.
+
+    Returns:
+        The folder, to be read with :func:`~monai_fgssl.data.read_isic2018`.
+
+    Raises:
+        DataError: when there is something else in the folder, or ``num_labelled`` is out of range.
+    """
+    folder = Path(folder)
+    num_labelled = num_images if num_labelled is None else num_labelled
+    if not 0 < num_labelled <= num_images:
+        raise DataError(f"num_labelled must be in 1...{num_images} (num_images), got {num_labelled}.")
+    settings = {
+        "version": VERSION,
+        "num_images": num_images,
+        "image_size": image_size,
+        "num_labelled": num_labelled,
+        "seed": seed,
+    }
+    if (folder / SETTINGS_FILE).is_file():
+        if json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8")) == settings:
+            return folder
+    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise DataError(f"{folder} has other files than synthetic lesions in it: name a new folder for these.")
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        _write(temporary, settings)
+        temporary.chmod(0o755)
+        if folder.exists():
+            shutil.rmtree(folder)
+        temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return folder
+
+
+def _write(folder: Path, settings: dict[str, int]) -> None:
+    """Write images, CSV files and the settings that made them."""
+    photos: list[tuple[str, int, int]] = []
+    lesion = 0
+    while len(photos) < settings["num_images"]:
+        photos += [(f"SYN_{len(photos) + photo:06d}", lesion, photo) for photo in range(2 if lesion % 4 == 0 else 1)]
+        lesion += 1
+    photos = photos[: settings["num_images"]]
+    class_names = list(TEXTURES)
+
+    input_dir = folder / f"{PREFIX}_Input"
+    input_dir.mkdir()
+
+    def write_photo(name: str, lesion: int, photo: int) -> None:
+        texture = class_names[lesion % len(class_names)]
+        pixels = draw_lesion(texture, settings["image_size"], settings["seed"], lesion, photo)
+        Image.fromarray(pixels).save(input_dir / f"{name}.png", compress_level=1)
+
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        for future in [pool.submit(write_photo, *photo) for photo in photos]:
+            future.result()
+
+    with (folder / f"{PREFIX}_GroundTruth.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["image", *class_names])
+        for name, lesion, _ in photos[: settings["num_labelled"]]:
+            writer.writerow([name, *(float(lesion % len(class_names) == label) for label in range(len(class_names)))])
+    with (folder / f"{PREFIX}_LesionGroupings.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["image", "lesion_id"])
+        writer.writerows((name, f"LESION_{lesion:06d}") for name, lesion, _ in photos)
+    (folder / SETTINGS_FILE).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,67 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Evaluation of the whole network and of each of its stages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from monai.engines import SupervisedEvaluator
+from monai.engines.utils import IterationEvents
+from monai.utils.enums import CommonKeys as Keys
+from torch import nn
+
+from monai_fgssl.engines.hierarchical import prepare_images
+
+__all__ = ["HierarchicalEvaluator"]
+
+
+class HierarchicalEvaluator(SupervisedEvaluator):
+    """Sum of the logits of all classifiers on the whole image (PMG eq. 7), with each stage's own logits beside it.
+
+    ``engine.state.output`` holds ``image``, ``label`` (when the batch has one), ``pred`` (logits, ``(B, num_classes)``) and
+    ``stage_logits`` (``(B, K + 1, num_classes)``, float32).
+
+    Args:
+        device: where to evaluate.
+        val_data_loader: yields dictionaries that ``prepare_batch`` understands.
+        network: has ``stage_logits(images)``, as :class:`~monai_fgssl.networks.HierarchicalNet`.
+        kwargs: passed on to ``monai.engines.SupervisedEvaluator``; ``amp_kwargs`` go to ``torch.autocast`` of the
+            device's type.
+
+    Source:
+        Du et al., ECCV 2020, eq. 7: https://arxiv.org/abs/2003.03836
+    """
+
+    def __init__(
+        self,
+        device: str | torch.device,
+        val_data_loader: Iterable,
+        network: nn.Module,
+        prepare_batch: Callable = prepare_images,
+        decollate: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            device=torch.device(device),
+            val_data_loader=val_data_loader,
+            network=network,
+            prepare_batch=prepare_batch,
+            decollate=decollate,
+            **kwargs,
+        )
+
+    def _iteration(self, engine: Any, batchdata: dict[str, Any]) -> dict[str, Any]:
+        images, labels = self.prepare_batch(batchdata, self.state.device, self.non_blocking, **self.to_kwargs)
+        module = getattr(self.network, "module", self.network)
+        with self.mode(self.network), torch.autocast(self.state.device.type, enabled=self.amp, **self.amp_kwargs):
+            stage_logits = self.inferer(images, module.stage_logits).float()
+        output = {Keys.IMAGE: images, Keys.PRED: stage_logits.sum(1), "stage_logits": stage_logits}
+        if labels is not None:
+            output[Keys.LABEL] = labels
+        engine.state.output = output
+        engine.fire_event(IterationEvents.FORWARD_COMPLETED)
+        engine.fire_event(IterationEvents.MODEL_COMPLETED)
+        return engine.state.output

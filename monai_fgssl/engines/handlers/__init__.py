@@ -1,0 +1,13 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Ignite handlers that MONAI lacks."""
+
+from __future__ import annotations
+
+from .features import FeatureMonitor
+from .history import EpochHistory
+from .predictions import PredictionCollector
+from .progress import PhaseProgress
+from .weights import WeightMonitor
+
+__all__ = ["EpochHistory", "FeatureMonitor", "PhaseProgress", "PredictionCollector", "WeightMonitor"]

@@ -1,0 +1,119 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""How good and how varied the features are while no label steers them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+from monai.networks.utils import eval_mode
+from torch import Tensor, nn
+
+from monai_fgssl.engines.hierarchical import prepare_images, step_names
+from monai_fgssl.metrics.collapse import effective_rank, feature_std
+from monai_fgssl.metrics.probes import knn_accuracy
+
+__all__ = ["FeatureMonitor"]
+
+logger = logging.getLogger(__name__)
+
+
+class FeatureMonitor:
+    """kNN on labelled images and signs of collapse, every few epochs of a pre-training.
+
+    The network sees whole images in evaluation mode. Written to ``engine.state.metrics``:
+
+    - ``knn_accuracy``, ``knn_balanced_accuracy``: the validation part classified by the labelled training images, on
+      the concatenated vectors of all steps. Epoch 0, before the first iteration, is measured too: a pre-training that
+      makes features worse than random ones is seen at once;
+    - ``rank_<step>``, ``std_<step>``: effective rank and standard deviation of each step's vectors on the validation
+      part, see :mod:`monai_fgssl.metrics.collapse`.
+
+    Args:
+        network: has ``stage_vectors(images)``.
+        train_loader: labelled training images, batches of ``"image"`` and ``"label"``.
+        val_loader: labelled validation images.
+        device: where to compute.
+        interval: epochs between two measurements; the last epoch is always measured.
+        neighbors: k of kNN.
+        min_rank: a step whose effective rank falls below it is reported as collapsed, once.
+        min_std: the same for the standard deviation.
+        amp: compute in mixed precision, with ``amp_kwargs`` for ``torch.autocast``.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        train_loader: Iterable[dict[str, Any]],
+        val_loader: Iterable[dict[str, Any]],
+        device: str | torch.device,
+        interval: int = 1,
+        neighbors: int = 20,
+        min_rank: float = 3.0,
+        min_std: float = 0.02,
+        amp: bool = False,
+        amp_kwargs: dict[str, Any] | None = None,
+    ) -> None:
+        self.network = network
+        self.train_loader = train_loader
+        self.val_loader = val_loader
+        self.device = torch.device(device)
+        self.interval = interval
+        self.neighbors = neighbors
+        self.min_rank = min_rank
+        self.min_std = min_std
+        self.amp = amp
+        self.amp_kwargs = amp_kwargs or {}
+        self._reported: set[str] = set()
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to a pre-trainer."""
+        if engine.state.rank == 0:
+            engine.add_event_handler(Events.STARTED, self._measure_start)
+            engine.add_event_handler(Events.EPOCH_COMPLETED, self._measure_epoch)
+
+    def _measure_start(self, engine: Engine) -> None:
+        if engine.state.iteration == 0:
+            self.measure(engine)
+            logger.info(
+                f"before pre-training: kNN accuracy {engine.state.metrics['knn_accuracy']:.3f}, "
+                f"balanced {engine.state.metrics['knn_balanced_accuracy']:.3f}"
+            )
+
+    def _measure_epoch(self, engine: Engine) -> None:
+        if engine.state.epoch % self.interval == 0 or engine.state.epoch == engine.state.max_epochs:
+            self.measure(engine)
+
+    @torch.no_grad()
+    def _vectors(self, loader: Iterable[dict[str, Any]]) -> tuple[Tensor, Tensor]:
+        vectors, labels = [], []
+        module = getattr(self.network, "module", self.network)
+        with eval_mode(self.network), torch.autocast(self.device.type, enabled=self.amp, **self.amp_kwargs):
+            for batch in loader:
+                images, batch_labels = prepare_images(batch, self.device)
+                assert batch_labels is not None
+                vectors.append(module.stage_vectors(images).float())
+                labels.append(batch_labels)
+        return torch.cat(vectors), torch.cat(labels)
+
+    def measure(self, engine: Engine) -> None:
+        """Measure now, and write the figures to ``engine.state.metrics``."""
+        train_vectors, train_labels = self._vectors(self.train_loader)
+        val_vectors, val_labels = self._vectors(self.val_loader)
+        metrics = engine.state.metrics
+        knn = knn_accuracy(train_vectors.flatten(1), train_labels, val_vectors.flatten(1), val_labels, self.neighbors)
+        metrics.update({f"knn_{name}": value for name, value in knn.items()})
+        for name, vectors in zip(step_names(val_vectors.shape[1]), val_vectors.unbind(1), strict=True):
+            metrics[f"rank_{name}"] = rank = effective_rank(vectors)
+            metrics[f"std_{name}"] = std = feature_std(vectors)
+            if (rank < self.min_rank or std < self.min_std) and name not in self._reported:
+                self._reported.add(name)
+                logger.warning(
+                    f"the features of {name} are collapsing in epoch {engine.state.epoch}: effective rank {rank:.1f} "
+                    f"of {min(vectors.shape)}, standard deviation {std:.3f}. Try a smaller learning rate, a larger "
+                    "batch, or weaker distortions."
+                )

@@ -1,0 +1,38 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Figures of every epoch, kept for curves and tables."""
+
+from __future__ import annotations
+
+from ignite.engine import Engine, Events
+
+__all__ = ["EpochHistory"]
+
+
+class EpochHistory:
+    """Keeps ``engine.state.metrics`` of every epoch in :attr:`series`.
+
+    Attach it after the handlers that write metrics. A validation run by ``ValidationHandler`` within the epoch is kept
+    too when its evaluator is given.
+
+    Args:
+        evaluator: engine whose metrics are kept beside the trainer's, under ``val_<name>``.
+
+    Attributes:
+        series: name to list of (epoch, value).
+    """
+
+    def __init__(self, evaluator: Engine | None = None) -> None:
+        self.evaluator = evaluator
+        self.series: dict[str, list[tuple[int, float]]] = {}
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to a trainer."""
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._store)
+
+    def _store(self, engine: Engine) -> None:
+        metrics = dict(engine.state.metrics)
+        if self.evaluator is not None:
+            metrics.update({f"val_{name}": value for name, value in self.evaluator.state.metrics.items()})
+        for name, value in metrics.items():
+            self.series.setdefault(name, []).append((engine.state.epoch, float(value)))

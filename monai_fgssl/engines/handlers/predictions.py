@@ -1,0 +1,62 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Predictions of an evaluation, image by image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+from monai.utils.enums import CommonKeys as Keys
+from torch import Tensor
+
+__all__ = ["PredictionCollector"]
+
+
+@dataclass
+class PredictionCollector:
+    """Collects what a :class:`~monai_fgssl.engines.HierarchicalEvaluator` says of each image.
+
+    Attributes:
+        names, groups: of each image, as in the batches.
+        labels: ``(N,)``, after the run.
+        stage_logits: ``(N, K + 1, num_classes)``, after the run.
+    """
+
+    names: list[str] = field(default_factory=list)
+    groups: list[str] = field(default_factory=list)
+    _labels: list[Tensor] = field(default_factory=list)
+    _stage_logits: list[Tensor] = field(default_factory=list)
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to an evaluator that does not decollate."""
+        engine.add_event_handler(Events.STARTED, self._clear)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._add)
+
+    def _clear(self) -> None:
+        for values in (self.names, self.groups, self._labels, self._stage_logits):
+            values.clear()
+
+    def _add(self, engine: Engine) -> None:
+        batch: dict[str, Any] = engine.state.batch
+        self.names.extend(batch["name"])
+        self.groups.extend(batch["group"])
+        self._labels.append(engine.state.output[Keys.LABEL].cpu())
+        self._stage_logits.append(engine.state.output["stage_logits"].cpu())
+
+    @property
+    def labels(self) -> Tensor:
+        """``(N,)`` int64."""
+        return torch.cat(self._labels)
+
+    @property
+    def stage_logits(self) -> Tensor:
+        """``(N, K + 1, num_classes)`` float32."""
+        return torch.cat(self._stage_logits)
+
+    @property
+    def probabilities(self) -> Tensor:
+        """Softmax of the summed logits, ``(N, num_classes)``."""
+        return self.stage_logits.sum(1).softmax(1)

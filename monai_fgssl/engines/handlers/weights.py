@@ -1,0 +1,57 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Norms of the weights and size of the updates."""
+
+from __future__ import annotations
+
+import torch
+from ignite.engine import Engine, Events
+from torch import Tensor, nn
+
+__all__ = ["WeightMonitor"]
+
+
+class WeightMonitor:
+    """Growth of the convolution weights and the ratio of update to weight, in ``engine.state.metrics``.
+
+    A convolution before a norm does not care for the scale of its weights, so its effective learning rate falls with
+    the square of their norm: weights that grow several-fold in pre-training make a fine-tuning that hardly moves.
+
+    Written at the end of each epoch:
+
+    - ``weight_growth``, ``weight_growth_max``: median and largest ratio of a layer's norm to that at the start;
+    - ``update_ratio``: median over layers of ``|change of the weights| / |weights|`` in the epoch's last iteration.
+
+    Args:
+        network: its convolution and linear weights are watched.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        self.weights = [p for p in network.parameters() if p.ndim > 1]
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to a trainer."""
+        engine.add_event_handler(Events.STARTED, self._remember_start)
+        engine.add_event_handler(Events.ITERATION_STARTED, self._remember_last_iteration)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._write)
+
+    def _norms(self) -> Tensor:
+        return torch.stack([weight.detach().norm() for weight in self.weights])
+
+    def _remember_start(self, engine: Engine) -> None:
+        if engine.state.iteration == 0:
+            self._start_norms = self._norms()
+
+    def _remember_last_iteration(self, engine: Engine) -> None:
+        if engine.state.iteration % engine.state.epoch_length == 0:
+            self._before = [weight.detach().clone() for weight in self.weights]
+
+    def _write(self, engine: Engine) -> None:
+        growth = self._norms() / self._start_norms.clamp_min(1e-12)
+        updates = torch.stack([
+            (weight.detach() - before).norm() / before.norm().clamp_min(1e-12)
+            for weight, before in zip(self.weights, self._before, strict=True)
+        ])
+        engine.state.metrics["weight_growth"] = float(growth.median())
+        engine.state.metrics["weight_growth_max"] = float(growth.max())
+        engine.state.metrics["update_ratio"] = float(updates.median())

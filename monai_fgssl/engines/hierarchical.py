@@ -1,0 +1,226 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""What pre-training and fine-tuning share: an iteration of several steps, from the finest puzzle to the whole image."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import torch
+from ignite.engine import Events
+from monai.engines import SupervisedTrainer
+from monai.engines.trainer import Trainer
+from monai.engines.utils import IterationEvents
+from monai.utils.enums import CommonKeys as Keys
+from monai.utils.module import look_up_option
+from torch import Tensor, nn
+
+__all__ = ["HierarchicalTrainer", "prepare_images", "step_names"]
+
+SCHEDULES = ("progressive", "joint")
+
+
+def prepare_images(
+    batchdata: dict[str, Any], device: torch.device, non_blocking: bool = False, **kwargs: Any
+) -> tuple[Tensor, Tensor | None]:
+    """Move a batch to the device and scale uint8 images to [0, 1].
+
+    Args:
+        batchdata: ``"image"`` of shape ``(B, C, *spatial)``, uint8 or float in [0, 1]; ``"label"`` ``(B,)`` or absent.
+        device: where to.
+        non_blocking: passed to ``Tensor.to``.
+        kwargs: passed to ``Tensor.to``.
+
+    Returns:
+        Images as float32 in [0, 1], and the labels or None.
+    """
+    images = batchdata[Keys.IMAGE].to(device, non_blocking=non_blocking, **kwargs)
+    if images.dtype == torch.uint8:
+        images = images.float().div_(255)
+    labels = batchdata.get(Keys.LABEL)
+    return images, None if labels is None else labels.to(device, non_blocking=non_blocking)
+
+
+def step_names(num_steps: int) -> list[str]:
+    """Names of an iteration's steps: ``stage1`` ... ``stageK`` and ``concat`` for the last one."""
+    return [f"stage{k}" for k in range(1, num_steps)] + ["concat"]
+
+
+@contextmanager
+def frozen_running_statistics(network: nn.Module) -> Iterator[None]:
+    """Normalise with the batch's own statistics, but leave the running ones as they are.
+
+    Evaluation sees whole images only. Were the running averages fed with puzzles and distorted views too, they would
+    describe a mixture that no image at evaluation comes from.
+    """
+    norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+
+
+class HierarchicalTrainer(SupervisedTrainer):
+    """Base of the two trainers: each iteration goes through the network's steps, fine to coarse.
+
+    Steps 1..K train one stage each on a jigsaw puzzle of its grid, step K+1 the concatenation of all stages on the
+    whole image. ``"progressive"`` gives every step a backward pass and an optimizer step of its own (PMG, FG-SSL);
+    ``"joint"`` sums the losses and makes one. Running statistics of batch norms are those of undistorted whole images.
+
+    It fires MONAI's ``IterationEvents``, and stores in ``engine.state.output`` the keys ``image``, ``label``, ``pred``,
+    ``loss`` (sum of the weighted step losses) and ``loss_<step>`` (unweighted). At the end of an epoch the means are in
+    ``engine.state.metrics`` under the same names, so stock handlers log them.
+
+    Args:
+        device: where to train.
+        max_epochs: number of epochs.
+        train_data_loader: yields dictionaries that ``prepare_batch`` understands.
+        network: has ``num_steps`` and ``forward(images, step, project)``, as
+            :class:`~monai_fgssl.networks.HierarchicalNet`; may be wrapped in ``DistributedDataParallel``.
+        optimizer: one optimizer over all parameters. A step leaves parameters that it does not use without gradient,
+            so neither momentum nor weight decay moves them.
+        loss_function: see the subclass.
+        grids: tiles per axis of the puzzles for step 1..K, an int or one int per axis each.
+        permutation: ``"uniform"`` or ``"cyclic"``, see :func:`~monai_fgssl.functional.random_permutations`.
+        final_weight: weight of the last step's loss; the others weigh 1 (PMG eq. 4-5, FG-SSL).
+        schedule: ``"progressive"`` or ``"joint"``.
+        max_grad_norm: gradients are clipped to this norm before each optimizer step; None leaves them.
+        seed: seed of puzzles and views.
+        kwargs: passed on to ``monai.engines.SupervisedTrainer``. ``amp_kwargs`` go to ``torch.autocast`` of the
+            device's type; a gradient scaler is used for float16 only.
+
+    Raises:
+        ValueError: when ``grids`` does not have one entry for each of the network's steps but the last.
+    """
+
+    def __init__(
+        self,
+        device: str | torch.device,
+        max_epochs: int,
+        train_data_loader: Iterable,
+        network: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        loss_function: Callable,
+        grids: Sequence[int | Sequence[int]],
+        permutation: str = "uniform",
+        final_weight: float = 2.0,
+        schedule: str = "progressive",
+        max_grad_norm: float | None = None,
+        seed: int = 0,
+        prepare_batch: Callable = prepare_images,
+        decollate: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            device=device,
+            max_epochs=max_epochs,
+            train_data_loader=train_data_loader,
+            network=network,
+            optimizer=optimizer,
+            loss_function=loss_function,
+            prepare_batch=prepare_batch,
+            decollate=decollate,
+            optim_set_to_none=True,
+            **kwargs,
+        )
+        module = getattr(network, "module", network)
+        self.num_steps: int = module.num_steps
+        if len(grids) != self.num_steps - 1:
+            raise ValueError(
+                f"grids must have one entry per stage, fine to coarse: the network has {self.num_steps - 1} "
+                f"stage(s), got grids {list(grids)}."
+            )
+        self.grids = list(grids)
+        self.permutation = permutation
+        self.step_weights = [1.0] * (self.num_steps - 1) + [final_weight]
+        self.schedule = look_up_option(schedule, SCHEDULES)
+        self.max_grad_norm = max_grad_norm
+        # On the CPU, so that the same seed gives the same puzzles and views on every device; one stream per rank.
+        self.generator = torch.Generator().manual_seed(seed + 1_000_003 * self.state.rank)
+        self._loss_sums = torch.zeros(0)
+        self.add_event_handler(Events.EPOCH_STARTED, self._reset_loss_means)
+        self.add_event_handler(Events.EPOCH_COMPLETED, self._store_loss_means)
+
+    def run(self) -> None:
+        """Train. A second call goes on from where the first ended."""
+        uses_float16 = self.amp and self._autocast_dtype() == torch.float16
+        self.scaler = torch.amp.GradScaler(self.state.device.type) if uses_float16 else None
+        # Past `Trainer.run`, which makes a CUDA gradient scaler for any device and dtype.
+        super(Trainer, self).run()
+
+    @abstractmethod
+    def make_step_inputs(self, images: Tensor) -> Any:
+        """What all steps of one iteration share (views), made once from images ``(B, C, *spatial)``."""
+
+    @abstractmethod
+    def step_loss(self, step: int, inputs: Any, labels: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Prediction and unweighted scalar loss of one step (1 .. num_steps)."""
+
+    def forward_step(self, images: Tensor, step: int, project: bool, update_statistics: bool) -> Tensor:
+        """The network's output at a step, in training mode."""
+        with nullcontext() if update_statistics else frozen_running_statistics(self.network):
+            return self.inferer(images, self.network, step, project)
+
+    def _autocast_dtype(self) -> torch.dtype:
+        return self.amp_kwargs.get("dtype", torch.get_autocast_dtype(self.state.device.type))
+
+    def _iteration(self, engine: Any, batchdata: dict[str, Any]) -> dict[str, Any]:
+        images, labels = self.prepare_batch(batchdata, self.state.device, self.non_blocking, **self.to_kwargs)
+        output: dict[str, Any] = {Keys.IMAGE: images}
+        if labels is not None:
+            output[Keys.LABEL] = labels
+        engine.state.output = output
+        self.network.train()
+        inputs = self.make_step_inputs(images)
+        steps = range(1, self.num_steps + 1)
+        losses: list[Tensor] = []
+        for group in [steps] if self.schedule == "joint" else [[step] for step in steps]:
+            self.optimizer.zero_grad(set_to_none=True)
+            with torch.autocast(self.state.device.type, enabled=self.amp, **self.amp_kwargs):
+                loss = torch.zeros((), device=images.device)
+                for step in group:
+                    pred, step_loss = self.step_loss(step, inputs, labels)
+                    losses.append(step_loss.detach())
+                    loss = loss + self.step_weights[step - 1] * step_loss
+            output[Keys.PRED] = pred.detach()
+            output[Keys.LOSS] = loss
+            engine.fire_event(IterationEvents.FORWARD_COMPLETED)
+            engine.fire_event(IterationEvents.LOSS_COMPLETED)
+            self._backward_and_step(loss)
+        stacked = torch.stack(losses)
+        self._loss_sums = self._loss_sums + stacked
+        output.update({f"loss_{name}": value for name, value in zip(step_names(self.num_steps), stacked, strict=True)})
+        output[Keys.LOSS] = stacked @ stacked.new_tensor(self.step_weights)
+        engine.fire_event(IterationEvents.MODEL_COMPLETED)
+        return engine.state.output
+
+    def _backward_and_step(self, loss: Tensor) -> None:
+        scaler = self.scaler
+        (loss if scaler is None else scaler.scale(loss)).backward()
+        self.fire_event(IterationEvents.BACKWARD_COMPLETED)
+        if self.max_grad_norm is not None:
+            if scaler is not None:
+                scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.max_grad_norm)
+        if scaler is None:
+            self.optimizer.step()
+        else:
+            scaler.step(self.optimizer)
+            scaler.update()
+
+    def _reset_loss_means(self) -> None:
+        self._loss_sums = torch.zeros(self.num_steps, device=self.state.device)
+        self._epoch_start_iteration = self.state.iteration
+
+    def _store_loss_means(self) -> None:
+        means = (self._loss_sums / max(1, self.state.iteration - self._epoch_start_iteration)).tolist()
+        for name, mean in zip(step_names(self.num_steps), means, strict=True):
+            self.state.metrics[f"loss_{name}"] = mean
+        self.state.metrics["loss"] = sum(w * m for w, m in zip(self.step_weights, means, strict=True))

@@ -1,0 +1,49 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Fine-tuning with labels, stage by stage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from monai_fgssl.engines.hierarchical import HierarchicalTrainer
+from monai_fgssl.functional import jigsaw
+
+__all__ = ["ProgressiveTrainer"]
+
+
+class ProgressiveTrainer(HierarchicalTrainer):
+    """Progressive training with labels (PMG, sec. 3.3; the second phase of FG-SSL).
+
+    At step k = 1..K the classifier of stage k learns from a puzzle cut with grid ``n_k``, at step K+1 the concat
+    classifier from the whole image, with weight 2. ``pred`` holds the logits of the last step.
+
+    Args:
+        view: callable ``(images (B, C, *spatial) in [0, 1], generator) -> images``, the augmentation of all steps.
+        loss_function: of logits ``(B, num_classes)`` and labels ``(B,)``.
+        kwargs: those of :class:`HierarchicalTrainer`.
+
+    Source:
+        Du et al., Fine-Grained Visual Classification via Progressive Multi-Granularity Training of Jigsaw Patches,
+        ECCV 2020, eq. 4-5: https://arxiv.org/abs/2003.03836
+    """
+
+    def __init__(self, *, view: Callable[[Tensor, torch.Generator], Tensor], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.view = view
+
+    def make_step_inputs(self, images: Tensor) -> Tensor:
+        """The augmented images."""
+        return self.view(images, self.generator)
+
+    def step_loss(self, step: int, inputs: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Logits ``(B, num_classes)`` and their loss."""
+        whole = step == self.num_steps
+        if not whole:
+            inputs = jigsaw(inputs, self.grids[step - 1], self.permutation, generator=self.generator)
+        logits = self.forward_step(inputs, step, project=False, update_statistics=whole)
+        return logits, self.loss_function(logits, labels)

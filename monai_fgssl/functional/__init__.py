@@ -1,0 +1,54 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Pure tensor operations: batch first, any number of spatial axes, any device; they need torch alone."""
+
+from __future__ import annotations
+
+from .geometric import (
+    affine_matrices,
+    orient,
+    resample,
+)
+from .jigsaw import invert_permutations, jigsaw, random_permutations, shuffle_tiles
+from .photometric import (
+    adjust_brightness,
+    adjust_color,
+    adjust_contrast,
+    adjust_saturation,
+    gaussian_blur,
+    grayscale,
+    solarize,
+)
+from .views import (
+    DISTORTED,
+    REGULARIZED,
+    ViewDraw,
+    ViewSettings,
+    apply_view,
+    draw_view,
+    random_view,
+)
+
+__all__ = [
+    "DISTORTED",
+    "REGULARIZED",
+    "ViewDraw",
+    "ViewSettings",
+    "adjust_brightness",
+    "adjust_color",
+    "adjust_contrast",
+    "adjust_saturation",
+    "affine_matrices",
+    "apply_view",
+    "draw_view",
+    "gaussian_blur",
+    "grayscale",
+    "invert_permutations",
+    "jigsaw",
+    "orient",
+    "random_permutations",
+    "random_view",
+    "resample",
+    "shuffle_tiles",
+    "solarize",
+]

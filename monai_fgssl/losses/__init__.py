@@ -1,0 +1,9 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Loss modules."""
+
+from __future__ import annotations
+
+from .cross_correlation import CrossCorrelationLoss
+
+__all__ = ["CrossCorrelationLoss"]

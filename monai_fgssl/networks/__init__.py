@@ -1,0 +1,21 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Backbones in stages, hierarchical blocks and the networks made of them."""
+
+from __future__ import annotations
+
+from .backbones import StagedBackbone, make_backbone
+from .block import HierarchicalBlock, ProjectionHead
+from .hierarchical import HierarchicalNet
+from .plain import PlainNet
+from .weights import load_imagenet_resnet
+
+__all__ = [
+    "HierarchicalBlock",
+    "HierarchicalNet",
+    "PlainNet",
+    "ProjectionHead",
+    "StagedBackbone",
+    "load_imagenet_resnet",
+    "make_backbone",
+]

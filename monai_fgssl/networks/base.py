@@ -1,0 +1,142 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""What the networks have in common: the backbone, the input's normalisation and the optimizer's groups."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from monai.utils import ensure_tuple_rep
+from torch import nn
+
+from .backbones import StagedBackbone, make_backbone
+from .weights import IMAGENET_MEAN, IMAGENET_STD
+
+__all__ = ["StagedNet"]
+
+
+class StagedNet(nn.Module):
+    """Base of the networks: normalises images in [0, 1] and holds the backbone up to the deepest stage in use.
+
+    Args:
+        backbone: a name that :func:`~monai_fgssl.networks.make_backbone` knows, or a module with the attributes of
+            :class:`~monai_fgssl.networks.StagedBackbone`.
+        spatial_dims: 2 or 3.
+        in_channels: channels of the image.
+        stages: which of the backbone's stages are used: the last so many, or their indices (from 0, increasing).
+            Deeper ones are dropped.
+        stem: the backbone's stem, ``imagenet`` or ``small``; for named backbones.
+        weights: file of ImageNet weights; for named backbones.
+        mean: subtracted from the image, one number or one per channel. Default: 0.5, or with ``weights`` ImageNet's
+            (for any number of channels but 3 their average over the channels).
+        std: what the image is then divided by, in the same way.
+
+    Attributes:
+        stage_indices: the backbone's stages in use, from shallow to deep.
+    """
+
+    # For the type checker only: TorchScript can't resolve annotations of attributes that are strings.
+    if TYPE_CHECKING:
+        mean: torch.Tensor
+        std: torch.Tensor
+
+    def __init__(
+        self,
+        backbone: str | nn.Module,
+        spatial_dims: int,
+        in_channels: int,
+        stages: int | Sequence[int],
+        stem: str = "imagenet",
+        weights: str | Path | None = None,
+        mean: float | Sequence[float] | None = None,
+        std: float | Sequence[float] | None = None,
+    ) -> None:
+        super().__init__()
+        if isinstance(backbone, str):
+            staged: Any = make_backbone(backbone, spatial_dims, in_channels, stem, weights)
+        elif weights is not None or stem != "imagenet":
+            raise ValueError("stem and weights are for backbones given by name: build the module with them instead.")
+        else:
+            staged = backbone
+        missing = [name for name in ("stem", "stages", "channels", "strides") if not hasattr(staged, name)]
+        if missing:
+            raise TypeError(
+                f"The backbone {type(staged).__name__} lacks {', '.join(missing)}: see StagedBackbone for what a "
+                "backbone needs."
+            )
+        self.spatial_dims = spatial_dims
+        self.in_channels = in_channels
+        self.stage_indices = _stage_indices(stages, len(staged.stages))
+        depth = self.stage_indices[-1] + 1
+        # Rebuilt from its parts, so that unused stages leave no parameters without gradient.
+        self.backbone = StagedBackbone(
+            staged.stem, list(staged.stages)[:depth], staged.channels[:depth], staged.strides[:depth]
+        )
+
+        if mean is None:
+            mean = _per_channel(IMAGENET_MEAN, in_channels) if weights is not None else 0.5
+        if std is None:
+            std = _per_channel(IMAGENET_STD, in_channels) if weights is not None else 0.5
+        shape = (1, in_channels) + (1,) * spatial_dims
+        # Persistent, so that a checkpoint carries the normalisation that it was trained with.
+        self.register_buffer("mean", torch.tensor(ensure_tuple_rep(mean, in_channels), dtype=torch.float32).view(shape))
+        self.register_buffer("std", torch.tensor(ensure_tuple_rep(std, in_channels), dtype=torch.float32).view(shape))
+
+    def normalise(self, x: torch.Tensor) -> torch.Tensor:
+        """Check an image batch (B, in_channels, *spatial) in [0, 1] and normalise it with ``mean`` and ``std``.
+
+        Raises:
+            ValueError: on another number of axes or channels, or an integer type.
+        """
+        # While tracing, sizes are tensors, and to compare them would warn.
+        if not torch.jit.is_tracing() and (x.dim() != self.spatial_dims + 2 or x.shape[1] != self.in_channels):
+            raise ValueError(
+                f"Expected images of shape (batch, {self.in_channels}, ...) with {self.spatial_dims} spatial axes, "
+                f"got {list(x.shape)}."
+            )
+        if not x.is_floating_point():
+            raise ValueError(f"Expected floating-point images in [0, 1], got {x.dtype}: divide 8-bit images by 255.")
+        return (x - self.mean) / self.std
+
+    def parameter_groups(self, backbone_lr: float, head_lr: float, weight_decay: float) -> list[dict[str, Any]]:
+        """Group the parameters for an optimizer: backbone and the rest, each with and without weight decay.
+
+        Norms and biases are not decayed: with one dimension they have no scale for the decay to control.
+
+        Args:
+            backbone_lr: learning rate of the backbone.
+            head_lr: learning rate of everything else.
+            weight_decay: weight decay of the weights of convolutions and linear layers.
+
+        Returns:
+            Four groups with ``params``, ``lr`` and ``weight_decay``.
+
+        Example:
+            >>> optimizer = torch.optim.SGD(net.parameter_groups(2e-4, 2e-3, 5e-4), momentum=0.9)  # doctest: +SKIP
+        """
+        in_backbone = {id(parameter) for parameter in self.backbone.parameters()}
+        groups = []
+        for backbone, lr in ((True, backbone_lr), (False, head_lr)):
+            parameters = [p for p in self.parameters() if (id(p) in in_backbone) == backbone]
+            groups += [
+                {"params": [p for p in parameters if p.ndim > 1], "lr": lr, "weight_decay": weight_decay},
+                {"params": [p for p in parameters if p.ndim <= 1], "lr": lr, "weight_decay": 0.0},
+            ]
+        return groups
+
+
+def _stage_indices(stages: int | Sequence[int], num_stages: int) -> list[int]:
+    indices = list(range(num_stages - stages, num_stages)) if isinstance(stages, int) else list(stages)
+    if not indices or min(indices) < 0 or max(indices) >= num_stages or indices != sorted(set(indices)):
+        raise ValueError(
+            f"stages must be a number from 1 to {num_stages} or increasing indices from 0 to {num_stages - 1} "
+            f"(the backbone has {num_stages} stages), got {stages}."
+        )
+    return indices
+
+
+def _per_channel(rgb: tuple[float, float, float], in_channels: int) -> float | tuple[float, ...]:
+    return rgb if in_channels == len(rgb) else sum(rgb) / len(rgb)

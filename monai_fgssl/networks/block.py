@@ -1,0 +1,73 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The hierarchical block that turns a stage's feature map into one vector and its class scores."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from monai.networks.blocks import Convolution
+from torch import nn
+
+__all__ = ["HierarchicalBlock", "ProjectionHead"]
+
+
+class ProjectionHead(nn.Module):
+    """Norm, linear, norm, ELU to a vector ``z``, and a linear classifier on it.
+
+    From PMG (Du et al., "Fine-Grained Visual Classification via Progressive Multi-Granularity Training of Jigsaw
+    Patches", ECCV 2020, section 3.1); FG-SSL correlates ``z``.
+
+    Args:
+        in_features: size of the pooled vector.
+        features: size of ``z``.
+        num_classes: number of classes.
+    """
+
+    def __init__(self, in_features: int, features: int, num_classes: int) -> None:
+        super().__init__()
+        self.projector = nn.Sequential(
+            nn.BatchNorm1d(in_features), nn.Linear(in_features, features), nn.BatchNorm1d(features), nn.ELU()
+        )
+        self.classifier = nn.Linear(features, num_classes)
+
+    def forward(self, pooled: torch.Tensor, project: bool = False) -> torch.Tensor:
+        """Map (B, in_features) to class scores (B, num_classes), or to ``z`` (B, features) with ``project``."""
+        z = self.projector(pooled)
+        if project:
+            return z
+        return self.classifier(z)
+
+
+class HierarchicalBlock(nn.Module):
+    """1x1 and 3x3 convolution (each with batch norm and ReLU), global max pooling and a :class:`ProjectionHead`.
+
+    Args:
+        spatial_dims: number of spatial axes.
+        in_channels: channels of the feature map.
+        width: channels after the 3x3 convolution, and size of the pooled vector; the 1x1 convolution has half as
+            many. The 3x3 convolution dominates the cost, which grows with the square of the width.
+        features: size of ``z``.
+        num_classes: number of classes.
+    """
+
+    def __init__(self, spatial_dims: int, in_channels: int, width: int, features: int, num_classes: int) -> None:
+        super().__init__()
+        if width < 2:
+            raise ValueError(f"width must be at least 2 (the block halves it first), got {width}.")
+
+        convolution = partial(Convolution, spatial_dims, adn_ordering="NA", act="RELU", norm="BATCH", bias=False)
+        self.convolutions = nn.Sequential(
+            convolution(in_channels, width // 2, kernel_size=1), convolution(width // 2, width, kernel_size=3)
+        )
+        self.head = ProjectionHead(width, features, num_classes)
+
+    def pool(self, feature_map: torch.Tensor) -> torch.Tensor:
+        """Map (B, in_channels, *spatial) to its pooled vector (B, width)."""
+        # Not an adaptive pooling: its backward is not deterministic on CUDA.
+        return self.convolutions(feature_map).flatten(2).amax(dim=2)
+
+    def forward(self, feature_map: torch.Tensor, project: bool = False) -> torch.Tensor:
+        """Map (B, in_channels, *spatial) to class scores (B, num_classes), or to ``z`` (B, features)."""
+        return self.head(self.pool(feature_map), project)

@@ -1,0 +1,115 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The network of FG-SSL: a hierarchical block on each of several stages and a head on all of them together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from .base import StagedNet
+from .block import HierarchicalBlock, ProjectionHead
+
+__all__ = ["HierarchicalNet"]
+
+
+class HierarchicalNet(StagedNet):
+    """Backbone with a :class:`HierarchicalBlock` on K of its stages and a concat head on their pooled vectors.
+
+    The network of PMG (Du et al., ECCV 2020) and FG-SSL. Training goes through the steps ``1..num_steps``: step
+    ``k <= K`` is stage k, computed from the network up to that stage and no further; step ``K + 1`` is the concat
+    head. Step 0 is the prediction: the sum of the logits of all K + 1 classifiers (PMG eq. 7).
+
+    Args:
+        backbone: a name that :func:`~monai_fgssl.networks.make_backbone` knows, or a module with the attributes of
+            :class:`~monai_fgssl.networks.StagedBackbone`.
+        spatial_dims: 2 or 3.
+        in_channels: channels of the image.
+        num_classes: number of classes.
+        stages: which of the backbone's stages get a block: the last so many, or their indices (from 0, increasing).
+        width: size of a stage's pooled vector, see :class:`HierarchicalBlock`. Its cost grows with the square.
+        features: size of the vectors ``z``.
+        stem: ``imagenet``, or ``small`` for ResNets on images up to about 64 px.
+        weights: file of ImageNet weights, see :func:`~monai_fgssl.networks.load_imagenet_resnet`.
+        mean: subtracted from the image, one number or one per channel. Default: 0.5, or with ``weights`` ImageNet's.
+        std: what the image is then divided by, in the same way.
+
+    Attributes:
+        num_steps: K + 1.
+
+    Raises:
+        ValueError: on an unknown backbone, stages that it does not have, or images of another shape or integer type.
+
+    Example:
+        >>> net = HierarchicalNet("resnet18", num_classes=7).eval()
+        >>> x = torch.rand(2, 3, 64, 64)
+        >>> net(x).shape, net.stage_logits(x).shape, net(x, step=1, project=True).shape
+        (torch.Size([2, 7]), torch.Size([2, 4, 7]), torch.Size([2, 256]))
+    """
+
+    def __init__(
+        self,
+        backbone: str | nn.Module = "resnet18",
+        spatial_dims: int = 2,
+        in_channels: int = 3,
+        num_classes: int = 7,
+        stages: int | Sequence[int] = 3,
+        width: int = 256,
+        features: int = 256,
+        stem: str = "imagenet",
+        weights: str | Path | None = None,
+        mean: float | Sequence[float] | None = None,
+        std: float | Sequence[float] | None = None,
+    ) -> None:
+        super().__init__(backbone, spatial_dims, in_channels, stages, stem, weights, mean, std)
+        self.blocks = nn.ModuleList(
+            HierarchicalBlock(spatial_dims, self.backbone.channels[index], width, features, num_classes)
+            for index in self.stage_indices
+        )
+        self.concat_head = ProjectionHead(width * len(self.blocks), features, num_classes)
+        self.num_steps = len(self.blocks) + 1
+
+    def forward(self, x: torch.Tensor, step: int = 0, project: bool = False) -> torch.Tensor:
+        """Class scores or projection of one step, computing nothing deeper than the step needs.
+
+        Args:
+            x: images (B, in_channels, *spatial) in [0, 1], of any size.
+            step: 0 for the prediction, k in 1..K for stage k, K + 1 for the concat head.
+            project: return the vector ``z`` that the self-supervised loss compares instead of logits; for step 0
+                that of the concat head.
+
+        Returns:
+            (B, num_classes) logits, or (B, features) vectors.
+        """
+        if step < 0 or step > self.num_steps:
+            raise ValueError(f"step must be from 0 to {self.num_steps}, got {step}.")
+        if step == 0 and not project:
+            return self.stage_logits(x).sum(dim=1)
+        x = self.normalise(x)
+        for k, block in enumerate(self.blocks):
+            if step == k + 1:
+                return block(self.backbone(x, self.stage_indices[k] + 1)[-1], project)
+        return self.concat_head(torch.cat(self._pooled(x), dim=1), project)
+
+    @torch.jit.export
+    def stage_logits(self, x: torch.Tensor) -> torch.Tensor:
+        """Logits of every step, (B, K + 1, num_classes); their sum over axis 1 is the prediction."""
+        return self._all_steps(x, False)
+
+    @torch.jit.export
+    def stage_vectors(self, x: torch.Tensor) -> torch.Tensor:
+        """Vectors ``z`` of every step, (B, K + 1, features)."""
+        return self._all_steps(x, True)
+
+    def _all_steps(self, x: torch.Tensor, project: bool) -> torch.Tensor:
+        pooled = self._pooled(self.normalise(x))
+        outputs = [block.head(pooled[k], project) for k, block in enumerate(self.blocks)]  # type: ignore[operator]
+        outputs.append(self.concat_head(torch.cat(pooled, dim=1), project))
+        return torch.stack(outputs, dim=1)
+
+    def _pooled(self, x: torch.Tensor) -> list[torch.Tensor]:
+        maps = self.backbone(x)
+        return [block.pool(maps[self.stage_indices[k]]) for k, block in enumerate(self.blocks)]  # type: ignore[operator]

@@ -1,0 +1,89 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The baseline: a backbone with global average pooling, a linear classifier and Barlow Twins' projector."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from .base import StagedNet
+
+__all__ = ["PlainNet"]
+
+
+class PlainNet(StagedNet):
+    """The usual image classifier, with the interface of :class:`~monai_fgssl.networks.HierarchicalNet`.
+
+    Its one step is the whole network, so the trainers of this package run plain supervised training and plain Barlow
+    Twins pre-training (Zbontar et al., ICML 2021) with it. As there, the projector serves the self-supervised loss
+    only: the classifier reads the pooled features below it.
+
+    Args:
+        backbone: a name that :func:`~monai_fgssl.networks.make_backbone` knows, or a module with the attributes of
+            :class:`~monai_fgssl.networks.StagedBackbone`.
+        spatial_dims: 2 or 3.
+        in_channels: channels of the image.
+        num_classes: number of classes.
+        features: width of the projector's three layers and size of the vectors ``z``.
+        stem: ``imagenet``, or ``small`` for ResNets on images up to about 64 px.
+        weights: file of ImageNet weights, see :func:`~monai_fgssl.networks.load_imagenet_resnet`.
+        mean: subtracted from the image, one number or one per channel. Default: 0.5, or with ``weights`` ImageNet's.
+        std: what the image is then divided by, in the same way.
+
+    Attributes:
+        num_steps: 1.
+
+    Raises:
+        ValueError: on an unknown backbone, or images of another shape or integer type.
+    """
+
+    def __init__(
+        self,
+        backbone: str | nn.Module = "resnet18",
+        spatial_dims: int = 2,
+        in_channels: int = 3,
+        num_classes: int = 7,
+        features: int = 256,
+        stem: str = "imagenet",
+        weights: str | Path | None = None,
+        mean: float | Sequence[float] | None = None,
+        std: float | Sequence[float] | None = None,
+    ) -> None:
+        super().__init__(backbone, spatial_dims, in_channels, 1, stem, weights, mean, std)
+        channels = self.backbone.channels[-1]
+        self.projector = nn.Sequential(
+            nn.Linear(channels, features, bias=False),
+            nn.BatchNorm1d(features),
+            nn.ReLU(),
+            nn.Linear(features, features, bias=False),
+            nn.BatchNorm1d(features),
+            nn.ReLU(),
+            nn.Linear(features, features, bias=False),
+        )
+        self.classifier = nn.Linear(channels, num_classes)
+        self.num_steps = 1
+
+    def forward(self, x: torch.Tensor, step: int = 0, project: bool = False) -> torch.Tensor:
+        """Class scores (B, num_classes), or with ``project`` the vectors ``z`` (B, features); steps 0 and 1 agree."""
+        if step < 0 or step > self.num_steps:
+            raise ValueError(f"step must be from 0 to {self.num_steps}, got {step}.")
+        if project:
+            return self.projector(self._pooled(x))
+        return self.classifier(self._pooled(x))
+
+    @torch.jit.export
+    def stage_logits(self, x: torch.Tensor) -> torch.Tensor:
+        """The class scores as (B, 1, num_classes)."""
+        return self.classifier(self._pooled(x)).unsqueeze(1)
+
+    @torch.jit.export
+    def stage_vectors(self, x: torch.Tensor) -> torch.Tensor:
+        """The vectors ``z`` as (B, 1, features)."""
+        return self.projector(self._pooled(x)).unsqueeze(1)
+
+    def _pooled(self, x: torch.Tensor) -> torch.Tensor:
+        return self.backbone(self.normalise(x))[-1].flatten(2).mean(dim=2)

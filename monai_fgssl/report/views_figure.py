@@ -1,0 +1,103 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""A picture of what pre-training compares: the views of an image and the puzzles cut from them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from monai_fgssl.functional import jigsaw
+from monai_fgssl.transforms import RandDistortedView, RandRegularizedView, RandView
+
+from .atomic import atomic_write
+
+__all__ = ["plot_views"]
+
+# Of the colour-blind-safe palette of Okabe and Ito.
+INK, BLUE, VERMILION = "#333333", "#0072B2", "#D55E00"
+PANEL_INCHES = 1.55
+
+
+def plot_views(
+    image: Tensor,
+    grids: Sequence[int] = (8, 4, 2),
+    regularized: RandView | None = None,
+    distorted: RandView | None = None,
+    spatial_dims: int = 2,
+    seed: int = 0,
+    path: str | Path | None = None,
+) -> Figure:
+    """Draw an image, its regularised view, the puzzles of that view for each stage, and its distorted view.
+
+    In step k of pre-training stage k compares the puzzle with the distorted view; in the last step all stages together
+    compare the regularised view with it. A batch gives one row per image; a volume is shown by its middle slice.
+
+    Args:
+        image: (C, *spatial) or a batch (B, C, *spatial), floating point in [0, 1] or uint8. 3 channels in 2D are
+            shown as red, green, blue; otherwise the first channel in grey.
+        grids: tiles per axis of the puzzles, one for each stage.
+        regularized: the light view; None takes the defaults of ``RandRegularizedView``.
+        distorted: the strong view; None takes the defaults of ``RandDistortedView``.
+        spatial_dims: number of spatial axes, 2 or 3.
+        seed: of everything random in the picture.
+        path: where to save it; the suffix chooses the format.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: when ``image`` has not 1 or 2 axes before the spatial ones.
+
+    Example:
+        >>> figure = plot_views(torch.rand(3, 64, 64), path="views.png")
+    """
+    if image.ndim not in (spatial_dims + 1, spatial_dims + 2):
+        raise ValueError(
+            f"plot_views needs an image (C, *spatial) or a batch (B, C, *spatial) with spatial_dims={spatial_dims} "
+            f"spatial axes, got shape {tuple(image.shape)}."
+        )
+    images = image if image.ndim == spatial_dims + 2 else image[None]
+    generator = torch.Generator().manual_seed(seed)
+    light = (regularized or RandRegularizedView()).batch(images, generator)
+    strong = (distorted or RandDistortedView()).batch(images, generator)
+    puzzles = [jigsaw(light, grid, generator=generator) for grid in grids]
+
+    tiles = " × ".join(["{0}"] * spatial_dims)
+    columns = [
+        (images, "Image", "$x$", INK),
+        (light, "Regularised view", "$x'$  ·  all stages", BLUE),
+        *(
+            (puzzle, f"Puzzle {tiles.format(grid)}", f"$J_{{{grid}}}(x')$  ·  stage {stage}", BLUE)
+            for stage, (grid, puzzle) in enumerate(zip(grids, puzzles, strict=True), start=1)
+        ),
+        (strong, "Distorted view", "$x''$  ·  every step", VERMILION),
+    ]
+    height, width = images.shape[-2:]
+    num_rows, num_columns = len(images), len(columns)
+    figure = Figure((PANEL_INCHES * num_columns, PANEL_INCHES * height / width * num_rows + 0.5))
+    figure.set_layout_engine("constrained", h_pad=0.02, w_pad=0.03, hspace=0.02, wspace=0.02)
+    axes = figure.subplots(num_rows, num_columns, squeeze=False)
+    for (batch, title, note, color), column in zip(columns, axes.T, strict=True):
+        for panel, ax in zip(batch, column, strict=True):
+            ax.imshow(_as_picture(panel), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+            ax.set(xticks=[], yticks=[])
+            ax.spines[:].set_visible(False)
+        column[0].set_title(title, fontsize=9, color=color, fontweight="bold")
+        column[-1].set_xlabel(note, fontsize=8, color=color)
+    if path is not None:
+        with atomic_write(path) as temporary:
+            figure.savefig(temporary, dpi=200, bbox_inches="tight", pad_inches=0.05)
+    return figure
+
+
+def _as_picture(image: Tensor) -> Tensor:
+    if image.dtype == torch.uint8:
+        image = image.float() / 255
+    if image.ndim == 4:
+        image = image[:, image.shape[1] // 2]
+    return (image.movedim(0, -1) if len(image) == 3 else image[0]).cpu()

@@ -1,0 +1,122 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Jigsaw puzzles of channel-first images: dictionary versions, in which all keys share one permutation."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+
+import numpy as np
+from monai.config import KeysCollection, NdarrayOrTensor
+from monai.transforms import InvertibleTransform, MapTransform, Randomizable
+from torch import Tensor
+
+from .array import JigsawPuzzle, RandJigsawPuzzle
+
+__all__ = [
+    "JigsawPuzzleD",
+    "JigsawPuzzleDict",
+    "JigsawPuzzled",
+    "RandJigsawPuzzleD",
+    "RandJigsawPuzzleDict",
+    "RandJigsawPuzzled",
+]
+
+
+class JigsawPuzzled(MapTransform, InvertibleTransform):
+    """Dictionary version of :class:`JigsawPuzzle`.
+
+    Args:
+        keys: entries to shuffle, each of shape (C, ``*spatial``); sizes may differ, since the grid cuts each of them.
+        grid: number of tiles along every spatial axis, or one number per axis.
+        permutation: order of the tiles, each of 0, ..., T - 1 once.
+        remainder: ``"error"`` or ``"keep"``.
+        allow_missing_keys: skip keys that the data lacks instead of raising.
+    """
+
+    backend = JigsawPuzzle.backend
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        grid: int | Sequence[int],
+        permutation: Sequence[int] | np.ndarray | Tensor,
+        remainder: str = "error",
+        allow_missing_keys: bool = False,
+    ) -> None:
+        MapTransform.__init__(self, keys, allow_missing_keys)
+        self.puzzle = JigsawPuzzle(grid, permutation, remainder)
+
+    def __call__(self, data: Mapping[Hashable, NdarrayOrTensor]) -> dict[Hashable, NdarrayOrTensor]:
+        """Shuffle the tiles of every key."""
+        d = dict(data)
+        for key in self.key_iterator(d):
+            d[key] = self.puzzle(d[key])
+        return d
+
+    def inverse(self, data: Mapping[Hashable, Tensor]) -> dict[Hashable, Tensor]:
+        """Put the tiles of every key back."""
+        d = dict(data)
+        for key in self.key_iterator(d):
+            d[key] = self.puzzle.inverse(d[key])
+        return d
+
+
+class RandJigsawPuzzled(Randomizable, MapTransform, InvertibleTransform):
+    """Dictionary version of :class:`RandJigsawPuzzle`: one draw for all keys, so that image and mask stay together.
+
+    Args:
+        keys: entries to shuffle, each of shape (C, ``*spatial``); sizes may differ, since the grid cuts each of them.
+        grid: number of tiles along every spatial axis, or one number per axis.
+        prob: probability of shuffling at all.
+        permutation: ``"uniform"`` or ``"cyclic"``.
+        remainder: ``"error"`` or ``"keep"``.
+        allow_missing_keys: skip keys that the data lacks instead of raising.
+    """
+
+    backend = RandJigsawPuzzle.backend
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        grid: int | Sequence[int],
+        prob: float = 1.0,
+        permutation: str = "uniform",
+        remainder: str = "error",
+        allow_missing_keys: bool = False,
+    ) -> None:
+        MapTransform.__init__(self, keys, allow_missing_keys)
+        self.puzzle = RandJigsawPuzzle(grid, prob, permutation, remainder)
+
+    def set_random_state(
+        self, seed: int | None = None, state: np.random.RandomState | None = None
+    ) -> RandJigsawPuzzled:
+        """Set the random state that the puzzle draws from."""
+        self.puzzle.set_random_state(seed, state)
+        return self
+
+    def randomize(self, data: NdarrayOrTensor) -> None:
+        """Draw whether and how to shuffle images that are cut like ``data``, of shape (C, ``*spatial``)."""
+        self.puzzle.randomize(data)
+
+    def __call__(self, data: Mapping[Hashable, NdarrayOrTensor]) -> dict[Hashable, NdarrayOrTensor]:
+        """Shuffle the tiles of every key by one permutation."""
+        d = dict(data)
+        first_key = self.first_key(d)
+        if first_key == ():
+            return d
+        self.randomize(d[first_key])
+        for key in self.key_iterator(d):
+            d[key] = self.puzzle(d[key], randomize=False)
+        return d
+
+    def inverse(self, data: Mapping[Hashable, Tensor]) -> dict[Hashable, Tensor]:
+        """Put the tiles of every key back."""
+        d = dict(data)
+        for key in self.key_iterator(d):
+            d[key] = self.puzzle.inverse(d[key])
+        return d
+
+
+JigsawPuzzleD = JigsawPuzzleDict = JigsawPuzzled
+RandJigsawPuzzleD = RandJigsawPuzzleDict = RandJigsawPuzzled

@@ -1,0 +1,147 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from monai.networks import nets
+
+from monai_fgssl.networks import HierarchicalNet, load_imagenet_resnet, make_backbone
+
+
+def torchvision_state_dict(name: str) -> dict[str, torch.Tensor]:
+    """Random weights under torchvision's names: MONAI's ResNet with these options has the same names and shapes."""
+    torch.manual_seed(0)
+    net = getattr(nets, name)(
+        spatial_dims=2, n_input_channels=3, num_classes=10, conv1_t_stride=2, bias_downsample=False, shortcut_type="B"
+    )
+    state = net.state_dict()
+    for key, value in state.items():
+        if "running" in key or (value.ndim == 1 and value.is_floating_point()):
+            value.uniform_(0.5, 1.5)
+    return state
+
+
+def torchvision_last_map(state: dict[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
+    """Torchvision's ResNet up to layer4, written anew with functions (stride in a bottleneck's 3x3 convolution)."""
+
+    def norm(x: torch.Tensor, name: str) -> torch.Tensor:
+        parts = (state[f"{name}.{part}"] for part in ("running_mean", "running_var", "weight", "bias"))
+        return F.batch_norm(x, *parts, training=False)
+
+    x = F.conv2d(x, state["conv1.weight"], stride=2, padding=3)
+    x = F.max_pool2d(norm(x, "bn1").relu(), 3, stride=2, padding=1)
+    for layer in range(1, 5):
+        index = 0
+        while f"layer{layer}.{index}.conv1.weight" in state:
+            prefix = f"layer{layer}.{index}"
+            stride = 2 if layer > 1 and index == 0 else 1
+            y, convolutions = x, 3 if f"{prefix}.conv3.weight" in state else 2
+            for i in range(1, convolutions + 1):
+                weight = state[f"{prefix}.conv{i}.weight"]
+                strided = i == convolutions - 1
+                y = F.conv2d(y, weight, stride=stride if strided else 1, padding=weight.shape[-1] // 2)
+                y = norm(y, f"{prefix}.bn{i}")
+                y = y.relu() if i < convolutions else y
+            if f"{prefix}.downsample.0.weight" in state:
+                x = norm(F.conv2d(x, state[f"{prefix}.downsample.0.weight"], stride=stride), f"{prefix}.downsample.1")
+            x = (x + y).relu()
+            index += 1
+    return x
+
+
+@pytest.fixture
+def saved(tmp_path):
+    def save(content: object) -> str:
+        torch.save(content, tmp_path / "resnet.pth")
+        return str(tmp_path / "resnet.pth")
+
+    return save
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet34", "resnet50"])
+def test_loaded_network_computes_what_torchvisions_does(name, saved):
+    state = torchvision_state_dict(name)
+    backbone = make_backbone(name, weights=saved(state)).eval()
+    x = torch.rand(2, 3, 64, 64)
+    expected = torchvision_last_map(state, x)
+    assert expected.std() > 0
+    torch.testing.assert_close(backbone(x)[-1], expected, rtol=1e-5, atol=1e-5 * expected.abs().max().item())
+
+
+def test_every_tensor_but_the_classifier_is_loaded(saved):
+    state = torchvision_state_dict("resnet18")
+    loaded = make_backbone("resnet18", weights=saved(state)).state_dict()
+    assert len(loaded) == len(state) - 2
+    assert torch.equal(loaded["stem.bn1.running_mean"], state["bn1.running_mean"])
+    assert torch.equal(loaded["stages.3.1.conv2.weight"], state["layer4.1.conv2.weight"])
+
+
+def test_grey_images_see_the_sum_over_rgb(saved):
+    path = saved(torchvision_state_dict("resnet18"))
+    grey = torch.rand(1, 1, 64, 64)
+    colour = grey.expand(-1, 3, -1, -1)
+    expected = make_backbone("resnet18", weights=path).eval()(colour)
+    actual = make_backbone("resnet18", in_channels=1, weights=path).eval()(grey)
+    for a, b in zip(actual, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5 * b.abs().max().item())
+
+
+def test_files_older_than_the_batch_counter_load(saved):
+    state = {key: value for key, value in torchvision_state_dict("resnet18").items() if "num_batches" not in key}
+    backbone = make_backbone("resnet18", weights=saved(state))
+    assert torch.equal(backbone.stem.conv1.weight, state["conv1.weight"])
+
+
+def test_all_mismatches_are_named_at_once_and_nothing_is_loaded(saved):
+    state = torchvision_state_dict("resnet18")
+    del state["layer2.0.bn1.running_var"]
+    state["layer5.0.conv1.weight"] = torch.zeros(1)
+    state["layer1.0.conv1.weight"] = torch.zeros(64, 64, 1, 1)
+    backbone = make_backbone("resnet18")
+    before = {key: value.clone() for key, value in backbone.state_dict().items()}
+    with pytest.raises(ValueError, match="does not fit") as error:
+        load_imagenet_resnet(backbone, saved(state))
+    assert str(error.value).splitlines()[1:] == [
+        "  layer2.0.bn1.running_var is missing in the file",
+        "  layer5.0.conv1.weight is not in the network",
+        "  layer1.0.conv1.weight has shape (64, 64, 1, 1) in the file and (64, 64, 3, 3) in the network",
+    ]
+    assert all(torch.equal(value, before[key]) for key, value in backbone.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"name": "resnet34"}, "layer1.2.conv1.weight is missing in the file"),
+        ({"name": "resnet18", "stem": "small"}, r"conv1.weight has shape \(64, 3, 7, 7\) .* \(64, 3, 3, 3\)"),
+        ({"name": "resnet18", "in_channels": 4}, r"conv1.weight has shape \(64, 3, 7, 7\) .* \(64, 4, 7, 7\)"),
+    ],
+)
+def test_another_network(options, message, saved):
+    with pytest.raises(ValueError, match=message):
+        make_backbone(**options, weights=saved(torchvision_state_dict("resnet18")))
+
+
+@pytest.mark.parametrize("content", [[1, 2], {"state_dict": {}}, {"epoch": 1}])
+def test_files_without_a_state_dict(content, saved):
+    with pytest.raises(ValueError, match="holds no state dict"):
+        make_backbone("resnet18", weights=saved(content))
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"there is no file .*none\.pth"):
+        make_backbone("resnet18", weights=tmp_path / "none.pth")
+
+
+def test_imagenet_weights_bring_imagenets_normalisation(saved):
+    path = saved(torchvision_state_dict("resnet18"))
+    net = HierarchicalNet("resnet18", weights=path)
+    assert net.mean.flatten().tolist() == pytest.approx([0.485, 0.456, 0.406])
+    assert net.std.flatten().tolist() == pytest.approx([0.229, 0.224, 0.225])
+    grey = HierarchicalNet("resnet18", in_channels=1, weights=path)
+    assert (grey.mean.item(), grey.std.item()) == pytest.approx((0.449, 0.226))
+    own = HierarchicalNet("resnet18", weights=path, mean=0.1, std=(0.2, 0.3, 0.4))
+    assert own.mean.flatten().tolist() == pytest.approx([0.1] * 3)
+    assert own.std.flatten().tolist() == pytest.approx([0.2, 0.3, 0.4])
