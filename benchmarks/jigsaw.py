@@ -82,9 +82,7 @@ def main() -> None:
     print(f"Milliseconds per batch, the fastest of the runs in {args.seconds:g} s.\n")
     print(f"A plain copy takes **{clone:.1f}** ms into new memory (`images.clone()`) and")
     print(f"**{copy:.1f}** ms into memory that is there already (`buffer.copy_(images)`).")
-    print(
-        "`jigsaw(images, grid)` is to be compared with the first, `jigsaw(images, grid, out=buffer)` with the second."
-    )
+    print("Compare `jigsaw(images, grid)` with the first and `jigsaw(images, grid, out=buffer)` with the second.")
     print("The loops return new memory too.\n")
     print("| grid | tile | loop, order per image | loop, one order | `jigsaw` | loop / it | it / copy ", end="")
     print("| `jigsaw(out=)` | loop / it | it / copy |")

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 import shutil
 import sys
 import traceback
@@ -14,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from monai.bundle import ConfigParser
+from fire.parser import DefaultParseValue
+from monai.bundle import ConfigParser, ConfigWorkflow
 from torch import nn
 
-from monai_fgssl.report.atomic import atomic_write
+from monai_fgssl.data.atomic import atomic_write
+from monai_fgssl.engines.handlers import PredictionCollector
 
 __all__ = ["BUNDLES", "SettingsError", "check_settings", "copy_bundle", "find_root", "load_network", "save_model"]
 
@@ -138,8 +141,19 @@ def check_overrides(bundle_root: str | Path, names: Sequence[str]) -> None:
             raise SettingsError(f"unknown setting --{wrong}.{hint} All settings are described in docs/README.md.")
 
 
+def check_command(bundle_root: str | Path) -> None:
+    """Refuse misspelt settings on the command line, and make errors of this package one readable line.
+
+    Raises:
+        SettingsError: on an unknown override.
+    """
+    if in_bundle_command():
+        sys.excepthook = _print_user_error
+        check_overrides(bundle_root, list(command_line_overrides()))
+
+
 def check_settings(bundle_root: str, settings: Mapping[str, Any]) -> None:
-    """Check the settings of a run before anything is loaded, and make errors of this package one readable line.
+    """Check the command line (see :func:`check_command`) and the settings of a run before anything is loaded.
 
     Args:
         bundle_root: the bundle's folder.
@@ -148,9 +162,7 @@ def check_settings(bundle_root: str, settings: Mapping[str, Any]) -> None:
     Raises:
         SettingsError: on an unknown override or a value that can't work.
     """
-    if in_bundle_command():
-        sys.excepthook = _print_user_error
-        check_overrides(bundle_root, list(command_line_overrides()))
+    check_command(bundle_root)
     for name, value in settings.items():
         if name in POSITIVE and not (isinstance(value, (int, float)) and value > 0):
             raise SettingsError(f"--{name} must be a positive number, got {value!r}.")
@@ -189,21 +201,90 @@ def _print_user_error(kind: type[BaseException], error: BaseException, trace: An
         sys.__excepthook__(kind, error, trace)
 
 
-def save_model(network: nn.Module, path: str | Path, network_def: Mapping[str, Any], record: Mapping[str, Any]) -> None:
+def save_model(network: nn.Module, path: str | Path, class_names: Sequence[str], image_size: int) -> None:
     """Write the weights, and beside them as JSON what it takes to rebuild the network and to name its outputs.
 
     Args:
         network: what to save, maybe wrapped in ``DistributedDataParallel``.
         path: of the state dict, ``models/model.pt``; the JSON file has the same name with ``.json``.
-        network_def: ``_target_`` and plain arguments of the network, as in a config.
-        record: further entries of the JSON file: ``class_names``, ``image_size``, ...
+        class_names: one for each score.
+        image_size: height and width in pixels that it was trained with.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     module = getattr(network, "module", network)
+    record = {"network_def": module.definition(), "class_names": list(class_names), "image_size": image_size}
     with atomic_write(path) as temporary:
         torch.save(module.state_dict(), temporary)
     with atomic_write(path.with_suffix(".json")) as temporary:
-        Path(temporary).write_text(
-            json.dumps({"network_def": dict(network_def), **record}, indent=2) + "\n", encoding="utf-8"
-        )
+        Path(temporary).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+def read_record(bundle_root: str | Path) -> dict[str, Any]:
+    """Definition, class names and image size of the trained model; before any training those of the defaults."""
+    root = Path(bundle_root)
+    record = root / "models" / "model.json"
+    if record.is_file():
+        return json.loads(record.read_text(encoding="utf-8"))
+    metadata = json.loads((root / "configs" / "metadata.json").read_text(encoding="utf-8"))
+    channels = metadata["network_data_format"]["outputs"]["pred"]["channel_def"]
+    parser = ConfigParser(ConfigParser.load_config_file(str(root / "configs" / "train.json")))
+    parser["class_names"] = [channels[key] for key in sorted(channels, key=int)]
+    definition = parser.get_parsed_content("network_def", instantiate=True).definition()
+    return {"network_def": definition, "class_names": parser["class_names"], "image_size": parser["image_size"]}
+
+
+def make_network(bundle_root: str | Path) -> nn.Module:
+    """The network that ``models/model.pt`` belongs to, without its weights."""
+    parser = ConfigParser({"network_def": read_record(bundle_root)["network_def"]})
+    return parser.get_parsed_content("network_def")
+
+
+def load_weights(network: nn.Module, path: str | Path) -> None:
+    """Load a state dict strictly, plain or as ``monai.handlers.CheckpointSaver`` writes it under ``model``.
+
+    Raises:
+        SettingsError: when the file is missing or belongs to another network.
+    """
+    if not Path(path).is_file():
+        raise SettingsError(f"there are no weights at {path}: train first, or name the file with --model_path.")
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    module = getattr(network, "module", network)
+    try:
+        module.load_state_dict(state.get("model", state))
+    except RuntimeError as error:
+        raise SettingsError(f"{path} belongs to another network. {error}") from error
+
+
+def start_process() -> str:
+    """Join the process group that ``torchrun`` describes, and return the device of this process."""
+    cuda = torch.cuda.is_available()
+    torch.distributed.init_process_group("nccl" if cuda else "gloo")
+    device = f"cuda:{os.environ['LOCAL_RANK']}" if cuda else "cpu"
+    if cuda:
+        torch.cuda.set_device(device)
+    return device
+
+
+def run_from_random_weights(bundle_root: str, settings: Mapping[str, Any]) -> PredictionCollector:
+    """Repeat a run without its pre-training, everything else as it was, in ``output_dir/random_weights``.
+
+    Args:
+        bundle_root: the bundle's folder.
+        settings: values of the run's top-level ids.
+
+    Returns:
+        The predictions on the test part.
+    """
+    output = Path(settings["output_dir"]) / "random_weights"
+    changes = {"pretrain_epochs": 0, "compare": False, "output_dir": str(output), "model_path": str(output / "model.pt")}
+    nested = {name: value for name, value in command_line_overrides().items() if "#" in name}
+    print("\nThe same network fine-tuned from random weights, for comparison:")
+    workflow = ConfigWorkflow(
+        config_file=str(Path(bundle_root) / "configs" / "train.json"),
+        logging_file=False,
+        **{**settings, **{name: DefaultParseValue(value) for name, value in nested.items()}, **changes},
+    )
+    workflow.initialize()
+    workflow.run()
+    return workflow.parser.get_parsed_content("test#predictions")

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 from .errors import DataError
 from .isic2018 import ISIC2018_CLASSES, read_isic2018
-from .loading import CachedImages, check_images, load_images, make_loader, read_image
+from .loading import CachedImages, ReadImaged, check_images, load_images, make_loader, read_image
+from .prepare import PreparedData, list_images, load_test_images, prepare_data
 from .splits import limit_labels, read_split, split_table, write_split
 from .synthetic import make_synthetic_lesions
 from .table import UNLABELLED, ImageTable
@@ -17,11 +18,16 @@ __all__ = [
     "CachedImages",
     "DataError",
     "ImageTable",
+    "PreparedData",
+    "ReadImaged",
     "check_images",
     "limit_labels",
+    "list_images",
     "load_images",
+    "load_test_images",
     "make_loader",
     "make_synthetic_lesions",
+    "prepare_data",
     "read_image",
     "read_isic2018",
     "read_split",

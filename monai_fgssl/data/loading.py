@@ -5,12 +5,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from monai.config import KeysCollection
+from monai.transforms import MapTransform
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -19,7 +21,7 @@ from tqdm import tqdm
 from .errors import DataError, first_names
 from .table import UNLABELLED
 
-__all__ = ["CachedImages", "check_images", "load_images", "make_loader", "read_image"]
+__all__ = ["CachedImages", "ReadImaged", "check_images", "load_images", "make_loader", "read_image"]
 
 T = TypeVar("T")
 
@@ -44,6 +46,27 @@ def read_image(path: str | os.PathLike[str], image_size: int) -> Tensor:
     with Image.open(path) as image:
         pixels = np.array(image.convert("RGB").resize((image_size, image_size), Image.Resampling.BILINEAR))
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+
+
+class ReadImaged(MapTransform):
+    """:func:`read_image` as a MONAI transform: path in, float32 image in [0, 1] out.
+
+    Args:
+        keys: of the paths.
+        image_size: height and width in pixels.
+        allow_missing_keys: leave out keys that are missing.
+    """
+
+    def __init__(self, keys: KeysCollection, image_size: int, allow_missing_keys: bool = False) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.image_size = image_size
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Replace each path by its image, ``(3, image_size, image_size)``."""
+        d = dict(data)
+        for key in self.key_iterator(d):
+            d[key] = read_image(d[key], self.image_size).float() / 255
+        return d
 
 
 def _verify(path: str) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable
@@ -21,7 +22,7 @@ from .errors import DataError
 
 __all__ = ["TEXTURES", "draw_lesion", "make_synthetic_lesions"]
 
-Array = NDArray[np.float64]
+Array = NDArray[np.float32]
 
 # Raise it whenever the images change: folders written by an older version are then made anew.
 VERSION = 1
@@ -29,29 +30,33 @@ SETTINGS_FILE = "synthetic.json"
 PREFIX = "ISIC2018_Task3_Training"
 
 
-def _waves(x: Array, y: Array, period: float, angles: Array, phases: Array) -> Array:
-    """Sum of plane waves with one period, one for each angle."""
-    k = 2 * np.pi / period
-    return sum(
-        np.sin(k * (x * np.cos(angle) + y * np.sin(angle)) + phase)
-        for angle, phase in zip(angles, phases, strict=True)
-    )
+def _wave(x: Array, y: Array, period: float, angle: float, phase: float) -> Array:
+    k = 2 * math.pi / period
+    return np.sin((k * math.cos(angle)) * x + (k * math.sin(angle)) * y + phase)
+
+
+def _smooth(x: Array, y: Array, period: float, rng: np.random.Generator) -> Array:
+    """Smooth random field with standard deviation 1."""
+    waves = [
+        _wave(x, y, period * rng.uniform(0.7, 1.5), rng.uniform(0, math.pi), rng.uniform(0, 2 * math.pi))
+        for _ in range(5)
+    ]
+    return math.sqrt(2 / 5) * np.sum(waves, axis=0)
 
 
 def _cells(x: Array, y: Array, period: float, jitter: float, rng: np.random.Generator) -> tuple[Array, Array]:
     """Distances to the nearest and the second nearest of points scattered about a grid, in units of the period."""
-    table = rng.uniform(-jitter / 2, jitter / 2, (2, 64, 64)) + 0.5
-    column, row = np.floor(x / period).astype(int), np.floor(y / period).astype(int)
-    distances = [
-        np.hypot(
-            column + i + table[0, (column + i) % 64, (row + j) % 64] - x / period,
-            row + j + table[1, (column + i) % 64, (row + j) % 64] - y / period,
-        )
-        for i in (-1, 0, 1)
-        for j in (-1, 0, 1)
-    ]
-    first, second = np.partition(distances, 1, axis=0)[:2]
-    return first, second
+    table = (0.5 + rng.uniform(-jitter / 2, jitter / 2, (2, 64, 64))).astype(np.float32)
+    x, y = x / period, y / period
+    column, row = np.floor(x).astype(int), np.floor(y).astype(int)
+    x, y = x - column.astype(np.float32), y - row.astype(np.float32)
+    first = second = np.full_like(x, np.inf)
+    for i in (-1, 0, 1):
+        for j in (-1, 0, 1):
+            point_x, point_y = table[:, (column + i) % 64, (row + j) % 64]
+            squared = (point_x + i - x) ** 2 + (point_y + j - y) ** 2
+            first, second = np.minimum(first, squared), np.minimum(second, np.maximum(first, squared))
+    return np.sqrt(first), np.sqrt(second)
 
 
 def _network(x: Array, y: Array, period: float, rng: np.random.Generator) -> Array:
@@ -62,7 +67,7 @@ def _network(x: Array, y: Array, period: float, rng: np.random.Generator) -> Arr
 
 def _cobblestone(x: Array, y: Array, period: float, rng: np.random.Generator) -> Array:
     """Dark, closely packed, angular clods."""
-    first, second = _cells(x, y, period, 0.35, rng)
+    first, second = _cells(x, y, period, 0.5, rng)
     return -np.minimum(second - first, 0.45)
 
 
@@ -73,25 +78,27 @@ def _globules(x: Array, y: Array, period: float, rng: np.random.Generator) -> Ar
 
 
 def _dots(x: Array, y: Array, period: float, rng: np.random.Generator) -> Array:
-    """Small dark spots in rows."""
-    first, _ = _cells(x, y, 0.6 * period, 0.25, rng)
-    return np.minimum(first, 0.6)
+    """Dark round spots, small and dense."""
+    first, _ = _cells(x, y, 0.6 * period, 0.6, rng)
+    return np.minimum(first, 0.5)
 
 
 def _streaks(x: Array, y: Array, period: float, rng: np.random.Generator) -> Array:
     """Straight parallel lines."""
-    return _waves(x, y, period, np.zeros(1), rng.uniform(0, 2 * np.pi, 1))
+    return _wave(x, y, period, 0, rng.uniform(0, 2 * math.pi))
 
 
 def _fingerprint(x: Array, y: Array, period: float, rng: np.random.Generator) -> Array:
     """Parallel lines that wind and branch."""
-    return _waves(x, y, period, np.linspace(0, np.pi, 12, endpoint=False), rng.uniform(0, 2 * np.pi, 12))
+    waves = [_wave(x, y, period, k * math.pi / 10, rng.uniform(0, 2 * math.pi)) for k in range(10)]
+    return np.sum(waves, axis=0)
 
 
 def _crystalline(x: Array, y: Array, period: float, rng: np.random.Generator) -> Array:
-    """Light short lines at right angles."""
-    phases = rng.uniform(0, 2 * np.pi, 2)
-    return np.maximum(_waves(x, y, period, np.zeros(1), phases[:1]), _waves(x, y, period, np.full(1, np.pi / 2), phases[1:]))
+    """Short parallel lines in patches at right angles to each other."""
+    phases = rng.uniform(0, 2 * math.pi, 2).tolist()
+    patches = _smooth(x, y, 3.5 * period, rng) > 0
+    return np.where(patches, _wave(x, y, period, 0, phases[0]), _wave(x, y, period, math.pi / 2, phases[1]))
 
 
 TEXTURES: dict[str, Callable[[Array, Array, float, np.random.Generator], Array]] = {
@@ -104,13 +111,6 @@ TEXTURES: dict[str, Callable[[Array, Array, float, np.random.Generator], Array]]
     "CRYSTALLINE": _crystalline,
 }
 """Class names and their textures: functions of coordinates in pixels, the period in pixels and a random state."""
-
-
-def _smooth(x: Array, y: Array, period: float, rng: np.random.Generator) -> Array:
-    """Smooth random field with standard deviation 1."""
-    periods = period * rng.uniform(0.8, 1.6, 6)
-    angles, phases = rng.uniform(0, 2 * np.pi, (2, 6))
-    return sum(_waves(x, y, p, angles[i : i + 1], phases[i : i + 1]) for i, p in enumerate(periods)) / np.sqrt(3)
 
 
 def draw_lesion(texture: str, image_size: int = 64, seed: int = 0, lesion: int = 0, photo: int = 0) -> NDArray[np.uint8]:
@@ -135,19 +135,19 @@ def draw_lesion(texture: str, image_size: int = 64, seed: int = 0, lesion: int =
     photo_rng = np.random.default_rng([seed, lesion, 3, photo])
 
     # Coordinates in pixels of a 64 px image; those of the lesion are shifted and turned against the photo's.
-    y, x = (np.mgrid[:image_size, :image_size] + 0.5) * (64 / image_size) - 32
-    shift_x, shift_y = photo_rng.uniform(-6, 6, 2)
-    turn = photo_rng.uniform(0, 2 * np.pi)
-    u = (x - shift_x) * np.cos(turn) + (y - shift_y) * np.sin(turn)
-    v = (y - shift_y) * np.cos(turn) - (x - shift_x) * np.sin(turn)
+    axis = ((np.arange(image_size) + 0.5) * (64 / image_size) - 32).astype(np.float32)
+    x, y = np.meshgrid(axis, axis)
+    shift_x, shift_y = photo_rng.uniform(-6, 6, 2).tolist()
+    turn = photo_rng.uniform(0, 2 * math.pi)
+    u = (x - shift_x) * math.cos(turn) + (y - shift_y) * math.sin(turn)
+    v = (y - shift_y) * math.cos(turn) - (x - shift_x) * math.sin(turn)
 
     radius = np.hypot(u, v)
     angle = np.arctan2(v, u)
-    amplitudes = shape_rng.normal(0, [0.13, 0.07, 0.05, 0.035, 0.025])
-    phases = shape_rng.uniform(0, 2 * np.pi, 5)
-    outline = shape_rng.uniform(17, 25) * (
-        1 + sum(a * np.cos((k + 2) * angle + p) for k, (a, p) in enumerate(zip(amplitudes, phases, strict=True)))
-    )
+    outline = np.ones_like(angle)
+    for order, amplitude in enumerate((0.13, 0.07, 0.05, 0.035, 0.025), start=2):
+        outline += shape_rng.normal(0, amplitude) * np.cos(order * angle + shape_rng.uniform(0, 2 * math.pi))
+    outline *= shape_rng.uniform(17, 25)
     softness = shape_rng.uniform(0.6, 1.8)
     mask = 1 / (1 + np.exp(np.clip((radius - outline) / softness, -30, 30)))
 
@@ -155,24 +155,24 @@ def draw_lesion(texture: str, image_size: int = 64, seed: int = 0, lesion: int =
     bend_x, bend_y = (_smooth(u, v, 40, texture_rng) for _ in range(2))
     raw = TEXTURES[texture](u + 0.9 * bend_x, v + 0.9 * bend_y, period, texture_rng)
     # Break ties, which flat parts of a texture have, by something that no eye sees.
-    raw = raw + 1e-3 * photo_rng.standard_normal(raw.shape)
+    raw = raw + 1e-3 * photo_rng.standard_normal(raw.shape, dtype=np.float32)
     inside = np.sort(raw[mask > 0.5])
     ranks = np.interp(raw, inside, np.linspace(-1, 1, len(inside)))
 
-    skin = np.array([0.87, 0.68, 0.58]) + skin_rng.normal(0, [0.04, 0.04, 0.04]) + skin_rng.normal(0, 0.03)
-    pigment = np.array([0.42, 0.58, 0.66]) * skin_rng.uniform(0.75, 1.25) + skin_rng.normal(0, 0.04, 3)
+    skin = np.array([0.86, 0.68, 0.59]) + skin_rng.normal(0, 0.025, 3) + skin_rng.normal(0, 0.03)
+    pigment = np.array([0.42, 0.57, 0.65]) * skin_rng.uniform(0.75, 1.25) + skin_rng.normal(0, 0.03, 3)
     contrast = skin_rng.uniform(0.16, 0.30)
     blotches = 0.12 * _smooth(u, v, 28, shape_rng)
     darkness = mask * (1 + blotches - contrast * ranks * (1 + 0.25 * _smooth(u, v, 30, shape_rng)))
 
-    light_angle = photo_rng.uniform(0, 2 * np.pi)
-    light = 1 + photo_rng.uniform(0, 0.12) * (x * np.cos(light_angle) + y * np.sin(light_angle)) / 32
+    light_angle = photo_rng.uniform(0, 2 * math.pi)
+    light = 1 + photo_rng.uniform(0, 0.12) * (x * math.cos(light_angle) + y * math.sin(light_angle)) / 32
     light -= photo_rng.uniform(0, 0.14) * (x**2 + y**2) / 32**2
     skin_grain = 0.02 * _smooth(x, y, 9, photo_rng)
 
     image = skin * (light + skin_grain)[..., None] * (1 - np.clip(darkness, 0, 1.6)[..., None] * pigment)
     image *= 1 - 0.55 * _hairs(x, y, photo_rng)[..., None]
-    image += photo_rng.normal(0, photo_rng.uniform(0.015, 0.04), image.shape)
+    image += photo_rng.uniform(0.015, 0.04) * photo_rng.standard_normal(image.shape)
     return np.round(255 * np.clip(image, 0, 1)).astype(np.uint8)
 
 
@@ -180,9 +180,9 @@ def _hairs(x: Array, y: Array, rng: np.random.Generator) -> Array:
     """Opacity of 0 to 4 thin arcs."""
     opacity = np.zeros_like(x)
     for _ in range(rng.choice(5, p=[0.6, 0.15, 0.1, 0.1, 0.05])):
-        angle, offset, bend = rng.uniform(0, 2 * np.pi), rng.uniform(-28, 28), rng.normal(0, 0.006)
-        along = x * np.cos(angle) + y * np.sin(angle)
-        across = y * np.cos(angle) - x * np.sin(angle) - offset - bend * along**2
+        angle, offset, bend = rng.uniform(0, 2 * math.pi), rng.uniform(-28, 28), rng.normal(0, 0.006)
+        along = x * math.cos(angle) + y * math.sin(angle)
+        across = y * math.cos(angle) - x * math.sin(angle) - offset - bend * along**2
         opacity = np.maximum(opacity, np.exp(-((across / 0.55) ** 2)))
     return opacity
 

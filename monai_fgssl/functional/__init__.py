@@ -4,11 +4,7 @@
 
 from __future__ import annotations
 
-from .geometric import (
-    affine_matrices,
-    orient,
-    resample,
-)
+from .geometric import affine_matrices, orient, resample
 from .jigsaw import invert_permutations, jigsaw, random_permutations, shuffle_tiles
 from .photometric import (
     adjust_brightness,
@@ -19,15 +15,7 @@ from .photometric import (
     grayscale,
     solarize,
 )
-from .views import (
-    DISTORTED,
-    REGULARIZED,
-    ViewDraw,
-    ViewSettings,
-    apply_view,
-    draw_view,
-    random_view,
-)
+from .views import DISTORTED, REGULARIZED, ViewDraw, ViewSettings, apply_view, draw_view, random_view
 
 __all__ = [
     "DISTORTED",

@@ -60,7 +60,8 @@ def affine_matrices(
         spatial_shape: sizes of the D spatial axes.
         flips: (B, D) bool, as in :func:`orient`.
         transposed: (B,) bool, as in :func:`orient`.
-        angles: (B, D * (D - 1) / 2) degrees, one per pair of axes in the order of ``itertools.combinations``.
+        angles: (B, D * (D - 1) / 2) degrees, one per pair of axes in the order of ``itertools.combinations``; the crop
+            turns from the first axis of the pair towards the second.
         crop_size: (B, D) in (0, 1], fraction of each axis.
         crop_center: (B, D) in [-1, 1], where -1 and 1 are the borders of the image.
 
@@ -68,8 +69,8 @@ def affine_matrices(
         (B, D, D + 1) float32, axes in the order of ``spatial_shape``, for :func:`resample`.
     """
     num_axes = len(spatial_shape)
-    identity = torch.eye(num_axes)
-    extent = torch.tensor(spatial_shape, dtype=torch.float32)
+    identity = torch.eye(num_axes, device=angles.device)
+    extent = torch.tensor(spatial_shape, dtype=torch.float32, device=angles.device)
 
     rotation = identity
     for (i, j), angle in zip(combinations(range(num_axes), 2), torch.deg2rad(angles).unbind(1), strict=True):

@@ -110,14 +110,13 @@ def gaussian_blur(x: Tensor, sigma: Tensor) -> Tensor:
     """
     if (sigma < 0).any():
         raise ValueError(f"sigma must be 0 or more pixels, got {sigma.min().item()}.")
-    # In float32 or more, and positive, so that the weights of sigma 0 are exactly those of the identity.
-    sigma = per_sample(sigma, x.new_empty(len(x), 1, 1, dtype=torch.promote_types(x.dtype, torch.float32)))
-    sigma = sigma.clamp_min(1e-6)
+    # Positive, so that the weights of sigma 0 are exactly those of the identity.
+    sigma = per_sample(sigma, x).clamp_min(1e-6).view(-1, 1, 1)
     blurred = x
     for size in reversed(x.shape[2:]):
-        position = torch.arange(size, device=x.device)
+        position = torch.arange(size, dtype=x.dtype, device=x.device)
         weights = torch.softmax(-0.5 * ((position[:, None] - position) / sigma).square(), dim=1)
-        rows = torch.bmm(blurred.flatten(1, -2), weights.to(x.dtype))
+        rows = torch.bmm(blurred.flatten(1, -2), weights)
         # The axis just done goes in front of the others: after all of them the order is the first one again.
         blurred = rows.view(blurred.shape).movedim(-1, 2)
     return blurred

@@ -35,8 +35,5 @@ def per_sample(amount: Tensor, x: Tensor) -> Tensor:
         ValueError: when the number of amounts is not the batch size.
     """
     if amount.shape != x.shape[:1]:
-        raise ValueError(
-            f"one amount per sample is needed: shape ({x.shape[0]},) for a batch of shape {tuple(x.shape)}, "
-            f"got {tuple(amount.shape)}."
-        )
+        raise ValueError(f"one amount per sample is needed, shape ({len(x)},), got shape {tuple(amount.shape)}.")
     return amount.to(x).view(-1, *[1] * (x.ndim - 1))

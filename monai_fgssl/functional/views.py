@@ -12,10 +12,12 @@ without the change of hue.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .geometric import affine_matrices, orient, resample
@@ -169,7 +171,8 @@ def draw_view(
         raise ValueError(f"views need images with 2 or 3 spatial axes, got spatial shape {tuple(spatial_shape)}.")
 
     def uniform(low: float, high: float, *shape: int) -> Tensor:
-        return torch.empty(batch_size, *shape).uniform_(low, high, generator=generator)
+        # On the CPU whatever torch's default device is: that is what makes the draw the same everywhere.
+        return torch.empty(batch_size, *shape, device="cpu").uniform_(low, high, generator=generator)
 
     def happens(prob: float, *shape: int) -> Tensor:
         return uniform(0, 1, *shape) < prob
@@ -184,9 +187,9 @@ def draw_view(
 
     # Sides of a box with the drawn volume and ratios; in 2D sqrt(scale * ratio) and sqrt(scale / ratio). Sides that
     # would stick out of the image are cut off.
-    low, high = torch.tensor(settings.crop_ratio).log().tolist()
-    log_side = torch.cat([torch.zeros(batch_size, 1), uniform(low, high, num_axes - 1)], dim=1)
-    log_side = log_side - log_side.mean(1, keepdim=True)
+    low, high = (math.log(ratio) for ratio in settings.crop_ratio)
+    log_ratio = uniform(low, high, num_axes - 1)
+    log_side = F.pad(log_ratio, (1, 0)) - log_ratio.sum(1, keepdim=True) / num_axes
     crop_size = (uniform(*settings.crop_scale, 1) ** (1 / num_axes) * log_side.exp()).clamp_max(1)
     crop_center = uniform(-1, 1, num_axes) * (1 - crop_size)
 
@@ -256,8 +259,8 @@ def _move(x: Tensor, draw: ViewDraw) -> Tensor:
     if not resampled.all():
         x = orient(x, draw.flips & ~resampled[:, None], draw.transposed & ~resampled)
     geometry = (draw.flips, draw.transposed, draw.angles, draw.crop_size, draw.crop_center)
-    matrices = affine_matrices(tuple(x.shape[2:]), *geometry)
-    return update_where(resampled, x, lambda y: resample(y, matrices[resampled]))
+    spatial_shape = tuple(x.shape[2:])
+    return update_where(resampled, x, lambda y: resample(y, affine_matrices(spatial_shape, *geometry)[resampled]))
 
 
 def _color(x: Tensor, draw: ViewDraw) -> Tensor:

@@ -5,7 +5,9 @@
 from __future__ import annotations
 
 from .backbones import StagedBackbone, make_backbone
+from .base import StagedNet
 from .block import HierarchicalBlock, ProjectionHead
+from .distributed import distribute
 from .hierarchical import HierarchicalNet
 from .plain import PlainNet
 from .weights import load_imagenet_resnet
@@ -14,8 +16,10 @@ __all__ = [
     "HierarchicalBlock",
     "HierarchicalNet",
     "PlainNet",
+    "distribute",
     "ProjectionHead",
     "StagedBackbone",
+    "StagedNet",
     "load_imagenet_resnet",
     "make_backbone",
 ]

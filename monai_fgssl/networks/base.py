@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from monai.utils import ensure_tuple_rep
 from torch import nn
 
 from .backbones import StagedBackbone, make_backbone
@@ -55,6 +54,8 @@ class StagedNet(nn.Module):
         std: float | Sequence[float] | None = None,
     ) -> None:
         super().__init__()
+        self._backbone_name = backbone if isinstance(backbone, str) else ""
+        self._stem_name = stem
         if isinstance(backbone, str):
             staged: Any = make_backbone(backbone, spatial_dims, in_channels, stem, weights)
         elif weights is not None or stem != "imagenet":
@@ -76,14 +77,15 @@ class StagedNet(nn.Module):
             staged.stem, list(staged.stages)[:depth], staged.channels[:depth], staged.strides[:depth]
         )
 
-        if mean is None:
-            mean = _per_channel(IMAGENET_MEAN, in_channels) if weights is not None else 0.5
-        if std is None:
-            std = _per_channel(IMAGENET_STD, in_channels) if weights is not None else 0.5
-        shape = (1, in_channels) + (1,) * spatial_dims
         # Persistent, so that a checkpoint carries the normalisation that it was trained with.
-        self.register_buffer("mean", torch.tensor(ensure_tuple_rep(mean, in_channels), dtype=torch.float32).view(shape))
-        self.register_buffer("std", torch.tensor(ensure_tuple_rep(std, in_channels), dtype=torch.float32).view(shape))
+        shape = (1, in_channels, *[1] * spatial_dims)
+        for name, value, imagenet in (("mean", mean, IMAGENET_MEAN), ("std", std, IMAGENET_STD)):
+            if value is None:
+                value = _per_channel(imagenet, in_channels) if weights is not None else 0.5
+            values = (value,) * in_channels if isinstance(value, int | float) else tuple(value)
+            if len(values) != in_channels:
+                raise ValueError(f"{name} needs one number or {in_channels}, one per channel, got {value}.")
+            self.register_buffer(name, torch.tensor(values, dtype=torch.float32).view(shape))
 
     def normalise(self, x: torch.Tensor) -> torch.Tensor:
         """Check an image batch (B, in_channels, *spatial) in [0, 1] and normalise it with ``mean`` and ``std``.
@@ -101,10 +103,26 @@ class StagedNet(nn.Module):
             raise ValueError(f"Expected floating-point images in [0, 1], got {x.dtype}: divide 8-bit images by 255.")
         return (x - self.mean) / self.std
 
+    def definition(self) -> dict[str, Any]:
+        """``_target_`` and arguments, as in a MONAI config, that build this network again for its state dict.
+
+        Raises:
+            ValueError: when the backbone was given as a module, which no name stands for.
+        """
+        if not self._backbone_name:
+            raise ValueError("only networks whose backbone has a name can be written down as a definition.")
+        return {
+            "_target_": f"monai_fgssl.networks.{type(self).__name__}",
+            "backbone": self._backbone_name,
+            "spatial_dims": self.spatial_dims,
+            "in_channels": self.in_channels,
+            "stem": self._stem_name,
+        }
+
     def parameter_groups(self, backbone_lr: float, head_lr: float, weight_decay: float) -> list[dict[str, Any]]:
         """Group the parameters for an optimizer: backbone and the rest, each with and without weight decay.
 
-        Norms and biases are not decayed: with one dimension they have no scale for the decay to control.
+        Norms and biases (all parameters of one dimension) are not decayed, as in Barlow Twins.
 
         Args:
             backbone_lr: learning rate of the backbone.
@@ -115,7 +133,9 @@ class StagedNet(nn.Module):
             Four groups with ``params``, ``lr`` and ``weight_decay``.
 
         Example:
-            >>> optimizer = torch.optim.SGD(net.parameter_groups(2e-4, 2e-3, 5e-4), momentum=0.9)  # doctest: +SKIP
+            >>> from monai_fgssl.networks import HierarchicalNet
+            >>> groups = HierarchicalNet("resnet18").parameter_groups(2e-4, 2e-3, weight_decay=5e-4)
+            >>> optimizer = torch.optim.SGD(groups, momentum=0.9)
         """
         in_backbone = {id(parameter) for parameter in self.backbone.parameters()}
         groups = []

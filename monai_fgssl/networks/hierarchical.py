@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -93,6 +94,16 @@ class HierarchicalNet(StagedNet):
             if step == k + 1:
                 return block(self.backbone(x, self.stage_indices[k] + 1)[-1], project)
         return self.concat_head(torch.cat(self._pooled(x), dim=1), project)
+
+    def definition(self) -> dict[str, Any]:
+        """See :meth:`StagedNet.definition`."""
+        head = self.concat_head
+        return super().definition() | {
+            "num_classes": head.classifier.out_features,
+            "stages": list(self.stage_indices),
+            "width": head.projector[0].num_features // len(self.blocks),
+            "features": head.classifier.in_features,
+        }
 
     @torch.jit.export
     def stage_logits(self, x: torch.Tensor) -> torch.Tensor:

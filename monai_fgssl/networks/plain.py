@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -74,6 +75,13 @@ class PlainNet(StagedNet):
         if project:
             return self.projector(self._pooled(x))
         return self.classifier(self._pooled(x))
+
+    def definition(self) -> dict[str, Any]:
+        """See :meth:`StagedNet.definition`."""
+        return super().definition() | {
+            "num_classes": self.classifier.out_features,
+            "features": self.projector[0].out_features,
+        }
 
     @torch.jit.export
     def stage_logits(self, x: torch.Tensor) -> torch.Tensor:

@@ -67,12 +67,14 @@ def plot_views(
     strong = (distorted or RandDistortedView()).batch(images, generator)
     puzzles = [jigsaw(light, grid, generator=generator) for grid in grids]
 
-    tiles = " × ".join(["{0}"] * spatial_dims)
+    def puzzle_title(grid: int) -> str:
+        return "Puzzle " + " \N{MULTIPLICATION SIGN} ".join([str(grid)] * spatial_dims)
+
     columns = [
         (images, "Image", "$x$", INK),
         (light, "Regularised view", "$x'$  ·  all stages", BLUE),
         *(
-            (puzzle, f"Puzzle {tiles.format(grid)}", f"$J_{{{grid}}}(x')$  ·  stage {stage}", BLUE)
+            (puzzle, puzzle_title(grid), f"$J_{{{grid}}}(x')$  ·  stage {stage}", BLUE)
             for stage, (grid, puzzle) in enumerate(zip(grids, puzzles, strict=True), start=1)
         ),
         (strong, "Distorted view", "$x''$  ·  every step", VERMILION),

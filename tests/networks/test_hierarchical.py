@@ -168,6 +168,9 @@ def test_wrong_arguments():
         HierarchicalNet("resnet17")
     with pytest.raises(TypeError, match="backbone Conv2d lacks stem, stages, channels, strides"):
         HierarchicalNet(nn.Conv2d(3, 3, 1))
+    for wrong in ({"mean": (0.5, 0.5)}, {"std": (0.5,)}):
+        with pytest.raises(ValueError, match=rf"{next(iter(wrong))} needs one number or 3, one per channel, got \(0.5"):
+            HierarchicalNet(tiny_backbone(), **wrong)
     with pytest.raises(ValueError, match="stem and weights are for backbones given by name"):
         HierarchicalNet(tiny_backbone(), stem="small")
 

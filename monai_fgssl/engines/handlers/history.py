@@ -9,6 +9,14 @@ from ignite.engine import Engine, Events
 __all__ = ["EpochHistory"]
 
 
+def metrics_with_validation(engine: Engine, evaluator: Engine | None) -> dict[str, float]:
+    """Metrics of a trainer, and under ``val_<name>`` those that its evaluator has written."""
+    metrics = dict(engine.state.metrics)
+    if evaluator is not None:
+        metrics.update({f"val_{name}": value for name, value in evaluator.state.metrics.items()})
+    return {name: float(value) for name, value in metrics.items()}
+
+
 class EpochHistory:
     """Keeps ``engine.state.metrics`` of every epoch in :attr:`series`.
 
@@ -31,8 +39,5 @@ class EpochHistory:
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._store)
 
     def _store(self, engine: Engine) -> None:
-        metrics = dict(engine.state.metrics)
-        if self.evaluator is not None:
-            metrics.update({f"val_{name}": value for name, value in self.evaluator.state.metrics.items()})
-        for name, value in metrics.items():
-            self.series.setdefault(name, []).append((engine.state.epoch, float(value)))
+        for name, value in metrics_with_validation(engine, self.evaluator).items():
+            self.series.setdefault(name, []).append((engine.state.epoch, value))

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from ignite.engine import Engine, Events
+from monai.engines.utils import IterationEvents
 from monai.utils.enums import CommonKeys as Keys
 from torch import Tensor
 
@@ -20,9 +21,8 @@ class PredictionCollector:
     """Collects what a :class:`~monai_fgssl.engines.HierarchicalEvaluator` says of each image.
 
     Attributes:
-        names, groups: of each image, as in the batches.
-        labels: ``(N,)``, after the run.
-        stage_logits: ``(N, K + 1, num_classes)``, after the run.
+        names: of each image, as in the batches.
+        groups: lesion or patient of each image, where the batches have labels.
     """
 
     names: list[str] = field(default_factory=list)
@@ -31,9 +31,10 @@ class PredictionCollector:
     _stage_logits: list[Tensor] = field(default_factory=list)
 
     def attach(self, engine: Engine) -> None:
-        """Attach to an evaluator that does not decollate."""
+        """Attach to an evaluator."""
         engine.add_event_handler(Events.STARTED, self._clear)
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self._add)
+        # Before a decollation, which would take the batch apart.
+        engine.add_event_handler(IterationEvents.FORWARD_COMPLETED, self._add)
 
     def _clear(self) -> None:
         for values in (self.names, self.groups, self._labels, self._stage_logits):
@@ -42,13 +43,14 @@ class PredictionCollector:
     def _add(self, engine: Engine) -> None:
         batch: dict[str, Any] = engine.state.batch
         self.names.extend(batch["name"])
-        self.groups.extend(batch["group"])
-        self._labels.append(engine.state.output[Keys.LABEL].cpu())
+        if Keys.LABEL in engine.state.output:
+            self.groups.extend(batch["group"])
+            self._labels.append(engine.state.output[Keys.LABEL].cpu())
         self._stage_logits.append(engine.state.output["stage_logits"].cpu())
 
     @property
     def labels(self) -> Tensor:
-        """``(N,)`` int64."""
+        """``(N,)`` int64, where the batches have labels."""
         return torch.cat(self._labels)
 
     @property

@@ -6,11 +6,14 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from ignite.engine import Engine, Events
 from monai.utils.enums import CommonKeys as Keys
 from tqdm import tqdm
+
+from monai_fgssl.engines.handlers.history import metrics_with_validation
 
 __all__ = ["PhaseProgress"]
 
@@ -27,11 +30,13 @@ class PhaseProgress:
     Args:
         name: what the phase is called, e.g. ``"pre-train"``.
         metrics: names in ``engine.state.metrics`` that an epoch's line shows; those missing are left out.
+        evaluator: engine whose metrics can be named too, as ``val_<name>``.
     """
 
-    def __init__(self, name: str, metrics: tuple[str, ...] | list[str] = ("loss",)) -> None:
+    def __init__(self, name: str, metrics: Sequence[str] = ("loss",), evaluator: Engine | None = None) -> None:
         self.name = name
         self.metrics = tuple(metrics)
+        self.evaluator = evaluator
         self._bar: tqdm | None = None
 
     def attach(self, engine: Engine) -> None:
@@ -79,9 +84,8 @@ class PhaseProgress:
         self._last_read = time.perf_counter()
 
     def _finish_epoch(self, engine: Engine) -> None:
-        values = [
-            f"{name} {engine.state.metrics[name]:.3g}" for name in self.metrics if name in engine.state.metrics
-        ]
+        metrics = metrics_with_validation(engine, self.evaluator)
+        values = [f"{name} {metrics[name]:.3g}" for name in self.metrics if name in metrics]
         tqdm.write(
             f"{self.name} {engine.state.epoch}/{engine.state.max_epochs}: "
             + ", ".join([*values, f"{self._rate():.0f} images/s"])

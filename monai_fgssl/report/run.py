@@ -1,0 +1,108 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Everything that a run leaves behind for people: tables, predictions and pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from monai_fgssl.engines.handlers import PredictionCollector
+from monai_fgssl.engines.hierarchical import step_names
+from monai_fgssl.metrics.classification import bootstrap_difference, bootstrap_intervals
+from monai_fgssl.report.figures import plot_confusion, plot_learning_curves, plot_roc
+from monai_fgssl.report.predictions import write_predictions
+from monai_fgssl.report.tables import print_metrics, write_metrics
+from monai_fgssl.report.views_figure import plot_views
+from monai_fgssl.transforms import RandView
+
+__all__ = ["Report"]
+
+NUM_SHOWN_IMAGES = 4
+
+
+class Report:
+    """Results of one run, of one or several methods on the same images.
+
+    Args:
+        output_dir: folder of the files.
+        class_names: names of the classes.
+        settings: of the run, recorded in ``metrics.json``.
+    """
+
+    def __init__(self, output_dir: str | Path, class_names: Sequence[str], settings: Mapping[str, Any]) -> None:
+        self.output_dir = Path(output_dir)
+        self.class_names = list(class_names)
+        self.settings = dict(settings)
+        self.results: dict[str, PredictionCollector] = {}
+
+    def write_views(
+        self,
+        images: Tensor,
+        grids: Sequence[int | Sequence[int]],
+        regularized: RandView,
+        distorted: RandView,
+    ) -> None:
+        """Draw what pre-training makes of a few images: ``views.png``.
+
+        Args:
+            images: ``(N, C, *spatial)``, uint8 or float in [0, 1]; the first ones are shown.
+            grids: of the puzzles, fine to coarse.
+            regularized: view that the puzzles are cut from.
+            distorted: view that they are compared with.
+        """
+        shown = images[:NUM_SHOWN_IMAGES]
+        shown = shown.float() / 255 if shown.dtype == torch.uint8 else shown
+        self.output_dir.mkdir(parents=True, exist_ok=True)
+        plot_views(shown, grids, regularized, distorted, path=self.output_dir / "views.png")
+
+    def add(self, method: str, predictions: PredictionCollector) -> None:
+        """Add the test predictions of a method. The first method is the one that pictures and CSV are of."""
+        self.results[method] = predictions
+
+    def write(self, history: Mapping[str, Mapping[str, list[tuple[int, float]]]]) -> dict[str, Any]:
+        """Print the table and write all files.
+
+        Args:
+            history: series of every phase, as in :class:`~monai_fgssl.engines.handlers.EpochHistory`.
+
+        Returns:
+            What ``metrics.json`` holds.
+        """
+        (method, first), *others = self.results.items()
+        rows = {name: bootstrap_intervals(r.probabilities, r.labels, r.groups) for name, r in self.results.items()}
+        stages = {
+            f"{method}, {step} alone": bootstrap_intervals(logits.softmax(1), first.labels, first.groups)
+            for step, logits in zip(step_names(first.stage_logits.shape[1]), first.stage_logits.unbind(1), strict=True)
+        }
+        differences = {
+            f"{method} - {name}": bootstrap_difference(
+                first.probabilities, other.probabilities, first.labels, first.groups
+            )
+            for name, other in others
+        }
+        labels, probabilities = first.labels, first.probabilities
+        write_predictions(self.output_dir / "predictions.csv", first.names, probabilities, self.class_names)
+        plot_confusion(labels, probabilities.argmax(1), self.class_names, self.output_dir / "confusion_matrix.png")
+        plot_roc(labels, probabilities, self.class_names, self.output_dir / "roc.png")
+        curves = {phase: dict(series) for phase, series in history.items() if series}
+        plot_learning_curves(curves, self.output_dir / "learning_curves.png")
+        content = {
+            "num_test_images": len(labels),
+            "class_names": self.class_names,
+            "methods": rows,
+            "stages": stages,
+            "differences": differences,
+            "settings": self.settings,
+            "history": curves,
+        }
+        write_metrics(self.output_dir / "metrics.json", content)
+        print_metrics(rows | stages, title=f"{len(labels)} test images, 95 % intervals by bootstrap over lesions")
+        if differences:
+            print_metrics(differences, title="Difference on the same images")
+        print(f"Files: {self.output_dir.resolve()}")
+        return content

@@ -1,0 +1,234 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The trainers against the same iteration written out by hand, and what stock MONAI components see of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from ignite.engine import Events
+from monai.engines.utils import IterationEvents
+from monai.handlers import CheckpointSaver, StatsHandler, TensorBoardStatsHandler, from_engine
+from monai.transforms import Activationsd
+from torch import Tensor, nn
+
+from monai_fgssl.engines import HierarchicalEvaluator, PreTrainer, ProgressiveTrainer
+from monai_fgssl.functional import jigsaw
+from monai_fgssl.losses import CrossCorrelationLoss
+from monai_fgssl.networks import HierarchicalNet, PlainNet
+from monai_fgssl.transforms import RandDistortedView, RandRegularizedView
+
+GRIDS = [8, 4, 2]
+
+
+def make_network() -> HierarchicalNet:
+    torch.manual_seed(0)
+    return HierarchicalNet("resnet18", num_classes=3, width=16, features=8)
+
+
+def make_batches(count: int = 2, size: int = 8) -> list[dict[str, Any]]:
+    generator = torch.Generator().manual_seed(1)
+    return [
+        {
+            "image": torch.randint(0, 256, (size, 3, 32, 32), generator=generator, dtype=torch.uint8),
+            "label": torch.randint(0, 3, (size,), generator=generator),
+            "name": [f"image{i}" for i in range(size)],
+            "group": [f"lesion{i}" for i in range(size)],
+        }
+        for _ in range(count)
+    ]
+
+
+def make_trainer(kind: str, network: nn.Module, **kwargs: Any) -> PreTrainer | ProgressiveTrainer:
+    settings: dict[str, Any] = {
+        "device": "cpu",
+        "max_epochs": 1,
+        "train_data_loader": make_batches(),
+        "network": network,
+        "optimizer": torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9, weight_decay=0.01),
+        "grids": GRIDS,
+        "seed": 5,
+    } | kwargs
+    if kind == "pretrain":
+        views = {"regularized_view": RandRegularizedView().batch, "distorted_view": RandDistortedView().batch}
+        return PreTrainer(**{"loss_function": CrossCorrelationLoss(), **views, **settings})
+    view = RandRegularizedView().batch
+    return ProgressiveTrainer(**{"loss_function": nn.CrossEntropyLoss(), "view": view, **settings})
+
+
+def step_by_hand(
+    kind: str, network: nn.Module, step: int, images: list[Tensor], labels: Tensor, generator: torch.Generator
+) -> Tensor:
+    first = images[0] if step == 4 else jigsaw(images[0], GRIDS[step - 1], generator=generator)
+    weight = 2.0 if step == 4 else 1.0
+    if kind == "train":
+        return weight * nn.functional.cross_entropy(network(first, step), labels)
+    return weight * CrossCorrelationLoss()(network(first, step, True), network(images[1], step, True))
+
+
+def train_by_hand(kind: str, schedule: str) -> tuple[nn.Module, list[list[float]]]:
+    """The iteration of FG-SSL sec. 3 and PMG eq. 4-5, with plain PyTorch."""
+    network = make_network().train()
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9, weight_decay=0.01)
+    generator = torch.Generator().manual_seed(5)
+    regularized, distorted = RandRegularizedView(), RandDistortedView()
+    losses = []
+    for batch in make_batches():
+        pixels = batch["image"].float() / 255
+        images = [regularized.batch(pixels, generator)]
+        if kind == "pretrain":
+            images.append(distorted.batch(pixels, generator))
+        losses.append([])
+        total = torch.zeros(())
+        for step in (1, 2, 3, 4):
+            if schedule == "progressive":
+                optimizer.zero_grad()
+            loss = step_by_hand(kind, network, step, images, batch["label"], generator)
+            losses[-1].append(loss.item())
+            total = total + loss
+            if schedule == "progressive":
+                loss.backward()
+                optimizer.step()
+        if schedule == "joint":
+            optimizer.zero_grad()
+            total.backward()
+            optimizer.step()
+    return network, losses
+
+
+@pytest.mark.parametrize("schedule", ["progressive", "joint"])
+@pytest.mark.parametrize("kind", ["pretrain", "train"])
+def test_equals_the_iteration_written_by_hand(kind: str, schedule: str) -> None:
+    expected, expected_losses = train_by_hand(kind, schedule)
+    network = make_network()
+    seen: list[dict[str, Any]] = []
+    trainer = make_trainer(kind, network, schedule=schedule)
+    trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda engine: seen.append(dict(engine.state.output)))
+    trainer.run()
+    for name, parameter in expected.named_parameters():
+        torch.testing.assert_close(network.get_parameter(name), parameter, rtol=1e-5, atol=1e-7, msg=name)
+    for output, losses in zip(seen, expected_losses, strict=True):
+        assert float(output["loss"]) == pytest.approx(sum(losses), rel=1e-5)
+        assert float(output["loss_stage2"]) == pytest.approx(losses[1], rel=1e-5)
+        assert float(output["loss_concat"]) == pytest.approx(losses[3] / 2, rel=1e-5)
+    mean = sum(sum(losses) for losses in expected_losses) / len(expected_losses)
+    assert trainer.state.metrics["loss"] == pytest.approx(mean, rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["pretrain", "train"])
+def test_running_statistics_are_those_of_whole_undistorted_images(kind: str) -> None:
+    network = make_network()
+    batch = make_batches(1)
+    # A learning rate of 0: what the first norm sees is then the same at every step.
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.0)
+    make_trainer(kind, network, optimizer=optimizer, train_data_loader=batch).run()
+    generator = torch.Generator().manual_seed(5)
+    images = RandRegularizedView().batch(batch[0]["image"].float() / 255, generator)
+    reference = make_network().train()
+    inputs: dict[str, Tensor] = {}
+    norm_name, norm = next((n, m) for n, m in reference.named_modules() if isinstance(m, nn.BatchNorm2d))
+    norm.register_forward_hook(lambda _module, args, _output: inputs.update(x=args[0]))
+    reference(images, 4, True)
+    expected = norm.momentum * inputs["x"].mean((0, 2, 3))
+    torch.testing.assert_close(network.get_submodule(norm_name).running_mean, expected, rtol=1e-4, atol=1e-6)
+    assert network.get_submodule(norm_name).momentum == norm.momentum
+
+
+@pytest.mark.parametrize("kind", ["pretrain", "train"])
+def test_same_seed_same_weights(kind: str) -> None:
+    networks = []
+    for seed in (3, 3, 4):
+        networks.append(make_network())
+        make_trainer(kind, networks[-1], seed=seed).run()
+    same, again, other = (nn.utils.parameters_to_vector(network.parameters()) for network in networks)
+    assert torch.equal(same, again)
+    assert not torch.equal(same, other)
+
+
+def test_fires_every_event_once_per_step() -> None:
+    trainer = make_trainer("train", make_network())
+    fired: list[str] = []
+    names = ("FORWARD_COMPLETED", "LOSS_COMPLETED", "BACKWARD_COMPLETED", "MODEL_COMPLETED")
+    for event in (getattr(IterationEvents, name) for name in names):
+        trainer.add_event_handler(event, lambda engine, name=event.name: fired.append(name))
+    trainer.run()
+    assert fired == ([*names[:3]] * 4 + [names[3]]) * 2
+
+
+def test_stock_handlers_and_postprocessing_work(tmp_path: Any) -> None:
+    network = make_network()
+    softmaxed: list[float] = []
+    trainer = make_trainer(
+        "train",
+        network,
+        decollate=True,
+        postprocessing=Activationsd(keys="pred", softmax=True),
+        train_handlers=[
+            StatsHandler(output_transform=from_engine(["loss"], first=True)),
+            TensorBoardStatsHandler(log_dir=str(tmp_path / "board"), output_transform=from_engine(["loss"], first=True)),
+            CheckpointSaver(str(tmp_path), {"network": network}, save_final=True),
+        ],
+    )
+    trainer.add_event_handler(
+        Events.ITERATION_COMPLETED,
+        lambda engine: softmaxed.extend(float(item["pred"].sum()) for item in engine.state.output),
+    )
+    trainer.run()
+    assert softmaxed == pytest.approx([1.0] * 16)
+    (checkpoint,) = tmp_path.glob("*.pt")
+    torch.testing.assert_close(torch.load(checkpoint, weights_only=True), dict(network.state_dict()))
+    assert any((tmp_path / "board").iterdir())
+
+
+@pytest.mark.parametrize("kind", ["pretrain", "train"])
+def test_bfloat16_stays_close_to_float32(kind: str) -> None:
+    losses = []
+    for amp in (False, True):
+        trainer = make_trainer(kind, make_network(), amp=amp, amp_kwargs={"dtype": torch.bfloat16})
+        trainer.run()
+        assert trainer.scaler is None
+        losses.append(trainer.state.metrics["loss"])
+    assert losses[1] == pytest.approx(losses[0], rel=0.15)
+    assert losses[1] != losses[0]
+
+
+def test_clipping_bounds_every_update() -> None:
+    network = make_network()
+    before = nn.utils.parameters_to_vector(network.parameters()).detach().clone()
+    optimizer = torch.optim.SGD(network.parameters(), lr=1.0)
+    make_trainer(
+        "pretrain", network, optimizer=optimizer, max_grad_norm=1e-3, train_data_loader=make_batches(1)
+    ).run()
+    change = (nn.utils.parameters_to_vector(network.parameters()) - before).norm()
+    assert 0 < change <= 4 * 1e-3 * 1.001
+
+
+def test_a_plain_network_has_the_whole_image_step_only() -> None:
+    torch.manual_seed(0)
+    network = PlainNet("resnet18", num_classes=3, features=8)
+    trainer = make_trainer("train", network, grids=[])
+    trainer.run()
+    assert set(trainer.state.metrics) == {"loss", "loss_concat"}
+
+
+def test_wrong_number_of_grids() -> None:
+    with pytest.raises(ValueError, match=r"3 stage\(s\), got grids \[4, 2\]"):
+        make_trainer("train", make_network(), grids=[4, 2])
+    with pytest.raises(ValueError, match="Unsupported option 'simultaneous'"):
+        make_trainer("train", make_network(), schedule="simultaneous")
+
+
+def test_evaluator_sums_the_stages() -> None:
+    network = make_network().eval()
+    batches = make_batches(1)
+    evaluator = HierarchicalEvaluator(device="cpu", val_data_loader=batches, network=network)
+    evaluator.run()
+    with torch.no_grad():
+        images = batches[0]["image"].float() / 255
+        stage_logits = torch.stack([network(images, step) for step in (1, 2, 3, 4)], 1)
+    output = evaluator.state.output
+    torch.testing.assert_close(output["stage_logits"], stage_logits)
+    torch.testing.assert_close(output["pred"], stage_logits.sum(1))
+    assert torch.equal(output["label"], batches[0]["label"])

@@ -1,0 +1,249 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The bundle as its users run it: MONAI's own commands in processes of their own."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+import pytest
+import torch
+from monai.bundle import create_workflow, verify_net_in_out
+from monai.bundle.scripts import ckpt_export, onnx_export
+from PIL import Image
+
+from monai_fgssl.bundle import find_root, make_network, read_record
+
+REPOSITORY = Path(__file__).parents[2]
+BUNDLE = REPOSITORY / "bundles" / "fgssl"
+# Small enough for seconds, with every part of the recipe in it.
+SMALL = {
+    "synthetic_images": 240,
+    "label_fraction": 0.5,
+    "image_size": 32,
+    "width": 16,
+    "features": 16,
+    "pretrain_epochs": 1,
+    "max_epochs": 2,
+    "batch_size": 16,
+    "pretrain_batch_size": 32,
+    "device": "cpu",
+}
+
+
+def run_command(*arguments: str, cwd: Path, **settings: Any) -> subprocess.CompletedProcess[str]:
+    options = [text for name, value in settings.items() for text in (f"--{name}", str(value))]
+    return subprocess.run(
+        [sys.executable, "-m", *arguments, *options],
+        cwd=cwd,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+
+
+def train(cwd: Path, config_file: str, output: Path, **changes: Any) -> subprocess.CompletedProcess[str]:
+    settings = SMALL | {"output_dir": output, "model_path": output / "models" / "model.pt"} | changes
+    return run_command("monai.bundle", "run", "--config_file", config_file, cwd=cwd, **settings)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """A bundle copied out of the package and trained from its own folder."""
+    folder = tmp_path_factory.mktemp("user") / "mine"
+    copied = run_command("monai_fgssl", "bundle", "fgssl", str(folder), cwd=folder.parent)
+    assert copied.returncode == 0, copied.stderr
+    settings = {key: value for key, value in SMALL.items() if key != "device"}
+    result = run_command("monai.bundle", "run", "--config_file", "train.json", cwd=folder, **settings)
+    assert result.returncode == 0, result.stderr
+    return folder, result
+
+
+def test_the_whole_recipe(trained: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    folder, result = trained
+    output = folder / "output"
+    assert "pre-train 1/1" in result.stdout + result.stderr
+    for metric in ("accuracy", "balanced", "macro F1", "macro AUC"):
+        assert metric.lower() in result.stdout.lower().replace("_", " ")
+    for picture in ("views", "confusion_matrix", "roc", "learning_curves"):
+        with Image.open(output / f"{picture}.png") as image:
+            assert min(image.size) > 200
+    metrics = json.loads((output / "metrics.json").read_text())
+    assert set(metrics["methods"]) == {"FG-SSL", "random weights"}
+    assert set(metrics["methods"]["FG-SSL"]) == {"accuracy", "balanced_accuracy", "macro_f1", "macro_auc"}
+    for interval in metrics["methods"]["FG-SSL"].values():
+        assert 0 <= interval["low"] <= interval["value"] <= interval["high"] <= 1
+    with (output / "predictions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["image", *metrics["class_names"]]
+    assert len(rows) == metrics["num_test_images"]
+    for row in rows:
+        assert sum(float(row[name]) for name in metrics["class_names"]) == pytest.approx(1, abs=1e-4)
+    assert not [path for path in output.rglob("*") if "tmp" in path.name]
+
+
+def test_model_is_rebuilt_from_its_record(trained: tuple[Path, Any]) -> None:
+    folder, _ = trained
+    network = make_network(folder)
+    network.load_state_dict(torch.load(folder / "models" / "model.pt", weights_only=True))
+    record = read_record(folder)
+    assert record["image_size"] == 32
+    assert network.definition() == record["network_def"]
+
+
+def test_inference_and_evaluation_agree_with_training(trained: tuple[Path, Any]) -> None:
+    folder, _ = trained
+    evaluated = run_command(
+        "monai.bundle", "run", "--config_file", "['configs/train.json','configs/evaluate.json']", cwd=folder
+    )
+    assert evaluated.returncode == 0, evaluated.stderr
+    inferred = run_command(
+        "monai.bundle",
+        "run",
+        "--config_file",
+        "configs/inference.json",
+        cwd=folder,
+        dataset_dir=folder / "output/synthetic_lesions/ISIC2018_Task3_Training_Input",
+    )
+    assert inferred.returncode == 0, inferred.stderr
+
+    def read(path: Path) -> dict[str, list[float]]:
+        with path.open() as file:
+            return {row[0]: [float(value) for value in row[1:]] for row in list(csv.reader(file))[1:]}
+
+    expected = read(folder / "output" / "predictions.csv")
+    again = read(folder / "output" / "evaluation" / "predictions.csv")
+    everything = read(folder / "output" / "inference" / "predictions.csv")
+    assert expected.keys() == again.keys()
+    assert len(everything) == SMALL["synthetic_images"]
+    for name, probabilities in expected.items():
+        assert again[name] == pytest.approx(probabilities, abs=1e-6)
+        assert everything[name] == pytest.approx(probabilities, abs=1e-6)
+
+
+def test_runs_from_the_repository_root_and_twice_the_same(tmp_path: Path) -> None:
+    weights = []
+    for name in ("first", "second"):
+        result = train(REPOSITORY, "bundles/fgssl/train.json", tmp_path / name, compare=False)
+        assert result.returncode == 0, result.stderr
+        weights.append(torch.load(tmp_path / name / "models" / "model.pt", weights_only=True))
+    for key, value in weights[0].items():
+        assert torch.equal(value, weights[1][key]), key
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"max_epoch": 3}, "unknown setting --max_epoch. Did you mean --max_epochs"),
+        ({"train#trainr#max_epochs": 3}, "unknown setting --train#trainr#max_epochs"),
+        ({"dataset_dir": "/no/such/folder"}, "/no/such/folder"),
+        ({"grids": "[5,4,2]"}, "5 does not divide --image_size 32"),
+        ({"grids": "[4,2]"}, "3 stage(s), got grids [4, 2]"),
+        ({"learning_rate": -1}, "--learning_rate must be a positive number, got -1"),
+        ({"backbone": "resnet19"}, "resnet19"),
+        ({"label_fraction": 0}, "label"),
+    ],
+)
+def test_mistakes_are_one_message_before_training(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
+    result = train(REPOSITORY, "bundles/fgssl/train.json", tmp_path, **changes)
+    assert result.returncode == 1
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+    assert "pre-train" not in result.stdout
+    assert not (tmp_path / "models").exists()
+
+
+def test_unreadable_image_is_named_before_training(trained: tuple[Path, Any], tmp_path: Path) -> None:
+    folder, _ = trained
+    data = shutil.copytree(folder / "output" / "synthetic_lesions", tmp_path / "data")
+    broken = sorted((data / "ISIC2018_Task3_Training_Input").iterdir())[3]
+    broken.write_bytes(broken.read_bytes()[:200])
+    result = train(REPOSITORY, "bundles/fgssl/train.json", tmp_path / "run", dataset_dir=data)
+    assert result.returncode == 1
+    assert broken.name in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_monai_bundle_tools(trained: tuple[Path, Any], tmp_path: Path) -> None:
+    folder, _ = trained
+    configs = folder / "configs"
+    # The default network, as metadata.json describes it.
+    verify_net_in_out("network_def", str(BUNDLE / "configs/metadata.json"), str(BUNDLE / "configs/inference.json"),
+                      device="cpu", bundle_root=str(tmp_path_with_defaults(tmp_path)))
+    arguments = {
+        "net_id": "network_def",
+        "meta_file": str(configs / "metadata.json"),
+        "config_file": str(configs / "inference.json"),
+        "ckpt_file": str(folder / "models" / "model.pt"),
+        "key_in_ckpt": "",
+        "bundle_root": str(folder),
+    }
+    network = make_network(folder).eval()
+    network.load_state_dict(torch.load(folder / "models" / "model.pt", weights_only=True))
+    images = torch.rand(4, 3, 32, 32)
+    with torch.no_grad():
+        expected = network(images)
+    ckpt_export(filepath=str(tmp_path / "model.ts"), **arguments)
+    torch.testing.assert_close(torch.jit.load(tmp_path / "model.ts")(images), expected, rtol=0, atol=1e-5)
+    onnx_export(filepath=str(tmp_path / "model.onnx"), input_shape=[1, 3, 32, 32], **arguments)
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
+    (name,) = (value.name for value in session.get_inputs())
+    exported = torch.cat([torch.from_numpy(session.run(None, {name: image[None].numpy()})[0]) for image in images])
+    torch.testing.assert_close(exported, expected, rtol=0, atol=1e-5)
+
+
+def tmp_path_with_defaults(folder: Path) -> Path:
+    """The shipped bundle without a model that somebody may have trained in this clone."""
+    return Path(shutil.copytree(BUNDLE, folder / "defaults", ignore=shutil.ignore_patterns("output", "model.*")))
+
+
+@pytest.mark.parametrize(
+    ("files", "kind"),
+    [
+        (["train"], "train"),
+        (["train", "pretrain"], "train"),
+        (["train", "multi_gpu_train"], "train"),
+        (["inference"], "infer"),
+    ],
+)
+def test_properties(files: list[str], kind: str, trained: tuple[Path, Any]) -> None:
+    folder, _ = trained
+    workflow = create_workflow(
+        config_file=[str(folder / "configs" / f"{name}.json") for name in files],
+        workflow_type=kind,
+        initialize=False,
+        bundle_root=str(folder),
+        dataset_dir=str(folder / "output" / "synthetic_lesions"),
+    )
+    assert workflow.check_properties() == []
+
+
+def test_metadata_follows_the_schema(tmp_path: Path) -> None:
+    schema = os.environ.get("MONAI_META_SCHEMA", str(REPOSITORY.parent / "shared/monai/meta_schema_20240725.json"))
+    if not Path(schema).is_file():
+        schema = str(tmp_path / "schema.json")
+    result = run_command(
+        "monai.bundle", "verify_metadata", "--meta_file", str(BUNDLE / "configs/metadata.json"), "--filepath", schema,
+        cwd=tmp_path,
+    )
+    assert result.returncode == 0, (
+        f"the schema is neither at {schema} nor could it be downloaded; name the file with MONAI_META_SCHEMA.\n"
+        + result.stderr
+    )
+    assert "metadata is verified with no error" in result.stdout + result.stderr
+
+
+def test_root_is_found_from_the_bundle_and_from_the_repository(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for folder in (BUNDLE, REPOSITORY, tmp_path):
+        monkeypatch.chdir(folder)
+        assert Path(find_root("fgssl")).resolve() == BUNDLE.resolve()

@@ -1,0 +1,37 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""A network written down and built again takes the state dict and predicts the same."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from monai.bundle import ConfigParser
+from torch import nn
+
+from monai_fgssl.networks import HierarchicalNet, PlainNet, make_backbone
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        HierarchicalNet("resnet18", num_classes=5, stages=(1, 3), width=32, features=24, stem="small", mean=0.3),
+        HierarchicalNet("resnet18", spatial_dims=3, in_channels=1, num_classes=2, stages=2, width=16, features=8),
+        PlainNet("resnet18", num_classes=4, features=16),
+    ],
+    ids=["hierarchical", "volume", "plain"],
+)
+def test_definition_builds_the_same_network(network: nn.Module) -> None:
+    text = json.dumps({"network_def": network.definition()})
+    again = ConfigParser(json.loads(text)).get_parsed_content("network_def")
+    assert type(again) is type(network)
+    again.load_state_dict(network.state_dict())
+    x = torch.rand(2, network.in_channels, *[32] * network.spatial_dims)
+    torch.testing.assert_close(again.eval()(x), network.eval()(x), rtol=0, atol=0)
+
+
+def test_an_unnamed_backbone_has_no_definition() -> None:
+    with pytest.raises(ValueError, match="whose backbone has a name"):
+        HierarchicalNet(make_backbone("resnet18", 2, 3)).definition()
