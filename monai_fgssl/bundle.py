@@ -141,6 +141,26 @@ def check_overrides(bundle_root: str | Path, names: Sequence[str]) -> None:
             raise SettingsError(f"unknown setting --{wrong}.{hint} All settings are described in docs/README.md.")
 
 
+def has_bfloat16(device: str | torch.device) -> bool:
+    """Whether a device computes in bfloat16 faster than in float32."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+def as_bool(name: str, value: Any) -> bool:
+    """A switch from the command line, where ``--amp true`` arrives as text.
+
+    Raises:
+        SettingsError: when it is neither true nor false.
+    """
+    text = str(value).lower()
+    if text not in ("true", "false"):
+        raise SettingsError(f"--{name} must be true or false, got {value!r}.")
+    return text == "true"
+
+
 def check_command(bundle_root: str | Path) -> None:
     """Refuse misspelt settings on the command line, and make errors of this package one readable line.
 

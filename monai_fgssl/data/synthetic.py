@@ -25,7 +25,7 @@ __all__ = ["TEXTURES", "draw_lesion", "make_synthetic_lesions"]
 Array = NDArray[np.float32]
 
 # Raise it whenever the images change: folders written by an older version are then made anew.
-VERSION = 1
+VERSION = 2
 SETTINGS_FILE = "synthetic.json"
 PREFIX = "ISIC2018_Task3_Training"
 
@@ -117,7 +117,7 @@ def draw_lesion(texture: str, image_size: int = 64, seed: int = 0, lesion: int =
     """Draw one photo of one lesion.
 
     Shape, size, place, colours, light, hairs and noise come from the same distributions for every texture. The texture
-    has a random period of 4.5 to 8.5 px at 64 px, orientation, phase and bending, and within the lesion exactly the
+    has a random period of 8 to 13 px at 64 px, orientation, phase and bending, and within the lesion exactly the
     same histogram whatever the class: values are replaced by their ranks. So no statistic of single pixels, colour
     included, tells one class from another.
 
@@ -147,11 +147,11 @@ def draw_lesion(texture: str, image_size: int = 64, seed: int = 0, lesion: int =
     outline = np.ones_like(angle)
     for order, amplitude in enumerate((0.13, 0.07, 0.05, 0.035, 0.025), start=2):
         outline += shape_rng.normal(0, amplitude) * np.cos(order * angle + shape_rng.uniform(0, 2 * math.pi))
-    outline *= shape_rng.uniform(17, 25)
+    outline *= shape_rng.uniform(22, 29)
     softness = shape_rng.uniform(0.6, 1.8)
     mask = 1 / (1 + np.exp(np.clip((radius - outline) / softness, -30, 30)))
 
-    period = texture_rng.uniform(4.5, 8.5)
+    period = texture_rng.uniform(8, 13)
     bend_x, bend_y = (_smooth(u, v, 40, texture_rng) for _ in range(2))
     raw = TEXTURES[texture](u + 0.9 * bend_x, v + 0.9 * bend_y, period, texture_rng)
     # Break ties, which flat parts of a texture have, by something that no eye sees.
@@ -161,7 +161,7 @@ def draw_lesion(texture: str, image_size: int = 64, seed: int = 0, lesion: int =
 
     skin = np.array([0.86, 0.68, 0.59]) + skin_rng.normal(0, 0.025, 3) + skin_rng.normal(0, 0.03)
     pigment = np.array([0.42, 0.57, 0.65]) * skin_rng.uniform(0.75, 1.25) + skin_rng.normal(0, 0.03, 3)
-    contrast = skin_rng.uniform(0.16, 0.30)
+    contrast = skin_rng.uniform(0.35, 0.6)
     blotches = 0.12 * _smooth(u, v, 28, shape_rng)
     darkness = mask * (1 + blotches - contrast * ranks * (1 + 0.25 * _smooth(u, v, 30, shape_rng)))
 

@@ -116,6 +116,7 @@ class HierarchicalTrainer(SupervisedTrainer):
         seed: int = 0,
         prepare_batch: Callable = prepare_images,
         decollate: bool = False,
+        train_handlers: Sequence | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -147,6 +148,8 @@ class HierarchicalTrainer(SupervisedTrainer):
         self._loss_sums = torch.zeros(0)
         self.add_event_handler(Events.EPOCH_STARTED, self._reset_loss_means)
         self.add_event_handler(Events.EPOCH_COMPLETED, self._store_loss_means)
+        # Last, so that they find the means of the epoch that they are called for.
+        self._register_handlers(train_handlers or [])
 
     def run(self) -> None:
         """Train. A second call goes on from where the first ended."""

@@ -4,8 +4,19 @@
 
 from __future__ import annotations
 
+from .figures import plot_confusion, plot_learning_curves, plot_roc
+from .predictions import write_predictions
+from .run import Report
+from .tables import print_metrics, write_metrics
 from .views_figure import plot_views
 
 __all__ = [
+    "Report",
+    "plot_confusion",
+    "plot_learning_curves",
+    "plot_roc",
     "plot_views",
+    "print_metrics",
+    "write_metrics",
+    "write_predictions",
 ]

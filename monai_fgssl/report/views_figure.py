@@ -9,23 +9,22 @@ from pathlib import Path
 
 import torch
 from matplotlib.figure import Figure
+from monai.utils import ensure_tuple_rep
 from torch import Tensor
 
 from monai_fgssl.functional import jigsaw
 from monai_fgssl.transforms import RandDistortedView, RandRegularizedView, RandView
 
-from .atomic import atomic_write
+from .style import BLUE, INK, VERMILION, save_figure
 
 __all__ = ["plot_views"]
 
-# Of the colour-blind-safe palette of Okabe and Ito.
-INK, BLUE, VERMILION = "#333333", "#0072B2", "#D55E00"
 PANEL_INCHES = 1.55
 
 
 def plot_views(
     image: Tensor,
-    grids: Sequence[int] = (8, 4, 2),
+    grids: Sequence[int | Sequence[int]] = (8, 4, 2),
     regularized: RandView | None = None,
     distorted: RandView | None = None,
     spatial_dims: int = 2,
@@ -40,7 +39,7 @@ def plot_views(
     Args:
         image: (C, *spatial) or a batch (B, C, *spatial), floating point in [0, 1] or uint8. 3 channels in 2D are
             shown as red, green, blue; otherwise the first channel in grey.
-        grids: tiles per axis of the puzzles, one for each stage.
+        grids: tiles per axis of the puzzles, one number or one per axis for each stage.
         regularized: the light view; None takes the defaults of ``RandRegularizedView``.
         distorted: the strong view; None takes the defaults of ``RandDistortedView``.
         spatial_dims: number of spatial axes, 2 or 3.
@@ -67,15 +66,13 @@ def plot_views(
     strong = (distorted or RandDistortedView()).batch(images, generator)
     puzzles = [jigsaw(light, grid, generator=generator) for grid in grids]
 
-    def puzzle_title(grid: int) -> str:
-        return "Puzzle " + " \N{MULTIPLICATION SIGN} ".join([str(grid)] * spatial_dims)
-
+    sizes = [" \N{MULTIPLICATION SIGN} ".join(map(str, ensure_tuple_rep(grid, spatial_dims))) for grid in grids]
     columns = [
         (images, "Image", "$x$", INK),
         (light, "Regularised view", "$x'$  ·  all stages", BLUE),
         *(
-            (puzzle, puzzle_title(grid), f"$J_{{{grid}}}(x')$  ·  stage {stage}", BLUE)
-            for stage, (grid, puzzle) in enumerate(zip(grids, puzzles, strict=True), start=1)
+            (puzzle, f"Puzzle {size}", f"$J_{{n_{stage}}}(x')$  ·  stage {stage}", BLUE)
+            for stage, (size, puzzle) in enumerate(zip(sizes, puzzles, strict=True), start=1)
         ),
         (strong, "Distorted view", "$x''$  ·  every step", VERMILION),
     ]
@@ -92,8 +89,7 @@ def plot_views(
         column[0].set_title(title, fontsize=9, color=color, fontweight="bold")
         column[-1].set_xlabel(note, fontsize=8, color=color)
     if path is not None:
-        with atomic_write(path) as temporary:
-            figure.savefig(temporary, dpi=200, bbox_inches="tight", pad_inches=0.05)
+        save_figure(figure, path)
     return figure
 
 

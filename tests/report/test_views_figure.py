@@ -47,6 +47,11 @@ def test_labels_name_grids_and_stages():
     assert [note.split("·")[-1].strip() for note in notes[1:]] == ["all stages", "stage 1", "stage 2", "every step"]
 
 
+def test_grid_per_axis():
+    figure = plot_views(images(1, 4, 8, 6), grids=((1, 4, 2), 2), spatial_dims=3)
+    assert [ax.get_title() for ax in figure.axes[2:4]] == ["Puzzle 1 \u00d7 4 \u00d7 2", "Puzzle 2 \u00d7 2 \u00d7 2"]
+
+
 def test_puzzles_keep_the_tiles_of_their_grid():
     figure = plot_views(torch.arange(64.0).view(1, 8, 8) / 64, grids=(2,), regularized=RandView())
     _, light, puzzle, _ = panels(figure)

@@ -4,10 +4,11 @@
 
 from __future__ import annotations
 
+from .calibration import NormCalibrator
 from .features import FeatureMonitor
 from .history import EpochHistory
 from .predictions import PredictionCollector
 from .progress import PhaseProgress
 from .weights import WeightMonitor
 
-__all__ = ["EpochHistory", "FeatureMonitor", "PhaseProgress", "PredictionCollector", "WeightMonitor"]
+__all__ = ["EpochHistory", "FeatureMonitor", "NormCalibrator", "PhaseProgress", "PredictionCollector", "WeightMonitor"]

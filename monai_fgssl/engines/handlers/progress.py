@@ -98,4 +98,3 @@ class PhaseProgress:
 
     def _fail(self, engine: Engine, error: Exception) -> None:
         self._close(engine)
-        raise error

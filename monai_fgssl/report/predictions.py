@@ -1,0 +1,43 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Predictions as a CSV file, in the submission format of the ISIC challenge."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from monai_fgssl.data.atomic import atomic_write
+
+__all__ = ["write_predictions"]
+
+
+def write_predictions(
+    path: str | Path, names: Sequence[str], probabilities: ArrayLike, class_names: Sequence[str]
+) -> None:
+    """Write one row per image: the column ``image``, then one probability per class.
+
+    Args:
+        path: of the file, which is complete or not there; missing folders are made.
+        names: ``N`` names of images.
+        probabilities: ``(N, num_classes)``.
+        class_names: the columns.
+
+    Raises:
+        ValueError: when the numbers of names, probabilities and classes do not fit.
+    """
+    rows = np.asarray(probabilities)
+    if rows.shape != (len(names), len(class_names)):
+        raise ValueError(
+            f"{len(names)} names and {len(class_names)} classes need probabilities of shape "
+            f"{(len(names), len(class_names))}, got {rows.shape}."
+        )
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["image", *class_names])
+        writer.writerows([name, *(f"{value:.7f}" for value in row)] for name, row in zip(names, rows, strict=True))

@@ -1,0 +1,45 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""One look for all figures, safe for colour-blind readers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+from monai_fgssl.data.atomic import atomic_write
+
+__all__ = ["BLUE", "COLORS", "INK", "VERMILION", "save_figure", "style"]
+
+# The palette of Okabe and Ito (2008).
+INK, BLUE, VERMILION = "#333333", "#0072B2", "#D55E00"
+COLORS = (BLUE, VERMILION, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Settings of matplotlib for the figures that are drawn within."""
+    with rc_context({
+        "axes.edgecolor": INK,
+        "axes.labelcolor": INK,
+        "axes.spines.right": False,
+        "axes.spines.top": False,
+        "axes.titlelocation": "left",
+        "axes.titlesize": 10,
+        "font.size": 9,
+        "legend.frameon": False,
+        "text.color": INK,
+        "xtick.color": INK,
+        "ytick.color": INK,
+    }):
+        yield
+
+
+def save_figure(figure: Figure, path: str | Path) -> None:
+    """Write a picture that is complete or not there."""
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary, dpi=150, bbox_inches="tight")
