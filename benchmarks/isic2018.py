@@ -82,8 +82,8 @@ def report(results: dict[str, dict[str, Any]], arguments: argparse.Namespace) ->
     lines = [
         "# FG-SSL on ISIC 2018 Task 3\n",
         f"`python benchmarks/isic2018.py --dataset_dir DIR --image_size {arguments.image_size} --epochs "
-        f"{arguments.epochs} --seed {arguments.seed}`: {arguments.epochs} epochs of pre-training where there is one and "
-        f"{arguments.epochs} of fine-tuning, {arguments.image_size} px, ResNet-18 from random weights, one seed, "
+        f"{arguments.epochs} --seed {arguments.seed}`: {arguments.epochs} epochs of pre-training where there is one "
+        f"and {arguments.epochs} of fine-tuning, {arguments.image_size} px, ResNet-18 from random weights, one seed, "
         f"{len(reference['labels'])} test images that no choice was made on, split from the training part by lesion. "
         "95 % intervals by bootstrap over lesions: they hold the chance of the test images, not that of the seed.\n",
         f"{time.strftime('%Y-%m-%d')}, {platform.machine()}, {torch.get_num_threads()} threads, torch "

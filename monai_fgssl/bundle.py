@@ -22,7 +22,23 @@ from torch import nn
 from monai_fgssl.data.atomic import atomic_write
 from monai_fgssl.engines.handlers import PredictionCollector
 
-__all__ = ["BUNDLES", "SettingsError", "check_settings", "copy_bundle", "find_root", "load_network", "save_model"]
+__all__ = [
+    "BUNDLES",
+    "SettingsError",
+    "as_bool",
+    "check_command",
+    "check_settings",
+    "copy_bundle",
+    "find_root",
+    "has_bfloat16",
+    "load_weights",
+    "make_network",
+    "read_record",
+    "run_from_random_weights",
+    "save_model",
+    "shipped_bundle",
+    "start_process",
+]
 
 BUNDLES = ("fgssl",)
 # Arguments of `python -m monai.bundle run` itself.
@@ -297,7 +313,12 @@ def run_from_random_weights(bundle_root: str, settings: Mapping[str, Any]) -> Pr
         The predictions on the test part.
     """
     output = Path(settings["output_dir"]) / "random_weights"
-    changes = {"pretrain_epochs": 0, "compare": False, "output_dir": str(output), "model_path": str(output / "model.pt")}
+    changes = {
+        "pretrain_epochs": 0,
+        "compare": False,
+        "output_dir": str(output),
+        "model_path": str(output / "model.pt"),
+    }
     nested = {name: value for name, value in command_line_overrides().items() if "#" in name}
     print("\nThe same network fine-tuned from random weights, for comparison:")
     workflow = ConfigWorkflow(

@@ -71,8 +71,8 @@ def read_isic2018(dataset_dir: str | Path, part: str = "Training") -> ImageTable
         groups = _read_groups(group_file, problems)
         if groups and (ungrouped := sorted(labels.keys() & images.keys() - groups.keys())):
             problems.append(
-                f"{group_file.name}: {len(ungrouped)} labelled images have no row ({first_names(ungrouped)}): add their "
-                "lesion_id, or remove the file if no two images show the same lesion."
+                f"{group_file.name}: {len(ungrouped)} labelled images have no row ({first_names(ungrouped)}): add "
+                "their lesion_id, or remove the file if no two images show the same lesion."
             )
     if problems:
         raise DataError("\n  - ".join([f"{len(problems)} problem(s) in {root}:", *problems]))
@@ -135,7 +135,9 @@ def _read_rows(path: Path, needed: tuple[str, ...], problems: list[str]) -> tupl
         return [], []
     columns = lines[0] if lines else []
     if lacking := [name for name in needed if name not in columns]:
-        problems.append(f"{path.name}: no column {', '.join(lacking)}; its columns are: {', '.join(columns) or 'none'}.")
+        problems.append(
+            f"{path.name}: no column {', '.join(lacking)}; its columns are: {', '.join(columns) or 'none'}."
+        )
         return [], []
     if len(set(columns)) < len(columns) or "" in columns:
         problems.append(f"{path.name}: columns without a name or with the same name: {', '.join(columns)}.")

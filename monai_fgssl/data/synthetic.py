@@ -113,7 +113,9 @@ TEXTURES: dict[str, Callable[[Array, Array, float, np.random.Generator], Array]]
 """Class names and their textures: functions of coordinates in pixels, the period in pixels and a random state."""
 
 
-def draw_lesion(texture: str, image_size: int = 64, seed: int = 0, lesion: int = 0, photo: int = 0) -> NDArray[np.uint8]:
+def draw_lesion(
+    texture: str, image_size: int = 64, seed: int = 0, lesion: int = 0, photo: int = 0
+) -> NDArray[np.uint8]:
     """Draw one photo of one lesion.
 
     Shape, size, place, colours, light, hairs and noise come from the same distributions for every texture. The texture

@@ -21,8 +21,8 @@ __all__ = ["HierarchicalEvaluator"]
 class HierarchicalEvaluator(SupervisedEvaluator):
     """Sum of the logits of all classifiers on the whole image (PMG eq. 7), with each stage's own logits beside it.
 
-    ``engine.state.output`` holds ``image``, ``label`` (when the batch has one), ``pred`` (logits, ``(B, num_classes)``) and
-    ``stage_logits`` (``(B, K + 1, num_classes)``, float32).
+    ``engine.state.output`` holds ``image``, ``label`` (when the batch has one), ``pred`` (logits,
+    ``(B, num_classes)``) and ``stage_logits`` (``(B, K + 1, num_classes)``, float32).
 
     Args:
         device: where to evaluate.

@@ -16,10 +16,10 @@ __all__ = [
     "HierarchicalBlock",
     "HierarchicalNet",
     "PlainNet",
-    "distribute",
     "ProjectionHead",
     "StagedBackbone",
     "StagedNet",
+    "distribute",
     "load_imagenet_resnet",
     "make_backbone",
 ]

@@ -23,19 +23,21 @@ COLORS = (BLUE, VERMILION, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"
 @contextmanager
 def style() -> Iterator[None]:
     """Settings of matplotlib for the figures that are drawn within."""
-    with rc_context({
-        "axes.edgecolor": INK,
-        "axes.labelcolor": INK,
-        "axes.spines.right": False,
-        "axes.spines.top": False,
-        "axes.titlelocation": "left",
-        "axes.titlesize": 10,
-        "font.size": 9,
-        "legend.frameon": False,
-        "text.color": INK,
-        "xtick.color": INK,
-        "ytick.color": INK,
-    }):
+    with rc_context(
+        {
+            "axes.edgecolor": INK,
+            "axes.labelcolor": INK,
+            "axes.spines.right": False,
+            "axes.spines.top": False,
+            "axes.titlelocation": "left",
+            "axes.titlesize": 10,
+            "font.size": 9,
+            "legend.frameon": False,
+            "text.color": INK,
+            "xtick.color": INK,
+            "ytick.color": INK,
+        }
+    ):
         yield
 
 

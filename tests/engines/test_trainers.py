@@ -167,7 +167,9 @@ def test_stock_handlers_and_postprocessing_work(tmp_path: Any) -> None:
         postprocessing=Activationsd(keys="pred", softmax=True),
         train_handlers=[
             StatsHandler(output_transform=from_engine(["loss"], first=True)),
-            TensorBoardStatsHandler(log_dir=str(tmp_path / "board"), output_transform=from_engine(["loss"], first=True)),
+            TensorBoardStatsHandler(
+                log_dir=str(tmp_path / "board"), output_transform=from_engine(["loss"], first=True)
+            ),
             CheckpointSaver(str(tmp_path), {"network": network}, save_final=True),
         ],
     )
@@ -198,9 +200,7 @@ def test_clipping_bounds_every_update() -> None:
     network = make_network()
     before = nn.utils.parameters_to_vector(network.parameters()).detach().clone()
     optimizer = torch.optim.SGD(network.parameters(), lr=1.0)
-    make_trainer(
-        "pretrain", network, optimizer=optimizer, max_grad_norm=1e-3, train_data_loader=make_batches(1)
-    ).run()
+    make_trainer("pretrain", network, optimizer=optimizer, max_grad_norm=1e-3, train_data_loader=make_batches(1)).run()
     change = (nn.utils.parameters_to_vector(network.parameters()) - before).norm()
     assert 0 < change <= 4 * 1e-3 * 1.001
 

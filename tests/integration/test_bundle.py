@@ -178,8 +178,13 @@ def test_monai_bundle_tools(trained: tuple[Path, Any], tmp_path: Path) -> None:
     folder, _ = trained
     configs = folder / "configs"
     # The default network, as metadata.json describes it.
-    verify_net_in_out("network_def", str(BUNDLE / "configs/metadata.json"), str(BUNDLE / "configs/inference.json"),
-                      device="cpu", bundle_root=str(tmp_path_with_defaults(tmp_path)))
+    verify_net_in_out(
+        "network_def",
+        str(BUNDLE / "configs/metadata.json"),
+        str(BUNDLE / "configs/inference.json"),
+        device="cpu",
+        bundle_root=str(tmp_path_with_defaults(tmp_path)),
+    )
     arguments = {
         "net_id": "network_def",
         "meta_file": str(configs / "metadata.json"),
@@ -233,7 +238,12 @@ def test_metadata_follows_the_schema(tmp_path: Path) -> None:
     if not Path(schema).is_file():
         schema = str(tmp_path / "schema.json")
     result = run_command(
-        "monai.bundle", "verify_metadata", "--meta_file", str(BUNDLE / "configs/metadata.json"), "--filepath", schema,
+        "monai.bundle",
+        "verify_metadata",
+        "--meta_file",
+        str(BUNDLE / "configs/metadata.json"),
+        "--filepath",
+        schema,
         cwd=tmp_path,
     )
     assert result.returncode == 0, (

@@ -48,10 +48,12 @@ class WeightMonitor:
 
     def _write(self, engine: Engine) -> None:
         growth = self._norms() / self._start_norms.clamp_min(1e-12)
-        updates = torch.stack([
-            (weight.detach() - before).norm() / before.norm().clamp_min(1e-12)
-            for weight, before in zip(self.weights, self._before, strict=True)
-        ])
+        updates = torch.stack(
+            [
+                (weight.detach() - before).norm() / before.norm().clamp_min(1e-12)
+                for weight, before in zip(self.weights, self._before, strict=True)
+            ]
+        )
         engine.state.metrics["weight_growth"] = float(growth.median())
         engine.state.metrics["weight_growth_max"] = float(growth.max())
         engine.state.metrics["update_ratio"] = float(updates.median())

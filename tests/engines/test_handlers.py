@@ -1,0 +1,123 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The handlers on engines small enough to know the answer."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+import torch
+from ignite.engine import Engine, Events
+from torch import Tensor, nn
+
+from monai_fgssl.engines.handlers import EpochHistory, FeatureMonitor, NormCalibrator, PhaseProgress, WeightMonitor
+from monai_fgssl.metrics import effective_rank
+
+
+class TinyNet(nn.Module):
+    """Two steps' vectors of an image: its mean colour, normalised; the second step's are constant on demand."""
+
+    def __init__(self, collapsed: bool = False) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(3)
+        self.linear = nn.Linear(3, 3, bias=False)
+        self.collapsed = collapsed
+
+    def stage_vectors(self, images: Tensor) -> Tensor:
+        first = self.norm(images.flatten(2).mean(2))
+        return torch.stack([first, torch.ones_like(first) if self.collapsed else self.linear(first)], 1)
+
+
+def make_batches(seed: int = 0) -> list[dict[str, Any]]:
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(0, 3, (4, 32), generator=generator)
+    noise = torch.rand(4, 32, 3, 8, 8, generator=generator)
+    images = 0.5 * noise + 0.5 * nn.functional.one_hot(labels, 3)[..., None, None]
+    return [{"image": image, "label": label} for image, label in zip(images, labels, strict=True)]
+
+
+def make_engine(update: Any = lambda _engine, _batch: {"image": [0] * 4, "loss": torch.tensor(1.0)}) -> Engine:
+    engine = Engine(update)
+    engine.state.rank = 0
+    return engine
+
+
+def test_calibrated_norms_evaluate_as_the_whole_set_in_training_mode() -> None:
+    network = TinyNet()
+    network.norm.running_mean.fill_(5.0)
+    batches = make_batches()
+    engine = make_engine()
+    NormCalibrator(network, batches, "cpu").attach(engine)
+    engine.run([0], max_epochs=1)
+    means = torch.stack([batch["image"].flatten(2).mean(2) for batch in batches])
+    torch.testing.assert_close(network.norm.running_mean, means.mean((0, 1)), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(network.norm.running_var, means.var(1).mean(0), rtol=1e-4, atol=1e-7)
+    assert network.norm.momentum == 0.1
+    assert network.training
+
+
+@pytest.mark.parametrize("collapsed", [False, True])
+def test_features_are_measured_and_collapse_is_reported_once(collapsed: bool, caplog: pytest.LogCaptureFixture) -> None:
+    network = TinyNet(collapsed)
+    train, val = make_batches(0), make_batches(1)
+    NormCalibrator(network, train, "cpu").calibrate()
+    engine = make_engine()
+    FeatureMonitor(network, train, val, "cpu", interval=2, min_rank=1.5).attach(engine)
+    measured: list[int] = []
+    engine.add_event_handler(Events.EPOCH_COMPLETED, lambda e: measured.append("knn_accuracy" in e.state.metrics))
+    with caplog.at_level(logging.WARNING):
+        engine.run([0], max_epochs=3)
+    metrics = engine.state.metrics
+    assert metrics["knn_accuracy"] == 1.0
+    network.eval()
+    with torch.no_grad():
+        vectors = torch.cat([network.stage_vectors(batch["image"]) for batch in val])
+    assert metrics["rank_stage1"] == pytest.approx(effective_rank(vectors[:, 0]))
+    assert metrics["rank_concat"] == pytest.approx(effective_rank(vectors[:, 1]))
+    warnings = [record.message for record in caplog.records if "collapsing" in record.message]
+    assert len(warnings) == int(collapsed)
+    assert all("concat" in message and "epoch 0" in message for message in warnings)
+
+
+def test_weights_growth_and_update_ratio() -> None:
+    network = nn.Linear(4, 4)
+    nn.init.eye_(network.weight)
+
+    def double(_engine: Engine, _batch: int) -> None:
+        with torch.no_grad():
+            network.weight *= 2
+
+    engine = make_engine(double)
+    WeightMonitor(network).attach(engine)
+    engine.run([0, 1], max_epochs=2)
+    assert engine.state.metrics == pytest.approx({"weight_growth": 16, "weight_growth_max": 16, "update_ratio": 1})
+
+
+def test_history_keeps_trainer_and_evaluator() -> None:
+    evaluator = make_engine()
+    history = EpochHistory(evaluator)
+    engine = make_engine()
+
+    @engine.on(Events.EPOCH_COMPLETED)
+    def write(engine: Engine) -> None:
+        engine.state.metrics["loss"] = 1 / engine.state.epoch
+        evaluator.state.metrics["accuracy"] = 0.1 * engine.state.epoch
+
+    history.attach(engine)
+    engine.run([0], max_epochs=2)
+    assert history.series == {"loss": [(1, 1.0), (2, 0.5)], "val_accuracy": [(1, 0.1), (2, 0.2)]}
+
+
+def test_progress_prints_a_line_for_each_epoch_and_only_on_rank_0(capsys: pytest.CaptureFixture[str]) -> None:
+    for rank in (0, 1):
+        engine = make_engine()
+        engine.state.rank = rank
+        PhaseProgress("pre-train", ["loss", "missing"]).attach(engine)
+        engine.add_event_handler(Events.EPOCH_STARTED, lambda e: e.state.metrics.update(loss=2.5))
+        engine.run([0, 1], max_epochs=2)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2
+    assert lines[1].startswith("pre-train 2/2: loss 2.5, ")
+    assert lines[1].endswith("images/s")

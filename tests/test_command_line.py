@@ -1,0 +1,82 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""``python -m monai_fgssl`` and the helpers of the bundle's command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from monai_fgssl import __version__
+from monai_fgssl.__main__ import main
+from monai_fgssl.bundle import (
+    SettingsError,
+    as_bool,
+    check_overrides,
+    command_line_overrides,
+    load_weights,
+    shipped_bundle,
+)
+from monai_fgssl.networks import PlainNet
+
+
+def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
+    for argument, expected in (("--version", f"monai-fgssl {__version__}"), ("--help", "bundle")):
+        with pytest.raises(SystemExit) as end:
+            main([argument])
+        assert end.value.code == 0
+        assert expected in capsys.readouterr().out
+
+
+def test_a_copied_bundle_stands_alone_and_is_not_overwritten(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = tmp_path / "mine"
+    assert main(["bundle", "fgssl", str(target)]) == 0
+    assert str(target / "train.json") in capsys.readouterr().out
+    assert not [path for path in target.rglob("*") if path.is_symlink()]
+    for name in ("train.json", "metadata.json", "logging.conf", "LICENSE", "docs/README.md", "configs/inference.json"):
+        assert (target / name).is_file()
+    assert main(["bundle", "fgssl", str(target)]) == 1
+    assert "exists already" in capsys.readouterr().err
+    assert main(["bundle", "unknown", str(tmp_path / "other")]) == 1
+    assert "'fgssl'" in capsys.readouterr().err
+
+
+def test_overrides_of_a_command_line() -> None:
+    line = ["run", "--config_file", "train.json", "--max-epochs", "2", "--train#trainer#max_epochs=3", "--amp"]
+    assert command_line_overrides(line) == {
+        "config_file": "train.json",
+        "max_epochs": "2",
+        "train#trainer#max_epochs": "3",
+        "amp": "",
+    }
+
+
+@pytest.mark.parametrize(
+    "name", ["max_epochs", "train#trainer#new_argument", "distorted_view#blur_prob", "config_file"]
+)
+def test_known_settings(name: str) -> None:
+    check_overrides(shipped_bundle("fgssl"), [name])
+
+
+@pytest.mark.parametrize("name", ["max_epoch", "trian#trainer#max_epochs", "train#trainr#max_epochs"])
+def test_unknown_settings(name: str) -> None:
+    with pytest.raises(SettingsError, match="unknown setting --"):
+        check_overrides(shipped_bundle("fgssl"), [name])
+
+
+def test_switches() -> None:
+    assert [as_bool("amp", value) for value in (True, "true", "False", False)] == [True, True, False, False]
+    with pytest.raises(SettingsError, match="--amp must be true or false, got 'yes'"):
+        as_bool("amp", "yes")
+
+
+def test_weights_of_another_network(tmp_path: Path) -> None:
+    torch.save(PlainNet("resnet18", num_classes=3).state_dict(), tmp_path / "model.pt")
+    with pytest.raises(SettingsError, match=r"model\.pt belongs to another network"):
+        load_weights(PlainNet("resnet18", num_classes=4), tmp_path / "model.pt")
+    with pytest.raises(SettingsError, match="train first"):
+        load_weights(PlainNet("resnet18"), tmp_path / "none.pt")
