@@ -16,11 +16,13 @@ from typing import Any
 
 import torch
 from fire.parser import DefaultParseValue
+from ignite import distributed as idist
 from monai.bundle import ConfigParser, ConfigWorkflow
 from torch import nn
 
 from monai_fgssl.data.atomic import atomic_write
 from monai_fgssl.engines.handlers import PredictionCollector
+from monai_fgssl.networks import unwrap
 
 __all__ = [
     "BUNDLES",
@@ -237,6 +239,7 @@ def _print_user_error(kind: type[BaseException], error: BaseException, trace: An
         sys.__excepthook__(kind, error, trace)
 
 
+@idist.one_rank_only()
 def save_model(network: nn.Module, path: str | Path, class_names: Sequence[str], image_size: int) -> None:
     """Write the weights, and beside them as JSON what it takes to rebuild the network and to name its outputs.
 
@@ -248,7 +251,7 @@ def save_model(network: nn.Module, path: str | Path, class_names: Sequence[str],
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    module = getattr(network, "module", network)
+    module = unwrap(network)
     record = {"network_def": module.definition(), "class_names": list(class_names), "image_size": image_size}
     with atomic_write(path) as temporary:
         torch.save(module.state_dict(), temporary)
@@ -282,10 +285,12 @@ def load_weights(network: nn.Module, path: str | Path) -> None:
     Raises:
         SettingsError: when the file is missing or belongs to another network.
     """
+    # The process that writes the file may be behind this one.
+    idist.barrier()
     if not Path(path).is_file():
         raise SettingsError(f"there are no weights at {path}: train first, or name the file with --model_path.")
     state = torch.load(path, map_location="cpu", weights_only=True)
-    module = getattr(network, "module", network)
+    module = unwrap(network)
     try:
         module.load_state_dict(state.get("model", state))
     except RuntimeError as error:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from .errors import DataError
 from .isic2018 import ISIC2018_CLASSES, read_isic2018
-from .loading import CachedImages, ReadImaged, check_images, load_images, make_loader, read_image
+from .loading import CachedImages, ReadImaged, load_images, make_loader, read_image
 from .prepare import PreparedData, list_images, load_test_images, prepare_data
 from .splits import limit_labels, read_split, split_table, write_split
 from .synthetic import make_synthetic_lesions
@@ -20,7 +20,6 @@ __all__ = [
     "ImageTable",
     "PreparedData",
     "ReadImaged",
-    "check_images",
     "limit_labels",
     "list_images",
     "load_images",

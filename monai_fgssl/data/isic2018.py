@@ -97,7 +97,7 @@ def _describe_wrong_folder(root: Path, prefix: str) -> str:
     wanted = f"{prefix}_Input/ and {prefix}_GroundTruth.csv"
     if not root.is_dir():
         return f"the data set folder {root} does not exist (dataset_dir): name the folder that has {wanted}."
-    for folder in (root.parent, *sorted(path for path in root.iterdir() if path.is_dir())):
+    for folder in (root.resolve().parent, *sorted(path for path in root.iterdir() if path.is_dir())):
         if (folder / f"{prefix}_Input").is_dir() and _find_csv(folder, f"{prefix}_GroundTruth"):
             return f"{wanted} are not in {root} but in {folder}: use that as dataset_dir."
     found = [path.name + "/" * path.is_dir() for path in sorted(root.iterdir())]

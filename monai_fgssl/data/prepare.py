@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ignite import distributed as idist
+
 from .errors import DataError
 from .isic2018 import IMAGE_SUFFIXES, read_isic2018
 from .loading import CachedImages, load_images
@@ -74,13 +76,16 @@ def prepare_data(
     write_split(split_file, split)
     num_labelled = sum(item["label"] != UNLABELLED for item in split["train"])
     counts = Counter(table.class_names[item["label"]] for item in table.items if item["label"] != UNLABELLED)
-    print(
-        f"{len(table.items)} images in {dataset_dir}\n"
-        f"  train {len(split['train'])} ({num_labelled} with a label to learn from), "
-        f"validation {len(split['validation'])}, test {len(split['test'])}, split by lesion\n"
-        f"  classes: {', '.join(f'{name} {counts[name]}' for name in table.class_names)}"
-    )
-    return PreparedData(table.class_names, *(load_images(split[part], image_size) for part in PARTS))
+    if idist.get_rank() == 0:
+        print(
+            f"{len(table.items)} images in {dataset_dir}\n"
+            f"  train {len(split['train'])} ({num_labelled} with a label to learn from), "
+            f"validation {len(split['validation'])}, test {len(split['test'])}, split by lesion\n"
+            f"  classes: {', '.join(f'{name} {counts[name]}' for name in table.class_names)}"
+        )
+    # All at once, so that one message tells of every image that can't be read.
+    images = load_images([item for part in PARTS for item in split[part]], image_size)
+    return PreparedData(table.class_names, *images.split([len(split[part]) for part in PARTS]))
 
 
 def load_test_images(

@@ -225,10 +225,9 @@ def make_synthetic_lesions(
         "num_labelled": num_labelled,
         "seed": seed,
     }
-    if (folder / SETTINGS_FILE).is_file():
-        if json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8")) == settings:
-            return folder
-    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if _is_made(folder, settings):
+        return folder
+    if folder.exists() and not (folder / SETTINGS_FILE).is_file() and (folder.is_file() or any(folder.iterdir())):
         raise DataError(f"{folder} has other files than synthetic lesions in it: name a new folder for these.")
 
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -236,12 +235,21 @@ def make_synthetic_lesions(
     try:
         _write(temporary, settings)
         temporary.chmod(0o755)
-        if folder.exists():
-            shutil.rmtree(folder)
-        temporary.rename(folder)
+        # Of several processes that start together (one per GPU), the first to be ready wins.
+        if not _is_made(folder, settings):
+            shutil.rmtree(folder, ignore_errors=True)
+            temporary.rename(folder)
+    except OSError:
+        if not _is_made(folder, settings):
+            raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return folder
+
+
+def _is_made(folder: Path, settings: dict[str, int]) -> bool:
+    file = folder / SETTINGS_FILE
+    return file.is_file() and json.loads(file.read_text(encoding="utf-8")) == settings
 
 
 def _write(folder: Path, settings: dict[str, int]) -> None:

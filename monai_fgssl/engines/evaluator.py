@@ -14,6 +14,7 @@ from monai.utils.enums import CommonKeys as Keys
 from torch import nn
 
 from monai_fgssl.engines.hierarchical import prepare_images
+from monai_fgssl.networks import unwrap
 
 __all__ = ["HierarchicalEvaluator"]
 
@@ -55,9 +56,8 @@ class HierarchicalEvaluator(SupervisedEvaluator):
 
     def _iteration(self, engine: Any, batchdata: dict[str, Any]) -> dict[str, Any]:
         images, labels = self.prepare_batch(batchdata, self.state.device, self.non_blocking, **self.to_kwargs)
-        module = getattr(self.network, "module", self.network)
         with self.mode(self.network), torch.autocast(self.state.device.type, enabled=self.amp, **self.amp_kwargs):
-            stage_logits = self.inferer(images, module.stage_logits).float()
+            stage_logits = self.inferer(images, unwrap(self.network).stage_logits).float()
         output = {Keys.IMAGE: images, Keys.PRED: stage_logits.sum(1), "stage_logits": stage_logits}
         if labels is not None:
             output[Keys.LABEL] = labels

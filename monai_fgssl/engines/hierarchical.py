@@ -18,6 +18,8 @@ from monai.utils.enums import CommonKeys as Keys
 from monai.utils.module import look_up_option
 from torch import Tensor, nn
 
+from monai_fgssl.networks import unwrap
+
 __all__ = ["HierarchicalTrainer", "prepare_images", "step_names"]
 
 SCHEDULES = ("progressive", "joint")
@@ -131,8 +133,7 @@ class HierarchicalTrainer(SupervisedTrainer):
             optim_set_to_none=True,
             **kwargs,
         )
-        module = getattr(network, "module", network)
-        self.num_steps: int = module.num_steps
+        self.num_steps: int = unwrap(network).num_steps
         if len(grids) != self.num_steps - 1:
             raise ValueError(
                 f"grids must have one entry per stage, fine to coarse: the network has {self.num_steps - 1} "

@@ -7,7 +7,7 @@ from __future__ import annotations
 from .backbones import StagedBackbone, make_backbone
 from .base import StagedNet
 from .block import HierarchicalBlock, ProjectionHead
-from .distributed import distribute
+from .distributed import distribute, unwrap
 from .hierarchical import HierarchicalNet
 from .plain import PlainNet
 from .weights import load_imagenet_resnet
@@ -22,4 +22,5 @@ __all__ = [
     "distribute",
     "load_imagenet_resnet",
     "make_backbone",
+    "unwrap",
 ]

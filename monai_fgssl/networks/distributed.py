@@ -4,10 +4,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-__all__ = ["distribute"]
+__all__ = ["distribute", "unwrap"]
 
 
 def distribute(network: nn.Module) -> DistributedDataParallel:
@@ -30,3 +32,8 @@ def distribute(network: nn.Module) -> DistributedDataParallel:
         # Two views make two forwards before one backward; a broadcast in between would change what the first saved.
         broadcast_buffers=False,
     )
+
+
+def unwrap(network: nn.Module) -> Any:
+    """The network itself, whether or not :func:`distribute` has wrapped it."""
+    return getattr(network, "module", network)

@@ -72,6 +72,7 @@ class HierarchicalNet(StagedNet):
         )
         self.concat_head = ProjectionHead(width * len(self.blocks), features, num_classes)
         self.num_steps = len(self.blocks) + 1
+        self.width = width
 
     def forward(self, x: torch.Tensor, step: int = 0, project: bool = False) -> torch.Tensor:
         """Class scores or projection of one step, computing nothing deeper than the step needs.
@@ -97,12 +98,11 @@ class HierarchicalNet(StagedNet):
 
     def definition(self) -> dict[str, Any]:
         """See :meth:`StagedNet.definition`."""
-        head = self.concat_head
         return super().definition() | {
-            "num_classes": head.classifier.out_features,
+            "num_classes": self.concat_head.classifier.out_features,
             "stages": list(self.stage_indices),
-            "width": head.projector[0].num_features // len(self.blocks),
-            "features": head.classifier.in_features,
+            "width": self.width,
+            "features": self.concat_head.classifier.in_features,
         }
 
     @torch.jit.export

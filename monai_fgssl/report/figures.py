@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +17,13 @@ from .style import COLORS, INK, save_figure, style
 
 __all__ = ["plot_confusion", "plot_learning_curves", "plot_roc"]
 
-# A panel of the learning curves shows the series whose names begin with one of these.
+# Panels of the learning curves: title, and what the names of the series in it begin with.
 PANELS = (
-    ("loss of each step", ("loss_",)),
-    ("accuracy", ("knn_", "val_")),
-    ("effective rank", ("rank_",)),
-    ("growth of weights", ("weight_growth",)),
+    ("loss of each step", "loss_"),
+    ("kNN on validation images", "knn_"),
+    ("validation images", "val_"),
+    ("effective rank of the features", "rank_"),
+    ("growth of the weights' norms", "weight_growth"),
 )
 
 
@@ -83,22 +85,30 @@ def plot_learning_curves(history: Mapping[str, Mapping[str, Sequence[tuple[int, 
     """Draw the losses, accuracies and diagnostics of every phase over its epochs: a row per phase.
 
     Args:
-        history: by phase and by name of the series, (epoch, value) pairs.
+        history: by phase and by name of the series, (epoch, value) pairs. Series that belong to no panel (losses,
+            ``knn_``, ``val_``, ``rank_``, ``weight_growth``) are left out.
         path: of the picture.
     """
+    rows = {
+        phase: [(title, prefix) for title, prefix in PANELS if any(name.startswith(prefix) for name in series)]
+        for phase, series in history.items()
+    }
+    num_columns = max([1, *map(len, rows.values())])
     with style():
-        figure = Figure(figsize=(3.1 * len(PANELS), 2.6 * max(1, len(history))), layout="constrained")
-        grid = figure.subplots(max(1, len(history)), len(PANELS), squeeze=False)
-        for row, (phase, series) in zip(grid, history.items(), strict=False):
-            for axes, (title, prefixes) in zip(row, PANELS, strict=True):
-                shown = [name for name in series if name.startswith(prefixes)]
-                axes.set_visible(bool(shown))
-                for name, color in zip(shown, COLORS, strict=False):
-                    epochs, values = zip(*series[name], strict=True)
-                    axes.plot(epochs, values, "o-", color=color, markersize=2.5, linewidth=1.2, label=name)
-                axes.set_title(f"{phase}: {title}")
-                axes.set_xlabel("epoch")
+        figure = Figure(figsize=(3.9 * num_columns, 2.5 * max(1, len(rows))), layout="constrained")
+        grid = figure.subplots(max(1, len(rows)), num_columns, squeeze=False)
+        for axes in grid.flat:
+            axes.set_visible(False)
+        for row, (phase, panels) in zip(grid, rows.items(), strict=False):
+            for axes, (title, prefix) in zip(row, panels, strict=False):
+                axes.set_visible(True)
+                shown = {name: pairs for name, pairs in history[phase].items() if name.startswith(prefix)}
+                for (name, pairs), color in zip(shown.items(), cycle(COLORS), strict=False):
+                    epochs, values = zip(*pairs, strict=True)
+                    label = name.removeprefix(prefix).strip("_").replace("_", " ") or "median"
+                    axes.plot(epochs, values, "o-", color=color, markersize=2.5, linewidth=1.2, label=label)
+                axes.set(title=f"{phase}: {title}", xlabel="epoch")
                 axes.xaxis.get_major_locator().set_params(integer=True)
-                if shown:
-                    axes.legend(fontsize=7)
+                # Beside the curves: within, no place is free for certain.
+                axes.legend(loc="upper left", bbox_to_anchor=(1, 1), handlelength=1)
         save_figure(figure, path)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from ignite import distributed as idist
 from torch import Tensor
 
 from monai_fgssl.engines.handlers import PredictionCollector
@@ -26,7 +27,7 @@ NUM_SHOWN_IMAGES = 4
 
 
 class Report:
-    """Results of one run, of one or several methods on the same images.
+    """Results of one run, of one or several methods on the same images. Only the first process writes files.
 
     Args:
         output_dir: folder of the files.
@@ -40,6 +41,7 @@ class Report:
         self.settings = dict(settings)
         self.results: dict[str, PredictionCollector] = {}
 
+    @idist.one_rank_only()
     def write_views(
         self,
         images: Tensor,
@@ -64,6 +66,7 @@ class Report:
         """Add the test predictions of a method. The first method is the one that pictures and CSV are of."""
         self.results[method] = predictions
 
+    @idist.one_rank_only()
     def write(self, history: Mapping[str, Mapping[str, list[tuple[int, float]]]]) -> dict[str, Any]:
         """Print the table and write all files.
 

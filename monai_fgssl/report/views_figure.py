@@ -98,4 +98,5 @@ def _as_picture(image: Tensor) -> Tensor:
         image = image.float() / 255
     if image.ndim == 4:
         image = image[:, image.shape[1] // 2]
-    return (image.movedim(0, -1) if len(image) == 3 else image[0]).cpu()
+    # A view may end a rounding error above 1, which matplotlib warns of.
+    return (image.movedim(0, -1) if len(image) == 3 else image[0]).clamp(0, 1).cpu()

@@ -80,8 +80,13 @@ def test_wrong_shapes_are_refused_and_nothing_is_written(tmp_path: Path) -> None
 def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "file.json"
     path.write_text("old")
-    with pytest.raises(KeyboardInterrupt), atomic_write(path) as temporary:
-        temporary.write_text("ne")
-        raise KeyboardInterrupt
+
+    def interrupted() -> None:
+        with atomic_write(path) as temporary:
+            temporary.write_text("ne")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]

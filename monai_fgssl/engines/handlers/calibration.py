@@ -9,12 +9,14 @@ from itertools import islice
 from typing import Any
 
 import torch
-from ignite.engine import Engine, Events
+from ignite.engine import Events
+from monai.engines import Workflow
 from monai.networks.utils import train_mode
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from monai_fgssl.engines.hierarchical import prepare_images
+from monai_fgssl.networks import unwrap
 
 __all__ = ["NormCalibrator"]
 
@@ -52,14 +54,14 @@ class NormCalibrator:
         self.amp = amp
         self.amp_kwargs = amp_kwargs or {}
 
-    def attach(self, engine: Engine) -> None:
+    def attach(self, engine: Workflow) -> None:
         """Attach to a trainer."""
         engine.add_event_handler(Events.STARTED | Events.EPOCH_COMPLETED, self.calibrate)
 
     @torch.no_grad()
     def calibrate(self) -> None:
         """Measure now."""
-        network = getattr(self.network, "module", self.network)
+        network = unwrap(self.network)
         norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
         momenta = [norm.momentum for norm in norms]
         for norm in norms:

@@ -9,13 +9,15 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from ignite.engine import Engine, Events
+from ignite.engine import Events
+from monai.engines import Workflow
 from monai.networks.utils import eval_mode
 from torch import Tensor, nn
 
 from monai_fgssl.engines.hierarchical import prepare_images, step_names
 from monai_fgssl.metrics.collapse import effective_rank, feature_std
 from monai_fgssl.metrics.probes import knn_accuracy
+from monai_fgssl.networks import unwrap
 
 __all__ = ["FeatureMonitor"]
 
@@ -70,13 +72,13 @@ class FeatureMonitor:
         self.amp_kwargs = amp_kwargs or {}
         self._reported: set[str] = set()
 
-    def attach(self, engine: Engine) -> None:
+    def attach(self, engine: Workflow) -> None:
         """Attach to a pre-trainer."""
         if engine.state.rank == 0:
             engine.add_event_handler(Events.STARTED, self._measure_start)
             engine.add_event_handler(Events.EPOCH_COMPLETED, self._measure_epoch)
 
-    def _measure_start(self, engine: Engine) -> None:
+    def _measure_start(self, engine: Workflow) -> None:
         if engine.state.iteration == 0:
             self.measure(engine)
             logger.info(
@@ -84,23 +86,23 @@ class FeatureMonitor:
                 f"balanced {engine.state.metrics['knn_balanced_accuracy']:.3f}"
             )
 
-    def _measure_epoch(self, engine: Engine) -> None:
+    def _measure_epoch(self, engine: Workflow) -> None:
         if engine.state.epoch % self.interval == 0 or engine.state.epoch == engine.state.max_epochs:
             self.measure(engine)
 
     @torch.no_grad()
     def _vectors(self, loader: Iterable[dict[str, Any]]) -> tuple[Tensor, Tensor]:
         vectors, labels = [], []
-        module = getattr(self.network, "module", self.network)
-        with eval_mode(self.network), torch.autocast(self.device.type, enabled=self.amp, **self.amp_kwargs):
+        network = unwrap(self.network)
+        with eval_mode(network), torch.autocast(self.device.type, enabled=self.amp, **self.amp_kwargs):
             for batch in loader:
                 images, batch_labels = prepare_images(batch, self.device)
                 assert batch_labels is not None
-                vectors.append(module.stage_vectors(images).float())
+                vectors.append(network.stage_vectors(images).float())
                 labels.append(batch_labels)
         return torch.cat(vectors), torch.cat(labels)
 
-    def measure(self, engine: Engine) -> None:
+    def measure(self, engine: Workflow) -> None:
         """Measure now, and write the figures to ``engine.state.metrics``."""
         train_vectors, train_labels = self._vectors(self.train_loader)
         val_vectors, val_labels = self._vectors(self.val_loader)

@@ -4,12 +4,13 @@
 
 from __future__ import annotations
 
-from ignite.engine import Engine, Events
+from ignite.engine import Events
+from monai.engines import Workflow
 
 __all__ = ["EpochHistory"]
 
 
-def metrics_with_validation(engine: Engine, evaluator: Engine | None) -> dict[str, float]:
+def metrics_with_validation(engine: Workflow, evaluator: Workflow | None) -> dict[str, float]:
     """Metrics of a trainer, and under ``val_<name>`` those that its evaluator has written."""
     metrics = dict(engine.state.metrics)
     if evaluator is not None:
@@ -30,14 +31,14 @@ class EpochHistory:
         series: name to list of (epoch, value).
     """
 
-    def __init__(self, evaluator: Engine | None = None) -> None:
+    def __init__(self, evaluator: Workflow | None = None) -> None:
         self.evaluator = evaluator
         self.series: dict[str, list[tuple[int, float]]] = {}
 
-    def attach(self, engine: Engine) -> None:
+    def attach(self, engine: Workflow) -> None:
         """Attach to a trainer."""
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._store)
 
-    def _store(self, engine: Engine) -> None:
+    def _store(self, engine: Workflow) -> None:
         for name, value in metrics_with_validation(engine, self.evaluator).items():
             self.series.setdefault(name, []).append((engine.state.epoch, value))

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from ignite.engine import Engine, Events
+from ignite.engine import Events
+from monai.engines import Workflow
 from monai.engines.utils import IterationEvents
 from monai.utils.enums import CommonKeys as Keys
 from torch import Tensor
@@ -30,7 +31,7 @@ class PredictionCollector:
     _labels: list[Tensor] = field(default_factory=list)
     _stage_logits: list[Tensor] = field(default_factory=list)
 
-    def attach(self, engine: Engine) -> None:
+    def attach(self, engine: Workflow) -> None:
         """Attach to an evaluator."""
         engine.add_event_handler(Events.STARTED, self._clear)
         # Before a decollation, which would take the batch apart.
@@ -40,7 +41,7 @@ class PredictionCollector:
         for values in (self.names, self.groups, self._labels, self._stage_logits):
             values.clear()
 
-    def _add(self, engine: Engine) -> None:
+    def _add(self, engine: Workflow) -> None:
         batch: dict[str, Any] = engine.state.batch
         self.names.extend(batch["name"])
         if Keys.LABEL in engine.state.output:

@@ -9,7 +9,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from ignite.engine import Engine, Events
+from ignite.engine import Events
+from monai.engines import Workflow
 from monai.utils.enums import CommonKeys as Keys
 from tqdm import tqdm
 
@@ -33,13 +34,13 @@ class PhaseProgress:
         evaluator: engine whose metrics can be named too, as ``val_<name>``.
     """
 
-    def __init__(self, name: str, metrics: Sequence[str] = ("loss",), evaluator: Engine | None = None) -> None:
+    def __init__(self, name: str, metrics: Sequence[str] = ("loss",), evaluator: Workflow | None = None) -> None:
         self.name = name
         self.metrics = tuple(metrics)
         self.evaluator = evaluator
         self._bar: tqdm | None = None
 
-    def attach(self, engine: Engine) -> None:
+    def attach(self, engine: Workflow) -> None:
         """Attach to a trainer."""
         if engine.state.rank != 0:
             return
@@ -50,7 +51,7 @@ class PhaseProgress:
         engine.add_event_handler(Events.COMPLETED, self._close)
         engine.add_event_handler(Events.EXCEPTION_RAISED, self._fail)
 
-    def _start(self, engine: Engine) -> None:
+    def _start(self, engine: Workflow) -> None:
         total = engine.state.max_epochs * engine.state.epoch_length
         self._bar = tqdm(
             total=total,
@@ -61,14 +62,14 @@ class PhaseProgress:
         )
         self._last_read = 0.0
 
-    def _start_epoch(self, engine: Engine) -> None:
+    def _start_epoch(self, engine: Workflow) -> None:
         self._epoch_start = time.perf_counter()
         self._epoch_images = 0
 
     def _rate(self) -> float:
         return self._epoch_images / max(time.perf_counter() - self._epoch_start, 1e-9)
 
-    def _advance(self, engine: Engine) -> None:
+    def _advance(self, engine: Workflow) -> None:
         assert self._bar is not None
         # A decollated output is a list with one dictionary per image.
         output: Any = engine.state.output
@@ -83,7 +84,7 @@ class PhaseProgress:
         self._bar.set_postfix_str(f"loss {losses}, {self._rate():.0f} images/s")
         self._last_read = time.perf_counter()
 
-    def _finish_epoch(self, engine: Engine) -> None:
+    def _finish_epoch(self, engine: Workflow) -> None:
         metrics = metrics_with_validation(engine, self.evaluator)
         values = [f"{name} {metrics[name]:.3g}" for name in self.metrics if name in metrics]
         tqdm.write(
@@ -92,9 +93,9 @@ class PhaseProgress:
         )
         sys.stdout.flush()
 
-    def _close(self, engine: Engine) -> None:
+    def _close(self, engine: Workflow) -> None:
         if self._bar is not None:
             self._bar.close()
 
-    def _fail(self, engine: Engine, error: Exception) -> None:
+    def _fail(self, engine: Workflow, error: Exception) -> None:
         self._close(engine)

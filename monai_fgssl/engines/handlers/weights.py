@@ -5,7 +5,8 @@
 from __future__ import annotations
 
 import torch
-from ignite.engine import Engine, Events
+from ignite.engine import Events
+from monai.engines import Workflow
 from torch import Tensor, nn
 
 __all__ = ["WeightMonitor"]
@@ -29,7 +30,7 @@ class WeightMonitor:
     def __init__(self, network: nn.Module) -> None:
         self.weights = [p for p in network.parameters() if p.ndim > 1]
 
-    def attach(self, engine: Engine) -> None:
+    def attach(self, engine: Workflow) -> None:
         """Attach to a trainer."""
         engine.add_event_handler(Events.STARTED, self._remember_start)
         engine.add_event_handler(Events.ITERATION_STARTED, self._remember_last_iteration)
@@ -38,15 +39,15 @@ class WeightMonitor:
     def _norms(self) -> Tensor:
         return torch.stack([weight.detach().norm() for weight in self.weights])
 
-    def _remember_start(self, engine: Engine) -> None:
+    def _remember_start(self, engine: Workflow) -> None:
         if engine.state.iteration == 0:
             self._start_norms = self._norms()
 
-    def _remember_last_iteration(self, engine: Engine) -> None:
+    def _remember_last_iteration(self, engine: Workflow) -> None:
         if engine.state.iteration % engine.state.epoch_length == 0:
             self._before = [weight.detach().clone() for weight in self.weights]
 
-    def _write(self, engine: Engine) -> None:
+    def _write(self, engine: Workflow) -> None:
         growth = self._norms() / self._start_norms.clamp_min(1e-12)
         updates = torch.stack(
             [
