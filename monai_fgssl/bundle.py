@@ -145,18 +145,12 @@ def check_overrides(bundle_root: str | Path, names: Sequence[str]) -> None:
     """
     known = _known_ids(bundle_root)
     for name in names:
-        if name in RUN_ARGUMENTS or name.startswith("_meta_"):
-            continue
-        *parents, last = name.replace("::", "#").split("#")
-        level: Any = known
-        for parent in parents:
-            level = level.get(parent) if isinstance(level, Mapping) else None
-        # Below a component any argument of its class may be added, so only the way there must exist.
-        if (parents and not isinstance(level, Mapping)) or (not parents and last not in known):
-            wrong = parents[0] if parents and parents[0] not in known else name
-            nearest = difflib.get_close_matches(wrong, known, n=3)
+        # Below a component any argument of its class may be added, so only the first part of an id is known here.
+        top_level = name.replace("::", "#").split("#")[0]
+        if top_level not in known and top_level not in RUN_ARGUMENTS and top_level != "_meta_":
+            nearest = difflib.get_close_matches(top_level, known, n=3)
             hint = f" Did you mean --{' or --'.join(nearest)}?" if nearest else ""
-            raise SettingsError(f"unknown setting --{wrong}.{hint} All settings are described in docs/README.md.")
+            raise SettingsError(f"unknown setting --{top_level}.{hint} All settings are described in docs/README.md.")
 
 
 def has_bfloat16(device: str | torch.device) -> bool:
@@ -232,7 +226,10 @@ def _print_user_error(kind: type[BaseException], error: BaseException, trace: An
     """``sys.excepthook``: a mistake that this package found in the input is one line, anything else a traceback."""
     root = list(_causes(error))[-1]
     frames = traceback.extract_tb(root.__traceback__)
-    ours = bool(frames) and Path(frames[-1].filename).is_relative_to(Path(__file__).parent)
+    # MONAI's own check of a value against a list of choices is as readable.
+    ours = bool(frames) and (
+        Path(frames[-1].filename).is_relative_to(Path(__file__).parent) or frames[-1].name == "look_up_option"
+    )
     if ours and isinstance(root, (ValueError, OSError)):
         print(f"error: {root}", file=sys.stderr)
     else:

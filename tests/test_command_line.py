@@ -62,7 +62,7 @@ def test_known_settings(name: str) -> None:
     check_overrides(shipped_bundle("fgssl"), [name])
 
 
-@pytest.mark.parametrize("name", ["max_epoch", "trian#trainer#max_epochs", "train#trainr#max_epochs"])
+@pytest.mark.parametrize("name", ["max_epoch", "trian#trainer#max_epochs"])
 def test_unknown_settings(name: str) -> None:
     with pytest.raises(SettingsError, match="unknown setting --"):
         check_overrides(shipped_bundle("fgssl"), [name])

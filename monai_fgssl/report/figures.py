@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 from sklearn.metrics import confusion_matrix, roc_auc_score, roc_curve
 
-from .style import COLORS, INK, save_figure, style
+from .style import COLORS, INK, readable, save_figure, style
 
 __all__ = ["plot_confusion", "plot_learning_curves", "plot_roc"]
 
@@ -105,7 +105,7 @@ def plot_learning_curves(history: Mapping[str, Mapping[str, Sequence[tuple[int, 
                 shown = {name: pairs for name, pairs in history[phase].items() if name.startswith(prefix)}
                 for (name, pairs), color in zip(shown.items(), cycle(COLORS), strict=False):
                     epochs, values = zip(*pairs, strict=True)
-                    label = name.removeprefix(prefix).strip("_").replace("_", " ") or "median"
+                    label = readable(name.removeprefix(prefix).strip("_")) or "median"
                     axes.plot(epochs, values, "o-", color=color, markersize=2.5, linewidth=1.2, label=label)
                 axes.set(title=f"{phase}: {title}", xlabel="epoch")
                 axes.xaxis.get_major_locator().set_params(integer=True)

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from monai_fgssl.data.atomic import atomic_write
 
-__all__ = ["BLUE", "COLORS", "INK", "VERMILION", "save_figure", "style"]
+__all__ = ["BLUE", "COLORS", "INK", "VERMILION", "readable", "save_figure", "style"]
 
 # The palette of Okabe and Ito (2008).
 INK, BLUE, VERMILION = "#333333", "#0072B2", "#D55E00"
@@ -39,6 +39,11 @@ def style() -> Iterator[None]:
         }
     ):
         yield
+
+
+def readable(name: str) -> str:
+    """Name of a metric or series as people write it: ``macro_f1`` becomes ``macro F1``."""
+    return name.replace("_", " ").replace("f1", "F1").replace("auc", "AUC")
 
 
 def save_figure(figure: Figure, path: str | Path) -> None:

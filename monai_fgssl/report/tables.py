@@ -15,6 +15,8 @@ from rich.table import Table
 from monai_fgssl.data.atomic import atomic_write
 from monai_fgssl.metrics.classification import METRICS
 
+from .style import readable
+
 __all__ = ["print_metrics", "write_metrics"]
 
 Intervals = Mapping[str, Mapping[str, float]]
@@ -33,7 +35,7 @@ def print_metrics(rows: Mapping[str, Intervals], title: str) -> None:
     table = Table(title=title, title_justify="left")
     table.add_column("")
     for metric in METRICS:
-        table.add_column(metric.replace("_", " ").replace("f1", "F1").replace("auc", "AUC"), no_wrap=True)
+        table.add_column(readable(metric), no_wrap=True)
     for method, intervals in rows.items():
         cells = (intervals[metric] for metric in METRICS)
         table.add_row(method, *(f"{c['value']:.3f} [{c['low']:.3f}, {c['high']:.3f}]" for c in cells))

@@ -10,12 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from monai_fgssl.data import (
+    UNLABELLED,
+    CachedImages,
     DataError,
     ReadImaged,
-    check_images,
     list_images,
     load_images,
     load_test_images,
@@ -23,6 +26,7 @@ from monai_fgssl.data import (
     prepare_data,
     read_image,
     read_isic2018,
+    read_split,
     split_table,
     write_split,
 )
@@ -44,6 +48,22 @@ def test_grey_palette_and_alpha_become_rgb(tmp_path: Path) -> None:
         assert read_image(tmp_path / f"{mode}.png", 8).shape == (3, 8, 8)
 
 
+def test_shrinking_averages_and_ignores_the_orientation_tag(tmp_path: Path) -> None:
+    stripes = np.zeros((64, 64, 3), dtype=np.uint8)
+    stripes[::2] = 200
+    exif = Image.Exif()
+    exif[0x0112] = 6  # Orientation: turn by 90 degrees.
+    Image.fromarray(stripes).save(tmp_path / "stripes.png", exif=exif)
+    # Point sampling would give 0 or 200.
+    assert (read_image(tmp_path / "stripes.png", 8).int() - 100).abs().max() <= 4
+    assert read_image(tmp_path / "stripes.png", 64)[0, :, 0].tolist() == [200, 0] * 32
+    # A fourfold reduction of a smooth image is close to the mean of 4 x 4 pixels.
+    smooth = np.add.outer(np.arange(64), 2 * np.arange(64)).astype(np.uint8)
+    Image.fromarray(smooth).save(tmp_path / "smooth.png")
+    means = smooth.reshape(16, 4, 16, 4).mean((1, 3))
+    assert np.abs(read_image(tmp_path / "smooth.png", 16)[1, 1:-1, 1:-1].numpy() - means[1:-1, 1:-1]).max() <= 1
+
+
 def test_unreadable_images_are_all_named(lesions: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(lesions, tmp_path / "copy"))
     items = read_isic2018(folder).items
@@ -51,12 +71,17 @@ def test_unreadable_images_are_all_named(lesions: Path, tmp_path: Path) -> None:
         path = Path(item["image"])
         path.write_bytes(path.read_bytes()[:100])
     Path(items[2]["image"]).write_bytes(b"")
-    for function in (check_images, lambda broken: load_images(broken, 16)):
-        with pytest.raises(DataError) as error:
-            function(items)
-        for item in items[:3]:
-            assert item["name"] in str(error.value)
-        assert items[3]["name"] not in str(error.value)
+    Path(items[3]["image"]).unlink()
+    with pytest.raises(DataError) as error:
+        load_images(items, 16)
+    message = str(error.value)
+    assert f"4 of {len(items)} images can't be read" in message
+    reasons = ("is damaged", "is damaged", "is empty or no image", "does not exist")
+    for item, reason in zip(items[:4], reasons, strict=True):
+        assert f"{item['image']}: {reason}" in message
+    assert items[4]["name"] not in message
+    with pytest.raises(DataError, match="no images to load"):
+        load_images([], 16)
 
 
 def test_loader_covers_every_image_once_in_the_seeds_order(lesions: Path) -> None:
@@ -85,6 +110,66 @@ def test_batches_hold_what_belongs_together(lesions: Path) -> None:
             assert torch.equal(image, read_image(by_name[name]["image"], 32))
 
 
+def test_single_images_labelled_ones_and_parts() -> None:
+    images = torch.arange(6, dtype=torch.uint8).reshape(6, 1, 1, 1)
+    labels = torch.tensor([0, UNLABELLED, 2, UNLABELLED, 1, 0])
+    dataset = CachedImages(images, labels, list("abcdef"), list("uvwxyz"))
+    assert (dataset[2]["image"].item(), dataset[2]["label"].item(), dataset[2]["name"]) == (2, 2, "c")
+    known = dataset.labelled()
+    assert (known.images.flatten().tolist(), known.labels.tolist()) == ([0, 2, 4, 5], [0, 2, 1, 0])
+    assert (known.names, known.groups) == (list("acef"), list("uwyz"))
+    assert known.labelled() is known
+    parts = dataset.split([3, 1, 2])
+    assert [part.names for part in parts] == [["a", "b", "c"], ["d"], ["e", "f"]]
+    assert [part.images.flatten().tolist() for part in parts] == [[0, 1, 2], [3], [4, 5]]
+    assert parts[1].images.data_ptr() == images[3].data_ptr()
+    with pytest.raises(ValueError, match="got 6, 6, 6 and 1"):
+        CachedImages(images, labels, list("abcdef"), ["u"])
+
+
+def test_epochs_depend_on_the_seed_alone(lesions: Path) -> None:
+    dataset = load_images(read_isic2018(lesions).items, 8)
+
+    def run(epochs: int, first: int = 0) -> list[list[str]]:
+        loader = make_loader(dataset, 32, shuffle=True, seed=5)
+        loader.sampler.set_epoch(first)
+        return [[name for batch in loader for name in batch["name"]] for _ in range(epochs)]
+
+    state = torch.random.get_rng_state()
+    expected = run(4)
+    assert torch.equal(state, torch.random.get_rng_state())
+    torch.manual_seed(123)
+    assert run(2, first=2) == expected[2:]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 40), st.integers(1, 12), st.booleans(), st.booleans(), st.integers(1, 3))
+def test_batches_of_any_size(size: int, batch_size: int, shuffle: bool, drop_last: bool, world_size: int) -> None:
+    dataset = CachedImages(torch.zeros(size, 1, 2, 2), torch.arange(size), ["n"] * size, ["g"] * size)
+    share = size // world_size
+    if share < (batch_size if drop_last else 1):
+        with pytest.raises(ValueError, match="do not fill one batch"):
+            make_loader(dataset, batch_size, shuffle, 0, drop_last, 0, world_size)
+        return
+    seen: list[int] = []
+    for rank in range(world_size):
+        loader = make_loader(dataset, batch_size, shuffle, 0, drop_last, rank, world_size)
+        sizes = [len(batch["label"]) for batch in loader]
+        assert len(loader) == len(sizes)
+        assert all(size == batch_size for size in sizes[:-1])
+        assert sum(sizes) == share - (share % batch_size if drop_last else 0)
+        loader.sampler.set_epoch(0)
+        seen += [int(label) for batch in loader for label in batch["label"]]
+    assert len(set(seen)) == len(seen)
+    if not shuffle and world_size == 1:
+        assert seen == list(range(len(seen)))
+
+
+def test_batch_size_must_be_positive() -> None:
+    with pytest.raises(ValueError, match="at least 1, got 0"):
+        make_loader(CachedImages(torch.zeros(1, 1, 2, 2), torch.zeros(1), ["a"], ["a"]), 0)
+
+
 def test_processes_share_without_overlap(lesions: Path) -> None:
     dataset = load_images(read_isic2018(lesions).items, 16)
     loaders = [make_loader(dataset, 16, shuffle=True, seed=3, rank=rank, world_size=3) for rank in range(3)]
@@ -101,7 +186,11 @@ def test_prepare_data_keeps_lesions_apart(lesions: Path, tmp_path: Path) -> None
     assert not set(data.validation.groups) & set(data.test.groups)
     labelled = data.train.labelled()
     assert 0.15 * len(data.train) < len(labelled) < 0.4 * len(data.train)
-    assert (tmp_path / "split.json").is_file()
+    split = read_split(tmp_path / "split.json", read_isic2018(lesions))
+    for part, images in (("train", data.train), ("validation", data.validation), ("test", data.test)):
+        assert images.names == [item["name"] for item in split[part]]
+        expected = read_image(split[part][-1]["image"], 16)
+        assert torch.equal(images.images[-1], expected)
 
 
 def test_a_model_is_scored_on_columns_in_another_order(lesions: Path, tmp_path: Path) -> None:

@@ -6,7 +6,9 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -22,82 +24,163 @@ from monai_fgssl.data import (
     write_split,
 )
 
-FRACTIONS = {"train": 0.6, "validation": 0.2, "test": 0.2}
+PARTS = ("train", "validation", "test")
 
 
-def make_table(group_sizes: list[int], num_classes: int = 3, unlabelled: int = 5) -> ImageTable:
+def make_table(group_labels: list[list[int]], num_classes: int) -> ImageTable:
+    """One inner list per group, with the labels of its images."""
     items = [
-        {"image": f"{group}_{i}.png", "name": f"{group}_{i}", "label": group % num_classes, "group": f"lesion{group}"}
-        for group, size in enumerate(group_sizes)
-        for i in range(size)
+        {"image": f"{group}_{photo}.png", "name": f"{group}_{photo}", "label": label, "group": f"g{group}"}
+        for group, labels in enumerate(group_labels)
+        for photo, label in enumerate(labels)
     ]
-    items += [
-        {"image": f"u{i}.png", "name": f"u{i}", "label": UNLABELLED, "group": f"lesion{i}"} for i in range(unlabelled)
-    ]
-    return ImageTable(tuple("ABC"[:num_classes]), items)
+    return ImageTable(tuple(f"class{label}" for label in range(num_classes)), items)
 
 
-@settings(max_examples=40, deadline=None)
-@given(st.lists(st.integers(1, 4), min_size=15, max_size=60), st.integers(0, 5))
-def test_groups_stay_together_and_nothing_is_lost(sizes: list[int], seed: int) -> None:
-    table = make_table(sizes)
-    split = split_table(table, FRACTIONS, seed)
-    part_of: dict[str, str] = {}
-    for part, items in split.items():
-        for item in items:
-            assert part_of.setdefault(item["group"], part) == part
-            assert part == "train" or item["label"] != UNLABELLED
-        assert {item["label"] for item in items} >= {0, 1, 2}
-    labelled = sorted(item["name"] for items in split.values() for item in items if item["label"] != UNLABELLED)
-    assert labelled == sorted(item["name"] for item in table.items if item["label"] != UNLABELLED)
+def names(items: list[dict[str, Any]]) -> list[str]:
+    return [item["name"] for item in items]
 
 
-def test_classes_in_proportion_on_real_labels(isic2018: Path) -> None:
-    table = read_isic2018(isic2018)
-    totals = Counter(item["label"] for item in table.items)
-    for part, items in split_table(table, FRACTIONS, seed=1).items():
-        for label, count in Counter(item["label"] for item in items).items():
-            assert count == pytest.approx(FRACTIONS[part] * totals[label], abs=1)
+@st.composite
+def tables(draw: st.DrawFn) -> ImageTable:
+    num_classes = draw(st.integers(2, 4))
+    groups = []
+    for label in range(num_classes):
+        sizes = draw(st.lists(st.integers(1, 4), min_size=3, max_size=30))
+        groups += [[label] * size for size in sizes]
+    groups += [[UNLABELLED] * size for size in draw(st.lists(st.integers(1, 3), max_size=5))]
+    return make_table(groups, num_classes)
 
 
-def test_seed_decides() -> None:
-    table = make_table([1] * 60)
-    assert split_table(table, FRACTIONS, 1) == split_table(table, FRACTIONS, 1)
-    assert split_table(table, FRACTIONS, 1) != split_table(table, FRACTIONS, 2)
+@settings(deadline=None, max_examples=60)
+@given(tables(), st.integers(0, 9), st.sampled_from([(0.7, 0.15, 0.15), (0.34, 0.33, 0.33), (0.1, 0.1, 0.8)]))
+def test_split_properties(table: ImageTable, seed: int, shares: tuple[float, float, float]) -> None:
+    fractions = dict(zip(PARTS, shares, strict=True))
+    split = split_table(table, fractions, seed)
+    assert tuple(split) == PARTS
+    # Nothing is lost or twice there, and each part keeps the table's order.
+    assert sorted(name for part in split.values() for name in names(part)) == sorted(names(table.items))
+    order = {name: position for position, name in enumerate(names(table.items))}
+    for part in split.values():
+        assert [order[name] for name in names(part)] == sorted(order[name] for name in names(part))
+    # No group is torn apart.
+    parts_of_groups = [{item["group"] for item in part} for part in split.values()]
+    assert sum(map(len, parts_of_groups)) == len(set.union(*parts_of_groups))
+    # Unlabelled images are in the first part only.
+    assert all(item["label"] != UNLABELLED for part in ("validation", "test") for item in split[part])
+    # Every class is in every part, and where there are groups to choose from as often as asked for, but for one group.
+    for label in range(len(table.class_names)):
+        total = sum(item["label"] == label for item in table.items)
+        num_groups = len({item["group"] for item in table.items if item["label"] == label})
+        for part, share in fractions.items():
+            count = sum(item["label"] == label for item in split[part])
+            assert count >= 1
+            assert num_groups < 20 or abs(count - share * total) <= 4
+    assert split_table(table, fractions, seed) == split
 
 
-def test_too_few_groups_name_the_class() -> None:
-    table = make_table([2, 2, 2, 2, 2, 2, 2])
-    with pytest.raises(DataError, match=r"\bB\b"):
-        split_table(table, FRACTIONS)
-    with pytest.raises(DataError, match="add up to 1"):
-        split_table(make_table([1] * 30), {"train": 0.5, "test": 0.4})
+def test_groups_of_several_classes() -> None:
+    rng = np.random.default_rng(0)
+    table = make_table([rng.integers(0, 3, rng.integers(1, 5)).tolist() for _ in range(200)], 3)
+    split = split_table(table)
+    for label in range(3):
+        total = sum(item["label"] == label for item in table.items)
+        for part, share in zip(PARTS, (0.7, 0.15, 0.15), strict=True):
+            assert sum(item["label"] == label for item in split[part]) == pytest.approx(share * total, abs=0.05 * total)
+    groups = [{item["group"] for item in part} for part in split.values()]
+    assert not groups[0] & groups[1]
+    assert not groups[0] & groups[2]
+    assert not groups[1] & groups[2]
 
 
-@settings(max_examples=20, deadline=None)
-@given(st.floats(0.05, 0.9), st.integers(0, 5))
-def test_fewer_labels_are_a_subset_of_more(amount: float, seed: int) -> None:
-    items = make_table([1, 2, 1] * 20, unlabelled=0).items
-
-    def labelled(share: float) -> set[str]:
-        return {item["name"] for item in limit_labels(items, share, seed) if item["label"] != UNLABELLED}
-
-    fewer, more = labelled(amount), labelled(1.0 if amount > 0.5 else 2 * amount)
-    assert fewer <= more
-    labels = {item["name"]: item["label"] for item in items}
-    totals = Counter(labels.values())
-    for label, count in Counter(labels[name] for name in fewer).items():
-        assert count == pytest.approx(amount * totals[label], abs=2)
-    assert [item["name"] for item in limit_labels(items, amount, seed)] == [item["name"] for item in items]
+def test_another_seed_is_another_split() -> None:
+    table = make_table([[label] for label in [0, 1] * 50], 2)
+    assert names(split_table(table, seed=0)["test"]) != names(split_table(table, seed=1)["test"])
 
 
-def test_written_and_read_again(tmp_path: Path) -> None:
-    table = make_table([1] * 30)
-    split = split_table(table, FRACTIONS)
-    write_split(tmp_path / "split.json", split)
-    assert read_split(tmp_path / "split.json", table) == split
-    with pytest.raises(DataError, match="25 images are not in the data set"):
-        read_split(tmp_path / "split.json", ImageTable(table.class_names, table.items[25:30] + table.items[30:]))
-    (tmp_path / "split.json").write_text("[1")
+def test_unlabelled_photos_of_test_lesions_are_left_out() -> None:
+    table = make_table([[label, UNLABELLED] for label in [0, 1] * 10], 2)
+    split = split_table(table)
+    tested = {item["group"] for part in ("validation", "test") for item in split[part]}
+    in_train = [item for item in split["train"] if item["label"] == UNLABELLED]
+    assert tested
+    assert not tested & {item["group"] for item in split["train"]}
+    assert len(in_train) == 20 - len(tested)
+
+
+def test_split_errors() -> None:
+    table = make_table([[0], [0], [0], [1], [1, 1]], 3)
+    with pytest.raises(DataError, match="but there are 2 of class1, 0 of class2"):
+        split_table(table)
+    with pytest.raises(DataError, match=r"add up to 1, got \{'a': 0.5, 'b': 0.4\}"):
+        split_table(table, {"a": 0.5, "b": 0.4})
+    with pytest.raises(DataError, match="must be positive"):
+        split_table(table, {"a": 1.5, "b": -0.5})
+    # Each pair of classes shares a group: whichever way the three groups go, one class is in one part only.
+    with pytest.raises(DataError, match=r"class\d can't be in every part \(a, b\) without tearing a group apart"):
+        split_table(make_table([[0, 1], [1, 2], [2, 0]], 3), {"a": 0.5, "b": 0.5})
+
+
+@settings(deadline=None, max_examples=40)
+@given(tables(), st.integers(0, 5), st.sampled_from([0.05, 0.3, 1.0, 1, 4, 1000]))
+def test_limit_labels_properties(table: ImageTable, seed: int, amount: float | int) -> None:
+    limited = limit_labels(table.items, amount, seed)
+    assert names(limited) == names(table.items)
+    before = Counter(item["label"] for item in table.items)
+    after = Counter(item["label"] for item in limited)
+    largest = Counter(item["group"] for item in table.items).most_common(1)[0][1]
+    for label in range(len(table.class_names)):
+        wanted = max(1, round(amount * before[label])) if isinstance(amount, float) else min(amount, before[label])
+        assert wanted <= after[label] < wanted + largest
+    # All images of a group keep their labels, or none does; a label never changes into another.
+    for old, new in zip(table.items, limited, strict=True):
+        assert new["label"] in (old["label"], UNLABELLED)
+        assert {k: v for k, v in new.items() if k != "label"} == {k: v for k, v in old.items() if k != "label"}
+    known = {group: set() for group in {item["group"] for item in limited}}
+    for old, new in zip(table.items, limited, strict=True):
+        known[old["group"]].add(new["label"] == old["label"])
+    assert all(len(kept) == 1 for kept in known.values())
+
+
+def test_smaller_amounts_are_part_of_larger_ones() -> None:
+    items = make_table([[label] * (1 + label) for label in [0, 1, 2] * 30], 3).items
+    kept = [{i["name"] for i in limit_labels(items, n, seed=3) if i["label"] >= 0} for n in (1, 5, 20, 60)]
+    assert kept[0] < kept[1] < kept[2] < kept[3]
+    other = {i["name"] for i in limit_labels(items, 5, seed=4) if i["label"] >= 0}
+    assert other != kept[1]
+
+
+@pytest.mark.parametrize("amount", [0, 0.0, -1, 1.5])
+def test_limit_labels_out_of_range(amount: float | int) -> None:
+    with pytest.raises(DataError, match=f"got {amount!r}"):
+        limit_labels(make_table([[0], [1]], 2).items, amount)
+
+
+def test_split_file(tmp_path: Path) -> None:
+    table = make_table([[label] for label in [0, 1] * 10], 2)
+    split = split_table(table)
+    path = tmp_path / "new" / "split.json"
+    write_split(path, split)
+    assert read_split(path, table) == split
+    assert ".png" not in path.read_text()
+    with pytest.raises(DataError, match=r"20 images are not in the data set \(.* and 15 more\)"):
+        read_split(path, ImageTable(table.class_names, []))
+    for text, message in (
+        ("[1]", "can't be read as a split"),
+        ("{", "can't"),
+        ('{"a": ["0_0", "0_0"]}', "1 images more"),
+    ):
+        path.write_text(text)
+        with pytest.raises(DataError, match=message):
+            read_split(path, table)
     with pytest.raises(DataError, match="can't be read as a split"):
-        read_split(tmp_path / "split.json", table)
+        read_split(tmp_path / "none.json", table)
+
+
+def test_real_split(isic2018: Path) -> None:
+    table = read_isic2018(isic2018)
+    split = split_table(table)
+    for label in range(7):
+        total = sum(item["label"] == label for item in table.items)
+        for part, share in zip(PARTS, (0.7, 0.15, 0.15), strict=True):
+            assert sum(item["label"] == label for item in split[part]) == pytest.approx(share * total, abs=1)

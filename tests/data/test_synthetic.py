@@ -5,11 +5,13 @@
 from __future__ import annotations
 
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
@@ -42,6 +44,46 @@ def test_classes_are_balanced_and_lesions_repeat(tmp_path: Path) -> None:
     assert counts.min() >= 45
     assert counts.max() <= 55
     assert len({item["group"] for item in table.items}) == pytest.approx(350 * 4 / 5, abs=2)
+
+
+def test_other_settings_replace_the_images(tmp_path: Path) -> None:
+    folder = make_synthetic_lesions(tmp_path / "data", num_images=14, image_size=8)
+    make_synthetic_lesions(folder, num_images=10, image_size=16, num_labelled=7)
+    table = read_isic2018(folder)
+    assert [item["label"] >= 0 for item in table.items] == [True] * 7 + [False] * 3
+    assert len({item["group"] for item in table.items}) == 8
+    with Image.open(table.items[0]["image"]) as image:
+        assert image.size == (16, 16)
+    # Nothing is left of the making.
+    assert list(tmp_path.iterdir()) == [folder]
+    with pytest.raises(DataError, match=r"num_labelled must be in 1...10 \(num_images\), got 11"):
+        make_synthetic_lesions(folder, num_images=10, num_labelled=11)
+
+
+def test_processes_that_start_together_make_one_data_set(tmp_path: Path) -> None:
+    def make(_: int) -> Path:
+        return make_synthetic_lesions(tmp_path / "data", num_images=20, image_size=16)
+
+    with ThreadPoolExecutor(4) as pool:
+        folders = list(pool.map(make, range(4)))
+    assert len(read_isic2018(folders[0]).items) == 20
+    assert list(tmp_path.iterdir()) == [tmp_path / "data"]
+
+
+def test_photos_of_a_lesion_share_the_skin_but_not_the_light() -> None:
+    def skin(lesion: int, photo: int) -> NDArray[np.float64]:
+        """Hue of the skin in the corners: light takes from all channels alike, and hairs do not reach the median."""
+        image = draw_lesion("NETWORK", lesion=lesion, photo=photo)
+        corners = np.median(image[np.ix_([*range(5), *range(-5, 0)], [*range(5), *range(-5, 0)])], (0, 1))
+        return corners / corners.sum()
+
+    lesions = range(30)
+    between_photos = np.std([skin(lesion, 0) - skin(lesion, 1) for lesion in lesions])
+    between_lesions = np.std([skin(lesion, 0) - skin(lesion + 1, 0) for lesion in lesions])
+    assert between_photos < 0.5 * between_lesions
+    first, again, second = (draw_lesion("NETWORK", photo=photo).astype(int) for photo in (0, 0, 1))
+    assert np.array_equal(first, again)
+    assert np.abs(first - second).mean() > 5
 
 
 def test_other_files_are_not_overwritten(tmp_path: Path) -> None:

@@ -107,7 +107,7 @@ def test_history_keeps_trainer_and_evaluator() -> None:
 
     history.attach(engine)
     engine.run([0], max_epochs=2)
-    assert history.series == {"loss": [(1, 1.0), (2, 0.5)], "val_accuracy": [(1, 0.1), (2, 0.2)]}
+    assert engine.state.history == {"loss": [(1, 1.0), (2, 0.5)], "val_accuracy": [(1, 0.1), (2, 0.2)]}
 
 
 def test_progress_prints_a_line_for_each_epoch_and_only_on_rank_0(capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 from PIL import Image
 
 from monai_fgssl.data.atomic import atomic_write
@@ -69,6 +70,47 @@ def test_pictures_are_drawn_also_when_a_class_has_no_images(missing: int | None,
     for path in tmp_path.iterdir():
         with Image.open(path) as image:
             assert np.asarray(image.convert("L")).std() > 5
+
+
+def test_learning_curves_show_every_series(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    figures: list[Figure] = []
+    monkeypatch.setattr("monai_fgssl.report.figures.save_figure", lambda figure, path: figures.append(figure))
+    history = {
+        "pre-train": {f"loss_stage{k}": [(1, 5.0), (2, 4.0 - k)] for k in range(10)} | {"rank_concat": [(1, 9.0)]},
+        "fine-tune": {"val_macro_f1": [(1, 0.2), (3, 0.6)], "epoch_seconds": [(1, 3.0)]},
+    }
+    plot_learning_curves(history, tmp_path / "curves.png")
+    shown = {
+        f"{axes.get_title(loc='left')}, {line.get_label()}": [tuple(pair) for pair in line.get_xydata().tolist()]
+        for axes in figures[0].axes
+        if axes.get_visible()
+        for line in axes.lines
+    }
+    expected = {f"pre-train: loss of each step, stage{k}": [(1, 5.0), (2, 4.0 - k)] for k in range(10)}
+    expected["pre-train: effective rank of the features, concat"] = [(1, 9.0)]
+    expected["fine-tune: validation images, macro F1"] = [(1, 0.2), (3, 0.6)]
+    assert shown == expected
+
+
+def test_confusion_matrix_and_areas_are_those_of_the_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    figures: list[Figure] = []
+    monkeypatch.setattr("monai_fgssl.report.figures.save_figure", lambda figure, path: figures.append(figure))
+    labels, predicted = [0, 0, 0, 1, 1, 2], [0, 1, 1, 1, 0, 2]
+    plot_confusion(labels, predicted, CLASSES, tmp_path / "confusion.png")
+    texts = {tuple(map(round, text.get_position())): text.get_text() for text in figures[0].axes[0].texts}
+    # (column, row): predicted, true.
+    assert {place: text for place, text in texts.items() if text != "0"} == {
+        (0, 0): "1",
+        (1, 0): "2",
+        (1, 1): "1",
+        (0, 1): "1",
+        (2, 2): "1",
+    }
+    scores = np.array([[0.9, 0.1, 0], [0.4, 0.6, 0], [0.3, 0.7, 0], [0.2, 0.8, 0], [0.35, 0.65, 0], [0, 0, 1]])
+    plot_roc(labels, scores, CLASSES, tmp_path / "roc.png")
+    legend = [text.get_text() for text in figures[1].axes[0].get_legend().get_texts()]
+    # Class A: of 3 x 3 pairs only 0.3 against 0.35 is the wrong way round; class B: 0.7 against 0.65.
+    assert legend == ["A 0.889", "B 0.875", "C 1.000"]
 
 
 def test_wrong_shapes_are_refused_and_nothing_is_written(tmp_path: Path) -> None:

@@ -19,26 +19,23 @@ def metrics_with_validation(engine: Workflow, evaluator: Workflow | None) -> dic
 
 
 class EpochHistory:
-    """Keeps ``engine.state.metrics`` of every epoch in :attr:`series`.
+    """Keeps ``engine.state.metrics`` of every epoch in ``engine.state.history``: name to list of (epoch, value).
 
     Attach it after the handlers that write metrics. A validation run by ``ValidationHandler`` within the epoch is kept
     too when its evaluator is given.
 
     Args:
         evaluator: engine whose metrics are kept beside the trainer's, under ``val_<name>``.
-
-    Attributes:
-        series: name to list of (epoch, value).
     """
 
     def __init__(self, evaluator: Workflow | None = None) -> None:
         self.evaluator = evaluator
-        self.series: dict[str, list[tuple[int, float]]] = {}
 
     def attach(self, engine: Workflow) -> None:
         """Attach to a trainer."""
+        engine.state.history = {}
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._store)
 
     def _store(self, engine: Workflow) -> None:
         for name, value in metrics_with_validation(engine, self.evaluator).items():
-            self.series.setdefault(name, []).append((engine.state.epoch, value))
+            engine.state.history.setdefault(name, []).append((engine.state.epoch, value))
