@@ -34,9 +34,9 @@ def test_two_processes_train_one_model(tmp_path: Path) -> None:
     }
     options = [text for name, value in settings.items() for text in (f"--{name}", str(value))]
     files = f"['{CONFIGS}/train.json','{CONFIGS}/multi_gpu_train.json']"
+    launcher = ["torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     result = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "monai.bundle"]
-        + ["run", "--config_file", files, *options],
+        [sys.executable, "-m", *launcher, "-m", "monai.bundle", "run", "--config_file", files, *options],
         cwd=REPOSITORY,
         env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
         capture_output=True,
