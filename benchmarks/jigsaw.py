@@ -9,17 +9,14 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import os
-import platform
 import random
 import sys
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import torch
+from timing import milliseconds, processor
 from torch import Tensor
-from torch.utils.benchmark import Timer
 
 from monai_fgssl.functional.jigsaw import jigsaw, random_permutations
 
@@ -51,12 +48,6 @@ def loop_per_batch(images: Tensor, grid: int) -> Tensor:
     return puzzles
 
 
-def processor() -> str:
-    info = Path("/proc/cpuinfo")
-    names = [line for line in info.read_text().splitlines() if line.startswith("model name")] if info.exists() else []
-    return f"{names[0].split(':')[1].strip() if names else platform.processor()}, {os.cpu_count()} cores"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--batch_size", type=int, default=64)
@@ -66,13 +57,12 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=2, help="how long to repeat what is timed")
     args = parser.parse_args()
 
-    def milliseconds(function: Callable[..., object], *arguments: object, **keywords: object) -> float:
-        timer = Timer("f()", globals={"f": partial(function, *arguments, **keywords)}, num_threads=args.threads)
-        return 1e3 * min(timer.blocked_autorange(min_run_time=args.seconds).times)
+    def time(function: Callable[..., object], *arguments: object, **keywords: object) -> float:
+        return milliseconds(partial(function, *arguments, **keywords), args.threads, args.seconds)
 
     images = torch.rand(args.batch_size, 3, args.image_size, args.image_size)
     buffer = torch.empty_like(images)
-    clone, copy = milliseconds(images.clone), milliseconds(buffer.copy_, images)
+    clone, copy = time(images.clone), time(buffer.copy_, images)
 
     print("# Jigsaw puzzles: time per batch\n")
     print(f"Command: `python {' '.join(sys.argv)}`  ")
@@ -88,10 +78,10 @@ def main() -> None:
     print("| `jigsaw(out=)` | loop / it | it / copy |")
     print("|" + " ---: |" * 10)
     for grid in args.grids:
-        loop = milliseconds(loop_per_image, images, grid)
-        loop_for_all = milliseconds(loop_per_batch, images, grid)
-        new = milliseconds(jigsaw, images, grid)
-        reused = milliseconds(jigsaw, images, grid, out=buffer)
+        loop = time(loop_per_image, images, grid)
+        loop_for_all = time(loop_per_batch, images, grid)
+        new = time(jigsaw, images, grid)
+        reused = time(jigsaw, images, grid, out=buffer)
         print(f"| {grid} | {args.image_size // grid} px | {loop:.1f} | {loop_for_all:.1f} ", end="")
         print(f"| **{new:.1f}** | {loop / new:.1f} | {new / clone:.1f} ", end="")
         print(f"| **{reused:.1f}** | {loop / reused:.1f} | {reused / copy:.1f} |")
@@ -106,10 +96,10 @@ def main() -> None:
         target = buffer.view(-1)[: source.numel()].view(1, -1, row)
         return torch.index_select(source.view(1, -1, row), 1, index, out=target)
 
-    draw = milliseconds(random_permutations, len(images), grid**2)
-    rows = milliseconds(move_rows, images, shuffled)
-    ordered = milliseconds(move_rows, images, torch.arange(num_rows))
-    cached = milliseconds(move_rows, sixteenth, shuffled[: sixteenth.numel() // row]) * 16
+    draw = time(random_permutations, len(images), grid**2)
+    rows = time(move_rows, images, shuffled)
+    ordered = time(move_rows, images, torch.arange(num_rows))
+    cached = time(move_rows, sixteenth, shuffled[: sixteenth.numel() // row]) * 16
     print(f"\n## What bounds grid {grid}\n")
     print(f"{num_rows:,} rows of {4 * row} bytes each move. Without `out=`, memory fresh from the system comes on top:")
     print(f"{clone - copy:.1f} ms, the difference between the two copies.\n")

@@ -14,10 +14,10 @@ from torch.utils.benchmark import Timer
 __all__ = ["milliseconds", "processor"]
 
 
-def milliseconds(function: Callable[[], object], threads: int) -> float:
-    """Return the fastest of all runs in at least one second."""
+def milliseconds(function: Callable[[], object], threads: int, seconds: float = 1) -> float:
+    """Return the fastest of all runs in at least so many seconds."""
     timer = Timer("function()", globals={"function": function}, num_threads=threads)
-    return 1e3 * min(timer.blocked_autorange(min_run_time=1).times)
+    return 1e3 * min(timer.blocked_autorange(min_run_time=seconds).times)
 
 
 def processor() -> str:
