@@ -309,7 +309,8 @@ def run_from_random_weights(bundle_root: str, settings: Mapping[str, Any]) -> Pr
 
     Args:
         bundle_root: the bundle's folder.
-        settings: values of the run's top-level ids.
+        settings: values of the run's top-level ids. Nested ids are taken over from the command line; from Python they
+            are not known here.
 
     Returns:
         The predictions on the test part.
@@ -321,12 +322,13 @@ def run_from_random_weights(bundle_root: str, settings: Mapping[str, Any]) -> Pr
         "output_dir": str(output),
         "model_path": str(output / "model.pt"),
     }
-    nested = {name: value for name, value in command_line_overrides().items() if "#" in name}
+    overrides = command_line_overrides() if in_bundle_command() else {}
+    nested = {name: DefaultParseValue(value) for name, value in overrides.items() if "#" in name}
     print("\nThe same network fine-tuned from random weights, for comparison:")
     workflow = ConfigWorkflow(
         config_file=str(Path(bundle_root) / "configs" / "train.json"),
         logging_file=False,
-        **{**settings, **{name: DefaultParseValue(value) for name, value in nested.items()}, **changes},
+        **{**settings, **nested, **changes},
     )
     workflow.initialize()
     workflow.run()
