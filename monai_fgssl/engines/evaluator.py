@@ -42,7 +42,6 @@ class HierarchicalEvaluator(SupervisedEvaluator):
         val_data_loader: Iterable,
         network: nn.Module,
         prepare_batch: Callable = prepare_images,
-        decollate: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -50,7 +49,6 @@ class HierarchicalEvaluator(SupervisedEvaluator):
             val_data_loader=val_data_loader,
             network=network,
             prepare_batch=prepare_batch,
-            decollate=decollate,
             **kwargs,
         )
 

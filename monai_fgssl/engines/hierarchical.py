@@ -117,7 +117,6 @@ class HierarchicalTrainer(SupervisedTrainer):
         max_grad_norm: float | None = None,
         seed: int = 0,
         prepare_batch: Callable = prepare_images,
-        decollate: bool = False,
         train_handlers: Sequence | None = None,
         **kwargs: Any,
     ) -> None:
@@ -129,7 +128,6 @@ class HierarchicalTrainer(SupervisedTrainer):
             optimizer=optimizer,
             loss_function=loss_function,
             prepare_batch=prepare_batch,
-            decollate=decollate,
             optim_set_to_none=True,
             **kwargs,
         )

@@ -4,14 +4,22 @@
 
 from __future__ import annotations
 
+import torch
 from ignite.metrics import EpochMetric
-from monai.handlers import from_engine
 from monai.utils.enums import CommonKeys as Keys
 from torch import Tensor
 
 from monai_fgssl.metrics.classification import classification_metrics
 
 __all__ = ["epoch_metric"]
+
+
+def _logits_and_labels(output: dict[str, Tensor] | list[dict[str, Tensor]]) -> tuple[Tensor, Tensor]:
+    """Of a batch, or of the images that MONAI has taken a batch apart into."""
+    if isinstance(output, dict):
+        return output[Keys.PRED], output[Keys.LABEL]
+    pred, label = (torch.stack([torch.as_tensor(item[key]) for item in output]) for key in (Keys.PRED, Keys.LABEL))
+    return pred, label
 
 
 def epoch_metric(name: str) -> EpochMetric:
@@ -27,4 +35,4 @@ def epoch_metric(name: str) -> EpochMetric:
     def compute(logits: Tensor, labels: Tensor) -> float:
         return classification_metrics(logits.softmax(1), labels)[name]
 
-    return EpochMetric(compute, output_transform=from_engine([Keys.PRED, Keys.LABEL]), check_compute_fn=False)
+    return EpochMetric(compute, output_transform=_logits_and_labels, check_compute_fn=False)

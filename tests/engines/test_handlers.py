@@ -121,3 +121,13 @@ def test_progress_prints_a_line_for_each_epoch_and_only_on_rank_0(capsys: pytest
     assert len(lines) == 2
     assert lines[1].startswith("pre-train 2/2: loss 2.5, ")
     assert lines[1].endswith("images/s")
+
+
+def test_progress_lets_errors_through() -> None:
+    def fail(_engine: Engine, _batch: int) -> None:
+        raise RuntimeError("out of memory")
+
+    engine = make_engine(fail)
+    PhaseProgress("pre-train").attach(engine)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        engine.run([0])

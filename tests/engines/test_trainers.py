@@ -50,6 +50,8 @@ def make_trainer(kind: str, network: nn.Module, **kwargs: Any) -> PreTrainer | P
         "optimizer": torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9, weight_decay=0.01),
         "grids": GRIDS,
         "seed": 5,
+        # So that the tests see the batch; the default is MONAI's.
+        "decollate": False,
     } | kwargs
     if kind == "pretrain":
         views = {"regularized_view": RandRegularizedView().batch, "distorted_view": RandDistortedView().batch}
@@ -223,7 +225,7 @@ def test_wrong_number_of_grids() -> None:
 def test_evaluator_sums_the_stages() -> None:
     network = make_network().eval()
     batches = make_batches(1)
-    evaluator = HierarchicalEvaluator(device="cpu", val_data_loader=batches, network=network)
+    evaluator = HierarchicalEvaluator(device="cpu", val_data_loader=batches, network=network, decollate=False)
     evaluator.run()
     with torch.no_grad():
         images = batches[0]["image"].float() / 255

@@ -13,6 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ignite.engine import Engine
+from monai.data import decollate_batch
 from sklearn import metrics
 
 from monai_fgssl.metrics import (
@@ -96,8 +97,9 @@ def test_epoch_metric_is_of_all_batches() -> None:
     scores, labels = make_scores(30, 3, 3)
     logits = torch.from_numpy(scores).log()
     batches = [{"pred": logits[a:b], "label": torch.from_numpy(labels[a:b])} for a, b in pairwise((0, 11, 23, 30))]
-    engine = Engine(lambda _engine, batch: batch)
-    for name in METRICS:
-        epoch_metric(name).attach(engine, name)
-    engine.run(batches)
-    assert engine.state.metrics == pytest.approx(classification_metrics(scores, labels))
+    for prepare in (lambda batch: batch, decollate_batch):
+        engine = Engine(lambda _engine, batch, prepare=prepare: prepare(batch))
+        for name in METRICS:
+            epoch_metric(name).attach(engine, name)
+        engine.run(batches)
+        assert engine.state.metrics == pytest.approx(classification_metrics(scores, labels))

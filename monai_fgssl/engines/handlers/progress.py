@@ -99,3 +99,5 @@ class PhaseProgress:
 
     def _fail(self, engine: Workflow, error: Exception) -> None:
         self._close(engine)
+        # Ignite leaves it to the handlers of this event to raise: without this the error would pass unseen.
+        raise error
