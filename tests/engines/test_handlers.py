@@ -59,18 +59,23 @@ def test_calibrated_norms_evaluate_as_the_whole_set_in_training_mode() -> None:
 
 
 @pytest.mark.parametrize("collapsed", [False, True])
-def test_features_are_measured_and_collapse_is_reported_once(collapsed: bool, caplog: pytest.LogCaptureFixture) -> None:
+def test_features_are_measured_and_collapse_is_reported_once(
+    collapsed: bool, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
     network = TinyNet(collapsed)
     train, val = make_batches(0), make_batches(1)
     NormCalibrator(network, train, "cpu").calibrate()
     engine = make_engine()
     FeatureMonitor(network, train, val, "cpu", interval=2, min_rank=1.5).attach(engine)
-    measured: list[int] = []
+    measured: list[bool] = []
+    engine.add_event_handler(Events.EPOCH_STARTED, lambda e: e.state.metrics.clear())
     engine.add_event_handler(Events.EPOCH_COMPLETED, lambda e: measured.append("knn_accuracy" in e.state.metrics))
     with caplog.at_level(logging.WARNING):
         engine.run([0], max_epochs=3)
     metrics = engine.state.metrics
     assert metrics["knn_accuracy"] == 1.0
+    assert "before pre-training: knn_accuracy 1," in capsys.readouterr().out
+    assert measured == [False, True, True]
     network.eval()
     with torch.no_grad():
         vectors = torch.cat([network.stage_vectors(batch["image"]) for batch in val])

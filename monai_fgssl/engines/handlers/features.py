@@ -81,9 +81,10 @@ class FeatureMonitor:
     def _measure_start(self, engine: Workflow) -> None:
         if engine.state.iteration == 0:
             self.measure(engine)
-            logger.info(
-                f"before pre-training: kNN accuracy {engine.state.metrics['knn_accuracy']:.3f}, "
-                f"balanced {engine.state.metrics['knn_balanced_accuracy']:.3f}"
+            print(
+                f"before pre-training: knn_accuracy {engine.state.metrics['knn_accuracy']:.3g}, "
+                f"knn_balanced_accuracy {engine.state.metrics['knn_balanced_accuracy']:.3g}",
+                flush=True,
             )
 
     def _measure_epoch(self, engine: Workflow) -> None:
