@@ -285,7 +285,7 @@ def load_weights(network: nn.Module, path: str | Path) -> None:
     # The process that writes the file may be behind this one.
     idist.barrier()
     if not Path(path).is_file():
-        raise SettingsError(f"there are no weights at {path}: train first, or name the file with --model_path.")
+        raise SettingsError(f"there are no weights at {path}: train first, or name the right file.")
     state = torch.load(path, map_location="cpu", weights_only=True)
     module = unwrap(network)
     try:
@@ -317,6 +317,7 @@ def run_from_random_weights(bundle_root: str, settings: Mapping[str, Any]) -> Pr
     """
     output = Path(settings["output_dir"]) / "random_weights"
     changes = {
+        "pretrained": None,
         "pretrain_epochs": 0,
         "compare": False,
         "output_dir": str(output),

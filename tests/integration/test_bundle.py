@@ -132,14 +132,22 @@ def test_inference_and_evaluation_agree_with_training(trained: tuple[Path, Any])
         assert everything[name] == pytest.approx(probabilities, abs=1e-5)
 
 
-def test_runs_from_the_repository_root_and_twice_the_same(tmp_path: Path) -> None:
-    weights = []
-    for name in ("first", "second"):
-        result = train(REPOSITORY, "bundles/fgssl/train.json", tmp_path / name, compare=False)
-        assert result.returncode == 0, result.stderr
-        weights.append(torch.load(tmp_path / name / "models" / "model.pt", weights_only=True))
-    for key, value in weights[0].items():
-        assert torch.equal(value, weights[1][key]), key
+def test_in_two_steps_from_the_repository_root_the_same_weights_bit_for_bit(tmp_path: Path) -> None:
+    once = train(REPOSITORY, "bundles/fgssl/train.json", tmp_path / "once", compare=False)
+    assert once.returncode == 0, once.stderr
+    files = "['bundles/fgssl/configs/train.json','bundles/fgssl/configs/pretrain.json']"
+    first = train(REPOSITORY, files, tmp_path / "first")
+    assert first.returncode == 0, first.stderr
+    assert not (tmp_path / "first" / "models").exists()
+    pretrained = tmp_path / "first" / "pretrained.pt"
+    changes = {"pretrained": pretrained, "pretrain_epochs": 0, "compare": False}
+    second = train(REPOSITORY, "bundles/fgssl/train.json", tmp_path / "second", **changes)
+    assert second.returncode == 0, second.stderr
+    expected, weights = (
+        torch.load(tmp_path / name / "models" / "model.pt", weights_only=True) for name in ("once", "second")
+    )
+    for key, value in expected.items():
+        assert torch.equal(value, weights[key]), key
 
 
 @pytest.mark.parametrize(
