@@ -54,6 +54,17 @@ RUN_ARGUMENTS = {
     "run_id",
     "tracking",
 }
+POSITIVE = (
+    "image_size",
+    "max_epochs",
+    "width",
+    "features",
+    "learning_rate",
+    "pretrain_learning_rate",
+    "batch_size",
+    "pretrain_batch_size",
+)
+NOT_NEGATIVE = ("pretrain_epochs", "weight_decay", "pretrain_weight_decay", "redundancy_weight", "seed")
 
 
 class SettingsError(ValueError):
@@ -207,12 +218,9 @@ def check_settings(bundle_root: str, settings: Mapping[str, Any]) -> None:
                     f"--grids {settings['grids']}: {axis_grid!r} does not divide --image_size {settings['image_size']} "
                     "into whole tiles."
                 )
-    if settings["batch_size"] < 2:
-        raise SettingsError("--batch_size must be at least 2: the cross-correlation and batch norm need a batch.")
-
-
-POSITIVE = ("image_size", "max_epochs", "width", "features", "learning_rate", "pretrain_learning_rate")
-NOT_NEGATIVE = ("pretrain_epochs", "weight_decay", "pretrain_weight_decay", "redundancy_weight", "seed")
+    for name in ("batch_size", "pretrain_batch_size"):
+        if settings[name] < 2:
+            raise SettingsError(f"--{name} must be at least 2: the cross-correlation and batch norm need a batch.")
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
