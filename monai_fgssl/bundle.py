@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import difflib
 import json
-import os
 import shutil
 import sys
 import traceback
@@ -304,12 +303,9 @@ def load_weights(network: nn.Module, path: str | Path) -> None:
 
 def start_process() -> str:
     """Join the process group that ``torchrun`` describes, and return the device of this process."""
-    cuda = torch.cuda.is_available()
-    torch.distributed.init_process_group("nccl" if cuda else "gloo")
-    device = f"cuda:{os.environ['LOCAL_RANK']}" if cuda else "cpu"
-    if cuda:
-        torch.cuda.set_device(device)
-    return device
+    # Not torch's own function: Ignite then also learns when the group ends, by idist.finalize().
+    idist.initialize("nccl" if torch.cuda.is_available() else "gloo")
+    return str(idist.device())
 
 
 def run_from_random_weights(bundle_root: str, settings: Mapping[str, Any]) -> PredictionCollector:

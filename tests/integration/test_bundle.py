@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import ignite.distributed as idist
 import onnxruntime
 import pytest
 import torch
@@ -249,8 +250,7 @@ def test_properties(files: list[str], kind: str, trained: tuple[Path, Any], monk
     try:
         assert workflow.check_properties() == []
     finally:
-        if torch.distributed.is_initialized():
-            torch.distributed.destroy_process_group()
+        idist.finalize()
 
 
 def test_metadata_follows_the_schema(tmp_path: Path) -> None:
