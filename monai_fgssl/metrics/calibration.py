@@ -1,0 +1,77 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Probabilities that mean what they say: temperature scaling and how far off it leaves them."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
+
+__all__ = ["expected_calibration_error", "fit_temperature", "negative_log_likelihood"]
+
+# A temperature outside says that the labels are separated perfectly, or not related to the logits at all.
+BOUNDS = (0.05, 20.0)
+
+
+def negative_log_likelihood(logits: ArrayLike, labels: ArrayLike, temperature: float = 1.0) -> float:
+    """Mean negative logarithm of the probability that ``softmax(logits / temperature)`` gives to the true class.
+
+    Args:
+        logits: ``(N, num_classes)``.
+        labels: ``(N,)``, integers from 0.
+        temperature: positive.
+    """
+    scores = np.asarray(logits, dtype=np.float64) / temperature
+    return float(-log_softmax(scores, axis=1)[np.arange(len(scores)), np.asarray(labels)].mean())
+
+
+def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
+    """Temperature that makes labelled validation data most likely; it changes no ranking and no decision.
+
+    Args:
+        logits: ``(N, num_classes)``, of images that were not trained on.
+        labels: ``(N,)``, integers from 0.
+
+    Returns:
+        Between 0.05 and 20; above 1: the network was too sure.
+
+    Raises:
+        ValueError: when there are no samples.
+
+    Source:
+        Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, sec. 4.2.
+    """
+    if len(np.asarray(labels)) == 0:
+        raise ValueError("a temperature can't be fitted to no samples: give labelled validation images.")
+    # The likelihood has a single optimum in 1 / T; in log T the search is as fine for small as for large ones.
+    best = minimize_scalar(
+        lambda log_t: negative_log_likelihood(logits, labels, float(np.exp(log_t))),
+        bounds=tuple(np.log(BOUNDS)),
+        method="bounded",
+        options={"xatol": 1e-6},
+    )
+    return float(np.exp(best.x))
+
+
+def expected_calibration_error(probabilities: ArrayLike, labels: ArrayLike, num_bins: int = 15) -> float:
+    """Mean distance between confidence and accuracy over bins of equal width, weighted by the samples in them.
+
+    Args:
+        probabilities: ``(N, num_classes)``.
+        labels: ``(N,)``, integers from 0.
+        num_bins: bins of the confidence, from 0 to 1.
+
+    Returns:
+        In [0, 1]; 0: of the images with confidence c a share c is right.
+
+    Source:
+        Guo et al., ICML 2017, eq. 3.
+    """
+    scores = np.asarray(probabilities, dtype=np.float64)
+    confidence = scores.max(1)
+    surplus = confidence - (scores.argmax(1) == np.asarray(labels))
+    # Bins are closed above, as in the paper.
+    bins = np.clip(np.ceil(confidence * num_bins).astype(int) - 1, 0, num_bins - 1)
+    return float(np.abs(np.bincount(bins, surplus, num_bins)).sum() / len(scores))

@@ -1,0 +1,79 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Temperature and calibration error against brute force, and on data whose temperature is known."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from sklearn.metrics import log_loss
+
+from monai_fgssl.metrics.calibration import expected_calibration_error, fit_temperature, negative_log_likelihood
+
+
+def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    exponentials = np.exp(logits - logits.max(1, keepdims=True))
+    return exponentials / exponentials.sum(1, keepdims=True)
+
+
+def make_samples(n: int, temperature: float, seed: int = 0) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Logits, and labels drawn from ``softmax(logits / temperature)``."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(0, 3, (n, 4))
+    labels = np.array([rng.choice(4, p=p) for p in softmax(logits / temperature)])
+    return logits, labels
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
+def test_finds_the_temperature_that_the_labels_were_drawn_with(temperature: float) -> None:
+    assert fit_temperature(*make_samples(20000, temperature)) == pytest.approx(temperature, rel=0.05)
+
+
+def test_no_temperature_of_a_fine_grid_is_better() -> None:
+    logits, labels = make_samples(60, 2.0)
+    best = negative_log_likelihood(logits, labels, fit_temperature(logits, labels))
+    assert best <= min(negative_log_likelihood(logits, labels, t) for t in np.geomspace(0.05, 20, 2000)) + 1e-9
+
+
+@pytest.mark.parametrize("temperature", [0.7, 1.0, 2.5])
+def test_likelihood_is_scikit_learns(temperature: float) -> None:
+    logits, labels = make_samples(50, 1.0)
+    expected = log_loss(labels, softmax(logits / temperature), labels=range(4))
+    assert negative_log_likelihood(logits, labels, temperature) == pytest.approx(expected, rel=1e-9)
+
+
+def test_calibration_error_is_that_of_a_loop() -> None:
+    logits, labels = make_samples(300, 2.0)
+    probabilities = softmax(logits)
+    expected = 0.0
+    for i in range(10):
+        inside = [
+            (max(p), float(np.argmax(p) == label))
+            for p, label in zip(probabilities, labels, strict=True)
+            if i / 10 < max(p) <= (i + 1) / 10
+        ]
+        if inside:
+            confidence, accuracy = np.mean(inside, axis=0)
+            expected += len(inside) / len(labels) * abs(confidence - accuracy)
+    assert expected_calibration_error(probabilities, labels, num_bins=10) == pytest.approx(expected, rel=1e-12)
+
+
+def test_temperature_improves_calibration_of_an_overconfident_network() -> None:
+    logits, labels = make_samples(5000, 3.0)
+    temperature = fit_temperature(logits, labels)
+    before = expected_calibration_error(softmax(logits), labels)
+    assert expected_calibration_error(softmax(logits / temperature), labels) < before / 5
+
+
+def test_perfectly_separated_data_stay_finite() -> None:
+    temperature = fit_temperature(np.eye(3) * 10, np.arange(3))
+    assert math.isfinite(temperature)
+    assert temperature >= 0.05
+
+
+def test_no_samples() -> None:
+    with pytest.raises(ValueError, match="labelled validation images"):
+        fit_temperature(np.zeros((0, 3)), np.zeros(0, dtype=int))

@@ -1,0 +1,75 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Heat maps against MONAI's Grad-CAM, and on a network whose answer is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from monai.visualize import GradCAM
+from torch import Tensor
+
+from monai_fgssl.networks import HierarchicalNet
+from monai_fgssl.report.heat_maps import overlay, stage_heat_maps
+
+
+@pytest.fixture(scope="module", params=[2, 3])
+def network_and_images(request: pytest.FixtureRequest) -> tuple[HierarchicalNet, Tensor]:
+    dims = request.param
+    torch.manual_seed(0)
+    network = HierarchicalNet("resnet18", spatial_dims=dims, in_channels=1, num_classes=3, width=16, features=8)
+    return network, torch.rand(4, 1, *[32] * dims)
+
+
+def test_each_image_of_a_batch_is_monais_grad_cam_of_it_alone(network_and_images) -> None:
+    network, images = network_and_images
+    classes = [0, 2, 1, 1]
+    heat = stage_heat_maps(network, images, classes)
+    for k in range(3):
+        cam = GradCAM(network, f"blocks.{k}.convolutions", postprocessing=lambda x: x / x.max().clamp_min(1e-12))
+        for i, label in enumerate(classes):
+            expected = cam(images[i : i + 1], class_idx=torch.tensor([label]))
+            torch.testing.assert_close(heat[i, k], expected[0, 0], rtol=1e-3, atol=1e-4)
+
+
+def test_default_is_the_predicted_class(network_and_images) -> None:
+    network, images = network_and_images
+    network.eval()
+    with torch.no_grad():
+        predicted = network(images).argmax(1)
+    torch.testing.assert_close(stage_heat_maps(network, images), stage_heat_maps(network, images, predicted))
+
+
+def test_leaves_no_trace(network_and_images) -> None:
+    network, images = network_and_images
+    network.train()
+    network.requires_grad_(False)
+    hooks = [len(block.convolutions._forward_hooks) for block in network.blocks]
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    with torch.no_grad():
+        heat = stage_heat_maps(network, images)
+    assert network.training
+    assert not heat.requires_grad
+    assert [len(block.convolutions._forward_hooks) for block in network.blocks] == hooks
+    assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
+    network.requires_grad_(True)
+
+
+def test_no_evidence_is_zero_and_not_nan(network_and_images) -> None:
+    network, images = network_and_images
+    heat = stage_heat_maps(network, torch.zeros_like(images))
+    assert torch.isfinite(heat).all()
+    assert heat.min() >= 0
+    assert heat.max() <= 1
+
+
+def test_overlay_shows_the_picture_where_there_is_no_heat_and_the_colour_where_there_is_most() -> None:
+    image = torch.full((1, 2, 2), 0.5)
+    heat = torch.tensor([[0.0, 1.0], [0.0, 0.5]])
+    picture = overlay(image, heat, opacity=1.0)
+    assert picture.dtype == np.uint8
+    assert picture.shape == (2, 2, 3)
+    assert (picture[:, 0] == 128).all()
+    # The last colour of inferno, from matplotlib's table.
+    np.testing.assert_allclose(picture[0, 1] / 255, [0.988362, 0.998364, 0.644924], atol=1 / 255)
