@@ -29,6 +29,8 @@ from monai_fgssl.functional import (
 )
 
 MANY = 20_000
+# Everything that a view can do, at once.
+EVERYTHING = replace(DISTORTED, crop_scale=(0.5, 1.0), rotate_prob=0.5, rotate_range=20.0, solarize_prob=0.1)
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -54,7 +56,7 @@ def test_defaults_change_nothing():
     assert result.data_ptr() != x.data_ptr()
 
 
-@pytest.mark.parametrize("view", [REGULARIZED, DISTORTED])
+@pytest.mark.parametrize("view", [REGULARIZED, DISTORTED, EVERYTHING])
 @pytest.mark.parametrize("shape", [(8, 3, 16, 16), (8, 1, 12, 20), (8, 4, 10, 11), (4, 1, 8, 10, 10), (4, 3, 6, 7, 8)])
 def test_views_of_every_kind_of_image(view, shape):
     x = images(*shape)
@@ -83,7 +85,7 @@ def test_flips_and_transpositions_only_move_pixels(shape):
 def test_steps_in_their_order(shape):
     """Every step on all samples, where `apply_view` takes out those that it concerns."""
     x = images(*shape)
-    settings = replace(DISTORTED, jitter_prob=0.5, grayscale_prob=0.5, blur_prob=0.5, solarize_prob=0.5)
+    settings = replace(EVERYTHING, jitter_prob=0.5, grayscale_prob=0.5, blur_prob=0.5, solarize_prob=0.5)
     draw = draw_view(len(x), shape[2:], settings, seeded(3))
     geometry = (draw.flips, draw.transposed, draw.angles, draw.crop_size, draw.crop_center)
     expected = resample(x, affine_matrices(shape[2:], *geometry))
@@ -99,7 +101,7 @@ def test_steps_in_their_order(shape):
 
 def test_a_sample_does_not_depend_on_the_others():
     x = images(16, 3, 12, 12)
-    settings = replace(DISTORTED, crop_scale=(1.0, 1.0), crop_ratio=(1.0, 1.0))
+    settings = replace(EVERYTHING, crop_scale=(1.0, 1.0), crop_ratio=(1.0, 1.0))
     draw = draw_view(len(x), (12, 12), settings, seeded())
     result = apply_view(x, draw)
     for i in range(len(x)):
@@ -193,7 +195,7 @@ def test_frequencies_and_ranges_are_those_of_the_settings():
 
 
 def test_draws_are_on_the_cpu_and_follow_the_generator():
-    first, again, other = (draw_view(8, (8, 8), DISTORTED, seeded(seed)) for seed in (5, 5, 6))
+    first, again, other = (draw_view(8, (8, 8), EVERYTHING, seeded(seed)) for seed in (5, 5, 6))
     for name, value in asdict(first).items():
         assert value.device.type == "cpu", name
         assert torch.equal(value, getattr(again, name)), name
@@ -203,15 +205,15 @@ def test_draws_are_on_the_cpu_and_follow_the_generator():
 def test_default_device_does_not_matter():
     x = images(4, 3, 12, 12)
     with torch.device("meta"):
-        result = random_view(x, DISTORTED, seeded())
-    assert torch.equal(result, random_view(x, DISTORTED, seeded()))
+        result = random_view(x, EVERYTHING, seeded())
+    assert torch.equal(result, random_view(x, EVERYTHING, seeded()))
 
 
 def test_without_generator_torchs_own_is_used():
     torch.manual_seed(1)
-    first = draw_view(4, (8, 8), DISTORTED)
+    first = draw_view(4, (8, 8), EVERYTHING)
     torch.manual_seed(1)
-    assert torch.equal(first.crop_center, draw_view(4, (8, 8), DISTORTED).crop_center)
+    assert torch.equal(first.crop_center, draw_view(4, (8, 8), EVERYTHING).crop_center)
 
 
 def test_transposition_steps_aside_unless_square():
@@ -224,13 +226,13 @@ def test_transposition_steps_aside_unless_square():
 def test_autocast_does_not_round():
     x = images(4, 3, 12, 12)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        result = random_view(x, DISTORTED, seeded())
-    assert torch.equal(result, random_view(x, DISTORTED, seeded()))
+        result = random_view(x, EVERYTHING, seeded())
+    assert torch.equal(result, random_view(x, EVERYTHING, seeded()))
 
 
 def test_float64():
     x = images(4, 3, 12, 12).double()
-    settings = replace(DISTORTED, solarize_prob=0.0)
+    settings = replace(EVERYTHING, solarize_prob=0.0)
     result = random_view(x, settings, seeded())
     assert result.dtype == torch.float64
     torch.testing.assert_close(result.float(), random_view(x.float(), settings, seeded()), atol=1e-5, rtol=0)
