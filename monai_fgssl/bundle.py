@@ -21,12 +21,14 @@ from torch import nn
 
 from monai_fgssl.data.atomic import atomic_write
 from monai_fgssl.engines.handlers import PredictionCollector
+from monai_fgssl.metrics import expected_calibration_error, fit_temperature
 from monai_fgssl.networks import unwrap
 
 __all__ = [
     "BUNDLES",
     "SettingsError",
     "as_bool",
+    "calibrate",
     "check_command",
     "check_settings",
     "copy_bundle",
@@ -244,7 +246,9 @@ def _print_user_error(kind: type[BaseException], error: BaseException, trace: An
 
 
 @idist.one_rank_only()
-def save_model(network: nn.Module, path: str | Path, class_names: Sequence[str], image_size: int) -> None:
+def save_model(
+    network: nn.Module, path: str | Path, class_names: Sequence[str], image_size: int, temperature: float = 1.0
+) -> None:
     """Write the weights, and beside them as JSON what it takes to rebuild the network and to name its outputs.
 
     Args:
@@ -252,29 +256,58 @@ def save_model(network: nn.Module, path: str | Path, class_names: Sequence[str],
         path: of the state dict, ``models/model.pt``; the JSON file has the same name with ``.json``.
         class_names: one for each score.
         image_size: height and width in pixels that it was trained with.
+        temperature: of the calibration, see :func:`monai_fgssl.metrics.fit_temperature`.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     module = unwrap(network)
-    record = {"network_def": module.definition(), "class_names": list(class_names), "image_size": image_size}
+    record = {
+        "network_def": module.definition(),
+        "class_names": list(class_names),
+        "image_size": image_size,
+        "temperature": temperature,
+    }
     with atomic_write(path) as temporary:
         torch.save(module.state_dict(), temporary)
     with atomic_write(path.with_suffix(".json")) as temporary:
         Path(temporary).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
+def calibrate(predictions: PredictionCollector, others: PredictionCollector) -> float:
+    """Fit a temperature to predictions on the validation part, tell it in a line, and apply it to others.
+
+    Returns:
+        The temperature.
+    """
+    temperature = fit_temperature(predictions.logits, predictions.labels)
+    before, after = (
+        expected_calibration_error((predictions.logits / t).softmax(1), predictions.labels) for t in (1.0, temperature)
+    )
+    if idist.get_rank() == 0:
+        print(f"calibration error {before:.3f}, with temperature {temperature:.2f} {after:.3f}", flush=True)
+    others.temperature = temperature
+    return temperature
+
+
 def read_record(bundle_root: str | Path) -> dict[str, Any]:
-    """Definition, class names and image size of the trained model; before any training those of the defaults."""
+    """Definition, class names, image size and temperature of the trained model; before any training the defaults."""
     root = Path(bundle_root)
     record = root / "models" / "model.json"
     if record.is_file():
-        return json.loads(record.read_text(encoding="utf-8"))
+        # The temperature is younger than the first models.
+        return {"temperature": 1.0} | json.loads(record.read_text(encoding="utf-8"))
     metadata = json.loads((root / "configs" / "metadata.json").read_text(encoding="utf-8"))
     channels = metadata["network_data_format"]["outputs"]["pred"]["channel_def"]
     parser = ConfigParser(ConfigParser.load_config_file(str(root / "configs" / "train.json")))
     parser["class_names"] = [channels[key] for key in sorted(channels, key=int)]
     definition = parser.get_parsed_content("network_def", instantiate=True).definition()
-    return {"network_def": definition, "class_names": parser["class_names"], "image_size": parser["image_size"]}
+    image_size = parser["image_size"]
+    return {
+        "network_def": definition,
+        "class_names": parser["class_names"],
+        "image_size": image_size,
+        "temperature": 1.0,
+    }
 
 
 def make_network(bundle_root: str | Path) -> nn.Module:

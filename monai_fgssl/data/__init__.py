@@ -9,6 +9,7 @@ from .isic2018 import ISIC2018_CLASSES, read_isic2018
 from .loading import CachedImages, ReadImaged, load_images, make_loader, read_image
 from .prepare import PreparedData, list_images, load_test_images, prepare_data
 from .splits import limit_labels, read_split, split_table, write_split
+from .stream import ImageStream
 from .synthetic import make_synthetic_lesions
 from .table import UNLABELLED, ImageTable
 
@@ -17,6 +18,7 @@ __all__ = [
     "UNLABELLED",
     "CachedImages",
     "DataError",
+    "ImageStream",
     "ImageTable",
     "PreparedData",
     "ReadImaged",

@@ -25,7 +25,7 @@ __all__ = ["TEXTURES", "draw_lesion", "make_synthetic_lesions"]
 Array = NDArray[np.float32]
 
 # Raise it whenever the images change: folders written by an older version are then made anew.
-VERSION = 2
+VERSION = 3
 SETTINGS_FILE = "synthetic.json"
 PREFIX = "ISIC2018_Task3_Training"
 
@@ -163,7 +163,7 @@ def draw_lesion(
 
     skin = np.array([0.86, 0.68, 0.59]) + skin_rng.normal(0, 0.025, 3) + skin_rng.normal(0, 0.03)
     pigment = np.array([0.42, 0.57, 0.65]) * skin_rng.uniform(0.75, 1.25) + skin_rng.normal(0, 0.03, 3)
-    contrast = skin_rng.uniform(0.35, 0.6)
+    contrast = skin_rng.uniform(0.5, 0.85)
     blotches = 0.12 * _smooth(u, v, 28, shape_rng)
     darkness = mask * (1 + blotches - contrast * ranks * (1 + 0.25 * _smooth(u, v, 30, shape_rng)))
 

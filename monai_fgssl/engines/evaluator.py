@@ -14,6 +14,7 @@ from monai.utils.enums import CommonKeys as Keys
 from torch import nn
 
 from monai_fgssl.engines.hierarchical import prepare_images
+from monai_fgssl.functional import all_orientations
 from monai_fgssl.networks import unwrap
 
 __all__ = ["HierarchicalEvaluator"]
@@ -23,12 +24,15 @@ class HierarchicalEvaluator(SupervisedEvaluator):
     """Sum of the logits of all classifiers on the whole image (PMG eq. 7), with each stage's own logits beside it.
 
     ``engine.state.output`` holds ``image``, ``label`` (when the batch has one), ``pred`` (logits,
-    ``(B, num_classes)``) and ``stage_logits`` (``(B, K + 1, num_classes)``, float32).
+    ``(B, num_classes)``), ``stage_logits`` (``(B, K + 1, num_classes)``) and ``orientation_logits``
+    (``(B, V, num_classes)``), float32. With ``orientations`` (test-time augmentation) the network sees each image in
+    all V orientations that need no resampling, and ``pred`` and ``stage_logits`` are means over them; else V is 1.
 
     Args:
         device: where to evaluate.
         val_data_loader: yields dictionaries that ``prepare_batch`` understands.
         network: has ``stage_logits(images)``, as :class:`~monai_fgssl.networks.HierarchicalNet`.
+        orientations: see above; see :func:`~monai_fgssl.functional.all_orientations`.
         kwargs: passed on to ``monai.engines.SupervisedEvaluator``; ``amp_kwargs`` go to ``torch.autocast`` of the
             device's type.
 
@@ -42,6 +46,7 @@ class HierarchicalEvaluator(SupervisedEvaluator):
         val_data_loader: Iterable,
         network: nn.Module,
         prepare_batch: Callable = prepare_images,
+        orientations: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -51,12 +56,21 @@ class HierarchicalEvaluator(SupervisedEvaluator):
             prepare_batch=prepare_batch,
             **kwargs,
         )
+        self.orientations = orientations
 
     def _iteration(self, engine: Any, batchdata: dict[str, Any]) -> dict[str, Any]:
         images, labels = self.prepare_batch(batchdata, self.state.device, self.non_blocking, **self.to_kwargs)
         with self.mode(self.network), torch.autocast(self.state.device.type, enabled=self.amp, **self.amp_kwargs):
-            stage_logits = self.inferer(images, unwrap(self.network).stage_logits).float()
-        output = {Keys.IMAGE: images, Keys.PRED: stage_logits.sum(1), "stage_logits": stage_logits}
+            network = unwrap(self.network)
+            views = all_orientations(images) if self.orientations else images[None]
+            logits = torch.stack([self.inferer(view, network.stage_logits).float() for view in views], dim=1)
+        stage_logits = logits.mean(1)
+        output = {
+            Keys.IMAGE: images,
+            Keys.PRED: stage_logits.sum(1),
+            "stage_logits": stage_logits,
+            "orientation_logits": logits.sum(2),
+        }
         if labels is not None:
             output[Keys.LABEL] = labels
         engine.state.output = output

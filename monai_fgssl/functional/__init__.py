@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from .geometric import affine_matrices, orient, resample
+from .geometric import affine_matrices, all_orientations, orient, resample
 from .jigsaw import invert_permutations, jigsaw, random_permutations, shuffle_tiles
 from .photometric import (
     adjust_brightness,
@@ -27,6 +27,7 @@ __all__ = [
     "adjust_contrast",
     "adjust_saturation",
     "affine_matrices",
+    "all_orientations",
     "apply_view",
     "draw_view",
     "gaussian_blur",

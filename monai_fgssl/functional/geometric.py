@@ -16,7 +16,7 @@ from torch import Tensor
 
 from .samples import update_where
 
-__all__ = ["affine_matrices", "orient", "resample"]
+__all__ = ["affine_matrices", "all_orientations", "orient", "resample"]
 
 
 def orient(x: Tensor, flips: Tensor, transposed: Tensor) -> Tensor:
@@ -41,6 +41,25 @@ def orient(x: Tensor, flips: Tensor, transposed: Tensor) -> Tensor:
     for axis, flipped in enumerate(flips.unbind(1), start=2):
         x = update_where(flipped, x, partial(torch.flip, dims=(axis,)))
     return x
+
+
+def all_orientations(x: Tensor) -> Tensor:
+    """Every image as all flips show it, and where the last two axes are equal all flips of its transpose too.
+
+    In 2D these are the 8 orientations of a square (4 of another rectangle), in 3D 16 (8) that a volume can have
+    without resampling.
+
+    Args:
+        x: (B, C, *spatial), any dtype.
+
+    Returns:
+        (V, B, C, *spatial); the first is ``x``.
+    """
+    square = x.ndim > 3 and x.shape[-1] == x.shape[-2]
+    orders = [x, x.transpose(-1, -2)] if square else [x]
+    axes = range(2, x.ndim)
+    subsets = [subset for size in range(len(axes) + 1) for subset in combinations(axes, size)]
+    return torch.stack([order.flip(subset) for order in orders for subset in subsets])
 
 
 def affine_matrices(

@@ -1,13 +1,15 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""How sure a hierarchical network is of an image, from the probabilities of its stages."""
+"""How sure a network is of an image."""
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor
 
-__all__ = ["margin", "predictive_entropy", "stage_disagreement"]
+__all__ = ["disagreement", "margin", "predictive_entropy"]
 
 
 def predictive_entropy(probabilities: Tensor) -> Tensor:
@@ -20,7 +22,7 @@ def predictive_entropy(probabilities: Tensor) -> Tensor:
         ``(...)`` in [0, 1]; 0: one class is certain, 1: all are equally likely.
     """
     entropy = torch.special.entr(probabilities).sum(-1)
-    return entropy / torch.log(torch.tensor(float(probabilities.shape[-1])))
+    return entropy / math.log(probabilities.shape[-1])
 
 
 def margin(probabilities: Tensor) -> Tensor:
@@ -36,23 +38,26 @@ def margin(probabilities: Tensor) -> Tensor:
     return first - second
 
 
-def stage_disagreement(stage_probabilities: Tensor) -> Tensor:
-    """Jensen-Shannon divergence of the stages' predictions, as a share of the largest possible one.
+def disagreement(probabilities: Tensor) -> Tensor:
+    """Jensen-Shannon divergence of several predictions of one image, as a share of the largest possible one.
 
-    It is the mutual information between the prediction and the stage that made it, as BALD's between prediction and
-    weights (Houlsby et al., 2011, eq. 2): high where stages are each sure, and sure of different classes.
+    The predictions may be those of the stages, or of the image's orientations. It is the mutual information between
+    the class and the choice of the prediction, as BALD's between class and weights (Houlsby et al., 2011, eq. 2):
+    high where the predictions are each sure, and sure of different classes.
 
     Args:
-        stage_probabilities: ``(..., num_stages, num_classes)``, at least 2 stages and 2 classes.
+        probabilities: ``(..., num_predictions, num_classes)``, at least 2 classes.
 
     Returns:
-        ``(...)`` in [0, 1].
+        ``(...)`` in [0, 1]; 0 for a single prediction.
 
     Source:
         Lin, "Divergence measures based on the Shannon entropy", IEEE Trans. Inf. Theory 1991, eq. 5.1.
     """
-    num_stages, num_classes = stage_probabilities.shape[-2:]
-    of_mean = torch.special.entr(stage_probabilities.mean(-2)).sum(-1)
-    mean_of = torch.special.entr(stage_probabilities).sum(-1).mean(-1)
+    num_predictions, num_classes = probabilities.shape[-2:]
+    of_mean = torch.special.entr(probabilities.mean(-2)).sum(-1)
+    mean_of = torch.special.entr(probabilities).sum(-1).mean(-1)
+    if num_predictions == 1:
+        return torch.zeros_like(of_mean)
     # Rounding can take the difference of two equal entropies below zero.
-    return ((of_mean - mean_of) / torch.log(torch.tensor(float(min(num_stages, num_classes))))).clamp(0, 1)
+    return ((of_mean - mean_of) / math.log(min(num_predictions, num_classes))).clamp(0, 1)

@@ -5,19 +5,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import matplotlib
 import numpy as np
 import torch
 import torch.nn.functional as F
+from monai.engines import Workflow
+from monai.engines.utils import IterationEvents
+from monai.utils.enums import CommonKeys as Keys
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
-from monai_fgssl.networks import HierarchicalNet
+from monai_fgssl.data.atomic import atomic_write
+from monai_fgssl.networks import HierarchicalNet, unwrap
 
-__all__ = ["overlay", "stage_heat_maps"]
+__all__ = ["HeatMapWriter", "overlay", "stage_heat_maps"]
 
 COLORMAP = "inferno"
+# Height in pixels of a picture on the screen, for networks that see smaller ones.
+MIN_HEIGHT = 256
 
 
 def stage_heat_maps(network: HierarchicalNet, images: Tensor, classes: Tensor | Sequence[int] | None = None) -> Tensor:
@@ -83,3 +91,48 @@ def overlay(image: Tensor, heat_map: Tensor, opacity: float = 0.6) -> NDArray[np
     colors = matplotlib.colormaps[COLORMAP](heat)[..., :3]
     alpha = (opacity * heat)[..., None]
     return np.round(255 * np.clip((1 - alpha) * picture + alpha * colors, 0, 1)).astype(np.uint8)
+
+
+def draw_heat_maps(image: Tensor, heat_maps: Tensor) -> NDArray[np.uint8]:
+    """Picture of an image, and beside it the image under each of its heat maps.
+
+    Args:
+        image: ``(C, H, W)`` float in [0, 1], 1 or 3 channels.
+        heat_maps: ``(K, H, W)`` in [0, 1].
+
+    Returns:
+        ``(h, (K + 1) * w, 3)``, RGB, enlarged to a height of at least 256 pixels.
+    """
+    scale = max(1, MIN_HEIGHT / image.shape[1])
+    large, heat = (
+        F.interpolate(x[None].float().cpu(), scale_factor=scale, mode="bilinear", align_corners=False)[0].clamp(0, 1)
+        for x in (image, heat_maps)
+    )
+    return np.concatenate([overlay(large, heat_map) for heat_map in (torch.zeros_like(heat[0]), *heat)], axis=1)
+
+
+class HeatMapWriter:
+    """Draws the heat maps of every image that a :class:`~monai_fgssl.engines.HierarchicalEvaluator` predicts (2D).
+
+    Writes ``heat_maps/<name>.png`` in ``output_dir``, and puts the maps of :func:`stage_heat_maps`, of the predicted
+    class, into ``engine.state.output["heat_maps"]`` for handlers after it.
+
+    Args:
+        output_dir: folder of the folder ``heat_maps``.
+    """
+
+    def __init__(self, output_dir: str | Path) -> None:
+        self.folder = Path(output_dir) / "heat_maps"
+
+    def attach(self, engine: Workflow) -> None:
+        """Attach to an evaluator."""
+        engine.add_event_handler(IterationEvents.FORWARD_COMPLETED, self._draw)
+
+    def _draw(self, engine: Workflow) -> None:
+        output = engine.state.output
+        images = output[Keys.IMAGE]
+        maps = stage_heat_maps(unwrap(engine.network), images, output[Keys.PRED].argmax(1))
+        output["heat_maps"] = maps
+        for name, image, heat_maps in zip(engine.state.batch["name"], images, maps, strict=True):
+            with atomic_write(self.folder / f"{name}.png") as temporary:
+                Image.fromarray(draw_heat_maps(image, heat_maps)).save(temporary)

@@ -190,11 +190,15 @@ def test_stock_handlers_and_postprocessing_work(tmp_path: Any) -> None:
 def test_bfloat16_stays_close_to_float32(kind: str) -> None:
     losses = []
     for amp in (False, True):
-        trainer = make_trainer(kind, make_network(), amp=amp, amp_kwargs={"dtype": torch.bfloat16})
+        batches = make_batches(1)
+        trainer = make_trainer(
+            kind, make_network(), amp=amp, amp_kwargs={"dtype": torch.bfloat16}, train_data_loader=batches
+        )
         trainer.run()
         assert trainer.scaler is None
-        losses.append(trainer.state.metrics["loss"])
-    assert losses[1] == pytest.approx(losses[0], rel=0.15)
+        # Of the first step: after an update of so small a network, roundings have grown beyond any bound.
+        losses.append(trainer.state.metrics["loss_stage1"])
+    assert losses[1] == pytest.approx(losses[0], rel=0.05)
     assert losses[1] != losses[0]
 
 
@@ -234,3 +238,19 @@ def test_evaluator_sums_the_stages() -> None:
     torch.testing.assert_close(output["stage_logits"], stage_logits)
     torch.testing.assert_close(output["pred"], stage_logits.sum(1))
     assert torch.equal(output["label"], batches[0]["label"])
+
+
+def test_evaluator_averages_over_orientations() -> None:
+    network = make_network().eval()
+    batches = make_batches(1)
+    evaluator = HierarchicalEvaluator("cpu", batches, network, orientations=True, decollate=False)
+    evaluator.run()
+    images = batches[0]["image"].float() / 255
+    with torch.no_grad():
+        turned = [torch.rot90(x, k, (2, 3)) for x in (images, images.flip(3)) for k in range(4)]
+        expected = torch.stack([network.stage_logits(x) for x in turned]).mean(0)
+    output = evaluator.state.output
+    torch.testing.assert_close(output["stage_logits"], expected)
+    torch.testing.assert_close(output["pred"], expected.sum(1))
+    assert output["orientation_logits"].shape == (len(images), 8, expected.shape[-1])
+    torch.testing.assert_close(output["orientation_logits"].mean(1), expected.sum(1))

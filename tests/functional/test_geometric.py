@@ -13,14 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import map_coordinates
 
-from monai_fgssl.functional import affine_matrices, orient, resample
+from monai_fgssl.functional import affine_matrices, all_orientations, orient, resample
 
 
 def images(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
 
 
-def all_orientations(num_axes: int) -> tuple[torch.Tensor, torch.Tensor]:
+def orientation_choices(num_axes: int) -> tuple[torch.Tensor, torch.Tensor]:
     choices = torch.tensor(list(product([False, True], repeat=num_axes + 1)))
     return choices[:, 1:], choices[:, 0]
 
@@ -45,7 +45,7 @@ def still(batch_size: int, num_axes: int) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("spatial", [(5, 5), (4, 6, 6)])
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.int16])
 def test_orient_against_numpy(spatial, dtype):
-    flips, transposed = all_orientations(len(spatial))
+    flips, transposed = orientation_choices(len(spatial))
     x = (images(len(flips), 2, *spatial) * 255).to(dtype)
     before = x.clone()
     result = orient(x, flips, transposed)
@@ -56,7 +56,7 @@ def test_orient_against_numpy(spatial, dtype):
 
 
 def test_orient_makes_the_eight_orientations_of_a_square():
-    flips, transposed = all_orientations(2)
+    flips, transposed = orientation_choices(2)
     x = images(1, 1, 3, 3).expand(8, -1, -1, -1)
     ours = {image.numpy().tobytes() for image in orient(x, flips, transposed)}
     square = x[0, 0].numpy()
@@ -75,7 +75,7 @@ def test_only_squares_are_transposed():
 
 @pytest.mark.parametrize("spatial", [(6, 6), (4, 5, 5)])
 def test_matrices_of_flips_and_transpositions_do_what_orient_does(spatial):
-    flips, transposed = all_orientations(len(spatial))
+    flips, transposed = orientation_choices(len(spatial))
     x = images(len(flips), 2, *spatial)
     draw = still(len(x), len(spatial)) | {"flips": flips, "transposed": transposed}
     torch.testing.assert_close(resample(x, affine_matrices(spatial, **draw)), orient(x, flips, transposed))
@@ -156,3 +156,22 @@ def test_float64_is_kept():
     x = images(2, 1, 6, 6).double()
     draw = random_parameters(2, (6, 6), seed=0)
     assert resample(x, affine_matrices((6, 6), **draw)).dtype == torch.float64
+
+
+@pytest.mark.parametrize(
+    ("shape", "count"), [((2, 3, 4, 4), 8), ((2, 3, 4, 5), 4), ((1, 1, 2, 3, 3), 16), ((1, 5, 5), 2)]
+)
+def test_all_orientations_are_different_and_each_holds_the_same_pixels(shape, count):
+    x = torch.rand(shape)
+    views = all_orientations(x)
+    assert views.shape == (count, *shape)
+    assert torch.equal(views[0], x)
+    assert len({view.numpy().tobytes() for view in views}) == count
+    for view in views:
+        assert torch.equal(view.flatten(2).sort(-1).values, x.flatten(2).sort(-1).values)
+
+
+def test_all_orientations_of_a_square_are_numpys_turns_and_flips():
+    x = torch.rand(1, 1, 3, 3)
+    expected = {np.rot90(y, k).tobytes() for y in (x[0, 0].numpy(), x[0, 0].numpy().T) for k in range(4)}
+    assert {view[0, 0].numpy().tobytes() for view in all_orientations(x)} == expected

@@ -119,9 +119,11 @@ def test_inference_and_evaluation_agree_with_training(trained: tuple[Path, Any])
     )
     assert inferred.returncode == 0, inferred.stderr
 
+    class_names = read_record(folder)["class_names"]
+
     def read(path: Path) -> dict[str, list[float]]:
         with path.open() as file:
-            return {row[0]: [float(value) for value in row[1:]] for row in list(csv.reader(file))[1:]}
+            return {row["image"]: [float(row[name]) for name in class_names] for row in csv.DictReader(file)}
 
     expected = read(folder / "output" / "predictions.csv")
     again = read(folder / "output" / "evaluation" / "predictions.csv")

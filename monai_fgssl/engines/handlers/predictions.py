@@ -24,7 +24,10 @@ class PredictionCollector:
     Attributes:
         names: of each image, as in the batches.
         groups: lesion or patient of each image, where the batches have labels.
+        temperature: of the calibration, see :func:`~monai_fgssl.metrics.fit_temperature`.
     """
+
+    temperature: float = 1.0
 
     names: list[str] = field(default_factory=list)
     groups: list[str] = field(default_factory=list)
@@ -60,6 +63,11 @@ class PredictionCollector:
         return torch.cat(self._stage_logits)
 
     @property
+    def logits(self) -> Tensor:
+        """Sum of the logits of all steps, ``(N, num_classes)`` float32."""
+        return self.stage_logits.sum(1)
+
+    @property
     def probabilities(self) -> Tensor:
-        """Softmax of the summed logits, ``(N, num_classes)``."""
-        return self.stage_logits.sum(1).softmax(1)
+        """Softmax of the summed logits divided by the temperature, ``(N, num_classes)``."""
+        return (self.logits / self.temperature).softmax(1)

@@ -1,0 +1,178 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""What a trained model says of new images, written as tables while it goes through them."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, TextIO
+
+import torch
+from ignite.engine import Events
+from monai.engines import Workflow
+from monai.engines.utils import IterationEvents
+
+from monai_fgssl.data.atomic import atomic_write
+from monai_fgssl.data.errors import DataError, first_names
+from monai_fgssl.data.stream import ImageStream
+from monai_fgssl.engines.hierarchical import step_names
+from monai_fgssl.metrics.uncertainty import disagreement, predictive_entropy
+from monai_fgssl.networks import unwrap
+
+__all__ = ["ResultWriter", "describe", "result_columns"]
+
+
+def describe(
+    stage_logits: torch.Tensor, orientation_logits: torch.Tensor, class_names: Sequence[str], temperature: float = 1.0
+) -> list[dict[str, Any]]:
+    """What the logits of a batch say of each image.
+
+    Args:
+        stage_logits: ``(B, K + 1, num_classes)``.
+        orientation_logits: ``(B, V, num_classes)``, summed over the steps.
+        class_names: one for each score.
+        temperature: of the calibration, see :func:`~monai_fgssl.metrics.fit_temperature`; it divides the summed
+            logits. Those of single stages are not calibrated.
+
+    Returns:
+        One dictionary per image: ``prediction`` (the likeliest class), ``probabilities`` by class, ``entropy``,
+        ``stage_disagreement``, ``orientation_disagreement`` (None without test-time augmentation), all in [0, 1], and
+        ``stages``: probabilities by class for each step.
+    """
+    probabilities = (stage_logits.sum(1) / temperature).softmax(1)
+    stages = stage_logits.softmax(2)
+    between_orientations = disagreement((orientation_logits / temperature).softmax(2)).tolist()
+    steps = step_names(stage_logits.shape[1])
+    rows = zip(
+        probabilities.tolist(),
+        predictive_entropy(probabilities).tolist(),
+        disagreement(stages).tolist(),
+        between_orientations if orientation_logits.shape[1] > 1 else [None] * len(stages),
+        stages.tolist(),
+        strict=True,
+    )
+    return [
+        {
+            "prediction": class_names[values.index(max(values))],
+            "probabilities": dict(zip(class_names, values, strict=True)),
+            "entropy": entropy,
+            "stage_disagreement": between_stages,
+            "orientation_disagreement": turned,
+            "stages": {
+                step: dict(zip(class_names, of_stage, strict=True))
+                for step, of_stage in zip(steps, stage_values, strict=True)
+            },
+        }
+        for values, entropy, between_stages, turned, stage_values in rows
+    ]
+
+
+def result_columns(class_names: Sequence[str], num_steps: int) -> list[str]:
+    """Columns of ``predictions.csv``: first those of the ISIC challenge's submission format, then all others."""
+    stages = [f"{step}_{name}" for step in step_names(num_steps) for name in class_names]
+    return [
+        "image",
+        *class_names,
+        "prediction",
+        "entropy",
+        "stage_disagreement",
+        "orientation_disagreement",
+        *stages,
+    ]
+
+
+def _as_row(name: str, result: dict[str, Any]) -> list[str]:
+    numbers = [result[key] for key in ("entropy", "stage_disagreement", "orientation_disagreement")]
+    stages = [value for of_stage in result["stages"].values() for value in of_stage.values()]
+    return [
+        name,
+        *(f"{value:.7f}" for value in result["probabilities"].values()),
+        result["prediction"],
+        *("" if value is None else f"{value:.7f}" for value in [*numbers, *stages]),
+    ]
+
+
+class ResultWriter:
+    """Writes the results of a :class:`~monai_fgssl.engines.HierarchicalEvaluator` batch by batch, in constant memory.
+
+    In ``output_dir``: ``predictions.csv`` and ``predictions.json``, complete or not there, and ``failures.csv`` when
+    there are images that could not be read.
+
+    Args:
+        output_dir: folder of the files.
+        class_names: one for each score.
+        stream: what the evaluator reads from.
+        temperature: see :func:`describe`.
+    """
+
+    def __init__(
+        self, output_dir: str | Path, class_names: Sequence[str], stream: ImageStream, temperature: float = 1.0
+    ) -> None:
+        self.output_dir = Path(output_dir)
+        self.class_names = list(class_names)
+        self.stream = stream
+        self.temperature = temperature
+        self.num_images = 0
+        self._open = ExitStack()
+
+    def attach(self, engine: Workflow) -> None:
+        """Attach to an evaluator."""
+        engine.add_event_handler(Events.STARTED, self._start)
+        # Before a decollation, which would take the batch apart.
+        engine.add_event_handler(IterationEvents.FORWARD_COMPLETED, self._add)
+        engine.add_event_handler(Events.COMPLETED, self._finish)
+        engine.add_event_handler(Events.EXCEPTION_RAISED, self._fail)
+
+    def _start(self, engine: Workflow) -> None:
+        self.num_images = 0
+        self._csv = csv.writer(self._open_file("predictions.csv"))
+        self._csv.writerow(result_columns(self.class_names, unwrap(engine.network).num_steps))
+        self._json = self._open_file("predictions.json")
+        self._json.write("[")
+
+    def _open_file(self, name: str) -> TextIO:
+        temporary = self._open.enter_context(atomic_write(self.output_dir / name))
+        return self._open.enter_context(open(temporary, "w", newline="", encoding="utf-8"))
+
+    def _add(self, engine: Workflow) -> None:
+        output = engine.state.output
+        results = describe(
+            output["stage_logits"].cpu(), output["orientation_logits"].cpu(), self.class_names, self.temperature
+        )
+        for name, result in zip(engine.state.batch["name"], results, strict=True):
+            self._csv.writerow(_as_row(name, result))
+            self._json.write(",\n" if self.num_images else "\n")
+            json.dump({"image": name, **result}, self._json)
+            self.num_images += 1
+
+    def _finish(self, engine: Workflow) -> None:
+        self._json.write("\n]\n")
+        self._open.close()
+        path = self.output_dir / "failures.csv"
+        path.unlink(missing_ok=True)
+        if self.stream.failures:
+            with atomic_write(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+                csv.writer(file).writerows([("image", "reason"), *self.stream.failures])
+        print(f"{self.num_images} images classified: {self.output_dir.resolve() / 'predictions.csv'}")
+
+    def _fail(self, engine: Workflow, error: Exception) -> None:
+        # What was there before stays, and no half of a file does.
+        self._open.__exit__(type(error), error, error.__traceback__)
+        raise error
+
+    def raise_failures(self) -> None:
+        """Tell of the images that could not be read, once all others have their results.
+
+        Raises:
+            DataError: when there are any; with the first five and their reasons.
+        """
+        if self.stream.failures:
+            told = [f"\n  - {name}: {reason}" for name, reason in self.stream.failures]
+            raise DataError(
+                f"{len(told)} of {len(self.stream.dataset)} images have no result, they could not be read; all are in "
+                f"{self.output_dir.resolve() / 'failures.csv'}:{first_names(told)}"
+            )

@@ -1,0 +1,129 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""What inference writes, against the network's own answers."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from monai.data import Dataset
+from monai.transforms import Lambdad
+from PIL import Image
+from torch import Tensor
+
+from monai_fgssl.data import DataError, ImageStream
+from monai_fgssl.engines import HierarchicalEvaluator
+from monai_fgssl.networks import HierarchicalNet
+from monai_fgssl.report import HeatMapWriter, ResultWriter, stage_heat_maps
+
+CLASSES = ["DOTS", "STREAKS", "NETWORK"]
+NUM_IMAGES = 7
+
+
+def read(number: int) -> Tensor:
+    if number == 4:
+        raise DataError("number 4 is damaged.")
+    return torch.rand(3, 32, 32, generator=torch.Generator().manual_seed(number))
+
+
+@pytest.fixture
+def network() -> HierarchicalNet:
+    torch.manual_seed(0)
+    return HierarchicalNet("resnet18", num_classes=3, width=16, features=8).eval()
+
+
+def run(network: HierarchicalNet, folder: Path, numbers: list[int], **options: Any) -> ResultWriter:
+    items = [{"image": number, "name": f"folder/image{number}"} for number in numbers]
+    stream = ImageStream(Dataset(items, Lambdad("image", read)), batch_size=2)
+    writer = ResultWriter(folder, CLASSES, stream, temperature=options.pop("temperature", 1.0))
+    handlers = [writer, *options.pop("handlers", [])]
+    HierarchicalEvaluator("cpu", stream, network, val_handlers=handlers, **options).run()
+    return writer
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.5])
+def test_tables_hold_what_the_network_says(network: HierarchicalNet, tmp_path: Path, temperature: float) -> None:
+    run(network, tmp_path, list(range(NUM_IMAGES)), temperature=temperature)
+    readable = [number for number in range(NUM_IMAGES) if number != 4]
+    with torch.no_grad():
+        logits = network.stage_logits(torch.stack([read(number) for number in readable])).double()
+    expected = (logits.sum(1) / temperature).softmax(1).numpy()
+    rows = read_csv(tmp_path / "predictions.csv")
+    assert [row["image"] for row in rows] == [f"folder/image{number}" for number in readable]
+    assert list(rows[0])[:4] == ["image", *CLASSES]
+    np.testing.assert_allclose([[float(row[name]) for name in CLASSES] for row in rows], expected, atol=1e-6)
+    assert [row["prediction"] for row in rows] == [CLASSES[i] for i in expected.argmax(1)]
+    entropy = -(expected * np.log(expected)).sum(1) / np.log(3)
+    np.testing.assert_allclose([float(row["entropy"]) for row in rows], entropy, atol=1e-6)
+    stages = [
+        [[float(row[f"{s}_{n}"]) for n in CLASSES] for s in ("stage1", "stage2", "stage3", "concat")] for row in rows
+    ]
+    np.testing.assert_allclose(stages, logits.softmax(2), atol=1e-6)
+    records = json.loads((tmp_path / "predictions.json").read_text())
+    for row, record in zip(rows, records, strict=True):
+        assert row["image"] == record["image"]
+        assert float(row["DOTS"]) == pytest.approx(record["probabilities"]["DOTS"], abs=1e-6)
+        assert float(row["concat_NETWORK"]) == pytest.approx(record["stages"]["concat"]["NETWORK"], abs=1e-6)
+        assert float(row["stage_disagreement"]) == pytest.approx(record["stage_disagreement"], abs=1e-6)
+        assert row["orientation_disagreement"] == ""
+        assert record["orientation_disagreement"] is None
+
+
+def test_failures_are_listed_and_raised_at_the_end(network: HierarchicalNet, tmp_path: Path) -> None:
+    writer = run(network, tmp_path, list(range(NUM_IMAGES)))
+    assert read_csv(tmp_path / "failures.csv") == [{"image": "folder/image4", "reason": "number 4 is damaged."}]
+    with pytest.raises(DataError, match=r"1 of 7 images.*\n  - folder/image4: number 4 is damaged\."):
+        writer.raise_failures()
+    # A run without failures leaves no list of an earlier one.
+    run(network, tmp_path, [0, 1]).raise_failures()
+    assert not (tmp_path / "failures.csv").exists()
+
+
+def test_no_readable_image_at_all(network: HierarchicalNet, tmp_path: Path) -> None:
+    writer = run(network, tmp_path, [4])
+    assert read_csv(tmp_path / "predictions.csv") == []
+    assert json.loads((tmp_path / "predictions.json").read_text()) == []
+    with pytest.raises(DataError, match="1 of 1"):
+        writer.raise_failures()
+
+
+def test_an_interrupted_run_leaves_what_was_there(network: HierarchicalNet, tmp_path: Path) -> None:
+    run(network, tmp_path, [0])
+    before = (tmp_path / "predictions.csv").read_bytes()
+    items = [{"image": 1, "name": "a"}]
+    stream = ImageStream(Dataset(items, Lambdad("image", lambda _: torch.rand(1, 32, 32))), batch_size=1)
+    with pytest.raises(ValueError, match=r"got \[1, 1, 32, 32\]"):
+        HierarchicalEvaluator("cpu", stream, network, val_handlers=[ResultWriter(tmp_path, CLASSES, stream)]).run()
+    assert (tmp_path / "predictions.csv").read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["predictions.csv", "predictions.json"]
+
+
+def test_disagreement_of_orientations(network: HierarchicalNet, tmp_path: Path) -> None:
+    run(network, tmp_path, [0, 1, 2], orientations=True)
+    rows = read_csv(tmp_path / "predictions.csv")
+    assert all(0 < float(row["orientation_disagreement"]) < 1 for row in rows)
+
+
+def test_heat_maps_are_pictures_of_the_predicted_class(network: HierarchicalNet, tmp_path: Path) -> None:
+    run(network, tmp_path, [0, 1, 2], handlers=[HeatMapWriter(tmp_path)])
+    files = sorted((tmp_path / "heat_maps" / "folder").iterdir())
+    assert [file.name for file in files] == ["image0.png", "image1.png", "image2.png"]
+    picture = np.asarray(Image.open(files[1]))
+    assert picture.shape == (256, 4 * 256, 3)
+    heat = stage_heat_maps(network, read(1)[None])[0]
+    # Where a stage has no evidence, its panel shows the image itself, which is the first panel.
+    for k, panel in enumerate(np.split(picture, 4, axis=1)[1:]):
+        changed = np.abs(panel.astype(int) - picture[:, :256]).max(2).reshape(32, 8, 32, 8).max((1, 3)) > 0
+        assert not changed[(torch.nn.functional.max_pool2d(heat[k][None], 3, 1, 1)[0] == 0).numpy()].any()
+        assert changed[(heat[k] > 0.5).numpy()].all()
