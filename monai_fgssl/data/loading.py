@@ -19,30 +19,31 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from tqdm import tqdm
 
 from .errors import DataError, first_names
+from .medical_image import read_medical_image
 from .table import UNLABELLED
 
 __all__ = ["CachedImages", "ReadImaged", "load_images", "make_loader", "read_image"]
 
 
 def read_image(path: str | os.PathLike[str], image_size: int) -> Tensor:
-    """Read an image file as RGB and scale it to a square.
+    """Read a picture from any file as RGB and scale it to a square.
 
-    The axes are channel, row, column, as everywhere in PyTorch; MONAI's ``PILReader`` gives channel, column, row.
-    An orientation tag (EXIF) is ignored: dermatoscopic images have no upright position, and files written by other
-    programs have lost it anyway. Shrinking averages over all source pixels (antialiased bilinear).
+    The picture is what :func:`~monai_fgssl.data.read_medical_image` gives, rounded to the 256 levels of a screen.
+    Shrinking averages over all source pixels (antialiased bilinear).
 
     Args:
-        path: a file that Pillow can read; grey, palette and alpha images become RGB.
+        path: of the file.
         image_size: height and width in pixels of the result; the aspect ratio is not kept.
 
     Returns:
         uint8, ``(3, image_size, image_size)``.
 
     Raises:
-        OSError: when the file is missing, truncated or no image.
+        DataError: when the file is missing, damaged or no picture.
     """
-    with Image.open(path) as image:
-        pixels = np.array(image.convert("RGB").resize((image_size, image_size), Image.Resampling.BILINEAR))
+    values = read_medical_image(path, channels=3).permute(1, 2, 0).numpy()
+    picture = Image.fromarray(np.round(255 * values).astype(np.uint8))
+    pixels = np.array(picture.resize((image_size, image_size), Image.Resampling.BILINEAR))
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 
 
@@ -65,14 +66,6 @@ class ReadImaged(MapTransform):
         for key in self.key_iterator(d):
             d[key] = read_image(d[key], self.image_size).float() / 255
         return d
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, FileNotFoundError):
-        return "does not exist"
-    if isinstance(error, Image.UnidentifiedImageError):
-        return "is empty or no image"
-    return f"is damaged ({error})"
 
 
 class CachedImages(Dataset):
@@ -162,9 +155,8 @@ def load_images(items: Sequence[dict[str, Any]], image_size: int) -> CachedImage
         for item, future in zip(tqdm(items, desc="load images", leave=False, disable=None), futures, strict=True):
             try:
                 future.result()
-            # Pillow raises SyntaxError, ValueError and others on damaged files, depending on the format.
-            except Exception as error:
-                broken.append(f"\n  - {item['image']}: {_reason(error)}")
+            except DataError as error:
+                broken.append(f"\n  - {error}")
     if broken:
         raise DataError(
             f"{len(broken)} of {len(items)} images can't be read; replace or remove them:{first_names(broken)}"
