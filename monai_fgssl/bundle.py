@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import json
 import shutil
 import sys
@@ -17,12 +18,14 @@ import torch
 from fire.parser import DefaultParseValue
 from ignite import distributed as idist
 from monai.bundle import ConfigParser, ConfigWorkflow
-from torch import nn
+from torch import Tensor, nn
 
+from monai_fgssl.data import CachedImages, class_weights
 from monai_fgssl.data.atomic import atomic_write
 from monai_fgssl.engines.handlers import PredictionCollector
 from monai_fgssl.metrics import expected_calibration_error, fit_temperature
 from monai_fgssl.networks import unwrap
+from monai_fgssl.report.dicom_header import ModelDescription
 
 __all__ = [
     "BUNDLES",
@@ -32,9 +35,11 @@ __all__ = [
     "check_command",
     "check_settings",
     "copy_bundle",
+    "describe_model",
     "find_root",
     "has_bfloat16",
     "load_weights",
+    "loss_weights",
     "make_network",
     "read_record",
     "run_from_random_weights",
@@ -55,6 +60,7 @@ RUN_ARGUMENTS = {
     "run_id",
     "tracking",
 }
+BALANCE = (None, "sampling", "weights")
 POSITIVE = (
     "image_size",
     "max_epochs",
@@ -219,6 +225,8 @@ def check_settings(bundle_root: str, settings: Mapping[str, Any]) -> None:
                     f"--grids {settings['grids']}: {axis_grid!r} does not divide --image_size {settings['image_size']} "
                     "into whole tiles."
                 )
+    if settings["balance"] not in BALANCE:
+        raise SettingsError(f"--balance must be one of {', '.join(map(str, BALANCE))}, got {settings['balance']!r}.")
     for name in ("batch_size", "pretrain_batch_size"):
         if settings[name] < 2:
             raise SettingsError(f"--{name} must be at least 2: the cross-correlation and batch norm need a batch.")
@@ -273,6 +281,13 @@ def save_model(
         Path(temporary).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
+def loss_weights(balance: str | None, dataset: CachedImages, device: str | torch.device) -> Tensor | None:
+    """Weights of the classes in the loss: with ``--balance weights`` those that make all classes count the same."""
+    if balance != "weights":
+        return None
+    return class_weights(dataset.labels, int(dataset.labels.max()) + 1).to(device)
+
+
 def calibrate(predictions: PredictionCollector, others: PredictionCollector) -> float:
     """Fit a temperature to predictions on the validation part, tell it in a line, and apply it to others.
 
@@ -308,6 +323,16 @@ def read_record(bundle_root: str | Path) -> dict[str, Any]:
         "image_size": image_size,
         "temperature": 1.0,
     }
+
+
+def describe_model(bundle_root: str | Path, model_path: str | Path) -> ModelDescription:
+    """What a DICOM report says of the model: name and version from the metadata, and the checksum of the weights."""
+    root = Path(bundle_root)
+    metadata = json.loads((root / "configs" / "metadata.json").read_text(encoding="utf-8"))
+    checksum = hashlib.sha256(Path(model_path).read_bytes()).hexdigest()
+    record = read_record(root)
+    parameters = (f"image_size={record['image_size']}", f"temperature={record['temperature']:.6g}")
+    return ModelDescription(metadata["name"][:64], metadata["version"], "monai-fgssl", checksum, parameters)
 
 
 def make_network(bundle_root: str | Path) -> nn.Module:

@@ -18,11 +18,27 @@ def lesions(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_synthetic_lesions(tmp_path_factory.mktemp("data") / "lesions", num_images=140, image_size=32)
 
 
+def real_data(name: str) -> Path:
+    """Folder of a real data set, whose images are not part of the repository."""
+    root = Path(os.environ.get("FGSSL_DATA_DIR", Path(__file__).parents[2] / "shared" / "data"))
+    if not (root / name).is_dir():
+        pytest.skip(f"needs the real images in {root / name}: set FGSSL_DATA_DIR to the folder that has {name}/")
+    return root / name
+
+
 @pytest.fixture(scope="session")
 def isic2018() -> Path:
-    """The real ISIC 2018 images, which are not part of the repository."""
-    root = Path(os.environ.get("FGSSL_DATA_DIR", Path(__file__).parents[2] / "shared" / "data"))
-    folder = root / "isic2018"
-    if not folder.is_dir():
-        pytest.skip(f"needs the real ISIC 2018 images in {folder}: set FGSSL_DATA_DIR to the folder that has isic2018/")
-    return folder
+    """The real ISIC 2018 images."""
+    return real_data("isic2018")
+
+
+@pytest.fixture(scope="session")
+def isic2017() -> Path:
+    """The real ISIC 2017 images."""
+    return real_data("isic2017")
+
+
+@pytest.fixture(scope="session")
+def aptos2019() -> Path:
+    """The real APTOS 2019 images."""
+    return real_data("aptos2019")

@@ -4,22 +4,39 @@
 
 from __future__ import annotations
 
+from .aptos2019 import APTOS2019_CLASSES, read_aptos2019
+from .balance import balanced_order, class_weights
+from .datasets import APTOS2019Dataset, ISIC2017Dataset, ISIC2018Dataset
+from .download import download_file
+from .duplicates import DuplicatePair, find_duplicates, join_duplicates, pairs_across_parts, write_duplicates
 from .errors import DataError
+from .folders import read_class_folders, read_image_folder
+from .inputs import list_images
+from .isic2017 import ISIC2017_CLASSES, read_isic2017
 from .isic2018 import ISIC2018_CLASSES, read_isic2018
-from .load_image import LoadMedicalImage, LoadMedicalImaged, LoadMedicalImageD, LoadMedicalImageDict
+from .layouts import LAYOUTS, read_part, read_table
+from .listed import read_csv_list, read_data_list
+from .load_image import LoadMedicalImage, LoadMedicalImageD, LoadMedicalImaged, LoadMedicalImageDict
 from .loading import CachedImages, ReadImaged, load_images, make_loader, read_image
 from .medical_image import read_medical_image
-from .prepare import PreparedData, list_images, load_test_images, prepare_data
-from .splits import limit_labels, read_split, split_table, write_split
+from .prepare import PreparedData, load_test_images, prepare_data
+from .splits import fold_table, limit_labels, read_split, split_table, write_split
 from .stream import ImageStream
 from .synthetic import make_synthetic_lesions
 from .table import UNLABELLED, ImageTable
 
 __all__ = [
+    "APTOS2019_CLASSES",
+    "ISIC2017_CLASSES",
     "ISIC2018_CLASSES",
+    "LAYOUTS",
     "UNLABELLED",
+    "APTOS2019Dataset",
     "CachedImages",
     "DataError",
+    "DuplicatePair",
+    "ISIC2017Dataset",
+    "ISIC2018Dataset",
     "ImageStream",
     "ImageTable",
     "LoadMedicalImage",
@@ -28,17 +45,33 @@ __all__ = [
     "LoadMedicalImaged",
     "PreparedData",
     "ReadImaged",
+    "balanced_order",
+    "class_weights",
+    "download_file",
+    "find_duplicates",
+    "fold_table",
+    "join_duplicates",
     "limit_labels",
     "list_images",
     "load_images",
     "load_test_images",
     "make_loader",
     "make_synthetic_lesions",
+    "pairs_across_parts",
     "prepare_data",
+    "read_aptos2019",
+    "read_class_folders",
+    "read_csv_list",
+    "read_data_list",
     "read_image",
+    "read_image_folder",
+    "read_isic2017",
     "read_isic2018",
     "read_medical_image",
+    "read_part",
     "read_split",
+    "read_table",
     "split_table",
+    "write_duplicates",
     "write_split",
 ]

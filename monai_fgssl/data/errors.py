@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["DataError", "first_names"]
+__all__ = ["DataError", "first_lines", "first_names"]
 
 
 class DataError(ValueError):
@@ -22,3 +22,16 @@ def first_names(names: Sequence[str], limit: int = 5) -> str:
     """
     shown = ", ".join(names[:limit])
     return f"{shown} and {len(names) - limit} more" if len(names) > limit else shown
+
+
+def first_lines(lines: Sequence[str], limit: int = 5) -> str:
+    """List the first lines, each on a line of its own, and count the rest.
+
+    Example:
+        >>> print("two problems:" + first_lines(["no image", "no label"]))
+        two problems:
+          - no image
+          - no label
+    """
+    more = [f"and {len(lines) - limit} more"] if len(lines) > limit else []
+    return "".join(f"\n  - {line}" for line in [*lines[:limit], *more])

@@ -18,7 +18,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 from tqdm import tqdm
 
-from .errors import DataError, first_names
+from .balance import balanced_order
+from .errors import DataError, first_lines
 from .medical_image import read_medical_image
 from .table import UNLABELLED
 
@@ -152,14 +153,14 @@ def load_images(items: Sequence[dict[str, Any]], image_size: int) -> CachedImage
     broken: list[str] = []
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         futures = [pool.submit(read, position) for position in range(len(items))]
-        for item, future in zip(tqdm(items, desc="load images", leave=False, disable=None), futures, strict=True):
+        for future in tqdm(futures, desc="load images", leave=False, disable=None):
             try:
                 future.result()
             except DataError as error:
-                broken.append(f"\n  - {error}")
+                broken.append(str(error))
     if broken:
         raise DataError(
-            f"{len(broken)} of {len(items)} images can't be read; replace or remove them:{first_names(broken)}"
+            f"{len(broken)} of {len(items)} images can't be read; replace or remove them:{first_lines(broken)}"
         )
     return CachedImages(
         images,
@@ -173,7 +174,15 @@ class EpochBatches(Sampler[list[int]]):
     """Lists of positions, in an order of its own for each epoch that depends on the seed and the epoch only."""
 
     def __init__(
-        self, size: int, batch_size: int, shuffle: bool, seed: int, drop_last: bool, rank: int, world_size: int
+        self,
+        size: int,
+        batch_size: int,
+        shuffle: bool,
+        seed: int,
+        drop_last: bool,
+        rank: int,
+        world_size: int,
+        balanced_labels: Tensor | None,
     ) -> None:
         self.size = size
         self.batch_size = batch_size
@@ -182,6 +191,7 @@ class EpochBatches(Sampler[list[int]]):
         self.drop_last = drop_last
         self.rank = rank
         self.world_size = world_size
+        self.balanced_labels = balanced_labels
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -195,8 +205,11 @@ class EpochBatches(Sampler[list[int]]):
 
     def __iter__(self) -> Iterator[list[int]]:
         order = np.arange(self.size)
-        if self.shuffle:
-            order = np.random.default_rng([self.seed, self.epoch]).permutation(order)
+        rng = np.random.default_rng([self.seed, self.epoch])
+        if self.balanced_labels is not None:
+            order = balanced_order(self.balanced_labels, rng)
+        elif self.shuffle:
+            order = rng.permutation(order)
         self.epoch += 1
         share = order[self.rank :: self.world_size][: self.size // self.world_size].tolist()
         for start in range(0, len(self) * self.batch_size, self.batch_size):
@@ -211,6 +224,7 @@ def make_loader(
     drop_last: bool = False,
     rank: int = 0,
     world_size: int = 1,
+    balanced: bool = False,
 ) -> DataLoader:
     """Loader of whole batches from memory, without worker processes.
 
@@ -222,6 +236,7 @@ def make_loader(
         drop_last: leave out the last batch when it is smaller.
         rank: number of this process among those that share the data set.
         world_size: number of these processes; a remainder of fewer images than that is left out of an epoch.
+        balanced: draw all classes equally often, see :func:`~monai_fgssl.data.balanced_order`; all images need a label.
 
     Returns:
         A loader of dictionaries: ``"image"`` uint8 ``(B, C, *spatial)``, ``"label"`` int64 ``(B,)``, ``"name"`` and
@@ -232,7 +247,8 @@ def make_loader(
     """
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}.")
-    batches = EpochBatches(len(dataset), batch_size, shuffle, seed, drop_last, rank, world_size)
+    labels = dataset.labels if balanced else None
+    batches = EpochBatches(len(dataset), batch_size, shuffle, seed, drop_last, rank, world_size, labels)
     if len(batches) == 0:
         raise ValueError(
             f"{len(dataset)} images for {world_size} process(es) do not fill one batch of {batch_size}: use a smaller "

@@ -8,19 +8,22 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import torch
 from ignite import distributed as idist
 
+from .duplicates import find_duplicates, join_duplicates, pairs_across_parts, write_duplicates
 from .errors import DataError
-from .isic2018 import IMAGE_SUFFIXES, read_isic2018
+from .layouts import explain_missing_labels, read_part, read_table
 from .loading import CachedImages, load_images
-from .splits import limit_labels, read_split, split_table, write_split
+from .splits import fold_table, limit_labels, read_split, split_table, write_split
 from .synthetic import make_synthetic_lesions
-from .table import UNLABELLED
+from .table import PARTS, UNLABELLED, ImageTable
 
-__all__ = ["PreparedData", "list_images", "load_test_images", "prepare_data"]
+__all__ = ["PreparedData", "load_test_images", "prepare_data"]
 
-PARTS = ("train", "validation", "test")
+Split = dict[str, list[dict[str, Any]]]
 
 
 @dataclass(frozen=True)
@@ -49,63 +52,139 @@ def prepare_data(
     fractions: Mapping[str, float],
     label_fraction: float = 1.0,
     seed: int = 0,
+    layout: str | None = None,
+    split_from: str | Path | None = None,
+    num_folds: int | None = None,
+    fold: int = 0,
+    group_duplicates: bool = True,
+    require_labels: bool = True,
 ) -> PreparedData:
-    """Read a data set, split it by lesion, and load its images.
+    """Read a data set, load its images, find duplicates, and split it by lesion.
+
+    Near-duplicates count as photos of one lesion, as far as the split is concerned: in two parts they would turn
+    testing into remembering. They are written to ``duplicates.csv`` beside the split file.
 
     Args:
-        dataset_dir: folder in the layout of ISIC 2018 Task 3; None takes synthetic lesions.
+        dataset_dir: a data set in any of :data:`~monai_fgssl.data.LAYOUTS`; None takes synthetic lesions.
         synthetic_dir: where these are made, or found if they were made before.
         synthetic_images: how many.
         split_file: JSON file that the split is written to.
         image_size: height and width in pixels.
-        fractions: share of the labelled images of ``train``, ``validation`` and ``test``, adding up to 1.
+        fractions: share of the labelled images of ``train``, ``validation`` and ``test``, adding up to 1. Parts that
+            the data set itself has are kept; see :func:`~monai_fgssl.data.split_table`.
         label_fraction: share of the training labels that fine-tuning may use, in (0, 1]; the other training images
             count as unlabelled.
         seed: of the synthetic lesions, the split and the choice of labels.
+        layout: see :func:`~monai_fgssl.data.read_table`.
+        split_from: split file of an earlier run, to use its split again instead of drawing one.
+        num_folds: number of folds for cross-validation instead of the fractions of ``train`` and ``test``; see
+            :func:`~monai_fgssl.data.fold_table`.
+        fold: which of them is tested, from 0.
+        group_duplicates: False lets duplicates come into different parts; they are reported all the same.
+        require_labels: False also takes a data set without any label, for pre-training alone: the validation and test
+            parts are empty then.
 
     Raises:
         DataError: when the data set can't be read or split as asked; nothing is trained then.
     """
     if dataset_dir is None:
         dataset_dir = make_synthetic_lesions(synthetic_dir, synthetic_images, image_size, seed=seed)
-    table = read_isic2018(dataset_dir)
-    split = split_table(table, fractions, seed)
+    table = read_table(dataset_dir, layout)
+    if require_labels and all(item["label"] == UNLABELLED for item in table.items):
+        raise DataError(explain_missing_labels(dataset_dir))
+
+    def split_of(table: ImageTable) -> Split:
+        if split_from is not None:
+            return read_split(split_from, table)
+        if num_folds is None:
+            return split_table(table, fractions, seed)
+        if not 0 <= fold < num_folds:
+            raise DataError(f"fold must be in 0...{num_folds - 1} (num_folds {num_folds}), got {fold}.")
+        share = fractions["validation"] / (fractions["train"] + fractions["validation"])
+        return fold_table(table, num_folds, share, seed)[fold]
+
+    # Before the images, so that mistakes are told at once.
+    split = split_of(table)
+    # Those that the first split leaves out may belong to a part once duplicates are known; the unlabelled images of the
+    # data set's own test part never do.
+    items = [item for item in table.items if item["label"] != UNLABELLED or item.get("part", "train") == "train"]
+    # All at once, so that one message tells of every image that can't be read.
+    images = load_images(items, image_size)
+    pairs = find_duplicates(images.images, images.names)
+    if group_duplicates and pairs:
+        try:
+            split = split_of(ImageTable(table.class_names, join_duplicates(items, pairs)))
+        except DataError as error:
+            raise DataError(
+                f"{error} {len(pairs)} pairs of near-duplicates count as one lesion each: group_duplicates=False lets "
+                "them come into different parts."
+            ) from error
+    write_split(split_file, split, table)
+    write_duplicates(Path(split_file).with_name("duplicates.csv"), pairs, split, table.class_names)
+    across = pairs_across_parts(pairs, split)
     if label_fraction < 1:
         split["train"] = limit_labels(split["train"], label_fraction, seed)
-    Path(split_file).parent.mkdir(parents=True, exist_ok=True)
-    write_split(split_file, split)
-    num_labelled = sum(item["label"] != UNLABELLED for item in split["train"])
-    counts = Counter(table.class_names[item["label"]] for item in table.items if item["label"] != UNLABELLED)
     if idist.get_rank() == 0:
+        origin = "by lesion" if split_from is None else f"as in {split_from}"
         print(
             f"{len(table.items)} images in {dataset_dir}\n"
-            f"  train {len(split['train'])} ({num_labelled} with a label to learn from), "
-            f"validation {len(split['validation'])}, test {len(split['test'])}, split by lesion\n"
-            f"  classes: {', '.join(f'{name} {counts[name]}' for name in table.class_names)}"
+            f"  train {len(split['train'])} ({_count_labels(split['train'])} with a label to learn from), "
+            f"validation {len(split['validation'])}, test {len(split['test'])}, split {origin}\n"
+            f"  classes: {_describe_classes(table)}\n"
+            f"  near-duplicates: {len(pairs)} pairs, {len(across)} of them in different parts"
         )
-    # All at once, so that one message tells of every image that can't be read.
-    images = load_images([item for part in PARTS for item in split[part]], image_size)
-    return PreparedData(table.class_names, *images.split([len(split[part]) for part in PARTS]))
+    return PreparedData(table.class_names, *_parts_of(images, split))
+
+
+def _count_labels(items: Sequence[dict[str, Any]]) -> int:
+    return sum(item["label"] != UNLABELLED for item in items)
+
+
+def _describe_classes(table: ImageTable) -> str:
+    counts = Counter(item["label"] for item in table.items)
+    return ", ".join(f"{name} {counts[label]}" for label, name in enumerate(table.class_names)) or "none"
+
+
+def _parts_of(images: CachedImages, split: Mapping[str, Sequence[dict[str, Any]]]) -> list[CachedImages]:
+    """The images by part, with the labels and groups of the split."""
+    position = {name: i for i, name in enumerate(images.names)}
+    items = [item for part in PARTS for item in split[part]]
+    chosen = CachedImages(
+        images.images[[position[item["name"]] for item in items]],
+        torch.tensor([item["label"] for item in items], dtype=torch.int64),
+        [item["name"] for item in items],
+        [item["group"] for item in items],
+    )
+    return chosen.split([len(split[part]) for part in PARTS])
 
 
 def load_test_images(
-    dataset_dir: str | Path, part: str | None, split_file: str | Path, class_names: Sequence[str], image_size: int
+    dataset_dir: str | Path,
+    part: str | None,
+    split_file: str | Path,
+    class_names: Sequence[str],
+    image_size: int,
+    layout: str | None = None,
 ) -> CachedImages:
     """Load the images that a trained model is scored on.
 
     Args:
-        dataset_dir: folder in the layout of ISIC 2018 Task 3.
-        part: ``"Training"``, ``"Validation"`` or ``"Test"``: all labelled images of that official part. None: the part
-            that the training run kept for testing.
+        dataset_dir: a data set in any of :data:`~monai_fgssl.data.LAYOUTS`.
+        part: ``"Training"``, ``"Validation"`` or ``"Test"``: all labelled images of that official part, where a data
+            set without parts is all ``"Training"``. ``"all"``: all labelled images. None: the part that the training
+            run kept for testing.
         split_file: JSON file of that run's split, for None.
-        class_names: the model's classes in the order of its scores; the data set may have its columns in any order.
+        class_names: the model's classes in the order of its scores; the data set may have them in any order, and need
+            not have all.
         image_size: height and width in pixels.
+        layout: see :func:`~monai_fgssl.data.read_table`.
 
     Raises:
-        DataError: when the data set can't be read, has other classes than the model, or no labels.
+        DataError: when the data set can't be read, has classes that the model has not, or no labels.
     """
-    table = read_isic2018(dataset_dir, part or "Training")
-    if set(table.class_names) != set(class_names):
+    whole = part is None or part == "all"
+    table = read_table(dataset_dir, layout) if whole else read_part(dataset_dir, str(part), layout)
+    if set(table.class_names) - set(class_names):
         raise DataError(
             f"{dataset_dir} has the classes {', '.join(table.class_names)}, "
             f"but the model was trained for {', '.join(class_names)}."
@@ -116,28 +195,6 @@ def load_test_images(
         for item in items
         if item["label"] != UNLABELLED
     ]
+    if not labelled:
+        raise DataError(explain_missing_labels(dataset_dir))
     return load_images(labelled, image_size)
-
-
-def list_images(path: str | Path) -> list[dict[str, str]]:
-    """Data list of one image file, or of all images in a folder and the folders below it.
-
-    Args:
-        path: an image, or a folder of ``.jpg``, ``.jpeg`` and ``.png`` files.
-
-    Returns:
-        One dictionary per image, sorted by path: ``"image"`` (path) and ``"name"`` (path within the folder, without
-        suffix).
-
-    Raises:
-        DataError: when there is nothing at the path, or no image in the folder.
-    """
-    root = Path(path)
-    if root.is_file():
-        return [{"image": str(root), "name": root.stem}]
-    if not root.is_dir():
-        raise DataError(f"there is no file or folder {root}: name the images with --dataset_dir.")
-    files = sorted(file for file in root.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
-    if not files:
-        raise DataError(f"there are no images ({', '.join(IMAGE_SUFFIXES)}) in {root} or the folders below it.")
-    return [{"image": str(file), "name": file.relative_to(root).with_suffix("").as_posix()} for file in files]

@@ -4,20 +4,26 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from sklearn.model_selection import StratifiedGroupKFold
 
 from .atomic import atomic_write
 from .errors import DataError, first_names
 from .table import UNLABELLED, ImageTable
 
-__all__ = ["limit_labels", "read_split", "split_table", "write_split"]
+__all__ = ["fold_table", "limit_labels", "read_split", "split_table", "write_split"]
 
 Items = list[dict[str, Any]]
+
+CHECKSUM = "sha256"
+"""Key of a split file under which there is no part, but the checksum of names and classes."""
 
 
 def _by_group(items: Sequence[dict[str, Any]]) -> dict[str, Items]:
@@ -35,8 +41,13 @@ def split_table(
     Images of one lesion never come into two parts: of the 10,015 images of HAM10000 a quarter repeat a lesion, and a
     split by image would measure memory.
 
+    Parts that the data set itself has (``"part"`` of its items) stay as they are, so that results can be compared with
+    those of others. Those that it lacks, or has without labels, are split off from its training part: a fraction of
+    0.2 is 20 % of that. Training images of a group that is in another part are left out, and so are validation images
+    of a group that is in the test part.
+
     Unlabelled images belong to the first part. Those of a group that is in another part are left out: pre-training on
-    them would show the network the lesions that it is tested on.
+    them would show the network the lesions that it is tested on. So are those of the data set's own test part.
 
     Args:
         table: the data set.
@@ -45,8 +56,9 @@ def split_table(
         seed: another seed, another split.
 
     Returns:
-        Items by part, in the table's order. Each class has at least one group in each part, and within about the size
-        of a group the number of images that the fraction asks for.
+        Items by part, in the table's order. Each class has at least one group in each part that is split off, and
+        within about the size of a group the number of images that the fraction asks for. A table without classes is
+        all in the first part.
 
     Raises:
         DataError: when the fractions do not add up to 1, or a class has fewer groups than there are parts.
@@ -55,10 +67,83 @@ def split_table(
     if not np.isclose(sum(fractions.values()), 1) or min(fractions.values()) <= 0:
         raise DataError(f"the fractions of a split must be positive and add up to 1, got {dict(fractions)}.")
     parts = list(fractions)
-    labelled = [item for item in table.items if item["label"] != UNLABELLED]
+    first = parts[0]
+    own: dict[str, Items] = {}
+    taken: set[str] = set()
+    for part in reversed(parts[1:]):
+        of_part = [item for item in _labelled(table.items) if item.get("part") == part]
+        if of_part:
+            own[part] = [item for item in of_part if item["group"] not in taken]
+            taken |= {item["group"] for item in of_part}
+    free = [item for item in table.items if item.get("part", "train") == "train" and item["group"] not in taken]
+    if not free:
+        raise DataError("the data set has no images to train on.")
+    drawn = {part: fraction for part, fraction in fractions.items() if part not in own and part != first}
+    if table.class_names and drawn:
+        shares = {first: 1 - sum(drawn.values()), **drawn}
+        own |= _draw_parts(ImageTable(table.class_names, free), shares, seed)
+    else:
+        own[first] = free
+    return {part: own.get(part, []) for part in parts}
+
+
+def fold_table(
+    table: ImageTable, num_folds: int = 5, validation_fraction: float = 0.1, seed: int = 0
+) -> list[dict[str, list[dict[str, Any]]]]:
+    """Split a data set for cross-validation: every labelled image is in the test part of one fold.
+
+    Folds are made by groups and stratified, from the training part alone where the data set has parts; its own
+    validation part is every fold's validation part, and its own test part is left out. Elsewhere the validation part
+    is split off from what is not tested, as :func:`split_table` does it.
+
+    Args:
+        table: the data set.
+        num_folds: number of folds, at least 2.
+        validation_fraction: share of the images that are not tested, in (0, 1).
+        seed: another seed, other folds.
+
+    Returns:
+        For each fold its items by part (train, validation, test), in the table's order. Every class is in every part.
+
+    Raises:
+        DataError: when there are not enough groups of a class, or an argument is out of range.
+    """
+    if num_folds < 2 or not 0 < validation_fraction < 1:
+        raise DataError(
+            f"folds need num_folds of at least 2 and a validation_fraction in (0, 1), got {num_folds} and "
+            f"{validation_fraction}."
+        )
+    free = [item for item in table.items if item.get("part", "train") == "train"]
+    labelled = _labelled(free)
+    _check_groups(ImageTable(table.class_names, labelled), [f"fold {fold}" for fold in range(num_folds)])
+    labels = np.array([item["label"] for item in labelled])
+    folder = StratifiedGroupKFold(num_folds, shuffle=True, random_state=seed)
+    with warnings.catch_warnings():
+        # Warned of classes with fewer images than folds, which have been refused by now.
+        warnings.simplefilter("ignore", UserWarning)
+        tested = [positions for _, positions in folder.split(labels, labels, [item["group"] for item in labelled])]
+    rest = [item for item in table.items if item.get("part") != "test"]
+    fractions = {"train": 1 - validation_fraction, "validation": validation_fraction}
+    folds: list[dict[str, Items]] = []
+    for fold, positions in enumerate(tested):
+        if lacking := [name for label, name in enumerate(table.class_names) if label not in labels[positions]]:
+            raise DataError(f"fold {fold} of {num_folds} has no {', '.join(lacking)}: use fewer folds or another seed.")
+        test = [labelled[position] for position in positions]
+        groups = {item["group"] for item in test}
+        others = ImageTable(table.class_names, [item for item in rest if item["group"] not in groups])
+        folds.append({**split_table(others, fractions, seed), "test": test})
+    return folds
+
+
+def _labelled(items: Sequence[dict[str, Any]]) -> Items:
+    return [item for item in items if item["label"] != UNLABELLED]
+
+
+def _check_groups(table: ImageTable, parts: Sequence[str]) -> dict[str, np.ndarray]:
+    """Images of each class by group, when there are as many groups of each class as parts."""
     counts = {
         name: np.bincount([item["label"] for item in group], minlength=len(table.class_names))
-        for name, group in _by_group(labelled).items()
+        for name, group in _by_group(_labelled(table.items)).items()
     }
     groups_per_class = sum((count > 0 for count in counts.values()), np.zeros(len(table.class_names), dtype=int))
     if scarce := [label for label, count in enumerate(groups_per_class) if count < len(parts)]:
@@ -67,7 +152,13 @@ def split_table(
             + ", ".join(f"{groups_per_class[label]} of {table.class_names[label]}" for label in scarce)
             + ". Add labelled images of them, or leave the class out of the ground truth."
         )
+    return counts
 
+
+def _draw_parts(table: ImageTable, fractions: Mapping[str, float], seed: int) -> dict[str, Items]:
+    parts = list(fractions)
+    counts = _check_groups(table, parts)
+    groups_per_class = np.sum([count > 0 for count in counts.values()], axis=0)
     class_totals = np.sum(list(counts.values()), axis=0)
     # Images of each class that a part still lacks, and groups of each class that it has.
     lack = np.outer(list(fractions.values()), class_totals)
@@ -136,25 +227,37 @@ def limit_labels(items: Sequence[dict[str, Any]], amount: float | int, seed: int
     return [item if item["group"] in kept else {**item, "label": UNLABELLED} for item in items]
 
 
-def write_split(path: str | Path, split: Mapping[str, Sequence[dict[str, Any]]]) -> None:
-    """Write a split as JSON: the names of the images by part, no paths, so that it holds on any machine."""
+def write_split(
+    path: str | Path, split: Mapping[str, Sequence[dict[str, Any]]], table: ImageTable | None = None
+) -> None:
+    """Write a split as JSON: the names of the images by part, no paths, so that it holds on any machine.
+
+    Args:
+        path: the JSON file.
+        split: items by part.
+        table: that was split: its classes then tell whether the file belongs to a data set (a checksum); None lets the
+            file be used with any that has images of these names.
+    """
     names = {part: [item["name"] for item in items] for part, items in split.items()}
     with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(names, indent=1) + "\n", encoding="utf-8")
+        content = names if table is None else {CHECKSUM: _checksum(names, table), **names}
+        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def read_split(path: str | Path, table: ImageTable) -> dict[str, list[dict[str, Any]]]:
     """Read a split that :func:`write_split` wrote.
 
     Args:
-        path: the JSON file.
+        path: the JSON file. One without a checksum, as a list made by hand, is taken as it is.
         table: the data set that it splits; images that the file doesn't name are left out.
 
     Raises:
-        DataError: when the file is no split, names images that the table lacks or names one twice.
+        DataError: when the file is no split, names images that the table lacks or names one twice, or when the images
+            it names have other classes in the table than in the data set that was split.
     """
     try:
-        names_by_part = json.loads(Path(path).read_text(encoding="utf-8"))
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        names_by_part = {part: list(names) for part, names in content.items() if part != CHECKSUM}
         names = [name for part in names_by_part.values() for name in part]
     except (OSError, ValueError, AttributeError, TypeError) as error:
         raise DataError(f"{path} can't be read as a split (parts with lists of image names): {error}.") from error
@@ -163,4 +266,17 @@ def read_split(path: str | Path, table: ImageTable) -> dict[str, list[dict[str, 
         raise DataError(f"{path}: {len(unknown)} images are not in the data set ({first_names(unknown)}).")
     if len(set(names)) < len(names):
         raise DataError(f"{path}: names {len(names) - len(set(names))} images more than once.")
+    if content.get(CHECKSUM, expected := _checksum(names_by_part, table)) != expected:
+        raise DataError(
+            f"{path} is the split of another data set: it has images of these names, but of other classes. Use the "
+            "data set that was split, or draw a new split."
+        )
     return {part: [by_name[name] for name in part_names] for part, part_names in names_by_part.items()}
+
+
+def _checksum(names_by_part: Mapping[str, Sequence[str]], table: ImageTable) -> str:
+    """SHA-256 of names and classes of the images in a split, whatever their order and the order of the classes."""
+    class_of = dict(enumerate(table.class_names)) | {UNLABELLED: ""}
+    by_name = {item["name"]: class_of[item["label"]] for item in table.items}
+    lines = sorted(json.dumps([name, by_name[name]]) for names in names_by_part.values() for name in names)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from .dicom_results import DicomResultWriter
 from .figures import plot_confusion, plot_learning_curves, plot_roc
 from .heat_maps import HeatMapWriter, stage_heat_maps
 from .predictions import write_predictions
@@ -13,6 +14,7 @@ from .tables import print_metrics, write_metrics
 from .views_figure import plot_views
 
 __all__ = [
+    "DicomResultWriter",
     "HeatMapWriter",
     "Report",
     "ResultWriter",

@@ -17,7 +17,7 @@ from monai.engines import Workflow
 from monai.engines.utils import IterationEvents
 
 from monai_fgssl.data.atomic import atomic_write
-from monai_fgssl.data.errors import DataError, first_names
+from monai_fgssl.data.errors import DataError, first_lines
 from monai_fgssl.data.stream import ImageStream
 from monai_fgssl.engines.hierarchical import step_names
 from monai_fgssl.metrics.uncertainty import disagreement, predictive_entropy
@@ -100,7 +100,8 @@ class ResultWriter:
     """Writes the results of a :class:`~monai_fgssl.engines.HierarchicalEvaluator` batch by batch, in constant memory.
 
     In ``output_dir``: ``predictions.csv`` and ``predictions.json``, complete or not there, and ``failures.csv`` when
-    there are images that could not be read.
+    there are images that could not be read. What :func:`describe` gives is put into ``engine.state.output["results"]``
+    for handlers after it.
 
     Args:
         output_dir: folder of the files.
@@ -143,6 +144,7 @@ class ResultWriter:
         results = describe(
             output["stage_logits"].cpu(), output["orientation_logits"].cpu(), self.class_names, self.temperature
         )
+        output["results"] = results
         for name, result in zip(engine.state.batch["name"], results, strict=True):
             self._csv.writerow(_as_row(name, result))
             self._json.write(",\n" if self.num_images else "\n")
@@ -171,8 +173,8 @@ class ResultWriter:
             DataError: when there are any; with the first five and their reasons.
         """
         if self.stream.failures:
-            told = [f"\n  - {name}: {reason}" for name, reason in self.stream.failures]
+            told = [reason for _, reason in self.stream.failures]
             raise DataError(
                 f"{len(told)} of {len(self.stream.dataset)} images have no result, they could not be read; all are in "
-                f"{self.output_dir.resolve() / 'failures.csv'}:{first_names(told)}"
+                f"{self.output_dir.resolve() / 'failures.csv'}:{first_lines(told)}"
             )

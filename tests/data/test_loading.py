@@ -19,7 +19,6 @@ from monai_fgssl.data import (
     CachedImages,
     DataError,
     ReadImaged,
-    list_images,
     load_images,
     load_test_images,
     make_loader,
@@ -206,11 +205,14 @@ def test_a_model_is_scored_on_columns_in_another_order(lesions: Path, tmp_path: 
         load_test_images(lesions, None, tmp_path / "split.json", ["A", "B"], 16)
 
 
-def test_list_images(lesions: Path, tmp_path: Path) -> None:
-    listed = list_images(lesions)
-    assert len(listed) == 140
-    assert listed[0]["name"] == "ISIC2018_Task3_Training_Input/SYN_000000"
-    assert list_images(listed[0]["image"])[0]["name"] == "SYN_000000"
-    for folder, message in ((tmp_path, "no images"), (tmp_path / "none", "no file or folder")):
-        with pytest.raises(DataError, match=message):
-            list_images(folder)
+def test_balanced_batches_have_all_classes_equally_often_and_an_order_of_the_epoch() -> None:
+    labels = torch.tensor([0] * 30 + [1] * 6 + [2] * 4)
+    images = torch.arange(40, dtype=torch.uint8).view(40, 1, 1, 1)
+    dataset = CachedImages(images, labels, [str(i) for i in range(40)], ["a"] * 40)
+    loader = make_loader(dataset, 10, seed=3, balanced=True)
+    first, second = ([name for batch in loader for name in batch["name"]] for _ in range(2))
+    assert len(first) == 40
+    assert sorted(np.bincount(labels[[int(name) for name in first]].numpy()).tolist()) == [13, 13, 14]
+    assert first != second
+    loader.sampler.set_epoch(0)
+    assert [name for batch in loader for name in batch["name"]] == first

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
 from monai_fgssl.data import (
@@ -23,6 +23,8 @@ from monai_fgssl.data import (
     split_table,
     write_split,
 )
+from monai_fgssl.data.layouts import read_table
+from monai_fgssl.data.splits import fold_table
 
 PARTS = ("train", "validation", "test")
 
@@ -116,6 +118,8 @@ def test_split_errors() -> None:
         split_table(table, {"a": 0.5, "b": 0.4})
     with pytest.raises(DataError, match="must be positive"):
         split_table(table, {"a": 1.5, "b": -0.5})
+    with pytest.raises(DataError, match="no images to train on"):
+        split_table(with_parts(table, ["test"] * 6))
     # Each pair of classes shares a group: whichever way the three groups go, one class is in one part only.
     with pytest.raises(DataError, match=r"class\d can't be in every part \(a, b\) without tearing a group apart"):
         split_table(make_table([[0, 1], [1, 2], [2, 0]], 3), {"a": 0.5, "b": 0.5})
@@ -156,17 +160,133 @@ def test_limit_labels_out_of_range(amount: float | int) -> None:
         limit_labels(make_table([[0], [1]], 2).items, amount)
 
 
+def with_parts(table: ImageTable, parts: list[str]) -> ImageTable:
+    return ImageTable(table.class_names, [item | {"part": part} for item, part in zip(table.items, parts, strict=True)])
+
+
+def test_parts_of_the_data_set_are_kept() -> None:
+    labels = [[label] for label in [0, 1] * 30]
+    table = with_parts(make_table(labels, 2), ["train"] * 40 + ["validation"] * 8 + ["test"] * 12)
+    split = split_table(table, {"train": 0.7, "validation": 0.1, "test": 0.2})
+    assert {part: names(items) for part, items in split.items()} == {
+        "train": names(table.items[:40]),
+        "validation": names(table.items[40:48]),
+        "test": names(table.items[48:]),
+    }
+
+
+def test_missing_parts_are_split_off_from_training() -> None:
+    labels = [[label] for label in [0, 1] * 30]
+    table = with_parts(make_table(labels, 2), ["train"] * 50 + ["validation"] * 10)
+    split = split_table(table, {"train": 0.7, "validation": 0.1, "test": 0.2})
+    assert names(split["validation"]) == names(table.items[50:])
+    assert len(split["test"]) == 10
+    assert Counter(item["label"] for item in split["test"]) == {0: 5, 1: 5}
+    assert sorted(names(split["train"]) + names(split["test"])) == sorted(names(table.items[:50]))
+
+
+def test_a_test_part_without_labels_is_left_out() -> None:
+    labels = [[label] for label in [0, 1] * 20] + [[UNLABELLED]] * 10
+    table = with_parts(make_table(labels, 2), ["train"] * 40 + ["test"] * 10)
+    split = split_table(table, {"train": 0.7, "validation": 0.1, "test": 0.2})
+    assert len(split["test"]) == 8
+    assert sorted(name for part in split.values() for name in names(part)) == sorted(names(table.items[:40]))
+
+
+def test_a_group_in_two_parts_of_the_data_set_leaves_training() -> None:
+    items = make_table([[label] for label in [0, 1] * 20], 2).items
+    groups = {items[0]["name"]: "x", items[30]["name"]: "x", items[39]["name"]: "x", items[1]["name"]: "y"}
+    groups[items[31]["name"]] = "y"
+    table = ImageTable(("a", "b"), [item | {"group": groups.get(item["name"], item["group"])} for item in items])
+    table = with_parts(table, ["train"] * 30 + ["validation"] * 5 + ["test"] * 5)
+    split = split_table(table)
+    assert names(split["test"]) == names(table.items[35:])
+    assert names(split["validation"]) == names(table.items[31:35])
+    assert names(split["train"]) == names(table.items[2:30])
+
+
+def test_a_table_without_classes_is_for_training() -> None:
+    table = make_table([[UNLABELLED]] * 5, 0)
+    assert split_table(table) == {"train": table.items, "validation": [], "test": []}
+
+
+@settings(deadline=None, max_examples=40)
+@given(tables(), st.integers(2, 3), st.integers(0, 9))
+def test_fold_properties(table: ImageTable, num_folds: int, seed: int) -> None:
+    try:
+        folds = fold_table(table, num_folds, 0.2, seed)
+    except DataError:
+        # Too few groups of a class; hypothesis fails when it meets too many of these.
+        reject()
+    assert len(folds) == num_folds
+    labelled = [item["name"] for item in table.items if item["label"] != UNLABELLED]
+    # Every labelled image is tested once.
+    assert sorted(name for fold in folds for name in names(fold["test"])) == sorted(labelled)
+    for fold in folds:
+        groups = [{item["group"] for item in items} for items in fold.values()]
+        assert sum(map(len, groups)) == len(set.union(*groups))
+        known = [item["name"] for items in fold.values() for item in items if item["label"] != UNLABELLED]
+        assert sorted(known) == sorted(labelled)
+        for part in PARTS:
+            assert {item["label"] for item in fold[part]} >= set(range(len(table.class_names)))
+    assert fold_table(table, num_folds, 0.2, seed) == folds
+
+
+def test_folds_are_stratified() -> None:
+    rng = np.random.default_rng(0)
+    table = make_table([[int(rng.random() < 0.1)] * int(rng.integers(1, 4)) for _ in range(600)], 2)
+    total = Counter(item["label"] for item in table.items)
+    folds = fold_table(table, 5)
+    for fold in folds:
+        counts = Counter(item["label"] for item in fold["test"])
+        assert counts[0] == pytest.approx(total[0] / 5, rel=0.05)
+        assert counts[1] == pytest.approx(total[1] / 5, rel=0.15)
+    assert names(fold_table(table, 5, seed=1)[0]["test"]) != names(folds[0]["test"])
+
+
+def test_folds_of_a_data_set_with_parts() -> None:
+    table = with_parts(
+        make_table([[label] for label in [0, 1] * 30], 2), ["train"] * 40 + ["validation"] * 8 + ["test"] * 12
+    )
+    for fold in fold_table(table, 4):
+        assert names(fold["validation"]) == names(table.items[40:48])
+        assert sorted(names(fold["train"]) + names(fold["test"])) == sorted(names(table.items[:40]))
+        assert len(fold["test"]) == 10
+
+
+def test_fold_errors() -> None:
+    table = make_table([[0], [0], [0], [1], [1, 1]], 2)
+    with pytest.raises(
+        DataError, match=r"fold 0, fold 1, fold 2\) needs as many lesions of each class, but there are 2 of"
+    ):
+        fold_table(table, 3)
+    with pytest.raises(DataError, match=r"num_folds of at least 2 .* got 1 and"):
+        fold_table(table, 1)
+    with pytest.raises(DataError, match=r"in \(0, 1\), got 5 and 1"):
+        fold_table(table, 5, 1.0)
+
+
 def test_split_file(tmp_path: Path) -> None:
-    table = make_table([[label] for label in [0, 1] * 10], 2)
+    table = make_table([[label] for label in [0, 1] * 10] + [[UNLABELLED]], 2)
     split = split_table(table)
     path = tmp_path / "new" / "split.json"
-    write_split(path, split)
+    write_split(path, split, table)
     assert read_split(path, table) == split
     assert ".png" not in path.read_text()
-    with pytest.raises(DataError, match=r"20 images are not in the data set \(.* and 15 more\)"):
+    # The order of items and classes, more images and forgotten labels make no difference.
+    other = [item | {"label": {0: 1, 1: 0, -1: -1}[item["label"]]} for item in reversed(table.items)]
+    other.append({**table.items[0], "name": "one more"})
+    again = read_split(path, ImageTable(("class1", "class0"), other))
+    assert {part: names(items) for part, items in again.items()} == {
+        part: names(items) for part, items in split.items()
+    }
+    write_split(tmp_path / "limited.json", {**split, "train": limit_labels(split["train"], 1)}, table)
+    assert (tmp_path / "limited.json").read_text() == path.read_text()
+    with pytest.raises(DataError, match=r"21 images are not in the data set \(.* and 16 more\)"):
         read_split(path, ImageTable(table.class_names, []))
     for text, message in (
         ("[1]", "can't be read as a split"),
+        ('{"a": 3}', "can't be read as a split"),
         ("{", "can't"),
         ('{"a": ["0_0", "0_0"]}', "1 images more"),
     ):
@@ -177,6 +297,19 @@ def test_split_file(tmp_path: Path) -> None:
         read_split(tmp_path / "none.json", table)
 
 
+def test_a_split_of_another_data_set_is_refused(tmp_path: Path) -> None:
+    table = make_table([[label] for label in [0, 1] * 10], 2)
+    path = tmp_path / "split.json"
+    write_split(path, split_table(table), table)
+    changed = [item | {"label": 1 - item["label"]} if item["name"] == "7_0" else item for item in table.items]
+    for other in (ImageTable(table.class_names, changed), ImageTable(("class0", "class2"), table.items)):
+        with pytest.raises(DataError, match="is the split of another data set"):
+            read_split(path, other)
+    # Lists made by hand have no checksum.
+    path.write_text('{"train": ["0_0"], "test": ["1_0"]}')
+    assert names(read_split(path, ImageTable(table.class_names, changed))["test"]) == ["1_0"]
+
+
 def test_real_split(isic2018: Path) -> None:
     table = read_isic2018(isic2018)
     split = split_table(table)
@@ -184,3 +317,19 @@ def test_real_split(isic2018: Path) -> None:
         total = sum(item["label"] == label for item in table.items)
         for part, share in zip(PARTS, (0.7, 0.15, 0.15), strict=True):
             assert sum(item["label"] == label for item in split[part]) == pytest.approx(share * total, abs=1)
+
+
+def test_real_split_with_official_validation(isic2017: Path) -> None:
+    table = read_table(isic2017)
+    split = split_table(table, {"train": 0.7, "validation": 0.1, "test": 0.2})
+    assert [len(split[part]) for part in PARTS] == [1600, 150, 400]
+    assert {item["part"] for item in split["validation"]} == {"validation"}
+    assert {item["part"] for part in ("train", "test") for item in split[part]} == {"train"}
+
+
+def test_real_folds(isic2018: Path) -> None:
+    table = read_isic2018(isic2018)
+    for fold in fold_table(table, 5):
+        for label in range(7):
+            total = sum(item["label"] == label for item in table.items)
+            assert sum(item["label"] == label for item in fold["test"]) == pytest.approx(total / 5, abs=1)

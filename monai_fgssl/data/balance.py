@@ -1,0 +1,98 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Classes of unequal size: weights for the loss, and epochs in which all classes are equally frequent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .errors import DataError
+from .table import UNLABELLED
+
+__all__ = ["balanced_order", "class_weights"]
+
+
+def class_weights(
+    labels: Tensor | Sequence[int], num_classes: int, method: str = "balanced", beta: float = 0.999
+) -> Tensor:
+    r"""Weights for a loss such as ``torch.nn.CrossEntropyLoss(weight=...)``: the rarer a class, the larger.
+
+    - ``"balanced"``: ``1 / n`` for a class of ``n`` images, so that every class counts the same in the loss.
+    - ``"effective_number"``: ``(1 - beta) / (1 - beta^n)``: further images of a class add less and less that is new, up
+      to ``1 / (1 - beta)``. From equal weights at ``beta = 0`` it goes to ``"balanced"`` at ``beta -> 1``.
+
+    Args:
+        labels: of the training images; -1 (not known) does not count.
+        num_classes: number of classes.
+        method: ``"balanced"`` or ``"effective_number"``.
+        beta: of the effective number, in [0, 1).
+
+    Returns:
+        float32, ``(num_classes,)``, with mean 1.
+
+    Raises:
+        DataError: when a class has no labelled image.
+        ValueError: when an argument is out of range.
+
+    Example:
+        >>> class_weights([0, 0, 0, 1], num_classes=2)
+        tensor([0.5000, 1.5000])
+
+    Source:
+        Cui et al., Class-Balanced Loss Based on Effective Number of Samples, CVPR 2019, eq. 2 and sec. 4.
+        https://arxiv.org/abs/1901.05555
+    """
+    if method not in ("balanced", "effective_number"):
+        raise ValueError(f"method must be 'balanced' or 'effective_number', got {method!r}.")
+    if not 0 <= beta < 1:
+        raise ValueError(f"beta must be in [0, 1), got {beta}.")
+    values = np.asarray(labels)
+    known = values[values != UNLABELLED]
+    if len(known) and not 0 <= known.min() <= known.max() < num_classes:
+        raise ValueError(f"labels must be in 0...{num_classes - 1}, got {known.min()}...{known.max()}.")
+    counts = np.bincount(known, minlength=num_classes)
+    if missing := np.flatnonzero(counts == 0).tolist():
+        raise DataError(f"no image of class {', '.join(map(str, missing))} has a label, so it can't be weighted.")
+    weights = 1 / counts if method == "balanced" else (1 - beta) / (1 - beta**counts)
+    return torch.from_numpy(weights * num_classes / weights.sum()).float()
+
+
+def balanced_order(labels: Tensor | Sequence[int], rng: np.random.Generator) -> NDArray[np.int64]:
+    """Order of an epoch in which all classes are equally frequent.
+
+    As many images as there are; each class has the same share, but for one image where that doesn't come out even. The
+    images of a class are taken in a random order, all of them once before any of them again: of a frequent class some
+    are left out of the epoch, those of a rare one come several times.
+
+    Args:
+        labels: of all images, from 0 up; classes that do not occur are left out.
+        rng: source of randomness; ``np.random.default_rng([seed, epoch])`` gives every epoch its own order.
+
+    Returns:
+        Positions, ``(N,)``.
+
+    Raises:
+        ValueError: when there is no image, or one without a label.
+
+    Example:
+        >>> labels = np.array([0] * 90 + [1] * 10)
+        >>> np.bincount(labels[balanced_order(labels, np.random.default_rng(0))])
+        array([50, 50])
+    """
+    values = np.asarray(labels)
+    classes = np.unique(values)
+    if len(values) == 0 or classes[0] < 0:
+        raise ValueError("a balanced order needs images, and a label for each of them.")
+    shares = np.full(len(classes), len(values) // len(classes))
+    shares[rng.permutation(len(classes))[: len(values) % len(classes)]] += 1
+    chosen = []
+    for label, share in zip(classes, shares, strict=True):
+        positions = np.flatnonzero(values == label)
+        rounds = [rng.permutation(positions) for _ in range(share // len(positions) + 1)]
+        chosen.append(np.concatenate(rounds)[:share])
+    return rng.permutation(np.concatenate(chosen))

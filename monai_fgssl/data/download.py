@@ -1,0 +1,96 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Files of a data set from where its makers publish them: checked, and complete or not there."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import zipfile
+import zlib
+from http.client import HTTPException
+from pathlib import Path
+from tempfile import mkdtemp
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+from monai.apps.utils import HashCheckError, check_hash, download_url, extractall
+
+from .atomic import atomic_write
+from .errors import DataError
+
+__all__ = ["download_file"]
+
+
+def download_file(url: str, folder: str | Path, md5: str | None = None, progress: bool = True) -> Path:
+    """Download a file, and unpack it if it is a zip archive.
+
+    What is there already is not downloaded again: neither the unpacked folder nor the file, so an archive may also be
+    put there by hand. An interrupted run leaves whole files or none. MONAI's downloader can't continue a file that
+    broke off, and needs room for it in the folder for temporary files (``TMPDIR``).
+
+    Checked are the size, as far as the server tells it; the MD5 if it is known, or if the server tells it (the ETag of
+    Amazon S3, for files that were uploaded in one piece); and the checksum of each file in an archive.
+
+    Args:
+        url: of the file.
+        folder: where to; made if it is missing. An archive ``a.zip`` is unpacked into ``folder/a/``, whether its files
+            are in a folder ``a/`` already or not, and stays beside it.
+        md5: known checksum.
+        progress: show a bar.
+
+    Returns:
+        The file, or the folder that was unpacked.
+
+    Raises:
+        DataError: when the server can't be reached, has no such file or breaks off, or when the file is damaged.
+    """
+    folder = Path(folder)
+    file = folder / url.rpartition("/")[2]
+    unpacked = file.with_suffix("")
+    if file.suffix == ".zip" and unpacked.is_dir():
+        return unpacked
+    if not file.is_file():
+        _download(url, file, md5, progress)
+    elif md5 is not None and not check_hash(file, md5, "md5"):
+        raise DataError(f"{file} is damaged: its MD5 is not {md5}. Delete it and run again.")
+    if file.suffix != ".zip":
+        return file
+    _unpack(file, unpacked)
+    return unpacked
+
+
+def _download(url: str, file: Path, md5: str | None, progress: bool) -> None:
+    try:
+        with atomic_write(file) as temporary:
+            download_url(url, temporary, hash_val=md5 or _published_md5(url), hash_type="md5", progress=progress)
+            if not temporary.is_file():
+                # MONAI passes over a PermissionError.
+                raise PermissionError(f"{file.parent} or the folder for temporary files can't be written to")
+    except HTTPError as error:
+        raise DataError(f"{url} can't be downloaded: the server answers {error.code} {error.reason}.") from error
+    except HashCheckError as error:
+        raise DataError(f"{url} arrived damaged (its MD5 is not the published one): try again.") from error
+    except (OSError, HTTPException) as error:
+        # URLError, ContentTooShortError and all that goes wrong with the disk.
+        raise DataError(f"{url} can't be downloaded into {file.parent}: {error}. Try again.") from error
+
+
+def _published_md5(url: str) -> str | None:
+    with urlopen(Request(url, method="HEAD"), timeout=60) as response:
+        tag = response.headers.get("ETag", "").strip('"')
+    # Of a file that came in several pieces the ETag has their number behind a dash, and is no MD5.
+    return tag if re.fullmatch("[0-9a-f]{32}", tag) else None
+
+
+def _unpack(archive: Path, folder: Path) -> None:
+    temporary = Path(mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        extractall(archive, temporary, has_base=False)
+        inner = temporary / folder.name
+        (inner if inner.is_dir() else temporary).rename(folder)
+        folder.chmod(0o755)
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, OSError) as error:
+        raise DataError(f"{archive} can't be unpacked ({error}): delete it and run again.") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

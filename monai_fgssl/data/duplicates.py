@@ -1,0 +1,202 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Images that show the same photo: in two parts of a split they turn testing into remembering."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from torch import Tensor
+
+from .atomic import atomic_write
+
+__all__ = ["DuplicatePair", "find_duplicates", "join_duplicates", "pairs_across_parts", "write_duplicates"]
+
+SIZE = 64
+"""Height and width in pixels at which images are compared."""
+
+WINDOW = 9
+"""Width in pixels of the neighbourhood that contrast is measured against."""
+
+NOISE = 2.0
+"""Grey levels of 255 that count as no contrast: compression changes as much."""
+
+DARK = 15.0
+"""Grey levels of 255 of what is around the picture: the black round a fundus or a dermatoscope's field."""
+
+HASH_SIZE = 16
+"""Height and width of the hash, which has a bit for each of its pixels."""
+
+MAX_DIFFERENT_BITS = 51
+"""Bits of 256 that may differ: with the default threshold no pair was lost in ISIC 2017, ISIC 2018 and APTOS 2019."""
+
+MIN_PIXELS = 400
+"""Pixels of 4096 that two pictures must have in common to be compared."""
+
+
+class DuplicatePair(NamedTuple):
+    """Two images that show the same photo.
+
+    Attributes:
+        first: name of the one that comes first in the data set.
+        second: name of the other.
+        correlation: of their local contrast, at most 1.
+    """
+
+    first: str
+    second: str
+    correlation: float
+
+
+def find_duplicates(images: Tensor, names: Sequence[str], threshold: float = 0.7) -> list[DuplicatePair]:
+    """Find images that show the same photo, maybe compressed, scaled, coloured or lit otherwise.
+
+    Compared is local contrast at 64 by 64 pixels: grey minus the mean around it, over the standard deviation around it.
+    Shading, colour and the outline of the picture, which all fundus photos share, then do not count. A perceptual hash
+    (the contrast at 16 by 16 pixels, one bit for above or below its median) picks the pairs that may be duplicates;
+    those whose contrast correlates over the pixels that show something in both are. Takes seconds for thousands of
+    images, a time that grows with the square of their number.
+
+    In ISIC 2017, ISIC 2018 and APTOS 2019 all pairs above the default threshold looked like the same lesion or eye,
+    different ones reached 0.67, and some pairs of one lesion lay below. Copies that are turned, mirrored or cropped by
+    more than a few per cent are not found; those data sets have none that are turned or mirrored.
+
+    Args:
+        images: uint8, ``(N, C, H, W)``. Volumes ``(N, C, D, H, W)`` are compared by their middle slice.
+        names: ``N`` names.
+        threshold: correlation above which two images are duplicates.
+
+    Returns:
+        The pairs, most alike first. Images without any structure are never duplicates.
+
+    Example:
+        >>> image = torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8)
+        >>> [(pair.first, pair.second) for pair in find_duplicates(torch.cat([image, image // 2]), ["a", "b"])]
+        [('a', 'b')]
+    """
+    if len(images) != len(names):
+        raise ValueError(f"images and names must be equally many, got {len(images)} and {len(names)}.")
+    features = [_contrast(block) for block in images.split(64)]
+    contrast = torch.cat([block for block, _ in features]).flatten(1)
+    visible = torch.cat([block for _, block in features]).flatten(1)
+    structured = (visible.sum(1) >= MIN_PIXELS) & (contrast.abs().amax(1) > 0)
+    positions = structured.nonzero().flatten()
+    contrast, visible = contrast[positions], visible[positions]
+    pairs: list[DuplicatePair] = []
+    # As many pairs at a time as fit the processor's cache: twice as fast as 2048.
+    for block in _candidates(contrast).split(256):
+        correlation = _correlation(contrast[block[:, 0]], contrast[block[:, 1]], visible[block].all(1))
+        for (i, j), value in zip(positions[block].tolist(), correlation.tolist(), strict=True):
+            if value > threshold:
+                pairs.append(DuplicatePair(names[i], names[j], value))
+    return sorted(pairs, key=lambda pair: -pair.correlation)
+
+
+def _contrast(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Local contrast ``(N, 1, SIZE, SIZE)`` of uint8 images, and where they show something."""
+    while images.ndim > 4:
+        images = images.select(2, images.shape[2] // 2)
+    grey = F.interpolate(images.float().mean(1, keepdim=True), size=(SIZE, SIZE), mode="area")
+    detail = grey - _smooth(grey, WINDOW)
+    contrast = detail / (_smooth(detail.square(), WINDOW).sqrt() + NOISE)
+    # Not within a window of the dark surroundings: the edge would be the strongest contrast of all.
+    dark = (_smooth(grey, 5) <= DARK).float()
+    return contrast, _spread(dark, WINDOW) == 0
+
+
+def _smooth(images: Tensor, window: int) -> Tensor:
+    """Mean over a square window, at the border over what is inside."""
+    along_rows = F.avg_pool2d(images, (1, window), 1, (0, window // 2), count_include_pad=False)
+    return F.avg_pool2d(along_rows, (window, 1), 1, (window // 2, 0), count_include_pad=False)
+
+
+def _spread(mask: Tensor, window: int) -> Tensor:
+    """Maximum over a square window."""
+    return F.max_pool2d(F.max_pool2d(mask, (1, window), 1, (0, window // 2)), (window, 1), 1, (window // 2, 0))
+
+
+def _candidates(contrast: Tensor) -> Tensor:
+    """Pairs of positions ``(P, 2)`` whose hashes are close."""
+    small = F.interpolate(contrast.unflatten(1, (1, SIZE, SIZE)), size=(HASH_SIZE, HASH_SIZE), mode="area").flatten(1)
+    bits = torch.where(small > small.median(1, keepdim=True).values, 1.0, -1.0)
+    found: list[Tensor] = []
+    for start in range(0, len(bits), 1024):
+        # The inner product of +1 and -1 counts equal bits minus different ones.
+        agreement = (bits[start : start + 1024] @ bits[start:].T).triu(1)
+        found.append((agreement >= HASH_SIZE**2 - 2 * MAX_DIFFERENT_BITS).nonzero() + start)
+    return torch.cat(found) if found else torch.empty(0, 2, dtype=torch.int64)
+
+
+def _correlation(first: Tensor, second: Tensor, where: Tensor) -> Tensor:
+    """Correlation of each row of two tensors ``(P, D)`` over the elements that a mask selects, 0 for too few."""
+    count = where.sum(1, keepdim=True)
+    first, second = (
+        torch.where(where, values - (values * where).sum(1, keepdim=True) / count.clamp(min=1), 0)
+        for values in (first, second)
+    )
+    norm = (first.square().sum(1) * second.square().sum(1)).sqrt()
+    correlation = (first * second).sum(1) / norm.clamp(min=1e-6)
+    return torch.where(count.flatten() >= MIN_PIXELS, correlation, 0)
+
+
+def join_duplicates(items: Sequence[dict[str, Any]], pairs: Sequence[DuplicatePair]) -> list[dict[str, Any]]:
+    """Put duplicates, and the groups they are in, into one group, so that no split tears them apart.
+
+    Args:
+        items: as in :class:`~monai_fgssl.data.ImageTable`.
+        pairs: see :func:`find_duplicates`.
+
+    Returns:
+        The same items in the same order; joined groups have the name of the one that comes first.
+    """
+    group_of = {item["name"]: item["group"] for item in items}
+    groups = list(dict.fromkeys(group_of.values()))
+    number = {group: i for i, group in enumerate(groups)}
+    rows, columns = ([number[group_of[name]] for name in side] for side in _sides(pairs))
+    graph = coo_array((np.ones(len(pairs)), (rows, columns)), shape=(len(groups), len(groups)))
+    _, joined = connected_components(graph, directed=False)
+    first_of: dict[int, str] = {}
+    for group, component in zip(groups, joined.tolist(), strict=True):
+        first_of.setdefault(component, group)
+    return [{**item, "group": first_of[joined[number[item["group"]]]]} for item in items]
+
+
+def _sides(pairs: Sequence[DuplicatePair]) -> tuple[list[str], list[str]]:
+    return [pair.first for pair in pairs], [pair.second for pair in pairs]
+
+
+def pairs_across_parts(
+    pairs: Sequence[DuplicatePair], split: Mapping[str, Sequence[dict[str, Any]]]
+) -> list[DuplicatePair]:
+    """Pairs whose images are in different parts of a split."""
+    part_of = {item["name"]: part for part, items in split.items() for item in items}
+    both = [pair for pair in pairs if pair.first in part_of and pair.second in part_of]
+    return [pair for pair in both if part_of[pair.first] != part_of[pair.second]]
+
+
+def write_duplicates(
+    path: str | Path,
+    pairs: Sequence[DuplicatePair],
+    split: Mapping[str, Sequence[dict[str, Any]]],
+    class_names: Sequence[str],
+) -> None:
+    """Write pairs as CSV: names, correlation, and the part and class of each; empty where an image is in no part."""
+    seen = {
+        item["name"]: (part, class_names[item["label"]] if item["label"] >= 0 else "")
+        for part, items in split.items()
+        for item in items
+    }
+    with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["first", "second", "correlation", "first_part", "second_part", "first_class", "second_class"])
+        for pair in pairs:
+            (part, label), (other_part, other_label) = seen.get(pair.first, ("", "")), seen.get(pair.second, ("", ""))
+            writer.writerow([pair.first, pair.second, f"{pair.correlation:.4f}", part, other_part, label, other_label])

@@ -1,0 +1,60 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""What to predict: a file, a folder, or a list of files."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from .dicom import is_dicom
+from .errors import DataError
+from .image_files import IMAGE_SUFFIXES, is_image, without_suffix
+from .layouts import read_table
+
+__all__ = ["list_images"]
+
+LIST_SUFFIXES = (".csv", ".json")
+
+
+def list_images(path: str | Path) -> list[dict[str, str]]:
+    """Data list of one image, of all images in a folder and the folders below it, or of a list of images.
+
+    Args:
+        path: an image; a folder with images, told by their suffix
+            (:data:`~monai_fgssl.data.image_files.IMAGE_SUFFIXES`) or, as DICOM, by their content, hidden files left
+            out; or a ``.csv`` or ``.json`` file as for :func:`~monai_fgssl.data.read_table`.
+
+    Returns:
+        One dictionary per image, sorted by path: ``"image"`` (path) and ``"name"``: its path within the folder,
+        without suffix unless another image would have the same name.
+
+    Raises:
+        DataError: when there is nothing at the path, or no image in the folder.
+    """
+    root = Path(path)
+    if root.is_file():
+        if root.suffix.lower() in LIST_SUFFIXES:
+            return [{"image": item["image"], "name": item["name"]} for item in read_table(root).items]
+        return [{"image": str(root), "name": without_suffix(root.name)}]
+    if not root.is_dir():
+        raise DataError(f"there is no file or folder {root}: name the images with --dataset_dir.")
+    files = sorted(_images_in(root))
+    if not files:
+        raise DataError(f"there are no images ({', '.join(IMAGE_SUFFIXES)}, DICOM) in {root} or the folders below it.")
+    paths = [file.relative_to(root).as_posix() for file in files]
+    uses = Counter(map(without_suffix, paths))
+    names = [without_suffix(name) if uses[without_suffix(name)] == 1 else name for name in paths]
+    return [{"image": str(file), "name": name} for file, name in zip(files, names, strict=True)]
+
+
+def _images_in(folder: Path) -> Iterator[Path]:
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:
+            file = Path(parent, name)
+            # A DICOMDIR lists the files of a medium, and is none of them.
+            if not name.startswith(".") and name != "DICOMDIR" and (is_image(file) or is_dicom(file)):
+                yield file

@@ -1,0 +1,149 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Coded terms for results in DICOM: what the classes of the known data sets are called in SNOMED CT and LOINC.
+
+No code is made up. A concept that no standard code could be verified for gets a code of our own scheme, as DICOM PS3.3,
+section 8.2 provides for by designators that begin with 99; :func:`coding_scheme` says in each file whose it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from pydicom.sr.coding import Code
+
+if TYPE_CHECKING:
+    from highdicom.coding_schemes import CodingSchemeIdentificationItem
+
+__all__ = [
+    "APTOS2019_CODES",
+    "ISIC2017_CODES",
+    "ISIC2018_CODES",
+    "SCHEME",
+    "STAGES_AGREE",
+    "UNCERTAINTY_CODES",
+    "class_codes",
+    "coding_scheme",
+    "private_code",
+    "uncertainty_code",
+]
+
+SCHEME = "99FGSSL"
+"""Designator of our own scheme: the name of a class or measure, where no standard code is known for it."""
+
+# Two sources each, unless said otherwise. SNOMED CT identifiers end in a check digit, which the tests compute.
+# HPO: Human Phenotype Ontology, release 2025-01-16, cross references SNOMEDCT_US.
+MELANOMA = Code("372244006", "SCT", "Malignant melanoma")
+"""HPO HP:0012056 (cutaneous melanoma); "Malignant melanoma (disorder)" in published FHIR value sets."""
+MELANOCYTIC_NEVUS = Code("400096001", "SCT", "Melanocytic nevus")
+"""SNOMED CT browser of tx.fhir.org, edition of 2023-04: "Melanocytic nevus (disorder)", current; HPO HP:0000995."""
+BASAL_CELL_CARCINOMA = Code("254701007", "SCT", "Basal cell carcinoma of skin")
+"""EFO, exact match of MONDO:0005341 (skin basal cell carcinoma); HPO HP:0002671."""
+DERMATOFIBROMA = Code("427186000", "SCT", "Dermatofibroma")
+"""VisualDx, diagnosis "dermatofibroma" (SNOMED CT code given next to ICD-10-CM D23.9); this one source only."""
+SEBORRHEIC_KERATOSIS = Code("394726009", "SCT", "Seborrheic keratosis")
+"""NCBI MedGen C0022603; OHDSI vocabulary, standard concept for ICD-10 L82."""
+MILD_NPDR = Code("312903003", "SCT", "Mild nonproliferative retinopathy due to diabetes mellitus")
+MODERATE_NPDR = Code("312904009", "SCT", "Moderate nonproliferative retinopathy due to diabetes mellitus")
+SEVERE_NPDR = Code("312905005", "SCT", "Severe nonproliferative retinopathy due to diabetes mellitus")
+"""All three: value set 2.16.840.1.113883.3.526.3.1283 (CMS, level of severity of retinopathy findings); with these
+names in published code lists of diabetes."""
+PROLIFERATIVE_DR = Code("59276001", "SCT", "Proliferative retinopathy due to diabetes mellitus")
+"""NCBI MedGen C0154830; the same value set."""
+NO_RETINOPATHY = Code("LA18643-9", "LN", "No apparent retinopathy")
+"""LOINC 2.80, answer list LL2117-1, the same five grades as APTOS; a SNOMED CT code was not found."""
+
+
+def private_code(value: str, meaning: str | None = None) -> Code:
+    """A code of our own scheme.
+
+    Args:
+        value: unique in the scheme.
+        meaning: for people, of which the first 64 characters are kept (DICOM PS3.3, table 8.8-1); None: the value.
+    """
+    return Code(value, SCHEME, (meaning or value)[:64])
+
+
+ISIC2018_CODES: Mapping[str, Code] = {
+    "MEL": MELANOMA,
+    "NV": MELANOCYTIC_NEVUS,
+    "BCC": BASAL_CELL_CARCINOMA,
+    # Groups of diagnoses: the code of any one of them would say more than the network does.
+    "AKIEC": private_code("AKIEC", "Actinic keratosis or Bowen's disease"),
+    "BKL": private_code("BKL", "Seborrheic keratosis, solar lentigo or lichenoid keratosis"),
+    "DF": DERMATOFIBROMA,
+    "VASC": private_code("VASC", "Vascular lesion of the skin"),
+}
+"""ISIC 2018 Task 3, by the official abbreviations; groups as in Tschandl et al., "The HAM10000 dataset", 2018."""
+
+ISIC2017_CODES: Mapping[str, Code] = {
+    "melanoma": MELANOMA,
+    "seborrheic_keratosis": SEBORRHEIC_KERATOSIS,
+    "nevus": MELANOCYTIC_NEVUS,
+}
+"""ISIC 2017 Part 3, by the columns of its ground truth; what is neither of the two is a nevus."""
+
+APTOS2019_CODES: Mapping[str, Code] = {
+    "No DR": NO_RETINOPATHY,
+    "Mild": MILD_NPDR,
+    "Moderate": MODERATE_NPDR,
+    "Severe": SEVERE_NPDR,
+    "Proliferative DR": PROLIFERATIVE_DR,
+}
+"""APTOS 2019, grades 0 to 4 by their official names, those of the International Clinical Diabetic Retinopathy scale."""
+
+UNCERTAINTY_CODES: Mapping[str, Code] = {
+    "entropy": private_code("ENTROPY", "Entropy of the prediction, 0 certain to 1 undecided"),
+    "stage_disagreement": private_code("STAGES_DISAGREE", "Disagreement of the stages, 0 none to 1 full"),
+    "orientation_disagreement": private_code("TURNS_DISAGREE", "Disagreement of flips and turns, 0 none to 1 full"),
+}
+
+STAGES_AGREE = private_code("STAGES_AGREE", "All stages predict the finding")
+
+
+def class_codes(class_names: Sequence[str]) -> list[Code]:
+    """Codes of the classes of a model.
+
+    The classes together decide which data set they are of: "Mild" alone may be a grade of anything.
+
+    Args:
+        class_names: in the order of the scores; case does not matter, and a space may stand for an underscore.
+
+    Returns:
+        One code for each. Names that are not exactly those of a known data set get codes of our own scheme.
+
+    Example:
+        >>> class_codes(["melanoma", "seborrheic keratosis", "nevus"])[0].value
+        '372244006'
+        >>> class_codes(["round", "oval"])[0]
+        Code(value='round', scheme_designator='99FGSSL', meaning='round', scheme_version=None)
+    """
+    names = [_normalise(name) for name in class_names]
+    for table in (ISIC2018_CODES, ISIC2017_CODES, APTOS2019_CODES):
+        codes = {_normalise(name): code for name, code in table.items()}
+        if set(names) == set(codes):
+            return [codes[name] for name in names]
+    return [private_code(name) for name in class_names]
+
+
+def uncertainty_code(name: str) -> Code:
+    """Code of a measure of uncertainty, of our own scheme: DICOM has none for these.
+
+    Args:
+        name: as in the results of inference, e.g. ``"entropy"``; an unknown one is its own meaning.
+    """
+    return UNCERTAINTY_CODES.get(name) or private_code(name)
+
+
+def coding_scheme() -> CodingSchemeIdentificationItem:
+    """What a file says about our own scheme; DICOM PS3.3, section C.12.1.1.2."""
+    from highdicom.coding_schemes import CodingSchemeIdentificationItem
+
+    return CodingSchemeIdentificationItem(
+        SCHEME, name="Names of classes and measures of monai-fgssl", responsible_organization="monai-fgssl contributors"
+    )
+
+
+def _normalise(name: str) -> str:
+    return name.casefold().replace("_", " ")
