@@ -155,8 +155,8 @@ def palette_colours(dataset: Dataset, indices: NDArray[Any]) -> tuple[NDArray[An
     count, first, bits = dataset.RedPaletteColorLookupTableDescriptor
     count = count or 2**16
     tables = [dataset.get(f"{name}PaletteColorLookupTableData") for name in ("Red", "Green", "Blue")]
-    if count > 256 and bits == 8 and all(table is not None and len(table) == count for table in tables):
-        # pydicom (up to 3.0.2) takes such indices modulo 256.
+    if bits == 8 and all(table is not None and len(table) == count + count % 2 for table in tables):
+        # pydicom (up to 3.0.2) takes indices modulo 256, and refuses tables with a byte of padding.
         positions = np.clip(indices.astype(np.int64) - first, 0, count - 1)
         return np.stack([np.frombuffer(table, np.uint8)[positions] for table in tables], axis=-1), 255
     colours = apply_color_lut(indices, dataset)[..., :3]

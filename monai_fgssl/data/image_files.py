@@ -13,7 +13,11 @@ __all__ = ["IMAGE_SUFFIXES", "PHOTO_SUFFIXES", "image_files", "is_image", "witho
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png")
 """Suffixes of the images of the official data sets."""
 
-IMAGE_SUFFIXES = (*PHOTO_SUFFIXES, ".bmp", ".tif", ".tiff", ".dcm", ".nii.gz", ".nii", ".nrrd", ".mha")
+IMAGE_SUFFIXES = (
+    *PHOTO_SUFFIXES,
+    *(".bmp", ".tif", ".tiff", ".webp", ".jp2"),
+    *(".dcm", ".nii.gz", ".nii", ".nrrd", ".mha", ".mhd"),
+)
 """Suffixes of the images of all other data sets."""
 
 
