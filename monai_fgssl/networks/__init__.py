@@ -9,17 +9,20 @@ from .base import StagedNet
 from .block import HierarchicalBlock, ProjectionHead
 from .distributed import distribute, unwrap
 from .hierarchical import HierarchicalNet
+from .onnx import OnnxNet, export_onnx
 from .plain import PlainNet
 from .weights import load_imagenet_resnet
 
 __all__ = [
     "HierarchicalBlock",
     "HierarchicalNet",
+    "OnnxNet",
     "PlainNet",
     "ProjectionHead",
     "StagedBackbone",
     "StagedNet",
     "distribute",
+    "export_onnx",
     "load_imagenet_resnet",
     "make_backbone",
     "unwrap",

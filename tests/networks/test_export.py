@@ -9,7 +9,7 @@ import pytest
 import torch
 from monai.bundle import ckpt_export, onnx_export
 
-from monai_fgssl.networks import HierarchicalNet, PlainNet
+from monai_fgssl.networks import HierarchicalNet, OnnxNet, PlainNet, export_onnx
 
 
 @pytest.mark.parametrize(
@@ -76,3 +76,20 @@ def test_monais_bundle_tools_export_a_checkpoint(tool, tmp_path):
         ckpt_export(**options, **tracing)
         actual = torch.jit.load(options["filepath"])(x)
     torch.testing.assert_close(actual, net(x), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+def test_an_onnx_file_in_place_of_the_network(spatial_dims, tmp_path):
+    torch.manual_seed(0)
+    net = HierarchicalNet("resnet18", spatial_dims, in_channels=1, num_classes=3, width=8, features=7).train()
+    shape = (1, 32, 64, 48)[: spatial_dims + 1]
+    export_onnx(net, tmp_path / "model.onnx", shape)
+    assert net.training
+    assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
+    exported = OnnxNet(tmp_path / "model.onnx", num_threads=1)
+    assert exported.num_steps == net.num_steps
+    net.eval()
+    for batch in (1, 3):
+        x = torch.rand(batch, *shape)
+        torch.testing.assert_close(exported.stage_logits(x), net.stage_logits(x).detach(), rtol=0, atol=1e-5)
+        torch.testing.assert_close(exported(x), net(x).detach(), rtol=0, atol=1e-5)

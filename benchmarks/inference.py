@@ -1,0 +1,142 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Time inference from files to results against the bare network on the same batch.
+
+Prints Markdown: ``python benchmarks/inference.py > benchmarks/results/inference.md``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import torch
+from monai.data import Dataset
+from PIL import Image
+from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, VLPhotographicImageStorage, generate_uid
+from timing import processor
+from torch import Tensor, nn
+
+from monai_fgssl.data import ImageStream, ReadImaged
+from monai_fgssl.engines import HierarchicalEvaluator
+from monai_fgssl.networks import HierarchicalNet, OnnxNet, export_onnx
+from monai_fgssl.report import ResultWriter
+
+CLASSES = ["MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC"]
+ROWS, COLUMNS = 450, 600
+"""Of the images of ISIC 2018."""
+
+
+def write_images(folder: Path, kind: str, count: int) -> list[dict[str, str]]:
+    """Write smooth random pictures as JPEG, or as DICOM without compression."""
+    rng = np.random.default_rng(0)
+    items = []
+    for i in range(count):
+        coarse = Image.fromarray(rng.integers(0, 256, (45, 60, 3), np.uint8))
+        picture = coarse.resize((COLUMNS, ROWS), Image.Resampling.BICUBIC)
+        path = folder / f"image{i}.{'jpg' if kind == 'JPEG' else 'dcm'}"
+        if kind == "JPEG":
+            picture.save(path, quality=92)
+        else:
+            write_dicom(path, np.asarray(picture))
+        items.append({"image": str(path), "name": path.stem})
+    return items
+
+
+def write_dicom(path: Path, pixels: np.ndarray) -> None:
+    """Write a photograph."""
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = VLPhotographicImageStorage
+    meta.MediaStorageSOPInstanceUID = generate_uid()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset = FileDataset(str(path), {}, preamble=b"\0" * 128, file_meta=meta)
+    dataset.SOPClassUID, dataset.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
+    dataset.StudyInstanceUID, dataset.SeriesInstanceUID, dataset.Modality = generate_uid(), generate_uid(), "XC"
+    dataset.Rows, dataset.Columns, dataset.SamplesPerPixel = *pixels.shape[:2], 3
+    dataset.PhotometricInterpretation, dataset.PlanarConfiguration, dataset.PixelRepresentation = "RGB", 0, 0
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 8, 8, 7
+    dataset.PixelData = pixels.tobytes()
+    dataset.save_as(path)
+
+
+def time_bare(network: nn.Module, images: Tensor, batch_size: int) -> float:
+    """Seconds for all batches of images that are in memory already."""
+    start = time.perf_counter()
+    with torch.no_grad():
+        for batch in images.split(batch_size):
+            network.stage_logits(batch)  # type: ignore[operator]
+    return time.perf_counter() - start
+
+
+def time_complete(network: nn.Module, items: list[dict[str, str]], size: int, batch_size: int, folder: Path) -> float:
+    """Seconds from files to the written results."""
+    start = time.perf_counter()
+    stream = ImageStream(Dataset(items, ReadImaged("image", size)), batch_size)
+    HierarchicalEvaluator("cpu", stream, network, val_handlers=[ResultWriter(folder, CLASSES, stream)]).run()
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("--backbone", default="resnet50")
+    parser.add_argument("--image_size", type=int, default=224)
+    parser.add_argument("--batch_size", type=int, default=16)
+    parser.add_argument("--images", type=int, default=64)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=5)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(0)
+    network = HierarchicalNet(args.backbone, num_classes=len(CLASSES)).eval()
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    images = torch.rand(args.images, 3, args.image_size, args.image_size)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        export_onnx(network, folder / "model.onnx", tuple(images.shape[1:]))
+        networks = {"PyTorch": network, "ONNX Runtime": OnnxNet(folder / "model.onnx", args.threads)}
+        files = {}
+        for kind in ("JPEG", "DICOM"):
+            (folder / kind).mkdir()
+            files[kind] = write_images(folder / kind, kind, args.images)
+        rows = []
+        for engine, net in networks.items():
+            for kind, items in files.items():
+                time_bare(net, images[: args.batch_size], args.batch_size)
+                # In turns, so that what else the machine does meets both alike.
+                pairs = [
+                    (
+                        time_bare(net, images, args.batch_size),
+                        time_complete(net, items, args.image_size, args.batch_size, folder / "out"),
+                    )
+                    for _ in range(args.repeats)
+                ]
+                bare, complete = (1e3 * median(times) / args.images for times in zip(*pairs, strict=True))
+                ratios = [complete / bare for bare, complete in pairs]
+                rows.append((engine, kind, bare, complete, median(ratios), min(ratios), max(ratios)))
+
+    print("# Inference: from file to result\n")
+    print(f"Command: `python {' '.join(sys.argv)}`  ")
+    print(f"Machine: {processor()}; torch {torch.__version__}; load before the run {os.getloadavg()[0]:.1f}  ")
+    print(f"Date: {datetime.date.today()}\n")
+    print(f"{args.images} pictures of {COLUMNS} x {ROWS} px, {args.backbone} at {args.image_size} px, float32, batches")
+    print(f"of {args.batch_size}, {args.threads} threads. Complete: reading, scaling, network, CSV and JSON, with the")
+    print("decoding in threads beside the network. Milliseconds per image, medians of")
+    print(
+        f"{args.repeats} runs of both in turns; the ratio is the median of theirs, with the lowest and the highest.\n"
+    )
+    print("| network | files | bare network | complete | ratio |")
+    print("| --- | --- | --- | --- | --- |")
+    for engine, kind, bare, complete, ratio, low, high in rows:
+        print(f"| {engine} | {kind} | {bare:.1f} | {complete:.1f} | {ratio:.2f} [{low:.2f}, {high:.2f}] |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""A trained network as an ONNX file, and such a file in the place of a network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from .base import StagedNet
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+__all__ = ["OnnxNet", "export_onnx"]
+
+
+class StageLogits(nn.Module):
+    """What is exported: the logits of every step."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Map (B, C, *spatial) to (B, K + 1, num_classes)."""
+        return self.network.stage_logits(image)  # type: ignore[operator]
+
+
+def export_onnx(network: StagedNet, path: str | Path, image_shape: tuple[int, ...]) -> None:
+    """Export ``stage_logits``, for any batch size.
+
+    Args:
+        network: in any mode; it is exported as for evaluation, and left as it was.
+        path: of the file.
+        image_shape: ``(C, *spatial)``.
+
+    Raises:
+        ImportError: without ``monai-fgssl[onnx]``.
+    """
+    training = network.training
+    device = next(network.parameters()).device
+    module = StageLogits(network).eval()
+    # Two images: of a batch of 1 the exporter would conclude that there is never another.
+    example = torch.zeros(2, *image_shape, device=device)
+    try:
+        torch.onnx.export(
+            module,
+            (example,),
+            path,
+            input_names=["image"],
+            output_names=["stage_logits"],
+            dynamic_shapes=({0: "batch"},),
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+    finally:
+        network.train(training)
+
+
+class OnnxNet(nn.Module):
+    """A file of :func:`export_onnx`, run by ONNX Runtime on the CPU, for evaluation in place of its network.
+
+    Args:
+        path: of the file.
+        num_threads: of ONNX Runtime; None: as many as torch uses.
+
+    Attributes:
+        num_steps: K + 1.
+
+    Raises:
+        ImportError: without ``monai-fgssl[onnx]``.
+    """
+
+    def __init__(self, path: str | Path, num_threads: int | None = None) -> None:
+        super().__init__()
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = num_threads or torch.get_num_threads()
+        self._session: onnxruntime.InferenceSession = onnxruntime.InferenceSession(
+            str(path), options, providers=["CPUExecutionProvider"]
+        )
+        self.num_steps = int(self._session.get_outputs()[0].shape[1])
+
+    def stage_logits(self, x: Tensor) -> Tensor:
+        """Logits of every step, (B, K + 1, num_classes), of images (B, C, *spatial) float in [0, 1]."""
+        (logits,) = self._session.run(None, {"image": x.float().contiguous().cpu().numpy()})
+        return torch.from_numpy(logits).to(x.device)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Sum of the logits of every step, (B, num_classes)."""
+        return self.stage_logits(x).sum(dim=1)
