@@ -86,6 +86,20 @@ def test_features_are_measured_and_collapse_is_reported_once(
     assert all("concat" in message and "epoch 0" in message for message in warnings)
 
 
+def test_without_labels_collapse_is_watched_all_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    network = TinyNet()
+    images = [{"image": batch["image"]} for batch in make_batches(1)]
+    engine = make_engine()
+    FeatureMonitor(network, None, images, "cpu", min_rank=1.5).attach(engine)
+    engine.run([0], max_epochs=1)
+    network.eval()
+    with torch.no_grad():
+        vectors = torch.cat([network.stage_vectors(batch["image"]) for batch in images])
+    assert engine.state.metrics["rank_stage1"] == pytest.approx(effective_rank(vectors[:, 0]))
+    assert not any(name.startswith("knn_") for name in engine.state.metrics)
+    assert "before pre-training: rank_concat" in capsys.readouterr().out
+
+
 def test_weights_growth_and_update_ratio() -> None:
     network = nn.Linear(4, 4)
     nn.init.eye_(network.weight)

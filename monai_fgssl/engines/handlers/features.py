@@ -37,8 +37,9 @@ class FeatureMonitor:
 
     Args:
         network: has ``stage_vectors(images)``.
-        train_loader: labelled training images, batches of ``"image"`` and ``"label"``.
-        val_loader: labelled validation images.
+        train_loader: labelled training images, batches of ``"image"`` and ``"label"``; None where there are no labels:
+            kNN is left out then.
+        val_loader: labelled validation images; any images where there are no labels.
         device: where to compute.
         interval: epochs between two measurements; the last epoch is always measured.
         neighbors: k of kNN.
@@ -50,7 +51,7 @@ class FeatureMonitor:
     def __init__(
         self,
         network: nn.Module,
-        train_loader: Iterable[dict[str, Any]],
+        train_loader: Iterable[dict[str, Any]] | None,
         val_loader: Iterable[dict[str, Any]],
         device: str | torch.device,
         interval: int = 1,
@@ -81,11 +82,9 @@ class FeatureMonitor:
     def _measure_start(self, engine: Workflow) -> None:
         if engine.state.iteration == 0:
             self.measure(engine)
-            print(
-                f"before pre-training: knn_accuracy {engine.state.metrics['knn_accuracy']:.3g}, "
-                f"knn_balanced_accuracy {engine.state.metrics['knn_balanced_accuracy']:.3g}",
-                flush=True,
-            )
+            shown = [name for name in engine.state.metrics if name.startswith("knn_")] or ["rank_concat"]
+            values = ", ".join(f"{name} {engine.state.metrics[name]:.3g}" for name in shown)
+            print(f"before pre-training: {values}", flush=True)
 
     def _measure_epoch(self, engine: Workflow) -> None:
         if engine.state.epoch % self.interval == 0 or engine.state.epoch == engine.state.max_epochs:
@@ -98,18 +97,20 @@ class FeatureMonitor:
         with eval_mode(network), torch.autocast(self.device.type, enabled=self.amp, **self.amp_kwargs):
             for batch in loader:
                 images, batch_labels = prepare_images(batch, self.device)
-                assert batch_labels is not None
                 vectors.append(network.stage_vectors(images).float())
-                labels.append(batch_labels)
+                labels.append(batch_labels if batch_labels is not None else images.new_empty(0))
         return torch.cat(vectors), torch.cat(labels)
 
     def measure(self, engine: Workflow) -> None:
         """Measure now, and write the figures to ``engine.state.metrics``."""
-        train_vectors, train_labels = self._vectors(self.train_loader)
         val_vectors, val_labels = self._vectors(self.val_loader)
         metrics = engine.state.metrics
-        knn = knn_accuracy(train_vectors.flatten(1), train_labels, val_vectors.flatten(1), val_labels, self.neighbors)
-        metrics.update({f"knn_{name}": value for name, value in knn.items()})
+        if self.train_loader is not None:
+            train_vectors, train_labels = self._vectors(self.train_loader)
+            knn = knn_accuracy(
+                train_vectors.flatten(1), train_labels, val_vectors.flatten(1), val_labels, self.neighbors
+            )
+            metrics.update({f"knn_{name}": value for name, value in knn.items()})
         for name, vectors in zip(step_names(val_vectors.shape[1]), val_vectors.unbind(1), strict=True):
             metrics[f"rank_{name}"] = rank = effective_rank(vectors)
             metrics[f"std_{name}"] = std = feature_std(vectors)
