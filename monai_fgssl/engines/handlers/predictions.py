@@ -27,12 +27,11 @@ class PredictionCollector:
         temperature: of the calibration, see :func:`~monai_fgssl.metrics.fit_temperature`.
     """
 
-    temperature: float = 1.0
-
     names: list[str] = field(default_factory=list)
     groups: list[str] = field(default_factory=list)
     _labels: list[Tensor] = field(default_factory=list)
     _stage_logits: list[Tensor] = field(default_factory=list)
+    temperature: float = field(default=1.0, kw_only=True)
 
     def attach(self, engine: Workflow) -> None:
         """Attach to an evaluator."""
