@@ -105,8 +105,8 @@ DISTORTED = ViewSettings(
     jitter_prob=1.0,
     brightness=0.4,
     contrast=0.4,
-    saturation=0.6,
-    grayscale_prob=0.3,
+    saturation=0.8,
+    grayscale_prob=0.5,
     blur_prob=0.2,
     blur_sigma=(0.1, 1.0),
 )
