@@ -5,28 +5,26 @@
 from __future__ import annotations
 
 import csv
-import json
+import itertools
 import math
 import os
-import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from tempfile import mkdtemp
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from .errors import DataError
+from .generated import make_generated
 
 __all__ = ["TEXTURES", "draw_lesion", "make_synthetic_lesions"]
 
 Array = NDArray[np.float32]
 
 # Raise it whenever the images change: folders written by an older version are then made anew.
-VERSION = 3
-SETTINGS_FILE = "synthetic.json"
+VERSION = 4
 PREFIX = "ISIC2018_Task3_Training"
 
 
@@ -44,42 +42,53 @@ def _smooth(x: Array, y: Array, period: float, rng: np.random.Generator) -> Arra
     return math.sqrt(2 / 5) * np.sum(waves, axis=0)
 
 
-def _cells(x: Array, y: Array, period: float, jitter: float, rng: np.random.Generator) -> tuple[Array, Array]:
-    """Distances to the nearest and the second nearest of points scattered about a grid, in units of the period."""
-    table = (0.5 + rng.uniform(-jitter / 2, jitter / 2, (2, 64, 64))).astype(np.float32)
-    x, y = x / period, y / period
-    column, row = np.floor(x).astype(int), np.floor(y).astype(int)
-    x, y = x - column.astype(np.float32), y - row.astype(np.float32)
-    first = second = np.full_like(x, np.inf)
-    for i in (-1, 0, 1):
-        for j in (-1, 0, 1):
-            point_x, point_y = table[:, (column + i) % 64, (row + j) % 64]
-            squared = (point_x + i - x) ** 2 + (point_y + j - y) ** 2
-            first, second = np.minimum(first, squared), np.minimum(second, np.maximum(first, squared))
+def cells(
+    coordinates: Iterable[Array], period: float, jitter: float, rng: np.random.Generator, count: int = 64
+) -> tuple[Array, Array]:
+    """Distances to the nearest and the second nearest of points scattered about a grid, in units of the period.
+
+    Args:
+        coordinates: one array for each axis, in the unit of ``period``.
+        period: distance of the grid's points.
+        jitter: largest distance of a point from its place along each axis, in periods, twice.
+        rng: where the points are drawn from.
+        count: of points along each axis, after which they repeat.
+    """
+    scaled = [x / period for x in coordinates]
+    dims = len(scaled)
+    table = (0.5 + rng.uniform(-jitter / 2, jitter / 2, (dims, *[count] * dims))).astype(np.float32)
+    cell = [np.floor(x).astype(int) for x in scaled]
+    place = [x - number.astype(np.float32) for x, number in zip(scaled, cell, strict=True)]
+    first = second = np.full_like(place[0], np.inf)
+    for offset in itertools.product((-1, 0, 1), repeat=dims):
+        numbers = tuple((number + i) % count for number, i in zip(cell, offset, strict=True))
+        points = [coordinate[numbers] for coordinate in table]
+        squared = sum((point + i - x) ** 2 for point, i, x in zip(points, offset, place, strict=True))
+        first, second = np.minimum(first, squared), np.minimum(second, np.maximum(first, squared))
     return np.sqrt(first), np.sqrt(second)
 
 
 def _network(x: Array, y: Array, period: float, rng: np.random.Generator) -> Array:
     """Dark lines that meet in a mesh."""
-    first, second = _cells(x, y, period, 0.7, rng)
+    first, second = cells((x, y), period, 0.7, rng)
     return np.minimum(second - first, 0.45)
 
 
 def _cobblestone(x: Array, y: Array, period: float, rng: np.random.Generator) -> Array:
     """Dark, closely packed, angular clods."""
-    first, second = _cells(x, y, period, 0.5, rng)
+    first, second = cells((x, y), period, 0.5, rng)
     return -np.minimum(second - first, 0.45)
 
 
 def _globules(x: Array, y: Array, period: float, rng: np.random.Generator) -> Array:
     """Dark round spots, loosely scattered."""
-    first, _ = _cells(x, y, period, 1.0, rng)
+    first, _ = cells((x, y), period, 1.0, rng)
     return np.minimum(first, 0.6)
 
 
 def _dots(x: Array, y: Array, period: float, rng: np.random.Generator) -> Array:
     """Dark round spots, small and dense."""
-    first, _ = _cells(x, y, 0.6 * period, 0.6, rng)
+    first, _ = cells((x, y), 0.6 * period, 0.6, rng)
     return np.minimum(first, 0.5)
 
 
@@ -163,7 +172,7 @@ def draw_lesion(
 
     skin = np.array([0.86, 0.68, 0.59]) + skin_rng.normal(0, 0.025, 3) + skin_rng.normal(0, 0.03)
     pigment = np.array([0.42, 0.57, 0.65]) * skin_rng.uniform(0.75, 1.25) + skin_rng.normal(0, 0.03, 3)
-    contrast = skin_rng.uniform(0.5, 0.85)
+    contrast = skin_rng.uniform(0.7, 1.0)
     blotches = 0.12 * _smooth(u, v, 28, shape_rng)
     darkness = mask * (1 + blotches - contrast * ranks * (1 + 0.25 * _smooth(u, v, 30, shape_rng)))
 
@@ -214,7 +223,6 @@ def make_synthetic_lesions(
     Raises:
         DataError: when there is something else in the folder, or ``num_labelled`` is out of range.
     """
-    folder = Path(folder)
     num_labelled = num_images if num_labelled is None else num_labelled
     if not 0 < num_labelled <= num_images:
         raise DataError(f"num_labelled must be in 1...{num_images} (num_images), got {num_labelled}.")
@@ -225,35 +233,11 @@ def make_synthetic_lesions(
         "num_labelled": num_labelled,
         "seed": seed,
     }
-    if _is_made(folder, settings):
-        return folder
-    if folder.exists() and not (folder / SETTINGS_FILE).is_file() and (folder.is_file() or any(folder.iterdir())):
-        raise DataError(f"{folder} has other files than synthetic lesions in it: name a new folder for these.")
-
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
-        _write(temporary, settings)
-        temporary.chmod(0o755)
-        # Of several processes that start together (one per GPU), the first to be ready wins.
-        if not _is_made(folder, settings):
-            shutil.rmtree(folder, ignore_errors=True)
-            temporary.rename(folder)
-    except OSError:
-        if not _is_made(folder, settings):
-            raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return folder
-
-
-def _is_made(folder: Path, settings: dict[str, int]) -> bool:
-    file = folder / SETTINGS_FILE
-    return file.is_file() and json.loads(file.read_text(encoding="utf-8")) == settings
+    return make_generated(folder, settings, lambda temporary: _write(temporary, settings))
 
 
 def _write(folder: Path, settings: dict[str, int]) -> None:
-    """Write images, CSV files and the settings that made them."""
+    """Write images and CSV files."""
     photos: list[tuple[str, int, int]] = []
     lesion = 0
     while len(photos) < settings["num_images"]:
@@ -283,4 +267,3 @@ def _write(folder: Path, settings: dict[str, int]) -> None:
         writer = csv.writer(file)
         writer.writerow(["image", "lesion_id"])
         writer.writerows((name, f"LESION_{lesion:06d}") for name, lesion, _ in photos)
-    (folder / SETTINGS_FILE).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")

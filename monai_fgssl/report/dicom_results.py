@@ -26,7 +26,7 @@ UNCERTAINTIES = ("entropy", "stage_disagreement", "orientation_disagreement")
 
 
 class DicomResultWriter:
-    """Writes a structured report for every DICOM file among the images, and its heat maps where there are some.
+    """Writes a structured report for every DICOM file or series among the images, and its heat maps if there are some.
 
     Writes ``dicom/<name>_report.dcm`` and ``dicom/<name>_heat_maps.dcm`` in ``output_dir``; see
     :func:`~monai_fgssl.report.dicom_sr.write_sr`. Comes after a :class:`~monai_fgssl.report.ResultWriter`, whose
@@ -59,16 +59,18 @@ class DicomResultWriter:
     def _write(self, engine: Workflow) -> None:
         batch, output = engine.state.batch, engine.state.output
         for i, (name, path) in enumerate(zip(batch["name"], batch["path"], strict=True)):
-            if not is_dicom(Path(path)):
+            files = _dicom_files(Path(path))
+            if not files:
                 continue
             try:
-                header = open_dicom(Path(path), headers_only=True)
-                write_sr(self.folder / f"{name}_report.dcm", header, self._prediction(output["results"][i]), self.model)
+                headers = [open_dicom(file, headers_only=True) for file in files]
+                prediction = self._prediction(output["results"][i])
+                write_sr(self.folder / f"{name}_report.dcm", headers, prediction, self.model)
                 if "heat_maps" in output:
                     picture = draw_heat_maps(output[Keys.IMAGE][i], output["heat_maps"][i])
                     description = f"The image, and Grad-CAM of each stage for {output['results'][i]['prediction']}."
                     path_of_picture = self.folder / f"{name}_heat_maps.dcm"
-                    write_secondary_capture(path_of_picture, header, picture, description, self.model)
+                    write_secondary_capture(path_of_picture, headers, picture, description, self.model)
             except DataError as error:
                 self.stream.failures.append((name, f"{path} {error}"))
 
@@ -79,3 +81,9 @@ class DicomResultWriter:
             [list(stage.values()) for stage in result["stages"].values()],
             {name: result[name] for name in UNCERTAINTIES if result[name] is not None},
         )
+
+
+def _dicom_files(path: Path) -> list[Path]:
+    """The file itself or those of the series in a folder; none where it is no DICOM."""
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    return [file for file in files if file.is_file() and file.name != "DICOMDIR" and is_dicom(file)]

@@ -15,6 +15,7 @@ from torch import Tensor
 from monai_fgssl.functional import jigsaw
 from monai_fgssl.transforms import RandDistortedView, RandRegularizedView, RandView
 
+from .heat_maps import middle_slice
 from .style import BLUE, INK, VERMILION, save_figure
 
 __all__ = ["plot_views"]
@@ -34,7 +35,8 @@ def plot_views(
     """Draw an image, its regularised view, the puzzles of that view for each stage, and its distorted view.
 
     In step k of pre-training stage k compares the puzzle with the distorted view; in the last step all stages together
-    compare the regularised view with it. A batch gives one row per image; a volume is shown by its middle slice.
+    compare the regularised view with it. A batch gives one row per image; a volume
+    ``(C, X, Y, Z)`` is shown by its middle axial slice.
 
     Args:
         image: (C, *spatial) or a batch (B, C, *spatial), floating point in [0, 1] or uint8. 3 channels in 2D are
@@ -61,6 +63,7 @@ def plot_views(
             f"spatial axes, got shape {tuple(image.shape)}."
         )
     images = image if image.ndim == spatial_dims + 2 else image[None]
+    images = images.float() / 255 if images.dtype == torch.uint8 else images
     generator = torch.Generator().manual_seed(seed)
     light = (regularized or RandRegularizedView()).batch(images, generator)
     strong = (distorted or RandDistortedView()).batch(images, generator)
@@ -76,7 +79,7 @@ def plot_views(
         ),
         (strong, "Distorted view", "$x''$  ·  every step", VERMILION),
     ]
-    height, width = images.shape[-2:]
+    height, width = _as_picture(images[0]).shape[:2]
     num_rows, num_columns = len(images), len(columns)
     figure = Figure((PANEL_INCHES * num_columns, PANEL_INCHES * height / width * num_rows + 0.5))
     figure.set_layout_engine("constrained", h_pad=0.02, w_pad=0.03, hspace=0.02, wspace=0.02)
@@ -94,9 +97,7 @@ def plot_views(
 
 
 def _as_picture(image: Tensor) -> Tensor:
-    if image.dtype == torch.uint8:
-        image = image.float() / 255
     if image.ndim == 4:
-        image = image[:, image.shape[1] // 2]
+        image = middle_slice(image)
     # A view may end a rounding error above 1, which matplotlib warns of.
     return (image.movedim(0, -1) if len(image) == 3 else image[0]).clamp(0, 1).cpu()

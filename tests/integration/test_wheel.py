@@ -10,10 +10,12 @@ import sys
 import zipfile
 from pathlib import Path
 
+from monai_fgssl.bundle import BUNDLES
+
 REPOSITORY = Path(__file__).parents[2]
 
 
-def test_a_wheel_carries_the_bundle(tmp_path: Path) -> None:
+def test_a_wheel_carries_the_bundles(tmp_path: Path) -> None:
     build = [
         sys.executable,
         "-m",
@@ -32,15 +34,19 @@ def test_a_wheel_carries_the_bundle(tmp_path: Path) -> None:
         archive.extractall(installed)
     assert (installed / "monai_fgssl" / "py.typed").is_file()
     assert not list(installed.rglob("model.pt"))
-    result = subprocess.run(
-        [sys.executable, "-m", "monai_fgssl", "bundle", "fgssl", "mine"],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(installed)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr
-    for name in ("train.json", "configs/train.json", "configs/metadata.json", "LICENSE", "docs/README.md"):
-        assert (tmp_path / "mine" / name).read_text() == (REPOSITORY / "bundles" / "fgssl" / name).read_text()
+    for bundle in BUNDLES:
+        result = subprocess.run(
+            [sys.executable, "-m", "monai_fgssl", "bundle", bundle, f"my_{bundle}"],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": str(installed)},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert result.returncode == 0, result.stderr
+        copy, source = tmp_path / f"my_{bundle}", REPOSITORY / "bundles" / bundle
+        files = [path.relative_to(source) for path in (source / "configs").iterdir()]
+        for name in ("train.json", "LICENSE", "docs/README.md", *files):
+            assert (copy / name).read_bytes() == (source / name).read_bytes()
+            assert not (copy / name).is_symlink()

@@ -11,7 +11,7 @@ from monai.visualize import GradCAM
 from torch import Tensor
 
 from monai_fgssl.networks import HierarchicalNet
-from monai_fgssl.report.heat_maps import overlay, stage_heat_maps
+from monai_fgssl.report.heat_maps import draw_heat_maps, overlay, stage_heat_maps
 
 
 @pytest.fixture(scope="module", params=[2, 3])
@@ -73,3 +73,20 @@ def test_overlay_shows_the_picture_where_there_is_no_heat_and_the_colour_where_t
     assert (picture[:, 0] == 128).all()
     # The last colour of inferno, from matplotlib's table.
     np.testing.assert_allclose(picture[0, 1] / 255, [0.988362, 0.998364, 0.644924], atol=1 / 255)
+
+
+def test_a_volume_is_drawn_by_its_middle_slice_as_radiologists_look_at_it() -> None:
+    # A bright spot to the patient's right and to the front, in the middle from feet to head.
+    volume, heat = torch.zeros(1, 16, 12, 6), torch.zeros(2, 16, 12, 6)
+    volume[0, 14, 9, 3] = 1
+    heat[1, 14, 9, 3] = 1
+    heat[0, :, :, :3] = 1
+    picture = draw_heat_maps(volume, heat)
+    assert picture.shape == (256, 3 * round(256 * 16 / 12), 3)
+    image, first, second = np.split(picture.astype(float), 3, axis=1)
+    row, column = np.unravel_index(image.sum(2).argmax(), image.shape[:2])
+    # The patient's right is on the left of the picture, the front above.
+    assert column < image.shape[1] / 4
+    assert row < image.shape[0] / 2
+    assert np.array_equal(first, image)
+    assert not np.array_equal(second, image)
