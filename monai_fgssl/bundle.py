@@ -7,6 +7,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import os
 import shutil
 import sys
 import traceback
@@ -18,13 +19,16 @@ import torch
 from fire.parser import DefaultParseValue
 from ignite import distributed as idist
 from monai.bundle import ConfigParser, ConfigWorkflow
+from monai.utils import ensure_tuple_rep
 from torch import Tensor, nn
 
 from monai_fgssl.data import CachedImages, class_weights
 from monai_fgssl.data.atomic import atomic_write
+from monai_fgssl.data.medical_image import check_options
 from monai_fgssl.engines.handlers import PredictionCollector
 from monai_fgssl.metrics import expected_calibration_error, fit_temperature
-from monai_fgssl.networks import unwrap
+from monai_fgssl.networks import OnnxNet, export_onnx, unwrap
+from monai_fgssl.networks.base import StagedNet
 from monai_fgssl.report.dicom_header import ModelDescription
 
 __all__ = [
@@ -36,11 +40,16 @@ __all__ = [
     "check_settings",
     "copy_bundle",
     "describe_model",
+    "export_model",
     "find_root",
     "has_bfloat16",
+    "load_pretrained",
     "load_weights",
     "loss_weights",
     "make_network",
+    "memory_format",
+    "place_network",
+    "read_defaults",
     "read_record",
     "run_from_random_weights",
     "save_model",
@@ -48,7 +57,7 @@ __all__ = [
     "start_process",
 ]
 
-BUNDLES = ("fgssl",)
+BUNDLES = ("fgssl", "fgssl_volume")
 # Arguments of `python -m monai.bundle run` itself.
 RUN_ARGUMENTS = {
     "args_file",
@@ -62,7 +71,6 @@ RUN_ARGUMENTS = {
 }
 BALANCE = (None, "sampling", "weights")
 POSITIVE = (
-    "image_size",
     "max_epochs",
     "width",
     "features",
@@ -138,7 +146,8 @@ def find_root(name: str = "fgssl") -> str:
     folders = [Path.cwd(), Path.cwd() / "bundles" / name]
     if in_bundle_command():
         config_file = command_line_overrides().get("config_file", "").strip("[]'\" ").split(",")[0].strip("'\" ")
-        parent = Path(config_file).resolve().parent
+        # Links are not followed: the configs of a bundle may be another's.
+        parent = Path(os.path.abspath(config_file)).parent
         folders[:0] = [parent, parent.parent]
     for folder in folders:
         metadata = folder / "configs" / "metadata.json"
@@ -171,10 +180,19 @@ def check_overrides(bundle_root: str | Path, names: Sequence[str]) -> None:
             raise SettingsError(f"unknown setting --{top_level}.{hint} All settings are described in docs/README.md.")
 
 
-def has_bfloat16(device: str | torch.device) -> bool:
-    """Whether a device computes in bfloat16 faster than in float32."""
+def read_defaults(bundle_root: str | Path) -> dict[str, Any]:
+    """Defaults in which a bundle differs from ``train.json``, which all bundles share: ``configs/defaults.json``."""
+    file = Path(bundle_root) / "configs" / "defaults.json"
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+
+
+def has_bfloat16(device: str | torch.device, spatial_dims: int = 2) -> bool:
+    """Whether a device computes in bfloat16 faster than in float32, and right."""
     if torch.device(device).type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
+    if spatial_dims == 3:
+        # In torch 2.13 gradients of 3D convolutions in bfloat16 are now and then no numbers on a CPU (oneDNN).
+        return False
     capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
@@ -218,9 +236,19 @@ def check_settings(bundle_root: str, settings: Mapping[str, Any]) -> None:
             raise SettingsError(f"--{name} must be a positive number, got {value!r}.")
         if name in NOT_NEGATIVE and not (isinstance(value, (int, float)) and value >= 0):
             raise SettingsError(f"--{name} must be 0 or more, got {value!r}.")
+    dims = settings["spatial_dims"]
+    if dims not in (2, 3):
+        raise SettingsError(f"--spatial_dims must be 2 or 3, got {dims!r}.")
+    size = _per_axis("image_size", settings["image_size"], dims, int)
+    if settings["spacing"] is not None:
+        _per_axis("spacing", settings["spacing"], dims, (int, float))
+    try:
+        check_options(dims, None, settings["window"], None)
+    except (TypeError, ValueError) as error:
+        raise SettingsError(f"--window: {error}") from error
     for grid in settings["grids"]:
-        for axis_grid in grid if isinstance(grid, Sequence) else [grid]:
-            if not isinstance(axis_grid, int) or axis_grid < 1 or settings["image_size"] % axis_grid:
+        for axis_grid, axis_size in zip(_per_axis("grids", grid, dims, int), size, strict=True):
+            if axis_size % axis_grid:
                 raise SettingsError(
                     f"--grids {settings['grids']}: {axis_grid!r} does not divide --image_size {settings['image_size']} "
                     "into whole tiles."
@@ -230,6 +258,17 @@ def check_settings(bundle_root: str, settings: Mapping[str, Any]) -> None:
     for name in ("batch_size", "pretrain_batch_size"):
         if settings[name] < 2:
             raise SettingsError(f"--{name} must be at least 2: the cross-correlation and batch norm need a batch.")
+
+
+def _per_axis(name: str, value: Any, dims: int, kind: type | tuple[type, ...]) -> tuple[Any, ...]:
+    """A positive number for each axis, given as one number for all or as a list."""
+    numbers = tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else (value,) * dims
+    if len(numbers) != dims or not all(isinstance(number, kind) and number > 0 for number in numbers):
+        raise SettingsError(
+            f"--{name} must be a positive {'whole ' if kind is int else ''}number, or a list of {dims} (one for each "
+            f"axis), got {value!r}."
+        )
+    return numbers
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
@@ -247,7 +286,7 @@ def _print_user_error(kind: type[BaseException], error: BaseException, trace: An
     ours = bool(frames) and (
         Path(frames[-1].filename).is_relative_to(Path(__file__).parent) or frames[-1].name == "look_up_option"
     )
-    if ours and isinstance(root, (ValueError, OSError)):
+    if ours and isinstance(root, (ValueError, OSError, ImportError)):
         print(f"error: {root}", file=sys.stderr)
     else:
         sys.__excepthook__(kind, error, trace)
@@ -255,7 +294,13 @@ def _print_user_error(kind: type[BaseException], error: BaseException, trace: An
 
 @idist.one_rank_only()
 def save_model(
-    network: nn.Module, path: str | Path, class_names: Sequence[str], image_size: int, temperature: float = 1.0
+    network: nn.Module,
+    path: str | Path,
+    class_names: Sequence[str],
+    image_size: int | Sequence[int],
+    temperature: float = 1.0,
+    spacing: float | Sequence[float] | None = None,
+    window: str | Sequence[float] | None = None,
 ) -> None:
     """Write the weights, and beside them as JSON what it takes to rebuild the network and to name its outputs.
 
@@ -263,8 +308,10 @@ def save_model(
         network: what to save, maybe wrapped in ``DistributedDataParallel``.
         path: of the state dict, ``models/model.pt``; the JSON file has the same name with ``.json``.
         class_names: one for each score.
-        image_size: height and width in pixels that it was trained with.
+        image_size: that it was trained with, see :func:`monai_fgssl.data.read_image`.
         temperature: of the calibration, see :func:`monai_fgssl.metrics.fit_temperature`.
+        spacing: that it was trained with, see :func:`monai_fgssl.data.read_image`.
+        window: that it was trained with, see :func:`monai_fgssl.data.read_image`.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -273,6 +320,8 @@ def save_model(
         "network_def": module.definition(),
         "class_names": list(class_names),
         "image_size": image_size,
+        "spacing": spacing,
+        "window": window,
         "temperature": temperature,
     }
     with atomic_write(path) as temporary:
@@ -305,22 +354,22 @@ def calibrate(predictions: PredictionCollector, others: PredictionCollector) -> 
 
 
 def read_record(bundle_root: str | Path) -> dict[str, Any]:
-    """Definition, class names, image size and temperature of the trained model; before any training the defaults."""
+    """What :func:`save_model` wrote of the trained model beside its weights; before any training the defaults."""
     root = Path(bundle_root)
     record = root / "models" / "model.json"
     if record.is_file():
-        # The temperature is younger than the first models.
-        return {"temperature": 1.0} | json.loads(record.read_text(encoding="utf-8"))
+        # These are younger than the first models.
+        return {"spacing": None, "window": None, "temperature": 1.0} | json.loads(record.read_text(encoding="utf-8"))
     metadata = json.loads((root / "configs" / "metadata.json").read_text(encoding="utf-8"))
     channels = metadata["network_data_format"]["outputs"]["pred"]["channel_def"]
     parser = ConfigParser(ConfigParser.load_config_file(str(root / "configs" / "train.json")))
+    parser["bundle_root"] = str(root)
     parser["class_names"] = [channels[key] for key in sorted(channels, key=int)]
     definition = parser.get_parsed_content("network_def", instantiate=True).definition()
-    image_size = parser["image_size"]
     return {
         "network_def": definition,
         "class_names": parser["class_names"],
-        "image_size": image_size,
+        **{name: parser.get_parsed_content(name) for name in ("image_size", "spacing", "window")},
         "temperature": 1.0,
     }
 
@@ -331,7 +380,8 @@ def describe_model(bundle_root: str | Path, model_path: str | Path) -> ModelDesc
     metadata = json.loads((root / "configs" / "metadata.json").read_text(encoding="utf-8"))
     checksum = hashlib.sha256(Path(model_path).read_bytes()).hexdigest()
     record = read_record(root)
-    parameters = (f"image_size={record['image_size']}", f"temperature={record['temperature']:.6g}")
+    geometry = [f"{name}={record[name]}" for name in ("image_size", "spacing", "window") if record[name] is not None]
+    parameters = (*geometry, f"temperature={record['temperature']:.6g}")
     return ModelDescription(metadata["name"][:64], metadata["version"], "monai-fgssl", checksum, parameters)
 
 
@@ -341,20 +391,74 @@ def make_network(bundle_root: str | Path) -> nn.Module:
     return parser.get_parsed_content("network_def")
 
 
+def memory_format(network: nn.Module) -> torch.memory_format:
+    """The order of the weights in memory that is the fastest for a network: for volumes on a CPU the plain one."""
+    is_2d = next(parameter.ndim for parameter in network.parameters()) == 4
+    return torch.channels_last if is_2d else torch.contiguous_format
+
+
+def place_network(network_def: nn.Module, model_path: str | Path, device: str | torch.device) -> nn.Module:
+    """The network on its device; or ONNX Runtime in its place, for a model that :func:`export_model` wrote.
+
+    Raises:
+        SettingsError: when the ONNX file is missing.
+    """
+    if not _is_onnx(model_path):
+        return network_def.to(device, memory_format=memory_format(network_def))  # type: ignore[call-overload]
+    if not Path(model_path).is_file():
+        raise SettingsError(f"there is no model at {model_path}: export it first (configs/export_onnx.json).")
+    return OnnxNet(model_path)
+
+
+def export_model(network: StagedNet, path: str | Path, image_size: int | Sequence[int]) -> None:
+    """Write a network as ONNX, see :func:`monai_fgssl.networks.export_onnx`."""
+    size = ensure_tuple_rep(image_size, network.spatial_dims)
+    with atomic_write(path) as temporary:
+        export_onnx(network, temporary, (network.in_channels, *size))
+    print(f"written: {path}")
+
+
+def _is_onnx(model_path: str | Path) -> bool:
+    return Path(model_path).suffix == ".onnx"
+
+
 def load_weights(network: nn.Module, path: str | Path) -> None:
     """Load a state dict strictly, plain or as ``monai.handlers.CheckpointSaver`` writes it under ``model``.
+
+    An ONNX model, which has its weights, is left as it is.
 
     Raises:
         SettingsError: when the file is missing or belongs to another network.
     """
+    if not isinstance(network, OnnxNet):
+        _load_state(network, path, _read_state(path))
+
+
+def load_pretrained(network: nn.Module, path: str | Path) -> None:
+    """Load what pre-training learnt, which may have known other classes or none: see :func:`load_weights`.
+
+    Classifiers, which pre-training does not touch, are loaded only if they have the shapes of the network's own.
+    """
+    own = unwrap(network).state_dict()
+    state = _read_state(path)
+    classifiers = {name for name in own if ".classifier." in name and name in state}
+    if any(state[name].shape != own[name].shape for name in classifiers):
+        state |= {name: own[name] for name in classifiers}
+    _load_state(network, path, state)
+
+
+def _read_state(path: str | Path) -> dict[str, Tensor]:
     # The process that writes the file may be behind this one.
     idist.barrier()
     if not Path(path).is_file():
         raise SettingsError(f"there are no weights at {path}: train first, or name the right file.")
     state = torch.load(path, map_location="cpu", weights_only=True)
-    module = unwrap(network)
+    return state.get("model", state)
+
+
+def _load_state(network: nn.Module, path: str | Path, state: dict[str, Tensor]) -> None:
     try:
-        module.load_state_dict(state.get("model", state))
+        unwrap(network).load_state_dict(state)
     except RuntimeError as error:
         raise SettingsError(f"{path} belongs to another network. {error}") from error
 

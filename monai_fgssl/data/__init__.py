@@ -23,7 +23,9 @@ from .prepare import PreparedData, load_test_images, prepare_data
 from .splits import fold_table, limit_labels, read_split, split_table, write_split
 from .stream import ImageStream
 from .synthetic import make_synthetic_lesions
+from .synthetic_volumes import make_synthetic_volumes
 from .table import UNLABELLED, ImageTable
+from .volumes import fit_volume, read_volume
 
 __all__ = [
     "APTOS2019_CLASSES",
@@ -49,6 +51,7 @@ __all__ = [
     "class_weights",
     "download_file",
     "find_duplicates",
+    "fit_volume",
     "fold_table",
     "join_duplicates",
     "limit_labels",
@@ -57,6 +60,7 @@ __all__ = [
     "load_test_images",
     "make_loader",
     "make_synthetic_lesions",
+    "make_synthetic_volumes",
     "pairs_across_parts",
     "prepare_data",
     "read_aptos2019",
@@ -71,6 +75,7 @@ __all__ = [
     "read_part",
     "read_split",
     "read_table",
+    "read_volume",
     "split_table",
     "write_duplicates",
     "write_split",

@@ -38,6 +38,9 @@ HASH_SIZE = 16
 MAX_DIFFERENT_BITS = 51
 """Bits of 256 that may differ: with the default threshold no pair was lost in ISIC 2017, ISIC 2018 and APTOS 2019."""
 
+BLOCK = 2048
+"""Hashes that are compared with as many others at a time."""
+
 MIN_PIXELS = 400
 """Pixels of 4096 that two pictures must have in common to be compared."""
 
@@ -84,20 +87,34 @@ def find_duplicates(images: Tensor, names: Sequence[str], threshold: float = 0.7
     """
     if len(images) != len(names):
         raise ValueError(f"images and names must be equally many, got {len(images)} and {len(names)}.")
-    features = [_contrast(block) for block in images.split(64)]
-    contrast = torch.cat([block for block, _ in features]).flatten(1)
-    visible = torch.cat([block for _, block in features]).flatten(1)
-    structured = (visible.sum(1) >= MIN_PIXELS) & (contrast.abs().amax(1) > 0)
+    # Only hashes are kept, 256 bytes an image: contrast is computed again for the few that may be duplicates.
+    hashes = [_hash(block) for block in images.split(64)]
+    bits, structured = (torch.cat(part) for part in zip(*hashes, strict=True)) if hashes else (torch.empty(0, 0),) * 2
     positions = structured.nonzero().flatten()
-    contrast, visible = contrast[positions], visible[positions]
     pairs: list[DuplicatePair] = []
     # As many pairs at a time as fit the processor's cache: twice as fast as 2048.
-    for block in _candidates(contrast).split(256):
-        correlation = _correlation(contrast[block[:, 0]], contrast[block[:, 1]], visible[block].all(1))
-        for (i, j), value in zip(positions[block].tolist(), correlation.tolist(), strict=True):
+    for block in positions[_candidates(bits[positions])].split(256):
+        rows, (first, second) = _places(block)
+        contrast, visible = (values.flatten(1) for values in _contrast(images[rows]))
+        correlation = _correlation(contrast[first], contrast[second], visible[first] & visible[second])
+        for (i, j), value in zip(block.tolist(), correlation.tolist(), strict=True):
             if value > threshold:
                 pairs.append(DuplicatePair(names[i], names[j], value))
     return sorted(pairs, key=lambda pair: -pair.correlation)
+
+
+def _places(pairs: Tensor) -> tuple[Tensor, Tensor]:
+    """Images that occur in pairs ``(P, 2)``, and where among them both sides of the pairs are, ``(2, P)``."""
+    rows, places = pairs.T.unique(return_inverse=True)
+    return rows, places
+
+
+def _hash(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Perceptual hash of uint8 images, int8 ``(N, 256)`` of +1 and -1, and which of them show any structure."""
+    contrast, visible = _contrast(images)
+    structured = (visible.flatten(1).sum(1) >= MIN_PIXELS) & (contrast.abs().flatten(1).amax(1) > 0)
+    small = F.interpolate(contrast, size=(HASH_SIZE, HASH_SIZE), mode="area").flatten(1)
+    return torch.where(small > small.median(1, keepdim=True).values, 1, -1).to(torch.int8), structured
 
 
 def _contrast(images: Tensor) -> tuple[Tensor, Tensor]:
@@ -123,16 +140,16 @@ def _spread(mask: Tensor, window: int) -> Tensor:
     return F.max_pool2d(F.max_pool2d(mask, (1, window), 1, (0, window // 2)), (window, 1), 1, (window // 2, 0))
 
 
-def _candidates(contrast: Tensor) -> Tensor:
-    """Pairs of positions ``(P, 2)`` whose hashes are close."""
-    small = F.interpolate(contrast.unflatten(1, (1, SIZE, SIZE)), size=(HASH_SIZE, HASH_SIZE), mode="area").flatten(1)
-    bits = torch.where(small > small.median(1, keepdim=True).values, 1.0, -1.0)
-    found: list[Tensor] = []
-    for start in range(0, len(bits), 1024):
-        # The inner product of +1 and -1 counts equal bits minus different ones.
-        agreement = (bits[start : start + 1024] @ bits[start:].T).triu(1)
-        found.append((agreement >= HASH_SIZE**2 - 2 * MAX_DIFFERENT_BITS).nonzero() + start)
-    return torch.cat(found) if found else torch.empty(0, 2, dtype=torch.int64)
+def _candidates(bits: Tensor) -> Tensor:
+    """Pairs of positions ``(P, 2)`` of hashes that are close."""
+    found = [torch.empty(0, 2, dtype=torch.int64)]
+    for i in range(0, len(bits), BLOCK):
+        for j in range(i, len(bits), BLOCK):
+            # The inner product of +1 and -1 counts equal bits minus different ones.
+            agreement = bits[i : i + BLOCK].float() @ bits[j : j + BLOCK].float().T
+            close = agreement >= HASH_SIZE**2 - 2 * MAX_DIFFERENT_BITS
+            found.append((close.triu(1) if i == j else close).nonzero() + torch.tensor([i, j]))
+    return torch.cat(found)
 
 
 def _correlation(first: Tensor, second: Tensor, where: Tensor) -> Tensor:

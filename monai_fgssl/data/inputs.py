@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+import pydicom
 
 from .dicom import is_dicom
 from .errors import DataError
@@ -19,17 +21,21 @@ __all__ = ["list_images"]
 LIST_SUFFIXES = (".csv", ".json")
 
 
-def list_images(path: str | Path) -> list[dict[str, str]]:
+def list_images(path: str | Path, spatial_dims: int = 2) -> list[dict[str, str]]:
     """Data list of one image, of all images in a folder and the folders below it, or of a list of images.
+
+    For volumes, the DICOM files of a folder that belong to a series are one image: the folder. A file alone in its
+    series is an image of its own.
 
     Args:
         path: an image; a folder with images, told by their suffix
             (:data:`~monai_fgssl.data.image_files.IMAGE_SUFFIXES`) or, as DICOM, by their content, hidden files left
             out; or a ``.csv`` or ``.json`` file as for :func:`~monai_fgssl.data.read_table`.
+        spatial_dims: 2 for pictures, 3 for volumes.
 
     Returns:
         One dictionary per image, sorted by path: ``"image"`` (path) and ``"name"``: its path within the folder,
-        without suffix unless another image would have the same name.
+        without suffix unless another image would have the same name; the folder's own name where it is the image.
 
     Raises:
         DataError: when there is nothing at the path, or no image in the folder.
@@ -42,12 +48,33 @@ def list_images(path: str | Path) -> list[dict[str, str]]:
     if not root.is_dir():
         raise DataError(f"there is no file or folder {root}: name the images with --dataset_dir.")
     files = sorted(_images_in(root))
+    if spatial_dims == 3:
+        files = sorted(_join_series(files))
     if not files:
         raise DataError(f"there are no images ({', '.join(IMAGE_SUFFIXES)}, DICOM) in {root} or the folders below it.")
-    paths = [file.relative_to(root).as_posix() for file in files]
+    paths = [file.relative_to(root).as_posix() if file != root else root.resolve().name for file in files]
     uses = Counter(map(without_suffix, paths))
     names = [without_suffix(name) if uses[without_suffix(name)] == 1 else name for name in paths]
     return [{"image": str(file), "name": name} for file, name in zip(files, names, strict=True)]
+
+
+def _join_series(files: Sequence[Path]) -> set[Path]:
+    """Put folders in the place of their files that belong to one DICOM series, damaged ones of these included."""
+    series: dict[Path, tuple[Path, str]] = {}
+    for file in files:
+        if is_dicom(file):
+            header = pydicom.dcmread(file, specific_tags=["SeriesInstanceUID"], stop_before_pixels=True)
+            series[file] = file.parent, str(header.get("SeriesInstanceUID", ""))
+    sizes = Counter(series.values())
+    folders = {folder for (folder, _), size in sizes.items() if size > 1}
+
+    def is_part(file: Path) -> bool:
+        if file in series:
+            return sizes[series[file]] > 1
+        # What broke off is no DICOM file any more; reading the folder tells of it.
+        return file.parent in folders and file.suffix.lower() == ".dcm"
+
+    return folders | {file for file in files if not is_part(file)}
 
 
 def _images_in(folder: Path) -> Iterator[Path]:

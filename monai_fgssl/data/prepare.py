@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from ignite import distributed as idist
+from monai.utils import ensure_tuple_rep
 
 from .duplicates import find_duplicates, join_duplicates, pairs_across_parts, write_duplicates
 from .errors import DataError
@@ -19,6 +20,7 @@ from .layouts import explain_missing_labels, read_part, read_table
 from .loading import CachedImages, load_images
 from .splits import fold_table, limit_labels, read_split, split_table, write_split
 from .synthetic import make_synthetic_lesions
+from .synthetic_volumes import make_synthetic_volumes
 from .table import PARTS, UNLABELLED, ImageTable
 
 __all__ = ["PreparedData", "load_test_images", "prepare_data"]
@@ -48,7 +50,7 @@ def prepare_data(
     synthetic_dir: str | Path,
     synthetic_images: int,
     split_file: str | Path,
-    image_size: int,
+    image_size: int | Sequence[int],
     fractions: Mapping[str, float],
     label_fraction: float = 1.0,
     seed: int = 0,
@@ -58,18 +60,23 @@ def prepare_data(
     fold: int = 0,
     group_duplicates: bool = True,
     require_labels: bool = True,
+    spatial_dims: int = 2,
+    spacing: float | Sequence[float] | None = None,
+    window: str | Sequence[float] | None = None,
+    cache_dir: str | Path | None = None,
 ) -> PreparedData:
     """Read a data set, load its images, find duplicates, and split it by lesion.
 
     Near-duplicates count as photos of one lesion, as far as the split is concerned: in two parts they would turn
-    testing into remembering. They are written to ``duplicates.csv`` beside the split file.
+    testing into remembering. They are written to ``duplicates.csv`` beside the split file. In volumes they are not
+    looked for.
 
     Args:
         dataset_dir: a data set in any of :data:`~monai_fgssl.data.LAYOUTS`; None takes synthetic lesions.
         synthetic_dir: where these are made, or found if they were made before.
         synthetic_images: how many.
         split_file: JSON file that the split is written to.
-        image_size: height and width in pixels.
+        image_size: see :func:`~monai_fgssl.data.read_image`.
         fractions: share of the labelled images of ``train``, ``validation`` and ``test``, adding up to 1. Parts that
             the data set itself has are kept; see :func:`~monai_fgssl.data.split_table`.
         label_fraction: share of the training labels that fine-tuning may use, in (0, 1]; the other training images
@@ -83,12 +90,21 @@ def prepare_data(
         group_duplicates: False lets duplicates come into different parts; they are reported all the same.
         require_labels: False also takes a data set without any label, for pre-training alone: the validation and test
             parts are empty then.
+        spatial_dims: see :func:`~monai_fgssl.data.read_image`.
+        spacing: see :func:`~monai_fgssl.data.read_image`.
+        window: see :func:`~monai_fgssl.data.read_image`.
+        cache_dir: see :func:`~monai_fgssl.data.load_images`.
 
     Raises:
         DataError: when the data set can't be read or split as asked; nothing is trained then.
     """
     if dataset_dir is None:
-        dataset_dir = make_synthetic_lesions(synthetic_dir, synthetic_images, image_size, seed=seed)
+        if spatial_dims == 3:
+            dataset_dir = make_synthetic_volumes(synthetic_dir, synthetic_images, seed)
+        else:
+            # Photos have no size of their own: they are drawn as large as they are looked at.
+            size = max(ensure_tuple_rep(image_size, 2))
+            dataset_dir = make_synthetic_lesions(synthetic_dir, synthetic_images, size, seed=seed)
     table = read_table(dataset_dir, layout)
     if require_labels and all(item["label"] == UNLABELLED for item in table.items):
         raise DataError(explain_missing_labels(dataset_dir))
@@ -109,8 +125,8 @@ def prepare_data(
     # data set's own test part never do.
     items = [item for item in table.items if item["label"] != UNLABELLED or item.get("part", "train") == "train"]
     # All at once, so that one message tells of every image that can't be read.
-    images = load_images(items, image_size)
-    pairs = find_duplicates(images.images, images.names)
+    images = load_images(items, image_size, spatial_dims, spacing, window, cache_dir)
+    pairs = find_duplicates(images.store, images.names) if spatial_dims == 2 else []
     if group_duplicates and pairs:
         try:
             split = split_of(ImageTable(table.class_names, join_duplicates(items, pairs)))
@@ -120,7 +136,8 @@ def prepare_data(
                 "them come into different parts."
             ) from error
     write_split(split_file, split, table)
-    write_duplicates(Path(split_file).with_name("duplicates.csv"), pairs, split, table.class_names)
+    if spatial_dims == 2:
+        write_duplicates(Path(split_file).with_name("duplicates.csv"), pairs, split, table.class_names)
     across = pairs_across_parts(pairs, split)
     if label_fraction < 1:
         split["train"] = limit_labels(split["train"], label_fraction, seed)
@@ -131,7 +148,12 @@ def prepare_data(
             f"  train {len(split['train'])} ({_count_labels(split['train'])} with a label to learn from), "
             f"validation {len(split['validation'])}, test {len(split['test'])}, split {origin}\n"
             f"  classes: {_describe_classes(table)}\n"
-            f"  near-duplicates: {len(pairs)} pairs, {len(across)} of them in different parts"
+            f"  near-duplicates: "
+            + (
+                f"{len(pairs)} pairs, {len(across)} of them in different parts"
+                if spatial_dims == 2
+                else "not looked for"
+            )
         )
     return PreparedData(table.class_names, *_parts_of(images, split))
 
@@ -148,14 +170,16 @@ def _describe_classes(table: ImageTable) -> str:
 def _parts_of(images: CachedImages, split: Mapping[str, Sequence[dict[str, Any]]]) -> list[CachedImages]:
     """The images by part, with the labels and groups of the split."""
     position = {name: i for i, name in enumerate(images.names)}
-    items = [item for part in PARTS for item in split[part]]
-    chosen = CachedImages(
-        images.images[[position[item["name"]] for item in items]],
-        torch.tensor([item["label"] for item in items], dtype=torch.int64),
-        [item["name"] for item in items],
-        [item["group"] for item in items],
-    )
-    return chosen.split([len(split[part]) for part in PARTS])
+    return [
+        CachedImages(
+            images.store,
+            torch.tensor([item["label"] for item in split[part]], dtype=torch.int64),
+            [item["name"] for item in split[part]],
+            [item["group"] for item in split[part]],
+            [position[item["name"]] for item in split[part]],
+        )
+        for part in PARTS
+    ]
 
 
 def load_test_images(
@@ -163,8 +187,12 @@ def load_test_images(
     part: str | None,
     split_file: str | Path,
     class_names: Sequence[str],
-    image_size: int,
+    image_size: int | Sequence[int],
     layout: str | None = None,
+    spatial_dims: int = 2,
+    spacing: float | Sequence[float] | None = None,
+    window: str | Sequence[float] | None = None,
+    cache_dir: str | Path | None = None,
 ) -> CachedImages:
     """Load the images that a trained model is scored on.
 
@@ -176,8 +204,12 @@ def load_test_images(
         split_file: JSON file of that run's split, for None.
         class_names: the model's classes in the order of its scores; the data set may have them in any order, and need
             not have all.
-        image_size: height and width in pixels.
+        image_size: see :func:`~monai_fgssl.data.read_image`.
         layout: see :func:`~monai_fgssl.data.read_table`.
+        spatial_dims: see :func:`~monai_fgssl.data.read_image`.
+        spacing: see :func:`~monai_fgssl.data.read_image`.
+        window: see :func:`~monai_fgssl.data.read_image`.
+        cache_dir: see :func:`~monai_fgssl.data.load_images`.
 
     Raises:
         DataError: when the data set can't be read, has classes that the model has not, or no labels.
@@ -197,4 +229,4 @@ def load_test_images(
     ]
     if not labelled:
         raise DataError(explain_missing_labels(dataset_dir))
-    return load_images(labelled, image_size)
+    return load_images(labelled, image_size, spatial_dims, spacing, window, cache_dir)

@@ -11,6 +11,7 @@ import matplotlib
 import numpy as np
 import torch
 import torch.nn.functional as F
+from ignite.engine import Events
 from monai.engines import Workflow
 from monai.engines.utils import IterationEvents
 from monai.utils.enums import CommonKeys as Keys
@@ -93,16 +94,31 @@ def overlay(image: Tensor, heat_map: Tensor, opacity: float = 0.6) -> NDArray[np
     return np.round(255 * np.clip((1 - alpha) * picture + alpha * colors, 0, 1)).astype(np.uint8)
 
 
+def middle_slice(volume: Tensor) -> Tensor:
+    """The axial slice in the middle as radiologists look at it: the patient's right on the left, the front above.
+
+    Args:
+        volume: ``(C, X, Y, Z)``, to the patient's right, to the front, to the head.
+
+    Returns:
+        ``(C, Y, X)``.
+    """
+    return volume[..., volume.shape[-1] // 2].flip(1, 2).transpose(1, 2)
+
+
 def draw_heat_maps(image: Tensor, heat_maps: Tensor) -> NDArray[np.uint8]:
     """Picture of an image, and beside it the image under each of its heat maps.
 
     Args:
-        image: ``(C, H, W)`` float in [0, 1], 1 or 3 channels.
-        heat_maps: ``(K, H, W)`` in [0, 1].
+        image: ``(C, H, W)`` float in [0, 1], 1 or 3 channels; or a volume ``(C, X, Y, Z)``, which is drawn by its
+            :func:`middle_slice`.
+        heat_maps: ``(K, *spatial)`` in [0, 1].
 
     Returns:
         ``(h, (K + 1) * w, 3)``, RGB, enlarged to a height of at least 256 pixels.
     """
+    if image.ndim == 4:
+        image, heat_maps = middle_slice(image), middle_slice(heat_maps)
     scale = max(1, MIN_HEIGHT / image.shape[1])
     large, heat = (
         F.interpolate(x[None].float().cpu(), scale_factor=scale, mode="bilinear", align_corners=False)[0].clamp(0, 1)
@@ -112,7 +128,7 @@ def draw_heat_maps(image: Tensor, heat_maps: Tensor) -> NDArray[np.uint8]:
 
 
 class HeatMapWriter:
-    """Draws the heat maps of every image that a :class:`~monai_fgssl.engines.HierarchicalEvaluator` predicts (2D).
+    """Draws the heat maps of every image that a :class:`~monai_fgssl.engines.HierarchicalEvaluator` predicts.
 
     Writes ``heat_maps/<name>.png`` in ``output_dir``, and puts the maps of :func:`stage_heat_maps`, of the predicted
     class, into ``engine.state.output["heat_maps"]`` for handlers after it.
@@ -126,7 +142,16 @@ class HeatMapWriter:
 
     def attach(self, engine: Workflow) -> None:
         """Attach to an evaluator."""
+        engine.add_event_handler(Events.STARTED, self._check)
         engine.add_event_handler(IterationEvents.FORWARD_COMPLETED, self._draw)
+
+    def _check(self, engine: Workflow) -> None:
+        network = unwrap(engine.network)
+        if not isinstance(network, HierarchicalNet):
+            raise ValueError(
+                f"heat maps need the gradients of a HierarchicalNet, which {type(network).__name__} has not: take the "
+                "model.pt, or leave out heat_maps."
+            )
 
     def _draw(self, engine: Workflow) -> None:
         output = engine.state.output

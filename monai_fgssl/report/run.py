@@ -8,10 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from ignite import distributed as idist
-from torch import Tensor
 
+from monai_fgssl.data import CachedImages
 from monai_fgssl.engines.handlers import PredictionCollector
 from monai_fgssl.engines.hierarchical import step_names
 from monai_fgssl.metrics.classification import bootstrap_difference, bootstrap_intervals
@@ -44,7 +43,7 @@ class Report:
     @idist.one_rank_only()
     def write_views(
         self,
-        images: Tensor,
+        images: CachedImages,
         grids: Sequence[int | Sequence[int]],
         regularized: RandView,
         distorted: RandView,
@@ -52,15 +51,14 @@ class Report:
         """Draw what pre-training makes of a few images: ``views.png``.
 
         Args:
-            images: ``(N, C, *spatial)``, uint8 or float in [0, 1]; the first ones are shown.
+            images: the first ones are shown.
             grids: of the puzzles, fine to coarse.
             regularized: view that the puzzles are cut from.
             distorted: view that they are compared with.
         """
-        shown = images[:NUM_SHOWN_IMAGES]
-        shown = shown.float() / 255 if shown.dtype == torch.uint8 else shown
+        shown = images[range(min(NUM_SHOWN_IMAGES, len(images)))]["image"]
         self.output_dir.mkdir(parents=True, exist_ok=True)
-        plot_views(shown, grids, regularized, distorted, path=self.output_dir / "views.png")
+        plot_views(shown, grids, regularized, distorted, shown.ndim - 2, path=self.output_dir / "views.png")
 
     def add(self, method: str, predictions: PredictionCollector) -> None:
         """Add the test predictions of a method. The first method is the one that pictures and CSV are of."""

@@ -172,7 +172,7 @@ def test_report(tmp_path: Path) -> None:
 def test_real_fundus_photos(aptos2019: Path) -> None:
     table = read_table(aptos2019)
     images = load_images(table.items, 64)
-    pairs = find_duplicates(images.images, images.names)
+    pairs = find_duplicates(images.store, images.names)
     # Known copies, and photos that differ in nothing to the eye.
     assert {("3b018e8b7303", "3ddb86eb530e"), ("8688f3d0fcaf", "d85ea1220a03")} < names_of(pairs)
     assert 115 < len(pairs) < 130
@@ -181,7 +181,7 @@ def test_real_fundus_photos(aptos2019: Path) -> None:
         {name for pair in pairs[:: len(pairs) // 12] for name in pair[:2]} | {"98d41bce73a8", "ad944bd56bb6"}
     )
     positions = [images.names.index(name) for name in chosen]
-    expected = reference(images.images[positions], chosen)
+    expected = reference(images.store[positions], chosen)
     assert len(expected) > 10
     assert expected == pytest.approx({pair: found[pair] for pair in expected}, abs=1e-3)
     # A split by image tears many apart; one by groups none.
@@ -193,7 +193,7 @@ def test_real_fundus_photos(aptos2019: Path) -> None:
 
 def test_real_lesions(isic2017: Path) -> None:
     images = load_images(read_table(isic2017).items, 64)
-    pairs = find_duplicates(images.images, images.names)
+    pairs = find_duplicates(images.store, images.names)
     # The same lesion on two photos; seen by eye.
     assert names_of(pairs) == {
         # This one is in the official training part and in the validation part.

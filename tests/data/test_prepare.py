@@ -78,7 +78,7 @@ def test_images_labels_and_groups_are_those_of_the_names(classes: Path, tmp_path
     data = prepare(classes, tmp_path)
     for images in (data.train, data.validation, data.test):
         for i, name in enumerate(images.names):
-            assert torch.equal(images.images[i], read_image(classes / f"{name}.png", 32))
+            assert torch.equal(images[i]["image"], read_image(classes / f"{name}.png", 32))
             assert data.class_names[images.labels[i]] == name.split("/")[0]
             assert images.groups[i] == name.removesuffix("_copy")
     counts = Counter(name.split("/")[0] for name in data.test.names)

@@ -91,19 +91,26 @@ def inferred(tmp_path_factory: pytest.TempPathFactory) -> Run:
     network = HierarchicalNet("resnet18", num_classes=3, width=16, features=16)
     save_model(network, folder / "models" / "model.pt", CLASSES, IMAGE_SIZE, temperature=1.5)
     make_inputs(root / "inputs")
-    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", "configs/inference.json"]
     options = ["--dataset_dir", str(root / "inputs"), "--heat_maps", "true", "--dicom", "true"]
-    process = subprocess.run(
-        [*command, *options, "--orientations", "true", "--device", "cpu", "--batch_size", "8"],
+    process = run_bundle(folder, "configs/inference.json", *options, "--orientations", "true", "--batch_size", "8")
+    return Run(folder, root / "inputs", process, read_rows(folder / "output" / "inference"))
+
+
+def run_bundle(folder: Path, config_file: str, *options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", config_file, "--device", "cpu"]
+    return subprocess.run(
+        [*command, *options],
         cwd=folder,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         check=False,
     )
-    with (folder / "output" / "inference" / "predictions.csv").open(newline="") as file:
-        rows = {row["image"]: row for row in csv.DictReader(file)}
-    return Run(folder, root / "inputs", process, rows)
+
+
+def read_rows(output: Path) -> dict[str, dict[str, str]]:
+    with (output / "predictions.csv").open(newline="") as file:
+        return {row["image"]: row for row in csv.DictReader(file)}
 
 
 def probabilities(row: dict[str, str]) -> list[float]:
@@ -192,3 +199,31 @@ def test_nothing_about_the_patient_but_in_dicom(inferred: Run) -> None:
     assert found == []
     # The search finds what it looks for: results in DICOM are the patient's.
     assert any(secrets[0] in content for name, content in texts.items() if name.endswith(".dcm"))
+
+
+def test_the_same_results_from_onnx_runtime(inferred: Run, tmp_path: Path) -> None:
+    exported = run_bundle(inferred.folder, "['configs/inference.json','configs/export_onnx.json']")
+    assert exported.returncode == 0, exported.stderr
+    model = inferred.folder / "models" / "model.onnx"
+    assert f"written: {model}" in exported.stdout
+    options = [
+        "--dataset_dir",
+        str(inferred.inputs / "others"),
+        "--orientations",
+        "true",
+        "--output_dir",
+        str(tmp_path),
+    ]
+    result = run_bundle(inferred.folder, "configs/inference.json", *options, "--model_path", str(model))
+    assert result.returncode == 0, result.stderr
+    rows = read_rows(tmp_path)
+    assert len(rows) > 8
+    for name, row in rows.items():
+        assert probabilities(row) == pytest.approx(probabilities(inferred.rows[f"others/{name}"]), abs=1e-5)
+    for more, message in (
+        (["--heat_maps", "true"], "error: heat maps need the gradients of a HierarchicalNet, which OnnxNet has not"),
+        (["--model_path", "other.onnx"], "error: there is no model at other.onnx: export it first"),
+    ):
+        refused = run_bundle(inferred.folder, "configs/inference.json", *options, "--model_path", str(model), *more)
+        assert refused.returncode == 1
+        assert refused.stderr.splitlines()[-1].startswith(message)
