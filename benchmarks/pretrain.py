@@ -42,11 +42,8 @@ class AuthorsTrainer(PreTrainer):
         """See the base class."""
         regularized, distorted = inputs
         if step < self.num_steps:
-            regularized = loop_per_image(regularized, self.grids[step - 1])
-        features, other = (
-            self.network.stage_vectors(view)[:, step - 1]  # type: ignore[operator]
-            for view in (regularized, distorted)
-        )
+            regularized = loop_per_image(regularized, int(self.grids[step - 1]))  # type: ignore[arg-type]
+        features, other = (self.network.stage_vectors(view)[:, step - 1] for view in (regularized, distorted))
         return features, self.loss_function(features, other)
 
 

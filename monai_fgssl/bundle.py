@@ -239,15 +239,15 @@ def check_settings(bundle_root: str, settings: Mapping[str, Any]) -> None:
     dims = settings["spatial_dims"]
     if dims not in (2, 3):
         raise SettingsError(f"--spatial_dims must be 2 or 3, got {dims!r}.")
-    size = _per_axis("image_size", settings["image_size"], dims, int)
+    size = _per_axis("image_size", settings["image_size"], dims, whole=True)
     if settings["spacing"] is not None:
-        _per_axis("spacing", settings["spacing"], dims, (int, float))
+        _per_axis("spacing", settings["spacing"], dims, whole=False)
     try:
         check_options(dims, None, settings["window"], None)
     except (TypeError, ValueError) as error:
         raise SettingsError(f"--window: {error}") from error
     for grid in settings["grids"]:
-        for axis_grid, axis_size in zip(_per_axis("grids", grid, dims, int), size, strict=True):
+        for axis_grid, axis_size in zip(_per_axis("grids", grid, dims, whole=True), size, strict=True):
             if axis_size % axis_grid:
                 raise SettingsError(
                     f"--grids {settings['grids']}: {axis_grid!r} does not divide --image_size {settings['image_size']} "
@@ -260,12 +260,14 @@ def check_settings(bundle_root: str, settings: Mapping[str, Any]) -> None:
             raise SettingsError(f"--{name} must be at least 2: the cross-correlation and batch norm need a batch.")
 
 
-def _per_axis(name: str, value: Any, dims: int, kind: type | tuple[type, ...]) -> tuple[Any, ...]:
+def _per_axis(name: str, value: Any, dims: int, whole: bool) -> tuple[Any, ...]:
     """A positive number for each axis, given as one number for all or as a list."""
     numbers = tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else (value,) * dims
-    if len(numbers) != dims or not all(isinstance(number, kind) and number > 0 for number in numbers):
+    if len(numbers) != dims or not all(
+        isinstance(number, int if whole else (int, float)) and number > 0 for number in numbers
+    ):
         raise SettingsError(
-            f"--{name} must be a positive {'whole ' if kind is int else ''}number, or a list of {dims} (one for each "
+            f"--{name} must be a positive {'whole ' if whole else ''}number, or a list of {dims} (one for each "
             f"axis), got {value!r}."
         )
     return numbers

@@ -108,9 +108,8 @@ def draw_volume(texture: str, seed: int = 0, lesion: int = 0, scan: int = 0) -> 
 
     direction = _rotation(texture_rng)
     bend = np.stack([np.sin(x / 6 + texture_rng.uniform(0, 2 * math.pi)) for x in np.roll(p, 1, axis=0)])
-    raw = VOLUME_TEXTURES[texture](
-        np.tensordot(direction, p + 0.8 * bend, axes=1), texture_rng.uniform(7, 9), texture_rng
-    )
+    turned = np.tensordot(direction, p + 0.8 * bend, axes=1).astype(np.float32)
+    raw = VOLUME_TEXTURES[texture](turned, texture_rng.uniform(7, 9), texture_rng)
     # Break ties, which flat parts of a texture have, by something that no eye sees.
     raw = raw + 1e-3 * scan_rng.standard_normal(raw.shape, dtype=np.float32)
     inside = np.sort(raw[mask > 0.5])
