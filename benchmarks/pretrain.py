@@ -28,6 +28,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from monai_fgssl.engines import PreTrainer
+from monai_fgssl.engines.pretrainer import Views
 from monai_fgssl.losses import CrossCorrelationLoss
 from monai_fgssl.networks import HierarchicalNet, make_backbone
 from monai_fgssl.transforms import RandDistortedView, RandRegularizedView
@@ -38,12 +39,12 @@ AUTHORS_WIDTH, FEATURES = 1024, 512
 class AuthorsTrainer(PreTrainer):
     """Every step computes everything."""
 
-    def step_loss(self, step: int, inputs: tuple[Tensor, Tensor], labels: Tensor | None) -> tuple[Tensor, Tensor]:
+    def step_loss(self, step: int, inputs: Views, labels: Tensor | None) -> tuple[Tensor, Tensor]:
         """See the base class."""
-        regularized, distorted = inputs
+        regularized = inputs.regularized
         if step < self.num_steps:
             regularized = loop_per_image(regularized, int(self.grids[step - 1]))  # type: ignore[arg-type]
-        features, other = (self.network.stage_vectors(view)[:, step - 1] for view in (regularized, distorted))
+        features, other = (self.network.stage_vectors(view)[:, step - 1] for view in (regularized, inputs.distorted))
         return features, self.loss_function(features, other)
 
 

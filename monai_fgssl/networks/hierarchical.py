@@ -79,17 +79,20 @@ class HierarchicalNet(StagedNet):
 
         Args:
             x: images (B, in_channels, *spatial) in [0, 1], of any size.
-            step: 0 for the prediction, k in 1..K for stage k, K + 1 for the concat head.
+            step: 0 for the prediction, k in 1..K for stage k, K + 1 for the concat head, -1 for every one of these.
             project: return the vector ``z`` that the self-supervised loss compares instead of logits; for step 0
                 that of the concat head.
 
         Returns:
-            (B, num_classes) logits, or (B, features) vectors.
+            (B, num_classes) logits, or (B, features) vectors; for step -1 (B, K + 1, num_classes) or
+            (B, K + 1, features).
         """
-        if step < 0 or step > self.num_steps:
-            raise ValueError(f"step must be from 0 to {self.num_steps}, got {step}.")
+        if step < -1 or step > self.num_steps:
+            raise ValueError(f"step must be from -1 to {self.num_steps}, got {step}.")
+        if step == -1:
+            return self._all_steps(x, project)
         if step == 0 and not project:
-            return self.stage_logits(x).sum(dim=1)
+            return self._all_steps(x, False).sum(dim=1)
         x = self.normalise(x)
         for k, block in enumerate(self.blocks):
             if step == k + 1:

@@ -106,6 +106,14 @@ def test_a_step_touches_nothing_deeper(stages):
         net.backbone.stages[net.stage_indices[k]] = Exploding()
 
 
+def test_all_steps_at_once():
+    net = tiny_net()
+    x = torch.rand(3, 3, 64, 64)
+    for project in (False, True):
+        one_by_one = [net(x, step, project) for step in range(1, 5)]
+        torch.testing.assert_close(net(x, -1, project), torch.stack(one_by_one, 1))
+
+
 def test_a_step_leaves_the_other_blocks_alone():
     net = tiny_net()
     net.blocks[0], net.blocks[2] = Exploding(), Exploding()
@@ -161,8 +169,8 @@ def test_wrong_arguments():
     net = tiny_net()
     with pytest.raises(ValueError, match=r"\[0, 1\], got torch.uint8"):
         net(torch.zeros(1, 3, 32, 32, dtype=torch.uint8))
-    for step in (-1, 5):
-        with pytest.raises(ValueError, match=f"step must be from 0 to 4, got {step}"):
+    for step in (-2, 5):
+        with pytest.raises(ValueError, match=f"step must be from -1 to 4, got {step}"):
             net(torch.rand(1, 3, 32, 32), step)
     with pytest.raises(ValueError, match="did you mean 'resnet18'"):
         HierarchicalNet("resnet17")
