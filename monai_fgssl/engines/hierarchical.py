@@ -84,7 +84,7 @@ class HierarchicalTrainer(SupervisedTrainer):
         device: where to train.
         max_epochs: number of epochs.
         train_data_loader: yields dictionaries that ``prepare_batch`` understands.
-        network: has ``num_steps`` and ``forward(images, step, project)``, as
+        network: has ``num_steps`` and ``forward(images, step, project)``, where step -1 is every step at once, as
             :class:`~monai_fgssl.networks.HierarchicalNet`; may be wrapped in ``DistributedDataParallel``.
         optimizer: one optimizer over all parameters. A step leaves parameters that it does not use without gradient,
             so neither momentum nor weight decay moves them.
