@@ -1,0 +1,117 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Time pre-training against the authors' scheme and against lightly's Barlow Twins on the same backbone.
+
+Prints Markdown: ``python benchmarks/compare.py > benchmarks/results/compare.md``. Needs ``pip install lightly``, which
+needs torchvision: both sides run in that environment.
+
+A pass is one forward of one view and its share of the backward: an iteration of FG-SSL has 8, one of Barlow Twins 2.
+Lightly's side is its own module and loss as in its documentation, on the backbone of this package; in float32 as there,
+and with the same settings as ours. No side makes views here: the images are ready.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import os
+import sys
+from collections.abc import Callable
+from statistics import median
+
+import torch
+from pretrain import AUTHORS_WIDTH, make_limit, make_variant, timed
+from timing import processor
+from torch import Tensor, nn
+
+from monai_fgssl.networks import make_backbone
+
+OURS = "early exit + channels_last + bfloat16 + fused AdamW"
+
+
+class LightlyBarlowTwins(nn.Module):
+    """As in lightly's documentation."""
+
+    def __init__(self, backbone: str) -> None:
+        super().__init__()
+        from lightly.models.modules import BarlowTwinsProjectionHead
+
+        self.backbone = make_backbone(backbone)
+        self.projection_head = BarlowTwinsProjectionHead(self.backbone.channels[-1], 2048, 2048)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map images to projections."""
+        return self.projection_head(self.backbone(x)[-1].flatten(2).mean(2))
+
+
+def make_lightly(args: argparse.Namespace, fast: bool) -> Callable[[], None]:
+    """One iteration of lightly's Barlow Twins."""
+    from lightly.loss import BarlowTwinsLoss
+
+    torch.manual_seed(0)
+    memory_format = torch.channels_last if fast else torch.contiguous_format
+    network = LightlyBarlowTwins(args.backbone)
+    network.to(args.device, memory_format=memory_format)  # type: ignore[call-overload]
+    criterion = BarlowTwinsLoss()
+    optimizer = torch.optim.AdamW(network.parameters(), fused=fast)
+    views = [args.images.to(args.device, memory_format=memory_format).float() / 255 for _ in range(2)]
+    views[1] = views[1].flip(-1).contiguous(memory_format=memory_format)
+
+    def iterate() -> None:
+        with torch.autocast(torch.device(args.device).type, dtype=torch.bfloat16, enabled=fast):
+            first, second = (network(view) for view in views)
+        loss = criterion(first.float(), second.float())
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return iterate
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--backbone", default="resnet50")
+    parser.add_argument("--image_size", type=int, default=224)
+    parser.add_argument("--batch_size", type=int, default=8)
+    parser.add_argument("--grids", type=int, nargs="+", default=[32, 16, 8])
+    parser.add_argument("--narrow_width", type=int, default=256)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--repeats", type=int, default=5)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    size = (args.batch_size, 3, args.image_size, args.image_size)
+    args.images = torch.randint(0, 256, size, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    passes = 2 * (len(args.grids) + 1)
+    rows = {
+        "FG-SSL, authors' scheme": (make_variant(args, "authors' scheme"), passes),
+        "lightly's Barlow Twins, float32": (make_lightly(args, fast=False), 2),
+        "lightly's Barlow Twins, channels_last + bfloat16 + fused AdamW": (make_lightly(args, fast=True), 2),
+        f"FG-SSL, ours, blocks {AUTHORS_WIDTH} wide": (make_variant(args, OURS), passes),
+        f"FG-SSL, ours, blocks {args.narrow_width} wide": (make_variant(args, f"{OURS} + narrow block"), passes),
+        "backbone alone, channels_last + bfloat16": (make_limit(args), passes),
+    }
+    for function, _ in rows.values():
+        function()
+    rounds = [{name: timed(function, args.device) for name, (function, _) in rows.items()} for _ in range(args.repeats)]
+
+    import lightly
+
+    print("# Pre-training against others\n")
+    print(f"Command: `python {' '.join(sys.argv)}`  ")
+    where = torch.cuda.get_device_name() if torch.device(args.device).type == "cuda" else processor()
+    print(f"Machine: {where}; torch {torch.__version__}, lightly {lightly.__version__}, {args.threads} threads  ")
+    print(f"Date: {datetime.date.today()}\n")
+    print(
+        f"{args.backbone}, {args.image_size} px, batch {args.batch_size}. Medians of {args.repeats} rounds in which all"
+    )
+    print("take turns. A pass is one forward of one view with its share of the backward and of the optimizer.\n")
+    print("| method | s per iteration | passes | ms per pass and image |")
+    print("| --- | ---: | ---: | ---: |")
+    for name, (_, count) in rows.items():
+        seconds = median(r[name] for r in rounds)
+        print(f"| {name} | {seconds:.2f} | {count} | {1e3 * seconds / count / args.batch_size:.1f} |")
+
+
+if __name__ == "__main__":
+    main()
