@@ -35,7 +35,7 @@ from .dicom_header import (
 if TYPE_CHECKING:
     from highdicom import sr
 
-__all__ = ["Prediction", "write_sr"]
+__all__ = ["Prediction", "reference_to", "write_sr"]
 
 SERIES_NUMBER = 9001
 """High, so that viewers list the report after the images."""
@@ -113,9 +113,10 @@ def write_sr(
         ImportError: without highdicom.
 
     Example:
+        >>> from pydicom import dcmread
         >>> prediction = Prediction(["MEL", "NV"], [0.8, 0.2])
         >>> model = ModelDescription("fgssl", "1", "Ours", "0a1b")
-        >>> write_sr("result.dcm", dcmread("image.dcm"), prediction, model)  # doctest: +SKIP
+        >>> write_sr("result.dcm", dcmread("lesion.dcm"), prediction, model)
 
     Source:
         DICOM PS3.16, TID 1500, 1501, 300, 1004 and 4019. IHE Radiology, supplement AI Results (AIR), section 6.5.3.
@@ -130,7 +131,7 @@ def write_sr(
     )
     try:
         document = hd.sr.Comprehensive3DSR(
-            evidence=[_reference(header) for header in sources],
+            evidence=[reference_to(header) for header in sources],
             content=report,
             series_instance_uid=generate_uid(prefix=None),
             series_number=SERIES_NUMBER,
@@ -165,7 +166,7 @@ def _observer(model: ModelDescription) -> sr.ObserverContext:
     return hd.sr.ObserverContext(codes.DCM.Device, device)
 
 
-def _reference(header: Dataset) -> Dataset:
+def reference_to(header: Dataset) -> Dataset:
     """The identifiers of an image without its patient, whom highdicom would check, and tell its log about."""
     reference = Dataset()
     for keyword in UID_KEYS:

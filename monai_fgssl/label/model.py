@@ -1,0 +1,156 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The trained model of a bundle, in memory, and always the newest one."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from monai_fgssl.bundle import SettingsError, load_weights, make_network, read_record
+from monai_fgssl.data import ReadImaged, read_image
+from monai_fgssl.networks import HierarchicalNet
+from monai_fgssl.report import stage_heat_maps
+from monai_fgssl.report.heat_maps import draw_heat_maps
+from monai_fgssl.report.results import describe
+
+__all__ = ["LabelModel", "ScoredBatch"]
+
+
+@dataclass(frozen=True)
+class ScoredBatch:
+    """What the network says of a batch, on the CPU.
+
+    Attributes:
+        stage_logits: ``(B, K + 1, num_classes)``.
+        features: ``(B, D)``, of the last step.
+    """
+
+    stage_logits: Tensor
+    features: Tensor
+
+
+class LabelModel:
+    """The model in a bundle's folder, loaded when it is needed first and again once its files change.
+
+    May be used by several threads.
+
+    Args:
+        bundle_root: the bundle's folder.
+        device: where to compute; None: a GPU if there is one.
+    """
+
+    def __init__(self, bundle_root: str | Path, device: str | None = None) -> None:
+        self.bundle_root = Path(bundle_root)
+        self.path = self.bundle_root / "models" / "model.pt"
+        self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        # Heat maps put hooks into the network.
+        self._lock = threading.RLock()
+        self._loaded: tuple[str, HierarchicalNet, dict[str, Any]] | None = None
+
+    def is_trained(self) -> bool:
+        """Whether there is a model."""
+        return self.path.is_file() and self.path.with_suffix(".json").is_file()
+
+    @property
+    def version(self) -> str:
+        """Changes with the model's files; empty before there are any."""
+        if not self.is_trained():
+            return ""
+        # The record is written after the weights.
+        stats = [path.stat() for path in (self.path, self.path.with_suffix(".json"))]
+        return "-".join(f"{stat.st_mtime_ns:x}.{stat.st_size:x}" for stat in stats)
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What the bundle's ``model.json`` says; see :func:`~monai_fgssl.bundle.read_record`."""
+        return read_record(self.bundle_root)
+
+    def load(self) -> tuple[HierarchicalNet, dict[str, Any]]:
+        """The network and its record.
+
+        Raises:
+            SettingsError: when nothing has been trained yet.
+        """
+        with self._lock:
+            version = self.version
+            if not version:
+                raise SettingsError("there is no model yet: label some images of each class, then train.")
+            if self._loaded is not None and self._loaded[0] == version:
+                return self._loaded[1:]
+            try:
+                network = make_network(self.bundle_root)
+                load_weights(network, self.path)
+            except SettingsError:
+                # Read between the two files of a training that is just ending.
+                if self._loaded is None:
+                    raise
+                return self._loaded[1:]
+            if not isinstance(network, HierarchicalNet):
+                raise SettingsError(f"the app needs a HierarchicalNet, the bundle has a {type(network).__name__}.")
+            loaded = network.to(self.device).eval(), self.record
+            self._loaded = version, *loaded
+            return loaded
+
+    def read(self, path: str | Path) -> Tensor:
+        """Read an image as the model sees it: float ``(1, C, *spatial)`` in [0, 1].
+
+        Raises:
+            DataError: when it can't be read.
+        """
+        image = read_image(path, **self.geometry())
+        return image[None].to(self.device).float() / 255
+
+    def geometry(self) -> dict[str, Any]:
+        """Arguments of :func:`~monai_fgssl.data.read_image`."""
+        _, record = self.load()
+        spatial_dims = record["network_def"]["spatial_dims"]
+        return {"spatial_dims": spatial_dims, **{name: record[name] for name in ("image_size", "spacing", "window")}}
+
+    def reader(self) -> ReadImaged:
+        """The same as a transform of the key ``"image"``."""
+        return ReadImaged("image", **self.geometry())
+
+    def predict(self, path: str | Path) -> dict[str, Any]:
+        """What the model says of one image; see :func:`~monai_fgssl.report.results.describe`."""
+        with self._lock:
+            network, record = self.load()
+            image = self.read(path)
+            with torch.inference_mode():
+                logits = network.stage_logits(image).float().cpu()
+        (result,) = describe(logits, logits.sum(1)[:, None], record["class_names"], record["temperature"])
+        return result
+
+    def draw_heat_maps(self, path: str | Path) -> NDArray[np.uint8]:
+        """Picture of the image and its heat maps; see :func:`~monai_fgssl.report.heat_maps.draw_heat_maps`."""
+        with self._lock:
+            network, _ = self.load()
+            image = self.read(path)
+            maps = stage_heat_maps(network, image)
+        return draw_heat_maps(image[0], maps[0])
+
+    def score(self, images: Tensor) -> ScoredBatch:
+        """Logits and features of a batch ``(B, C, *spatial)`` in [0, 1]."""
+        with self._lock, torch.inference_mode():
+            network, _ = self.load()
+            images = images.to(self.device).float()
+            return ScoredBatch(
+                network.stage_logits(images).float().cpu(), network.stage_vectors(images)[:, -1].float().cpu()
+            )
+
+
+def ranked(result: dict[str, Any], class_names: Sequence[str]) -> list[dict[str, Any]]:
+    """Classes of a result from the likeliest on, as MONAI Label writes them."""
+    rows = [
+        {"idx": number, "label": name, "score": result["probabilities"][name]}
+        for number, name in enumerate(class_names)
+    ]
+    return sorted(rows, key=lambda row: -row["score"])

@@ -1,0 +1,121 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""What an administrator may set, by `--conf` of the server or in a request for training."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from monai_fgssl.bundle import BUNDLES, SettingsError
+
+__all__ = ["TRAIN_SETTINGS", "AppOptions", "read_options", "train_settings"]
+
+TRAIN_SETTINGS = (
+    "amp",
+    "backbone",
+    "balance",
+    "batch_size",
+    "device",
+    "features",
+    "fractions",
+    "grids",
+    "image_size",
+    "learning_rate",
+    "max_epochs",
+    "pretrain_batch_size",
+    "pretrain_epochs",
+    "pretrain_learning_rate",
+    "seed",
+    "spacing",
+    "stages",
+    "stem",
+    "weight_decay",
+    "width",
+    "window",
+)
+"""Settings of the bundle's ``train.json`` that a request may change: none that names a file."""
+
+# MONAI takes text that begins with $ for Python, and @ and % for references.
+WORD = re.compile(r"[A-Za-z0-9][\w.:-]*")
+
+
+@dataclass(frozen=True)
+class AppOptions:
+    """What the app was started with.
+
+    Attributes:
+        classes: names that labels may have; empty: any name.
+        bundle: folder of the bundle, trained or not; None: one is made in the folder of the studies.
+        bundle_name: which bundle of the package is copied there.
+        settings: of the bundle, for every training.
+    """
+
+    classes: tuple[str, ...] = ()
+    bundle: Path | None = None
+    bundle_name: str = "fgssl"
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+def read_options(conf: Mapping[str, str]) -> AppOptions:
+    """Read the pairs of `--conf`; those of MONAI Label itself are left to it.
+
+    Args:
+        conf: ``classes``: names with commas between them; ``bundle``: a folder, or the name of a bundle of this
+            package; any of :data:`TRAIN_SETTINGS`.
+
+    Raises:
+        SettingsError: when a value can't be used.
+
+    Example:
+        >>> read_options({"classes": "nevus, melanoma", "image_size": "128"}).classes
+        ('nevus', 'melanoma')
+    """
+    classes = tuple(name.strip() for name in conf.get("classes", "").split(",") if name.strip())
+    if len(set(map(str.lower, classes))) < len(classes):
+        raise SettingsError(f"--conf classes names a class twice: {', '.join(classes)}.")
+    bundle = conf.get("bundle", "fgssl")
+    is_name = bundle in BUNDLES
+    if not is_name and not (Path(bundle) / "configs" / "train.json").is_file():
+        raise SettingsError(
+            f"--conf bundle {bundle} is neither the folder of a bundle (with configs/train.json) nor one of "
+            f"{', '.join(BUNDLES)}."
+        )
+    return AppOptions(
+        classes, None if is_name else Path(bundle).resolve(), bundle if is_name else "fgssl", train_settings(conf)
+    )
+
+
+def train_settings(request: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of the bundle in a request; everything else in it is MONAI Label's own.
+
+    Raises:
+        SettingsError: when a value is no number, switch, list of numbers or plain word.
+    """
+    settings = {name: _literal(request[name]) for name in TRAIN_SETTINGS if request.get(name) is not None}
+    for name, value in settings.items():
+        if not _is_plain(value):
+            raise SettingsError(f"{name} must be a number, a switch, a plain word or a list of these, got {value!r}.")
+    return settings
+
+
+def _literal(value: Any) -> Any:
+    """`--conf` gives text only."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return value
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return all(_is_plain(key) and _is_plain(one) for key, one in value.items())
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_plain, value))
+    return isinstance(value, (bool, int, float)) or (isinstance(value, str) and WORD.fullmatch(value) is not None)

@@ -1,0 +1,192 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The app that MONAI Label serves."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import requests
+from fastapi import HTTPException
+from monailabel.config import settings
+from monailabel.datastore.dicom import DICOMwebClientX
+from monailabel.interfaces.app import MONAILabelApp
+from monailabel.interfaces.exception import MONAILabelException
+
+from monai_fgssl import __version__
+from monai_fgssl.bundle import copy_bundle, read_defaults
+from monai_fgssl.metrics.acquisition import STRATEGIES
+
+from .datastore import ClassDatastore, ClassDICOMWebDatastore
+from .model import LabelModel
+from .options import read_options
+from .scores import BackgroundScorer
+from .tasks import ClassInfer, ClassTrain, NextImage, ScoreAll
+
+__all__ = ["FGSSLApp"]
+
+FOLDER = "fgssl"
+"""In the folder of the studies (or of the archive's cache): the bundle with the model, and the scores."""
+
+
+class FGSSLApp(MONAILabelApp):
+    """Classification with FG-SSL.
+
+    Args:
+        app_dir: folder of ``main.py``.
+        studies: folder of the images, or address of an archive's DICOMweb service.
+        conf: see :func:`~monai_fgssl.label.options.read_options`.
+    """
+
+    def __init__(self, app_dir: str, studies: str, conf: dict[str, str]) -> None:
+        self.options = read_options(conf or {})
+        self.handed_out: dict[str, float] = {}
+        super().__init__(
+            app_dir,
+            studies,
+            conf,
+            name="FG-SSL",
+            description="Fine-grained classification of lesions, learnt from few labelled and many unlabelled images",
+            version=__version__,
+            labels=list(self.options.classes),
+        )
+        # Scoring runs in this process, with the model that is in memory already.
+        self._auto_update_scoring = False
+
+    def init_datastore(self) -> ClassDatastore | ClassDICOMWebDatastore:
+        """The data store, and the model that belongs to it."""
+        datastore = super().init_datastore() if self.is_archive() else self._init_folder()
+        root = Path(datastore._datastore_path) / FOLDER
+        self.bundle_root = self.options.bundle or root / self.options.bundle_name
+        if not self.bundle_root.is_dir():
+            root.mkdir(exist_ok=True)
+            copy_bundle(self.options.bundle_name, self.bundle_root)
+        self.model = LabelModel(self.bundle_root)
+        self.scorer = BackgroundScorer(self.model, root / "scores.pt", datastore.get_image_uri)
+        return datastore
+
+    def is_archive(self) -> bool:
+        """Whether the studies are behind a network address."""
+        return self.studies.startswith(("http://", "https://"))
+
+    def _init_folder(self) -> ClassDatastore:
+        return ClassDatastore(
+            self.studies,
+            self.options.classes,
+            settings.MONAI_LABEL_DATASTORE_AUTO_RELOAD,
+            settings.MONAI_LABEL_DATASTORE_READ_ONLY,
+        )
+
+    def _init_dicomweb_datastore(self) -> ClassDICOMWebDatastore:
+        # The stock one downloads a program for segmentations first.
+        session = requests.Session()
+        user = settings.MONAI_LABEL_DICOMWEB_USERNAME or settings.MONAI_LABEL_DATASTORE_USERNAME
+        if user:
+            session.auth = (
+                user,
+                settings.MONAI_LABEL_DICOMWEB_PASSWORD or settings.MONAI_LABEL_DATASTORE_PASSWORD,
+            )
+        client = DICOMwebClientX(
+            url=self.studies,
+            session=session,
+            qido_url_prefix=settings.MONAI_LABEL_QIDO_PREFIX,
+            wado_url_prefix=settings.MONAI_LABEL_WADO_PREFIX,
+            stow_url_prefix=settings.MONAI_LABEL_STOW_PREFIX,
+        )
+        return ClassDICOMWebDatastore(
+            client,
+            settings.MONAI_LABEL_DICOMWEB_SEARCH_FILTER,
+            settings.MONAI_LABEL_DICOMWEB_CACHE_PATH.strip() or None,
+            self.options.classes,
+        )
+
+    def init_infers(self) -> dict[str, ClassInfer]:
+        """One task, ``fgssl``."""
+        return {"fgssl": ClassInfer(self.model, self.options.classes)}
+
+    def init_trainers(self) -> dict[str, ClassTrain]:
+        """``train`` and ``pretrain``."""
+        return {
+            "train": ClassTrain(self.bundle_root, self.options.settings, on_all=False),
+            "pretrain": ClassTrain(self.bundle_root, self.options.settings, on_all=True),
+        }
+
+    def init_strategies(self) -> dict[str, NextImage]:
+        """All strategies of :mod:`monai_fgssl.metrics.acquisition`."""
+        return {name: NextImage(name, self.scorer, self.handed_out) for name in STRATEGIES}
+
+    def init_scoring_methods(self) -> dict[str, ScoreAll]:
+        """One method, ``fgssl``."""
+        return {"fgssl": ScoreAll(self.scorer)}
+
+    @property
+    def spatial_dims(self) -> int:
+        """2 for pictures, 3 for volumes."""
+        if self.model.is_trained():
+            return int(self.model.record["network_def"]["spatial_dims"])
+        return int(read_defaults(self.bundle_root).get("spatial_dims", 2))
+
+    def class_names(self) -> list[str]:
+        """Classes of the configuration; without these, those of the labels and of the model."""
+        if self.options.classes:
+            return list(self.options.classes)
+        of_model = self.model.record["class_names"] if self.model.is_trained() else []
+        return [*of_model, *sorted(set(self.datastore().labelled().values()) - set(of_model))]
+
+    def info(self) -> dict[str, Any]:
+        """What a client sees of the app."""
+        return {**super().info(), "labels": self.class_names()}
+
+    def on_init_complete(self) -> None:
+        """Add the page, and begin to score."""
+        # Imported here: it imports this app's server, which a training process does without.
+        from monailabel.app import app
+
+        from .routes import make_router
+
+        app.include_router(make_router(self), prefix=settings.MONAI_LABEL_API_STR)
+        super().on_init_complete()
+        self.scorer.start(self.datastore().list_images())
+
+    def infer(self, request: dict[str, Any], datastore: Any = None) -> dict[str, Any]:
+        """Predict an image of the data store, or one that was sent.
+
+        Raises:
+            HTTPException: 404 for an unknown image or model; see :class:`~monai_fgssl.label.tasks.ClassInfer`.
+        """
+        image = request.get("image")
+        if not isinstance(image, str) or not image:
+            raise HTTPException(422, "name an image of the data store, or send a file.")
+        # The operating system has no such names, and Python no answer but an error.
+        if "\0" in image or not _was_sent(image):
+            # MONAI Label would read any file of the server.
+            self.datastore().check_image(image)
+            request = {**request, "image": self.datastore().get_image_uri(image)}
+        try:
+            return dict(super().infer(request, datastore))
+        except MONAILabelException as error:
+            raise HTTPException(404, error.msg) from error
+
+    def next_sample(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Choose the next image.
+
+        Raises:
+            HTTPException: 404 for an unknown strategy.
+        """
+        try:
+            return dict(super().next_sample(request))
+        except MONAILabelException as error:
+            raise HTTPException(404, error.msg) from error
+
+
+def _was_sent(image: str) -> bool:
+    """Whether a path is a file that MONAI Label has just taken from a request, or the image of a session."""
+    path = Path(os.path.realpath(image))
+    uploads = Path(os.path.realpath(tempfile.gettempdir()))
+    if path.parent == uploads and path.name.startswith(tempfile.gettempprefix()):
+        return path.is_file()
+    sessions = settings.MONAI_LABEL_SESSION_PATH or Path.home() / ".cache" / "monailabel" / "sessions"
+    return path.is_relative_to(os.path.realpath(sessions)) and path.exists()

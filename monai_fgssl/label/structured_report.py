@@ -1,0 +1,103 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The class that a person gave an image, as a DICOM structured report in the image's study."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pydicom.dataset import Dataset
+from pydicom.sr.codedict import codes
+from pydicom.uid import generate_uid
+
+from monai_fgssl.report.codes import class_codes
+from monai_fgssl.report.dicom_header import CHARACTER_SET, as_sources, copy_patient_and_study, import_highdicom
+from monai_fgssl.report.dicom_sr import reference_to
+
+__all__ = ["SERIES_DESCRIPTION", "make_label_report", "read_label_report"]
+
+SERIES_DESCRIPTION = "FGSSL_CLASS_LABEL"
+"""By which the reports are found again in an archive. Without spaces, with which Orthanc finds nothing."""
+
+SERIES_NUMBER = 9003
+OBSERVER = "Annotator^MONAI Label"
+TRACKING_IDENTIFIER = "112039"
+
+
+def make_label_report(source: Dataset | Sequence[Dataset], class_name: str, class_names: Sequence[str] = ()) -> Dataset:
+    """Make a report with the class as its finding.
+
+    The name of the class as the annotator knows it is the tracking identifier; the finding may be a standard code with
+    a name of its own.
+
+    Args:
+        source: header of the image, or those of all images of its series.
+        class_name: the class.
+        class_names: all classes that it was chosen from, which may have standard codes together; see
+            :func:`~monai_fgssl.report.codes.class_codes`.
+
+    Raises:
+        DataError: when a header lacks an identifier.
+        ImportError: without highdicom.
+
+    Source:
+        DICOM PS3.16, TID 1500 and 1501.
+    """
+    hd = import_highdicom()
+    sources = as_sources(source)
+    known = class_names if class_name in class_names else [class_name]
+    group = hd.sr.MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=hd.sr.TrackingIdentifier(generate_uid(prefix=None), class_name),
+        finding_type=class_codes(known)[known.index(class_name)],
+        source_images=[
+            hd.sr.SourceImageForMeasurementGroup(header.SOPClassUID, header.SOPInstanceUID) for header in sources
+        ],
+    )
+    person = hd.sr.PersonObserverIdentifyingAttributes(name=OBSERVER)
+    report = hd.sr.MeasurementReport(
+        observation_context=hd.sr.ObservationContext(hd.sr.ObserverContext(codes.DCM.Person, person)),
+        procedure_reported=codes.SCT.ImagingProcedure,
+        imaging_measurements=[group],
+        title=codes.DCM.ImagingMeasurementReport,
+    )
+    document = hd.sr.Comprehensive3DSR(
+        evidence=[reference_to(header) for header in sources],
+        content=report,
+        series_instance_uid=generate_uid(prefix=None),
+        series_number=SERIES_NUMBER,
+        sop_instance_uid=generate_uid(prefix=None),
+        instance_number=1,
+        manufacturer="monai-fgssl",
+        series_description=SERIES_DESCRIPTION,
+        is_complete=True,
+    )
+    document.SpecificCharacterSet = CHARACTER_SET
+    copy_patient_and_study(document, sources[0])
+    return document
+
+
+def read_label_report(report: Dataset) -> tuple[str, str, str] | None:
+    """Read what :func:`make_label_report` made.
+
+    Returns:
+        Series Instance UID of the image, class, and time as ``YYYYMMDDHHMMSS.ffffff``; None for any other report.
+    """
+    if report.get("SeriesDescription") != SERIES_DESCRIPTION:
+        return None
+    evidence = report.get("CurrentRequestedProcedureEvidenceSequence") or report.get("PertinentOtherEvidenceSequence")
+    name = _text_of(report, TRACKING_IDENTIFIER)
+    if not evidence or name is None:
+        return None
+    series = evidence[0].ReferencedSeriesSequence[0].SeriesInstanceUID
+    return str(series), name, f"{report.get('ContentDate', '')}{report.get('ContentTime', '')}"
+
+
+def _text_of(item: Dataset, code: str) -> str | None:
+    """Text of the first item of the content tree whose concept has a code."""
+    concept = item.get("ConceptNameCodeSequence")
+    if concept and concept[0].get("CodeValue") == code:
+        return str(item.TextValue)
+    for child in item.get("ContentSequence", ()):
+        if (found := _text_of(child, code)) is not None:
+            return found
+    return None

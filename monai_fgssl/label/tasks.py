@@ -1,0 +1,168 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""MONAI Label's tasks over this package: inference, training, choosing the next image, scoring."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from fastapi import HTTPException
+from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
+from monailabel.interfaces.tasks.scoring import ScoringMethod
+from monailabel.interfaces.tasks.strategy import Strategy
+from monailabel.interfaces.tasks.train import TrainTask
+
+from monai_fgssl.bundle import SettingsError
+from monai_fgssl.data import DataError
+
+from .datastore import ClassLabels
+from .model import LabelModel, ranked
+from .options import train_settings
+from .pictures import as_png
+from .scores import BackgroundScorer, pick
+from .training import fine_tune, pretrain, train_stats
+
+__all__ = ["ClassInfer", "ClassTrain", "NextImage", "ScoreAll"]
+
+
+class ClassInfer(InferTask):
+    """Class probabilities of an image; with ``"heat_map": true`` in the parameters its heat maps as a PNG file too."""
+
+    def __init__(self, model: LabelModel, classes: tuple[str, ...]) -> None:
+        super().__init__(
+            InferType.CLASSIFICATION, None, 2, "Class of an image, by a network of several stages", {"heat_map": False}
+        )
+        self.model = model
+        self.classes = classes
+
+    def is_valid(self) -> bool:
+        """Always: before the first training it says that there is no model."""
+        return True
+
+    def info(self) -> dict[str, Any]:
+        """What a client sees of this task."""
+        trained = self.model.is_trained()
+        names = self.model.record["class_names"] if trained else self.classes
+        self.labels = {name: number for number, name in enumerate(names)}
+        if trained:
+            self.dimension = self.model.record["network_def"]["spatial_dims"]
+        return dict(super().info())
+
+    def get_path(self, validate: bool = True) -> str:
+        """The weights."""
+        return str(self.model.path)
+
+    def __call__(self, request: dict[str, Any]) -> tuple[str | None, dict[str, Any]]:
+        """Predict one image.
+
+        Raises:
+            HTTPException: 409 without a model, 422 for an image that can't be read.
+        """
+        started = time.monotonic()
+        try:
+            result = self.model.predict(request["image"])
+            picture = self.model.draw_heat_maps(request["image"]) if request.get("heat_map") else None
+        except SettingsError as error:
+            raise HTTPException(409, str(error)) from error
+        except (DataError, OSError) as error:
+            raise HTTPException(422, f"the image can't be read: {without_folder(error, request['image'])}") from error
+        file = None
+        if picture is not None:
+            handle, file = tempfile.mkstemp(suffix=".png")
+            with os.fdopen(handle, "wb") as out:
+                out.write(as_png(picture))
+        names = list(result["probabilities"])
+        prediction = ranked(result, names)
+        return file, {
+            "prediction": prediction,
+            "label": prediction[0]["label"],
+            "score": prediction[0]["score"],
+            "stages": result["stages"],
+            "entropy": result["entropy"],
+            "stage_disagreement": result["stage_disagreement"],
+            "label_names": {name: number for number, name in enumerate(names)},
+            "latencies": {"total": round(time.monotonic() - started, 3)},
+        }
+
+
+def without_folder(error: Exception, path: str) -> str:
+    """The message without the server's folders."""
+    return str(error).replace(str(Path(path).parent) + os.sep, "")
+
+
+class ClassTrain(TrainTask):
+    """Fine-tuning on the labelled images, or pre-training on all, in the process that MONAI Label starts for it."""
+
+    def __init__(self, bundle_root: Path, settings: dict[str, Any], on_all: bool) -> None:
+        super().__init__(
+            "Pre-training on all images, labelled or not" if on_all else "Fine-tuning on the labelled images"
+        )
+        self.bundle_root = bundle_root
+        self.settings = settings
+        self.on_all = on_all
+
+    def config(self) -> dict[str, Any]:
+        """Settings that a client may change."""
+        return {"max_epochs": self.settings.get("max_epochs", 10 if self.on_all else 15), **self.settings}
+
+    def stats(self) -> dict[str, Any]:
+        """Metrics of the last training."""
+        return {} if self.on_all else train_stats(self.bundle_root)
+
+    def __call__(self, request: dict[str, Any], datastore: ClassLabels) -> dict[str, Any]:
+        """Train.
+
+        Raises:
+            SettingsError: when a setting can't be used, there are too few labels, or the run fails.
+        """
+        settings = {**self.settings, **train_settings(request)}
+        if self.on_all:
+            images = [(datastore.get_image_uri(name), "") for name in datastore.list_images()]
+            pretrain(self.bundle_root, images, settings)
+        else:
+            labelled = datastore.labelled()
+            fine_tune(
+                self.bundle_root, [(datastore.get_image_uri(name), label) for name, label in labelled.items()], settings
+            )
+        return self.stats()
+
+
+class NextImage(Strategy):
+    """The image to label next by one of :data:`monai_fgssl.metrics.acquisition.STRATEGIES`."""
+
+    def __init__(self, name: str, scorer: BackgroundScorer, handed_out: dict[str, float]) -> None:
+        super().__init__(f"Active learning: {name}")
+        self.name = name
+        self.scorer = scorer
+        self.handed_out = handed_out
+
+    def __call__(self, request: dict[str, Any], datastore: ClassLabels) -> dict[str, Any] | None:
+        """Choose; the scores that are missing are found in the background meanwhile."""
+        images = datastore.list_images()
+        self.scorer.start(images)
+        labelled = datastore.labelled()
+        unlabelled = [name for name in images if name not in labelled]
+        if not unlabelled:
+            return None
+        now = time.monotonic()
+        name, used = pick(self.name, unlabelled, list(labelled), self.scorer.scores, self.handed_out, now)
+        self.handed_out[name] = now
+        return {"id": name, "weight": 1, "strategy_used": used}
+
+
+class ScoreAll(ScoringMethod):
+    """Scores what is not scored yet, for ``POST /scoring/fgssl``; the server does the same by itself."""
+
+    def __init__(self, scorer: BackgroundScorer) -> None:
+        super().__init__("Predictions of all images, for active learning")
+        self.scorer = scorer
+
+    def __call__(self, request: dict[str, Any], datastore: ClassLabels) -> dict[str, int]:
+        """Score."""
+        images = datastore.list_images()
+        self.scorer.update(images)
+        return {"scored": len(self.scorer.scores.stage_logits), "failed": len(self.scorer.scores.failed)}

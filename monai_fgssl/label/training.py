@@ -1,0 +1,194 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Training on what a data store holds: the bundle's own run, in a process of its own."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pydicom
+
+from monai_fgssl.bundle import SettingsError, read_record
+from monai_fgssl.data.atomic import atomic_write
+from monai_fgssl.data.dicom import is_dicom
+
+__all__ = ["fine_tune", "pretrain", "train_stats", "write_data_list"]
+
+NETWORK_SETTINGS = ("backbone", "stages", "width", "features", "stem", "image_size", "spacing", "window")
+"""In which a training must agree with the weights that it starts from."""
+
+FRACTIONS = {"train": 0.6, "validation": 0.2, "test": 0.2}
+MAX_BATCH_SIZE = 32
+MIN_IMAGES = 3
+"""Of each class: one to learn from, one to choose the best epoch by, one to test on."""
+
+
+def write_data_list(path: Path, images: Sequence[tuple[str | Path, str]]) -> None:
+    """Write a CSV file as the bundle takes it; images of one patient share a group, whose name says nothing of them.
+
+    Args:
+        path: of the CSV file.
+        images: file, or folder of a DICOM series, and class; empty where it is not known.
+    """
+    numbers: dict[str, str] = {}
+    with atomic_write(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow(("image", "label", "patient"))
+        for image, label in images:
+            patient = _patient_of(Path(image))
+            group = numbers.setdefault(patient, f"patient_{len(numbers) + 1}") if patient else ""
+            rows.writerow((os.path.abspath(image), label, group))
+
+
+def _patient_of(image: Path) -> str:
+    files = sorted(image.iterdir()) if image.is_dir() else [image]
+    for file in files:
+        if is_dicom(file):
+            return str(pydicom.dcmread(file, specific_tags=["PatientID"], stop_before_pixels=True).get("PatientID", ""))
+    return ""
+
+
+def fine_tune(bundle_root: Path, images: Sequence[tuple[str | Path, str]], settings: Mapping[str, Any]) -> None:
+    """Train on labelled images, from the newest weights that there are; the model is replaced when it is done.
+
+    Args:
+        bundle_root: the bundle's folder.
+        images: see :func:`write_data_list`, all with a class.
+        settings: of the bundle.
+
+    Raises:
+        SettingsError: when there are too few images of a class, or the bundle's run fails.
+    """
+    counts = Counter(label for _, label in images)
+    few = [f"{name} ({count})" for name, count in sorted(counts.items()) if count < MIN_IMAGES]
+    if len(counts) < 2 or few:
+        raise SettingsError(
+            f"training needs two classes or more with at least {MIN_IMAGES} labelled images each; there are: "
+            f"{', '.join(f'{name} ({count})' for name, count in sorted(counts.items())) or 'none'}."
+        )
+    weights, base = newest_weights(bundle_root)
+    fractions = settings.get("fractions", FRACTIONS)
+    batch_size = max(2, min(MAX_BATCH_SIZE, int(len(images) * fractions["train"]) // 2))
+    changes = {
+        **base,
+        "fractions": fractions,
+        "batch_size": batch_size,
+        # The bundle makes its loaders for pre-training too, though nothing runs through them.
+        "pretrain_batch_size": batch_size,
+        **settings,
+        "pretrained": weights,
+        "pretrain_epochs": 0,
+        "compare": False,
+    }
+    _run(bundle_root, "train", ("train.json",), images, changes)
+
+
+def pretrain(bundle_root: Path, images: Sequence[tuple[str | Path, str]], settings: Mapping[str, Any]) -> None:
+    """Learn from all images, labelled or not; the next :func:`fine_tune` starts from what was learnt.
+
+    Args:
+        bundle_root: the bundle's folder.
+        images: see :func:`write_data_list`.
+        settings: of the bundle. ``max_epochs`` stands for ``pretrain_epochs`` where that is missing.
+
+    Raises:
+        SettingsError: when the bundle's run fails.
+    """
+    weights, base = newest_weights(bundle_root)
+    changes = {**base, "pretrain_batch_size": max(2, min(MAX_BATCH_SIZE, len(images) // 2)), **settings}
+    if "max_epochs" in changes:
+        changes.setdefault("pretrain_epochs", changes.pop("max_epochs"))
+    # Without labels everything is in the training part.
+    unlabelled = [(image, "") for image, _ in images]
+    changes["pretrained"] = weights
+    _run(bundle_root, "pretrain", ("train.json", "pretrain.json"), unlabelled, changes)
+
+
+def newest_weights(bundle_root: Path) -> tuple[str | None, dict[str, Any]]:
+    """Where training goes on from, and the settings that it must keep: the model, or what was pre-trained since."""
+    model = bundle_root / "models" / "model.pt"
+    pretrained = bundle_root / "output" / "pretrain" / "pretrained.pt"
+    found = [path for path in (model, pretrained) if path.is_file()]
+    if not found:
+        return None, {}
+    newest = max(found, key=lambda path: path.stat().st_mtime_ns)
+    if newest == pretrained:
+        settings = json.loads((pretrained.parent / "settings.json").read_text(encoding="utf-8"))
+    else:
+        record = read_record(bundle_root)
+        settings = {**record["network_def"], **record}
+    return str(newest), {name: settings[name] for name in NETWORK_SETTINGS if settings.get(name) is not None}
+
+
+def _run(
+    bundle_root: Path,
+    task: str,
+    configs: Sequence[str],
+    images: Sequence[tuple[str | Path, str]],
+    settings: Mapping[str, Any],
+) -> None:
+    output = bundle_root / "output" / task
+    data_list = output / "images.csv"
+    write_data_list(data_list, images)
+    (output / "metrics.json").unlink(missing_ok=True)
+    given = {name: value for name, value in settings.items() if value is not None}
+    with atomic_write(output / "settings.json") as temporary:
+        temporary.write_text(json.dumps(given, indent=2), encoding="utf-8")
+    arguments = {**given, "dataset_dir": str(data_list), "output_dir": str(output)}
+    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file"]
+    command.append(str([str(bundle_root / "configs" / name) for name in configs]))
+    for name, value in arguments.items():
+        command += [f"--{name}", value if isinstance(value, str) else repr(value)]
+    # As long as this file is there, the run that it describes has not ended.
+    unfinished = output / "unfinished.txt"
+    digest = hashlib.sha256(repr((command, data_list.read_bytes())).encode()).hexdigest()
+    if _can_resume(bundle_root) and unfinished.is_file() and unfinished.read_text(encoding="utf-8") == digest:
+        command += ["--resume", "true"]
+    with atomic_write(unfinished) as temporary:
+        temporary.write_text(digest, encoding="utf-8")
+    reason: list[str] = []
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        print(line, end="", flush=True)
+        # All that follows the word, or else the last line.
+        reason = [*reason, line] if reason and reason[0].startswith("error: ") else [line]
+    if process.wait():
+        raise SettingsError("".join(reason).strip().removeprefix("error: ") or f"status {process.returncode}")
+    unfinished.unlink()
+
+
+def _can_resume(bundle_root: Path) -> bool:
+    config = json.loads((bundle_root / "configs" / "train.json").read_text(encoding="utf-8"))
+    return "resume" in config
+
+
+def train_stats(bundle_root: Path) -> dict[str, Any]:
+    """Metrics of the last training on its test images; empty before there was one."""
+    path = bundle_root / "output" / "train" / "metrics.json"
+    if not path.is_file():
+        return {}
+    content = json.loads(path.read_text(encoding="utf-8"))
+    metrics = next(iter(content["methods"].values()))
+    return {
+        "num_test_images": content["num_test_images"],
+        "class_names": content["class_names"],
+        "metrics": metrics,
+        "epochs": content["settings"]["max_epochs"],
+    }

@@ -1,0 +1,50 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from pathlib import Path
+
+import highdicom
+import numpy as np
+import pydicom
+import pytest
+from dicom_files import PATIENT, write_dicom
+
+from monai_fgssl.data import ISIC2018_CLASSES, DataError
+from monai_fgssl.label.structured_report import SERIES_DESCRIPTION, make_label_report, read_label_report
+
+STUDY = {"StudyID": "1", "AccessionNumber": "2", "StudyTime": "101010", "PatientSex": "O"}
+
+
+def write_source(path: Path, **attributes: str | None) -> pydicom.Dataset:
+    return pydicom.dcmread(write_dicom(path, np.zeros((4, 6, 3), np.uint8), **{**STUDY, **attributes}))
+
+
+@pytest.mark.parametrize("name", ["NV", "Mélanome", "皮膚線維腫"])
+def test_a_class_survives_the_way_through_a_file(tmp_path: Path, name: str) -> None:
+    source = write_source(tmp_path / "image.dcm")
+    make_label_report(source, name, ISIC2018_CLASSES).save_as(tmp_path / "report.dcm")
+    report = highdicom.sr.srread(tmp_path / "report.dcm")
+    series, class_name, when = read_label_report(report) or ("", "", "")
+    assert (series, class_name) == (source.SeriesInstanceUID, name)
+    assert len(when) >= 14
+    assert report.StudyInstanceUID == source.StudyInstanceUID
+    assert report.SeriesInstanceUID != source.SeriesInstanceUID
+    assert report.PatientID == PATIENT["PatientID"]
+    assert report.SeriesDescription == SERIES_DESCRIPTION
+    (group,) = report.content.get_image_measurement_groups(tracking_uid=None)
+    assert group.tracking_identifier == name
+    assert group.finding_type.meaning == ("Melanocytic nevus" if name == "NV" else name)
+
+
+def test_other_reports_are_left_alone(tmp_path: Path) -> None:
+    source = write_source(tmp_path / "image.dcm")
+    assert read_label_report(source) is None
+    report = make_label_report(source, "NV")
+    report.SeriesDescription = "another"
+    assert read_label_report(report) is None
+
+
+def test_an_image_without_identifiers_is_told(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"has no Study Instance UID \(0020,000D\)"):
+        make_label_report(write_source(tmp_path / "image.dcm", StudyInstanceUID=None), "NV")

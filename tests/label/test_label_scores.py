@@ -1,0 +1,110 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from monai_fgssl.bundle import SettingsError, copy_bundle, save_model
+from monai_fgssl.data import read_isic2018
+from monai_fgssl.label.model import LabelModel
+from monai_fgssl.label.scores import SECONDS_RESERVED, BackgroundScorer, Scores, pick
+from monai_fgssl.networks import HierarchicalNet
+
+
+@pytest.fixture
+def trained(tmp_path: Path) -> LabelModel:
+    """A model of two classes with random weights."""
+    root = copy_bundle("fgssl", tmp_path / "bundle")
+    save(root, 0)
+    return LabelModel(root, "cpu")
+
+
+def save(root: Path, seed: int) -> HierarchicalNet:
+    torch.manual_seed(seed)
+    network = HierarchicalNet("resnet18", num_classes=2, width=8, features=8).eval()
+    save_model(network, root / "models" / "model.pt", ["a", "b"], 32, temperature=2.0)
+    return network
+
+
+def test_no_model_is_told(tmp_path: Path) -> None:
+    model = LabelModel(copy_bundle("fgssl", tmp_path / "bundle"))
+    assert not model.is_trained()
+    with pytest.raises(SettingsError, match="there is no model yet"):
+        model.predict("any.png")
+
+
+def test_the_newest_model_predicts(trained: LabelModel, lesions: Path) -> None:
+    path = read_isic2018(lesions).items[0]["image"]
+    first = trained.predict(path)
+    network = save(trained.bundle_root, 1)
+    with torch.no_grad():
+        expected = (network(trained.read(path)) / 2.0).softmax(1)[0].numpy()
+    second = trained.predict(path)
+    np.testing.assert_allclose(list(second["probabilities"].values()), expected, atol=1e-5)
+    assert second != first
+    assert trained.draw_heat_maps(path).shape == (256, 4 * 256, 3)
+
+
+def test_scores_of_all_images_survive_and_follow_the_model(trained: LabelModel, lesions: Path, tmp_path: Path) -> None:
+    files = {item["name"]: item["image"] for item in read_isic2018(lesions).items[:40]}
+    (tmp_path / "text.png").write_text("no picture")
+    files["text"] = str(tmp_path / "text.png")
+    scorer = BackgroundScorer(trained, tmp_path / "scores.pt", files.__getitem__)
+    scorer.update([*files, "gone"])
+    assert scorer.scores.failed == {"text", "gone"}
+    name = next(iter(files))
+    network, _ = trained.load()
+    with torch.no_grad():
+        expected = network.stage_logits(trained.read(files[name]))[0]
+    torch.testing.assert_close(scorer.scores.stage_logits[name], expected, atol=1e-4, rtol=1e-4)
+
+    again = Scores.read(tmp_path / "scores.pt", trained.version)
+    assert set(again.stage_logits) == set(files) - {"text"}
+    assert torch.equal(again.stage_logits[name], scorer.scores.stage_logits[name])
+    save(trained.bundle_root, 1)
+    assert not Scores.read(tmp_path / "scores.pt", trained.version).stage_logits
+    scorer.update(list(files))
+    assert not torch.equal(again.stage_logits[name], scorer.scores.stage_logits[name])
+
+
+def scores_of(prob: dict[str, float]) -> Scores:
+    """Two classes, one stage and the concatenation; features on a line."""
+    scores = Scores("1")
+    logits = torch.tensor([[[p / 2, 0.0], [p / 2, 0.0]] for p in prob.values()])
+    scores.add(list(prob), logits, torch.arange(len(prob))[:, None].float())
+    return scores
+
+
+@pytest.mark.parametrize("strategy", ["entropy", "margin", "mix"])
+def test_the_most_uncertain_comes_first(strategy: str) -> None:
+    scores = scores_of({"sure": 9.0, "unsure": 0.1, "medium": 2.0})
+    # For mix both are uncertain enough: the farther from the labelled one counts.
+    labelled = ["medium"] if strategy == "mix" else []
+    unlabelled = [name for name in ("sure", "unsure", "medium") if name not in labelled]
+    chosen = pick(strategy, unlabelled, labelled, scores, {}, 0.0)
+    assert chosen == ("sure" if strategy == "mix" else "unsure", strategy)
+
+
+def test_the_core_set_goes_where_no_label_is() -> None:
+    scores = scores_of(dict.fromkeys("abcdef", 1.0))
+    assert pick("core_set", list("bcdef"), ["a"], scores, {}, 0.0) == ("f", "core_set")
+    assert pick("core_set", list("bcdef"), ["a"], scores, {"f": 0.0}, 1.0)[0] in ("c", "d")
+
+
+def test_what_was_handed_out_waits() -> None:
+    scores = scores_of({"sure": 9.0, "unsure": 0.1})
+    given = {"unsure": 10.0}
+    assert pick("entropy", ["sure", "unsure"], [], scores, given, 11.0)[0] == "sure"
+    assert pick("entropy", ["sure", "unsure"], [], scores, given, 10.0 + SECONDS_RESERVED)[0] == "unsure"
+    assert pick("entropy", ["sure", "unsure"], [], scores, {"sure": 9.0, "unsure": 10.0}, 11.0)[0] == "sure"
+
+
+def test_without_scores_any_image() -> None:
+    names = [f"{number}" for number in range(9)]
+    found = {pick("entropy", names, [], Scores(), {}, 0.0) for _ in range(99)}
+    assert len(found) > 3
+    assert {used for _, used in found} == {"random"}

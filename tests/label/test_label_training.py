@@ -1,0 +1,105 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import csv
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from dicom_files import write_dicom
+from PIL import Image
+
+from monai_fgssl.bundle import SettingsError, copy_bundle, save_model
+from monai_fgssl.data import read_csv_list
+from monai_fgssl.label.pictures import as_png, draw_image
+from monai_fgssl.label.training import fine_tune, newest_weights, train_stats, write_data_list
+from monai_fgssl.networks import HierarchicalNet
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+
+
+def test_a_patient_is_a_group_without_a_name(tmp_path: Path) -> None:
+    images: list[tuple[str | Path, str]] = []
+    for number, patient in enumerate(["ID1", "ID2", "ID1", None]):
+        path = write_dicom(tmp_path / f"{number}.dcm", PIXELS, PatientID=patient)
+        images.append((path, "a, b" if number else ""))
+    Image.fromarray(PIXELS).save(tmp_path / "photo.png")
+    (tmp_path / "series").mkdir()
+    write_dicom(tmp_path / "series" / "1.dcm", PIXELS, PatientID="ID2")
+    images += [(tmp_path / "photo.png", "a, b"), (tmp_path / "series", "c")]
+    write_data_list(tmp_path / "list.csv", images)
+    text = (tmp_path / "list.csv").read_text(encoding="utf-8")
+    assert "ID" not in text
+    rows = list(csv.DictReader(text.splitlines()))
+    patients = [row["patient"] for row in rows]
+    assert patients == ["patient_1", "patient_2", "patient_1", "", "", "patient_2"]
+    assert [row["label"] for row in rows] == ["", "a, b", "a, b", "a, b", "a, b", "c"]
+    assert read_csv_list(tmp_path / "list.csv").class_names == ("a, b", "c")
+
+
+def test_too_few_labels_are_counted(tmp_path: Path) -> None:
+    images = [("x.png", name) for name in "aaabb"]
+    with pytest.raises(SettingsError, match=r"at least 3 labelled images each; there are: a \(3\), b \(2\)"):
+        fine_tune(tmp_path, images, {})
+    with pytest.raises(SettingsError, match="two classes or more"):
+        fine_tune(tmp_path, images[:3], {})
+
+
+def test_the_reason_of_a_failed_run_is_told(tmp_path: Path) -> None:
+    root = copy_bundle("fgssl", tmp_path / "bundle")
+    for number in range(6):
+        (tmp_path / f"{number}.png").write_text("no picture")
+    with pytest.raises(SettingsError, match=r"\d\.png"):
+        fine_tune(root, [(tmp_path / f"{number}.png", "ab"[number % 2]) for number in range(6)], {"device": "cpu"})
+    assert train_stats(root) == {}
+    assert (root / "output" / "train" / "unfinished.txt").is_file()
+
+
+def test_the_newest_weights_and_their_settings(tmp_path: Path) -> None:
+    root = copy_bundle("fgssl", tmp_path / "bundle")
+    assert newest_weights(root) == (None, {})
+    network = HierarchicalNet("resnet18", num_classes=2, width=8, features=4)
+    model = root / "models" / "model.pt"
+    save_model(network, model, ["a", "b"], 48)
+    weights, settings = newest_weights(root)
+    assert weights == str(model)
+    assert (settings["backbone"], settings["width"], settings["features"], settings["image_size"]) == (
+        "resnet18",
+        8,
+        4,
+        48,
+    )
+    # What it says must be what the bundle takes.
+    again = HierarchicalNet(**{k: v for k, v in settings.items() if k not in ("image_size", "window", "spacing")})
+    assert again.definition() == network.definition() | {"num_classes": again.definition()["num_classes"]}
+    pretrained = root / "output" / "pretrain" / "pretrained.pt"
+    pretrained.parent.mkdir(parents=True)
+    torch.save({}, pretrained)
+    (pretrained.parent / "settings.json").write_text(json.dumps({"width": 16, "max_epochs": 3}), encoding="utf-8")
+    later = model.stat().st_mtime + 5
+    os.utime(pretrained, (later, later))
+    assert newest_weights(root) == (str(pretrained), {"width": 16})
+
+
+def test_the_picture_is_what_the_loader_reads(tmp_path: Path) -> None:
+    Image.fromarray(PIXELS).save(tmp_path / "small.png")
+    assert (draw_image(tmp_path / "small.png") == PIXELS).all()
+    Image.fromarray(PIXELS).resize((2000, 1500)).save(tmp_path / "large.png")
+    assert draw_image(tmp_path / "large.png").shape == (768, 1024, 3)
+    assert as_png(PIXELS).startswith(b"\x89PNG")
+
+
+def test_a_volume_is_drawn_by_its_middle_slice(tmp_path: Path) -> None:
+    import nibabel
+
+    values = np.zeros((10, 12, 8), np.float32)
+    values[2, 3, 4] = 100
+    nibabel.save(nibabel.Nifti1Image(values, np.diag([-1.0, -1, 1, 1])), tmp_path / "volume.nii.gz")
+    picture = draw_image(tmp_path / "volume.nii.gz", 3)
+    assert picture.shape == (12, 10, 3)
+    assert picture.max() == 255
+    assert (picture > 0).sum() == 3
