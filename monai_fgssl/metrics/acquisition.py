@@ -1,0 +1,206 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Which images to label next: scores of uncertainty, diversity in feature space, and both together."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .uncertainty import disagreement, margin, predictive_entropy
+
+__all__ = ["STRATEGIES", "choose", "core_set", "disagreement_scores", "entropy_scores", "margin_scores", "mix"]
+
+STRATEGIES = ("random", "entropy", "margin", "disagreement", "core_set", "mix")
+"""Names that :func:`choose` knows."""
+
+# Entries of the largest matrix of distances that is held at once: 64 MB.
+BLOCK = 2**24
+PREFILTER = 10
+"""Of the images that :func:`mix` is to choose, the most uncertain so many times as many are looked at."""
+
+
+def entropy_scores(prob: Tensor) -> Tensor:
+    """Entropy of each prediction; high: the network is unsure between all classes.
+
+    Args:
+        prob: ``(N, num_classes)``, adding up to 1 in each row, at least 2 classes.
+
+    Returns:
+        ``(N,)`` in [0, 1].
+
+    Source:
+        Settles, "Active Learning Literature Survey", 2009, sec. 3.1.
+    """
+    return predictive_entropy(prob)
+
+
+def margin_scores(prob: Tensor) -> Tensor:
+    """How close the two likeliest classes are; high: the network hesitates between them.
+
+    Args:
+        prob: ``(N, num_classes)``, at least 2 classes.
+
+    Returns:
+        ``(N,)`` in [0, 1].
+
+    Source:
+        Scheffer et al., "Active Hidden Markov Models for Information Extraction", IDA 2001, sec. 3.
+    """
+    return 1 - margin(prob)
+
+
+def disagreement_scores(stage_prob: Tensor) -> Tensor:
+    """Disagreement between the stages of one network, a query by committee whose members come for free.
+
+    Args:
+        stage_prob: ``(N, num_stages, num_classes)``, at least 2 classes.
+
+    Returns:
+        ``(N,)`` in [0, 1]; high: stages are sure of different classes. See :func:`~monai_fgssl.metrics.disagreement`.
+
+    Source:
+        McCallum & Nigam, "Employing EM and Pool-Based Active Learning for Text Classification", ICML 1998, sec. 4.
+    """
+    return disagreement(stage_prob)
+
+
+def core_set(features: Tensor, labelled_features: Tensor, k: int) -> Tensor:
+    """Images that lie farthest from all labelled or chosen ones, one after the other (greedy k-center).
+
+    Memory is bounded: distances to the labelled images are found block by block.
+
+    Args:
+        features: ``(N, D)``, of the images to choose from; Euclidean distance.
+        labelled_features: ``(M, D)``; with M = 0 the image nearest to the mean of all comes first.
+        k: number of images, at most N.
+
+    Returns:
+        int64 ``(k,)``, positions in the order in which they were chosen.
+
+    Raises:
+        ValueError: when there are not k images.
+
+    Source:
+        Sener & Savarese, "Active Learning for Convolutional Neural Networks: A Core-Set Approach", ICLR 2018,
+        algorithm 1: https://arxiv.org/abs/1708.00489
+    """
+    _check_count(k, len(features))
+    if k == 0:
+        return torch.empty(0, dtype=torch.int64)
+    chosen: list[int] = []
+    if len(labelled_features):
+        nearest = _nearest_distance(features, labelled_features)
+    else:
+        chosen.append(int((features - features.mean(0)).norm(dim=1).argmin()))
+        nearest = (features - features[chosen[0]]).norm(dim=1)
+        # Never again, also where several images are equal.
+        nearest[chosen[0]] = -1
+    while len(chosen) < k:
+        farthest = int(nearest.argmax())
+        chosen.append(farthest)
+        nearest = torch.minimum(nearest, (features - features[farthest]).norm(dim=1))
+        nearest[farthest] = -1
+    return torch.tensor(chosen)
+
+
+def _nearest_distance(features: Tensor, labelled_features: Tensor) -> Tensor:
+    """Distance of each row of features to the nearest labelled one."""
+    rows = max(1, BLOCK // len(labelled_features))
+    return torch.cat([torch.cdist(block, labelled_features).amin(1) for block in features.split(rows)])
+
+
+def mix(prob: Tensor, features: Tensor, labelled_features: Tensor, k: int, prefilter: int = PREFILTER) -> Tensor:
+    """Diverse images among uncertain ones: the core set of those with the highest :func:`margin_scores`.
+
+    Uncertainty alone picks near-copies of one hard case in the same batch, the core set alone picks outliers that the
+    network is sure of.
+
+    Args:
+        prob: ``(N, num_classes)``.
+        features: ``(N, D)`` of the same images.
+        labelled_features: ``(M, D)``.
+        k: number of images, at most N.
+        prefilter: the ``prefilter * k`` most uncertain images are looked at.
+
+    Returns:
+        int64 ``(k,)``, positions in the order in which they were chosen.
+
+    Raises:
+        ValueError: when there are not k images.
+
+    Source:
+        Zhdanov, "Diverse mini-batch Active Learning", 2019, sec. 3 (margin, prefilter of 10 times the batch):
+        https://arxiv.org/abs/1901.05954; with the core set in place of its k-means.
+    """
+    _check_count(k, len(features))
+    uncertain = _highest(margin_scores(prob), min(prefilter * k, len(prob)))
+    return uncertain[core_set(features[uncertain], labelled_features, k)]
+
+
+def choose(
+    strategy: str,
+    num_images: int,
+    k: int,
+    *,
+    prob: Tensor | None = None,
+    stage_prob: Tensor | None = None,
+    features: Tensor | None = None,
+    labelled_features: Tensor | None = None,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Choose the images to label next.
+
+    Args:
+        strategy: one of :data:`STRATEGIES`.
+        num_images: N, the unlabelled images to choose from.
+        k: how many, at most N.
+        prob: ``(N, num_classes)``; for ``"entropy"``, ``"margin"`` and ``"mix"``.
+        stage_prob: ``(N, num_stages, num_classes)``; for ``"disagreement"``.
+        features: ``(N, D)``; for ``"core_set"`` and ``"mix"``.
+        labelled_features: ``(M, D)``, M may be 0; for ``"core_set"`` and ``"mix"``.
+        generator: for ``"random"``; None: torch's global one.
+
+    Returns:
+        int64 ``(k,)``, positions from the most wanted on.
+
+    Raises:
+        ValueError: when the strategy is unknown, what it needs is missing or of another length, or k exceeds N.
+
+    Example:
+        >>> choose("margin", 3, 2, prob=torch.tensor([[0.9, 0.1], [0.5, 0.5], [0.7, 0.3]]))
+        tensor([1, 2])
+    """
+    if strategy not in STRATEGIES:
+        raise ValueError(f"strategy must be one of {', '.join(STRATEGIES)}, got {strategy!r}.")
+    _check_count(k, num_images)
+
+    def need(name: str, values: Tensor | None, per_image: bool = True) -> Tensor:
+        if values is None:
+            raise ValueError(f"strategy {strategy!r} needs {name}.")
+        if per_image and len(values) != num_images:
+            raise ValueError(f"{name} must have a row for each of the {num_images} images, got {len(values)}.")
+        return values
+
+    if strategy == "random":
+        return torch.randperm(num_images, generator=generator)[:k]
+    if strategy == "entropy":
+        return _highest(entropy_scores(need("prob", prob)), k)
+    if strategy == "margin":
+        return _highest(margin_scores(need("prob", prob)), k)
+    if strategy == "disagreement":
+        return _highest(disagreement_scores(need("stage_prob", stage_prob)), k)
+    known = need("labelled_features", labelled_features, per_image=False)
+    if strategy == "core_set":
+        return core_set(need("features", features), known, k)
+    return mix(need("prob", prob), need("features", features), known, k)
+
+
+def _highest(scores: Tensor, k: int) -> Tensor:
+    """Positions of the k highest scores; of equal ones the first, on every machine."""
+    return scores.argsort(descending=True, stable=True)[:k]
+
+
+def _check_count(k: int, num_images: int) -> None:
+    if not 0 <= k <= num_images:
+        raise ValueError(f"k must be from 0 to the number of images, {num_images}, got {k}.")

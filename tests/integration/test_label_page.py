@@ -1,0 +1,773 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The page for annotators in a real browser: clicks, keys, corrections, training, errors, other screens.
+
+The server is a stand-in with the paths of the app, so that it can fail on demand; the last test has the real one.
+Needs the programs of the Debian packages `chromium` and `chromium-driver`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import email
+import email.policy
+import io
+import json
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import pytest
+from PIL import Image
+from selenium.common.exceptions import TimeoutException
+from selenium.webdriver import Chrome, ChromeOptions, ChromeService, Keys
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.ui import Select, WebDriverWait
+from test_label_server import Server, label_python  # noqa: F401
+
+from monai_fgssl.data import make_synthetic_lesions, read_isic2018
+
+CLASSES = ["NETWORK", "COBBLESTONE", "GLOBULES", "DOTS", "STREAKS", "FINGERPRINT", "CRYSTALLINE"]
+SCORES = [0.08, 0.05, 0.61, 0.14, 0.03, 0.05, 0.04]
+STAGES = {
+    "stage1": [0.10, 0.06, 0.37, 0.22, 0.09, 0.08, 0.08],
+    "stage2": [0.12, 0.05, 0.29, 0.41, 0.04, 0.05, 0.04],
+    "stage3": [0.06, 0.04, 0.68, 0.10, 0.03, 0.05, 0.04],
+    "concat": [0.05, 0.04, 0.74, 0.08, 0.02, 0.04, 0.03],
+}
+PAGE = Path(str(files("monai_fgssl"))) / "label" / "page"
+# Of the image and three heat maps, side by side.
+COLOURS = [[200, 150, 120], [255, 0, 0], [0, 255, 0], [0, 0, 255]]
+TYPES = {".html": "text/html; charset=utf-8", ".css": "text/css", ".js": "text/javascript"}
+
+
+class StandIn:
+    """The app's paths, with a dictionary for a data store. `failures` maps a method and path to a status and detail."""
+
+    def __init__(self, pictures: dict[str, bytes], heat_map: bytes) -> None:
+        self.pictures = pictures
+        self.heat_map = heat_map
+        self.labels: dict[str, str] = {}
+        self.has_model = True
+        self.classes = CLASSES
+        self.failures: dict[str, tuple[int, Any]] = {}
+        self.requests: list[str] = []
+        self.token: str | None = None
+        self.task: dict[str, Any] | None = None
+        self.delay = 0.0
+
+    def answer(self, method: str, path: str, query: dict[str, list[str]], headers: Any, body: bytes) -> Any:
+        """JSON value, or bytes of a picture or file; raises `Refusal`."""
+        self.requests.append(f"{method} {path}")
+        if path == "/auth/token":
+            form = parse_qs(body.decode())
+            if form["password"] != ["right"]:
+                raise Refusal(401, "no")
+            return {"access_token": self.token}
+        name = path.removeprefix("/fgssl/") or "index.html"
+        if path.startswith("/fgssl/") and (PAGE / name).is_file():
+            return (PAGE / name).read_bytes()
+        if self.token and headers["Authorization"] != f"Bearer {self.token}":
+            raise Refusal(401, "Not authenticated")
+        for start, (status, detail) in self.failures.items():
+            if f"{method} {path}".startswith(start):
+                raise Refusal(status, detail)
+        time.sleep(self.delay)
+        image = path.rsplit("/", 1)[-1]
+        match method, path.rsplit("/", 1)[0] + "/":
+            case "GET", "/fgssl/" if image == "info":
+                return {
+                    "classes": self.classes,
+                    "model": "fgssl",
+                    "has_model": self.has_model,
+                    "strategies": ["random", "core_set", "mix"],
+                    "num_images": len(self.pictures),
+                    "num_labelled": len(self.labels),
+                }
+            case "GET", "/fgssl/image/":
+                return self.pictures[image]
+            case "GET", "/fgssl/heat_maps/":
+                return self.heat_map
+            case "GET", "/fgssl/label/":
+                return {"class": self.labels.get(image)}
+            case "DELETE", "/fgssl/label/":
+                del self.labels[image]
+                return {}
+            case "POST", "/activelearning/":
+                free = [name for name in self.pictures if name not in self.labels]
+                # "random" starts from the front, all others from the back.
+                return {"id": free[0 if image == "random" else -1]} if free else {}
+            case "POST", "/infer/":
+                ordered = sorted(zip(CLASSES, SCORES, strict=True), key=lambda pair: -pair[1])
+                return {
+                    # MONAI Label writes class names in lower case.
+                    "prediction": [{"label": name.lower(), "score": score} for name, score in ordered],
+                    "stages": {stage: dict(zip(CLASSES, scores, strict=True)) for stage, scores in STAGES.items()},
+                    "entropy": 0.66,
+                    "stage_disagreement": 0.12,
+                }
+            case "PUT", "/datastore/":
+                assert image == "label"
+                assert query["tag"] == ["final"]
+                parts = form_parts(headers, body)
+                assert parts["label"] == b""
+                self.labels[query["image"][0]] = json.loads(parts["params"])["class"]
+                return {}
+            case "POST", "/train/":
+                self.task = {"status": "RUNNING", "request": {"model": image}, "details": []}
+                return self.task
+            case "GET", "/train/" if self.task:
+                return self.task
+            case "DELETE", "/train/" if self.task:
+                self.task["status"] = "STOPPED"
+                return self.task
+        raise Refusal(404, "Not found")
+
+
+class Refusal(Exception):
+    """Status and detail of an answer that is an error."""
+
+
+def form_parts(headers: Any, body: bytes) -> dict[str, bytes]:
+    """Parts of a multipart form, by name."""
+    message = email.message_from_bytes(
+        b"Content-Type: " + headers["Content-Type"].encode() + b"\r\n\r\n" + body, policy=email.policy.default
+    )
+    return {
+        part.get_param("name", header="content-disposition"): part.get_payload(decode=True)
+        for part in message.iter_parts()
+    }
+
+
+def png(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """Six synthetic lesions; names with signs that an address must quote."""
+    folder = make_synthetic_lesions(tmp_path_factory.mktemp("page") / "lesions", num_images=14, image_size=256)
+    items = read_isic2018(folder).items[:6]
+    return {f"image {i} #{i}%": png(Image.open(item["image"])) for i, item in enumerate(items)}
+
+
+@pytest.fixture
+def server(pictures: dict[str, bytes]) -> Iterator[StandIn]:
+    strip = Image.new("RGB", (400, 100))
+    for i, colour in enumerate(COLOURS):
+        strip.paste(tuple(colour), (100 * i, 0, 100 * (i + 1), 100))
+    stand_in = StandIn(pictures, png(strip))
+
+    class Handler(BaseHTTPRequestHandler):
+        def answer(self) -> None:
+            url = urlsplit(self.path)
+            body = self.rfile.read(int(self.headers["Content-Length"] or 0))
+            try:
+                content = stand_in.answer(self.command, unquote(url.path), parse_qs(url.query), self.headers, body)
+                status = 200
+            except Refusal as refusal:
+                status, detail = refusal.args
+                content = {"detail": detail}
+            if not isinstance(content, bytes):
+                content, kind = json.dumps(content).encode(), "application/json"
+            else:
+                kind = TYPES.get(Path(url.path).suffix, "text/html" if url.path == "/fgssl/" else "image/png")
+            # A page that is loaded anew waits for no answer.
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                self.send_response(status)
+                self.send_header("Content-Type", kind)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+        do_GET = do_POST = do_PUT = do_DELETE = answer
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=http.serve_forever, daemon=True).start()
+    stand_in.url = f"http://127.0.0.1:{http.server_port}/fgssl/"  # type: ignore[attr-defined]
+    stand_in.close = http.shutdown  # type: ignore[attr-defined]
+    yield stand_in
+    http.shutdown()
+    http.server_close()
+
+
+@pytest.fixture(scope="module")
+def chrome() -> Iterator[Chrome]:
+    paths = {name: shutil.which(name) for name in ("chromium", "chromedriver")}
+    assert all(paths.values()), "install the Debian packages chromium and chromium-driver"
+    options = ChromeOptions()
+    options.binary_location = str(paths["chromium"])
+    for argument in ("headless=new", "no-sandbox", "disable-dev-shm-usage", "window-size=1280,860", "lang=en"):
+        options.add_argument(f"--{argument}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = Chrome(options, ChromeService(str(paths["chromedriver"])))
+    yield driver
+    driver.quit()
+
+
+class Page:
+    """What a person sees and does."""
+
+    def __init__(self, chrome: Chrome, url: str) -> None:
+        self.chrome = chrome
+        # Any address of the same origin.
+        chrome.get(url + "page.css")
+        chrome.execute_script("localStorage.clear(); sessionStorage.clear()")
+        chrome.get(url)
+
+    def wait(self, condition: Callable[[], object], seconds: float = 15) -> None:
+        try:
+            WebDriverWait(self.chrome, seconds, 0.05).until(lambda _: condition())
+        except TimeoutException:
+            pytest.fail(f"waited in vain; the page shows the error {self.error!r}")
+
+    def find(self, selector: str) -> WebElement:
+        return self.chrome.find_element("css selector", selector)
+
+    def text(self, selector: str) -> str:
+        return self.find(selector).text
+
+    @property
+    def image(self) -> str:
+        """Name of the image, once the page has come to rest."""
+        self.wait(lambda: self.find("#main").get_attribute("aria-busy") == "false")
+        return self.text("#name")
+
+    @property
+    def error(self) -> str:
+        return self.text("#error-text")
+
+    @property
+    def pressed(self) -> list[str]:
+        """Classes that are shown as this image's label."""
+        return [
+            str(button.get_attribute("data-name"))
+            for button in self.chrome.find_elements("css selector", ".class[aria-pressed=true]")
+        ]
+
+    def press(self, *keys: str) -> None:
+        ActionChains(self.chrome).send_keys(*keys).perform()
+
+    def click_class(self, name: str) -> None:
+        self.find(f".class[data-name={name}]").click()
+
+    def pixels(self) -> tuple[int, int]:
+        """Width and height of the picture, once it is decoded."""
+        width, height = self.chrome.execute_script(
+            "const p = document.getElementById('picture');"
+            "return p.complete ? [p.naturalWidth, p.naturalHeight] : [0, 0]"
+        )
+        return width, height
+
+    def panel_colours(self) -> list[list[int]]:
+        """Colour in the middle of each heat map."""
+        return self.chrome.execute_script(
+            """
+            return [...document.querySelectorAll(".panel img")].map((image) => {
+              if (!image.complete) return null;
+              const canvas = new OffscreenCanvas(image.naturalWidth, image.naturalHeight);
+              const context = canvas.getContext("2d");
+              context.drawImage(image, 0, 0);
+              return [...context.getImageData(canvas.width / 2, canvas.height / 2, 1, 1).data.slice(0, 3)];
+            });
+            """
+        )
+
+    def heat_maps(self) -> list[str]:
+        """Captions of the heat maps on the screen."""
+        return [caption.text for caption in self.chrome.find_elements("css selector", ".caption") if caption.text]
+
+    def complaints(self) -> list[str]:
+        """What the browser had to say against the page, refused requests aside."""
+        return [
+            entry["message"]
+            for entry in self.chrome.get_log("browser")
+            if "Failed to load resource" not in entry["message"]
+        ]
+
+
+@pytest.fixture
+def page(chrome: Chrome, server: StandIn) -> Iterator[Page]:
+    page = Page(chrome, server.url)  # type: ignore[attr-defined]
+    page.wait(lambda: page.image)
+    yield page
+    for reset in ("clearDeviceMetricsOverride", "setEmulatedMedia"):
+        chrome.execute_cdp_cmd(f"Emulation.{reset}", {})
+    assert page.complaints() == []
+
+
+def test_an_image_and_its_suggestion(page: Page, server: StandIn) -> None:
+    assert page.image == "image 0 #0%"
+    assert page.text("#done-text") == "0 of 6 labelled"
+    page.wait(lambda: page.text("#suggestion") == "GLOBULES with 61 %. 3 of 4 stages agree.")
+    buttons = page.chrome.find_elements("css selector", ".class")
+    assert [button.text.split() for button in buttons][:4] == [
+        ["1", "NETWORK", "8", "%"],
+        ["2", "COBBLESTONE", "5", "%"],
+        ["3", "GLOBULES", "suggested", "61", "%"],
+        ["4", "DOTS", "14", "%"],
+    ]
+    widths = [
+        float(bar.value_of_css_property("width")[:-2]) for bar in page.chrome.find_elements("css selector", ".bar")
+    ]
+    assert [width / sum(widths) for width in widths] == pytest.approx(SCORES, abs=0.01)
+    assert [row.text for row in page.chrome.find_elements("css selector", "#stages tbody tr")] == [
+        "stage 1 GLOBULES ✓ 37 %",
+        "stage 2 DOTS ≠ 41 %",
+        "stage 3 GLOBULES ✓ 68 %",
+        "concat GLOBULES ✓ 74 %",
+    ]
+    assert (page.text("#entropy"), page.text("#disagreement")) == ("66 %", "12 %")
+    page.wait(lambda: page.pixels() == (256, 256))
+
+
+def test_labels_by_click_and_by_key(page: Page, server: StandIn) -> None:
+    first = page.image
+    page.click_class("DOTS")
+    page.wait(lambda: page.image != first)
+    second = page.image
+    page.press("7")
+    page.wait(lambda: page.image != second)
+    assert server.labels == {first: "DOTS", second: "CRYSTALLINE"}
+    assert page.text("#done-text") == "2 of 6 labelled"
+    assert page.pressed == []
+
+
+def test_back_to_change_and_to_remove_a_label(page: Page, server: StandIn) -> None:
+    first = page.image
+    page.press("1")
+    page.wait(lambda: page.image != first)
+    second = page.image
+    page.press("2")
+    page.wait(lambda: page.image != second)
+    third = page.image
+    page.press(Keys.BACKSPACE)
+    page.wait(lambda: page.image == second)
+    assert page.pressed == ["COBBLESTONE"]
+    page.press(Keys.ARROW_LEFT)
+    page.wait(lambda: page.image == first)
+    page.press(Keys.BACKSPACE)
+    assert page.image == first
+
+    page.press("5")
+    page.wait(lambda: page.image == second)
+    assert server.labels == {first: "STREAKS", second: "COBBLESTONE"}
+    assert page.text("#done-text") == "2 of 6 labelled"
+    page.press(Keys.DELETE)
+    page.wait(lambda: page.pressed == [])
+    assert server.labels == {first: "STREAKS"}
+    assert page.text("#done-text") == "1 of 6 labelled"
+    page.find("#forward").click()
+    page.wait(lambda: page.image == third)
+    assert not page.find("#forward").is_enabled()
+    page.find("#back").click()
+    page.wait(lambda: page.image == second)
+
+
+def test_heat_maps_come_and_go(page: Page, server: StandIn) -> None:
+    page.press("h")
+    page.wait(lambda: page.heat_maps() == ["image", "stage 1", "stage 2", "stage 3"])
+    assert page.find("#heat").get_attribute("aria-pressed") == "true"
+    assert not page.find("#picture").is_displayed()
+    # The strip's four colours, each in the middle of its own panel.
+    page.wait(lambda: page.panel_colours() == COLOURS)
+    first = page.image
+    page.press("1")
+    page.wait(lambda: page.image != first)
+    page.wait(lambda: f"GET /fgssl/heat_maps/{page.image}" in server.requests)
+    page.wait(lambda: len(page.heat_maps()) == 4)
+    page.find("#heat").click()
+    page.wait(lambda: page.pixels() == (256, 256))
+    assert page.find("#picture").is_displayed()
+    assert page.heat_maps() == []
+    assert server.requests.count("GET /fgssl/heat_maps/" + page.image) == 1
+
+
+def test_strategy_chooses_the_next_image(page: Page, server: StandIn) -> None:
+    Select(page.find("#strategy")).select_by_visible_text("core set")
+    page.wait(lambda: page.image == "image 5 #5%")
+    assert "POST /activelearning/core_set" in server.requests
+    # The image that was not labelled has given way.
+    assert not page.find("#back").is_enabled()
+    page.chrome.refresh()
+    page.wait(lambda: page.find("#strategy").get_attribute("value") == "core_set")
+    page.wait(lambda: page.image == "image 5 #5%")
+
+
+def test_all_images_labelled(page: Page, server: StandIn) -> None:
+    for done in range(1, 7):
+        page.press("1")
+        page.wait(lambda done=done: page.text("#done-text") == f"{done} of 6 labelled")
+        assert page.image is not None
+    assert page.text("#nothing") == "All 6 images are labelled."
+    page.press("2")
+    assert set(server.labels.values()) == {"NETWORK"}
+    page.press(Keys.BACKSPACE)
+    page.wait(lambda: page.image == "image 5 #5%")
+    page.press("2")
+    page.wait(lambda: page.text("#nothing") == "All 6 images are labelled.")
+    assert server.labels["image 5 #5%"] == "COBBLESTONE"
+
+
+def test_held_keys_and_shortcuts_label_nothing(page: Page, server: StandIn) -> None:
+    page.chrome.execute_script(
+        "for (const more of [{repeat: true}, {ctrlKey: true}, {altKey: true}, {metaKey: true}])"
+        " document.dispatchEvent(new KeyboardEvent('keydown', {key: '1', bubbles: true, ...more}))"
+    )
+    page.press("8", "x")
+    assert page.image == "image 0 #0%"
+    assert not any(request.startswith("PUT") for request in server.requests)
+
+
+def test_a_second_key_while_saving_is_not_for_the_next_image(page: Page, server: StandIn) -> None:
+    page.wait(lambda: page.text("#entropy"))
+    server.delay = 0.3
+    page.press("1", "2", "3")
+    page.wait(lambda: page.image == "image 1 #1%")
+    assert server.labels == {"image 0 #0%": "NETWORK"}
+
+
+def test_a_label_that_is_refused_keeps_its_image(page: Page, server: StandIn) -> None:
+    server.failures["PUT /datastore/label"] = (500, "the disk is full")
+    page.press("1")
+    page.wait(lambda: page.error == "The label was not saved: the disk is full.")
+    assert page.image == "image 0 #0%"
+    assert page.pressed == []
+    server.failures.clear()
+    page.press("1")
+    page.wait(lambda: page.image == "image 1 #1%")
+    assert page.error == ""
+
+
+@pytest.mark.parametrize(
+    ("path", "sentence"),
+    [
+        ("POST /activelearning", "The next image can't be shown: no luck."),
+        ("GET /fgssl/image", "The next image can't be shown: no luck."),
+        ("GET /fgssl/label", "The next image can't be shown: no luck."),
+        ("GET /fgssl/info", "The next image can't be shown: no luck."),
+        ("POST /infer", "There is no suggestion for this image: no luck."),
+    ],
+)
+def test_what_fails_after_saving_can_be_tried_again(page: Page, server: StandIn, path: str, sentence: str) -> None:
+    server.failures[path] = (500, "no luck")
+    page.press("4")
+    page.wait(lambda: page.error == sentence)
+    assert server.labels == {"image 0 #0%": "DOTS"}
+    server.failures.clear()
+    page.find("#retry").click()
+    page.wait(lambda: page.image == "image 1 #1%" and page.text("#suggestion").startswith("GLOBULES"))
+    assert page.error == ""
+
+
+def test_error_without_reason_names_its_number(page: Page, server: StandIn) -> None:
+    server.failures["GET /fgssl/heat_maps"] = (503, None)
+    page.press("h")
+    page.wait(
+        lambda: (
+            page.error == "There is no heat map of this image: the server answered with error 503; its log says why."
+        )
+    )
+    assert page.find("#heat").get_attribute("aria-pressed") == "false"
+    page.press(Keys.ESCAPE)
+    assert page.error == ""
+
+
+def test_server_that_is_gone(page: Page, server: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    page.wait(lambda: page.text("#entropy"))
+    page.chrome.execute_cdp_cmd("Network.enable", {})
+    gone = {"offline": True, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
+    page.chrome.execute_cdp_cmd("Network.emulateNetworkConditions", gone)
+    page.press("1")
+    page.wait(lambda: page.error == "The label was not saved: the server can't be reached; check that it is running.")
+    page.chrome.execute_cdp_cmd("Network.emulateNetworkConditions", gone | {"offline": False})
+    page.press("1")
+    page.wait(lambda: page.image == "image 1 #1%")
+
+
+def test_without_a_model(page: Page, server: StandIn) -> None:
+    server.has_model = False
+    page.chrome.refresh()
+    page.wait(lambda: page.image)
+    assert page.text("#suggestion") == "No model yet: label some images of each class, then press Train."
+    assert not page.find("#heat").is_enabled()
+    assert not page.find("#train").is_enabled()
+    assert page.find("#pretrain").is_enabled()
+    assert page.chrome.find_elements("css selector", ".scored, #stages tbody tr") == []
+    server.requests.clear()
+    page.press("h", "1")
+    page.wait(lambda: page.image == "image 1 #1%")
+    assert not any("infer" in request or "heat" in request for request in server.requests)
+    assert page.find("#train").is_enabled()
+
+
+def test_training_is_watched_until_the_new_model_suggests(page: Page, server: StandIn) -> None:
+    server.has_model = False
+    page.chrome.refresh()
+    page.wait(lambda: page.image)
+    page.press("1")
+    page.wait(lambda: page.find("#train").is_enabled())
+    page.find("#train").click()
+    page.wait(lambda: page.text("#training-text") == "Training starts …")
+    assert not page.find("#train").is_enabled()
+    assert not page.find("#pretrain").is_enabled()
+    assert server.task is not None
+    server.task["details"] = ["reading 6 images", "fine-tune 3/12: loss_concat 0.7, 1/2 of it"]
+    page.wait(lambda: page.text("#training-text") == "Training 3 of 12 epochs")
+    assert page.find("#training-bar").get_attribute("value") == "3"
+    server.has_model = True
+    server.task["status"] = "DONE"
+    page.wait(lambda: page.text("#training-text") == "Training finished")
+    page.wait(lambda: page.text("#suggestion").startswith("GLOBULES with 61 %"))
+    assert page.find("#train").is_enabled()
+    assert not page.find("#training-bar").is_displayed()
+
+
+def test_training_starts_while_an_image_is_on_its_way(page: Page, server: StandIn) -> None:
+    page.press("1")
+    page.wait(lambda: page.find("#train").is_enabled())
+    assert page.image
+    server.delay = 0.5
+    page.press(Keys.BACKSPACE)
+    page.find("#train").click()
+    page.wait(lambda: page.text("#training-text") == "Training starts …")
+    assert page.image == "image 0 #0%"
+
+
+def test_pretraining_goes_on_over_a_reload_and_stops(page: Page, server: StandIn) -> None:
+    page.find("#pretrain").click()
+    page.wait(lambda: page.text("#training-text").startswith("Pre-training"))
+    page.chrome.refresh()
+    page.wait(lambda: page.text("#training-text") == "Pre-training starts …")
+    page.wait(lambda: page.image)
+    page.find("#stop").click()
+    page.wait(lambda: page.text("#training-text") == "Pre-training stopped")
+    assert not page.find("#stop").is_displayed()
+
+
+def test_training_that_fails_says_why(page: Page, server: StandIn) -> None:
+    page.press("1")
+    page.wait(lambda: page.find("#train").is_enabled())
+    page.find("#train").click()
+    page.wait(lambda: server.task is not None)
+    assert server.task is not None
+    server.task |= {
+        "status": "ERROR",
+        "details": ["Traceback", "monai_fgssl.DataError: each class needs two labelled images"],
+    }
+    page.wait(lambda: page.error == "Training failed: each class needs two labelled images.")
+    server.failures["POST /train"] = (429, "Train Task is Already Running")
+    page.find("#train").click()
+    page.wait(lambda: page.error == "Training did not start: Train Task is Already Running.")
+
+
+def test_sign_in(page: Page, server: StandIn) -> None:
+    server.token = "secret"
+    page.chrome.refresh()
+    page.wait(lambda: page.find("#sign-in").is_displayed())
+    page.find("[name=username]").send_keys("anna1")
+    page.find("[name=password]").send_keys("wrong", Keys.ENTER)
+    page.wait(lambda: page.text("#sign-in-error") == "User and password were not accepted.")
+    assert page.find("[name=username]").get_attribute("value") == "anna1"
+    page.find("[name=password]").clear()
+    page.find("[name=password]").send_keys("right", Keys.ENTER)
+    page.wait(lambda: page.image == "image 0 #0%")
+    assert server.labels == {}
+
+
+def test_sign_in_that_is_given_up(page: Page, server: StandIn) -> None:
+    server.token = "secret"
+    page.press("1")
+    page.wait(lambda: page.find("#sign-in").is_displayed())
+    page.find("[name=username]").send_keys(Keys.ESCAPE)
+    page.wait(lambda: page.error == "The label was not saved: sign in first.")
+    server.token = None
+
+
+def test_no_images(page: Page, server: StandIn) -> None:
+    server.pictures = {}
+    page.chrome.refresh()
+    page.wait(lambda: page.text("#nothing").startswith("There are no images: put some into the folder"))
+    assert all(
+        not button.is_enabled() for button in page.chrome.find_elements("css selector", ".class, #train, #pretrain")
+    )
+
+
+def test_no_classes_and_classes_that_come_later(page: Page, server: StandIn) -> None:
+    server.classes = []
+    page.chrome.refresh()
+    page.wait(lambda: page.text("#no-classes").startswith("The server knows no classes: start it again"))
+    page.press("1")
+    assert server.labels == {}
+    server.classes = ["nevus", "melanoma"]
+    page.chrome.refresh()
+    page.wait(lambda: page.image)
+    assert not page.find("#no-classes").is_displayed()
+    server.classes = ["nevus", "melanoma", "keratosis"]
+    page.press("2")
+    page.wait(lambda: len(page.chrome.find_elements("css selector", ".class")) == 3)
+    assert page.image
+    page.press("3")
+    page.wait(lambda: list(server.labels.values()) == ["melanoma", "keratosis"])
+
+
+def test_damaged_picture(page: Page, server: StandIn) -> None:
+    server.pictures = dict.fromkeys(server.pictures, b"no picture")
+    page.chrome.refresh()
+    page.wait(lambda: page.error == "The image can't be shown: what the server sent is no picture.")
+
+
+def test_all_by_tab_key_with_visible_focus(page: Page) -> None:
+    page.wait(lambda: page.text("#entropy"))
+    reached = []
+    for _ in range(30):
+        page.press(Keys.TAB)
+        focused = page.chrome.switch_to.active_element
+        if focused.tag_name == "body":
+            break
+        assert focused.value_of_css_property("outline-width") == "3px"
+        reached.append(focused.get_attribute("id") or focused.get_attribute("data-name"))
+    assert reached == ["strategy", "pretrain", "heat", *CLASSES]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_has_contrast(page: Page, scheme: str) -> None:
+    """WCAG 2.2, 1.4.3: 4.5 to 1."""
+    page.chrome.execute_cdp_cmd(
+        "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    )
+    page.press("1")
+    page.wait(lambda: page.find("#train").is_enabled())
+    colours = page.chrome.execute_script(
+        """
+        const opaque = (e) => {
+          const c = getComputedStyle(e).backgroundColor;
+          return c === "rgba(0, 0, 0, 0)" && e.parentElement ? opaque(e.parentElement) : c;
+        };
+        return [...document.querySelectorAll("h1, h2, p, span, button, td, th, dt, dd, kbd, select")]
+          .filter((e) => e.offsetParent && e.textContent.trim() && !e.disabled && !e.closest(":disabled"))
+          .map((e) => [e.id || e.className || e.tagName, getComputedStyle(e).color, opaque(e)]);
+        """
+    )
+    assert len(colours) > 40
+    low = [entry for entry in colours if contrast(entry[1], entry[2]) < 4.5]
+    assert low == []
+
+
+def contrast(a: str, b: str) -> float:
+    """Ratio of the luminances of two CSS colours."""
+
+    def luminance(colour: str) -> float:
+        parts = [float(part) / 255 for part in colour[colour.index("(") + 1 : -1].split(",")[:3]]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    high, low = sorted((luminance(a), luminance(b)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("width", [360, 800, 1280, 1920])
+def test_nothing_is_cut_off(page: Page, width: int) -> None:
+    screen = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+    page.chrome.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+    page.wait(lambda: page.text("#entropy"))
+    scroll_width, client_width, scroll_height, client_height = page.chrome.execute_script(
+        "const e = document.documentElement;return [e.scrollWidth, e.clientWidth, e.scrollHeight, e.clientHeight]"
+    )
+    assert scroll_width <= client_width
+    assert page.find("#stage").size["height"] >= 190
+    if width > 800:
+        # Beside each other, image and classes need no scrolling.
+        assert scroll_height <= client_height
+        assert page.chrome.execute_script("return side.scrollHeight <= side.clientHeight")
+
+
+def test_nothing_comes_from_elsewhere(page: Page, server: StandIn) -> None:
+    page.press("h")
+    page.wait(lambda: len(page.heat_maps()) == 4)
+    names = page.chrome.execute_script("return performance.getEntriesByType('resource').map((entry) => entry.name)")
+    own = server.url.removesuffix("fgssl/")  # type: ignore[attr-defined]
+    assert len(names) >= 5
+    assert [name for name in names if not name.startswith((own, "blob:" + own, "data:"))] == []
+
+
+def test_label_train_and_see_suggestions_change(
+    chrome: Chrome,
+    label_python: Path,  # noqa: F811
+    lesions: Path,
+    tmp_path: Path,
+) -> None:
+    """The whole way against MONAI Label itself: no model, labels, a suggestion, more labels, another suggestion."""
+    table = read_isic2018(lesions)
+    classes = {item["name"]: table.class_names[item["label"]] for item in table.items}
+    studies = tmp_path / "studies"
+    studies.mkdir()
+    keys = {"COBBLESTONE": "1", "NETWORK": "2"}
+    for name in keys:
+        for item in [item for item in table.items if classes[item["name"]] == name][:12]:
+            shutil.copy(item["image"], studies)
+    server = Server(label_python, tmp_path, str(studies), {})
+    try:
+        page = Page(chrome, server.url + "/fgssl/")
+        page.wait(lambda: page.image)
+        assert page.text("#suggestion").startswith("No model yet")
+
+        def label(count: int) -> None:
+            for _ in range(count):
+                name = page.image
+                page.press(keys[classes[name]])
+                page.wait(lambda name=name: page.image != name)
+                assert server.ask("GET", f"/fgssl/label/{name}") == {"class": classes[name]}
+
+        def suggestion() -> str:
+            page.wait(lambda: " with " in page.text("#suggestion"))
+            return str(page.chrome.execute_script("return JSON.stringify(state.prediction.prediction)"))
+
+        def train() -> None:
+            page.find("#train").click()
+            # The words may still be those of the training before.
+            page.wait(lambda: page.find("#stop").is_displayed())
+            page.wait(lambda: page.text("#training-text") == "Training finished" or page.error, seconds=300)
+            assert page.error == ""
+
+        # At least four of each class, whatever is drawn.
+        label(16)
+        assert page.text("#done-text") == "16 of 24 labelled"
+        last = page.image
+        train()
+        assert page.image == last
+        assert suggestion()
+        assert len(page.chrome.find_elements("css selector", "#stages tbody tr")) == 4
+        page.press("h")
+        page.wait(lambda: page.heat_maps() == ["image", "stage 1", "stage 2", "stage 3"])
+        page.press("h")
+
+        Select(page.find("#strategy")).select_by_visible_text("margin")
+        label(4)
+        page.press(Keys.BACKSPACE)
+        corrected = page.image
+        page.wait(lambda: page.pressed == [classes[corrected]])
+        wrong = next(name for name in keys if name != classes[corrected])
+        page.press(keys[wrong])
+        page.wait(lambda: page.image != corrected)
+        assert server.ask("GET", f"/fgssl/label/{corrected}") == {"class": wrong}
+        page.press(Keys.BACKSPACE)
+        page.wait(lambda: page.image == corrected)
+        before = suggestion()
+        train()
+        page.wait(lambda: suggestion() != before)
+        assert page.complaints() == []
+    finally:
+        server.stop()
