@@ -9,38 +9,57 @@ import sys
 from collections.abc import Sequence
 
 from monai_fgssl import __version__
+from monai_fgssl.cli.commands import run
+
+EPILOG = """\
+begin with:
+  python -m monai_fgssl demo                        two minutes on synthetic images
+  python -m monai_fgssl doctor --dataset_dir DIR    is this computer ready, are my images?
+  python -m monai_fgssl bundle fgssl                a folder to train in
+"""
 
 
 def make_parser() -> argparse.ArgumentParser:
     """Parser of the command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m monai_fgssl", description="Fine-grained self-supervised learning for medical images, on MONAI."
+        prog="python -m monai_fgssl",
+        description="Fine-grained self-supervised learning for medical images, on MONAI.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"monai-fgssl {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    bundle = commands.add_parser(
-        "bundle",
-        help="copy a MONAI bundle out of the package, to run and to change it",
-        description="Copy a MONAI bundle out of the package, to run and to change it.",
-    )
-    bundle.add_argument("name", help="name of the bundle, e.g. fgssl")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+
+    def add(name: str, text: str) -> argparse.ArgumentParser:
+        return commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+
+    demo = add("demo", "train on a few synthetic images, to see everything work once")
+    demo.add_argument("folder", nargs="?", default="fgssl_demo", help="new folder to work in (default: fgssl_demo)")
+
+    doctor = add("doctor", "check this computer and a data set, and say what to fix")
+    doctor.add_argument("--dataset_dir", help="folder, .csv or .json file with your images")
+    doctor.add_argument("--spatial_dims", type=int, choices=(2, 3), default=2, help="2: pictures (default), 3: volumes")
+
+    bundle = add("bundle", "copy a MONAI bundle out of the package, to run and to change it")
+    bundle.add_argument("name", help="fgssl (pictures) or fgssl_volume (volumes)")
     bundle.add_argument("folder", nargs="?", help="new folder to copy it to (default: its name, in the working folder)")
+
+    add("label", "print the folder of the MONAI Label app in this installation")
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status."""
-    options = make_parser().parse_args(arguments)
-    # Only now: MONAI takes seconds to import, and `--help` should not.
-    from monai_fgssl.bundle import copy_bundle
-
+    parser = make_parser()
+    options = parser.parse_args(arguments)
+    if options.command is None:
+        parser.print_help()
+        return 2
     try:
-        folder = copy_bundle(options.name, options.folder or options.name)
-    except OSError as error:
+        return run(options)
+    except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(f"Copied to {folder}. Run it with\n\n  python -m monai.bundle run --config_file {folder / 'train.json'}\n")
-    return 0
 
 
 if __name__ == "__main__":

@@ -58,6 +58,7 @@ __all__ = [
 ]
 
 BUNDLES = ("fgssl", "fgssl_volume")
+"""Names of the bundles that come with the package."""
 # Arguments of `python -m monai.bundle run` itself.
 RUN_ARGUMENTS = {
     "args_file",

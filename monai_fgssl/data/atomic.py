@@ -27,7 +27,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
 
     Example:
         >>> with atomic_write("metrics.json") as temporary:
-        ...     temporary.write_text("{}")
+        ...     size = temporary.write_text("{}")
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

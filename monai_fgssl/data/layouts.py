@@ -17,7 +17,7 @@ from .listed import is_csv_list, is_data_list, read_csv_list, read_data_list
 from .official import contents
 from .table import PARTS, ImageTable, join_parts, part_named
 
-__all__ = ["LAYOUTS", "explain_missing_labels", "read_part", "read_table"]
+__all__ = ["LAYOUTS", "explain_missing_labels", "read_part", "read_table", "recognise_layout"]
 
 
 @dataclass(frozen=True)
@@ -83,12 +83,12 @@ def read_table(dataset_dir: str | Path, layout: str | None = None) -> ImageTable
         DataError: when no layout fits, which the message explains, or anything is missing or contradictory.
 
     Example:
-        >>> table = read_table("my_images")  # doctest: +SKIP
-        >>> table.class_names  # doctest: +SKIP
+        >>> table = read_table("my_images")
+        >>> table.class_names
         ('melanoma', 'nevus')
     """
     root = Path(dataset_dir)
-    layout = layout or _recognise(root)
+    layout = layout or recognise_layout(root)
     if layout not in LAYOUTS:
         raise DataError(f"there is no layout {layout!r} (layout): use {', '.join(LAYOUTS)}, or leave it out.")
     if not root.exists():
@@ -118,7 +118,7 @@ def read_part(dataset_dir: str | Path, part: str, layout: str | None = None) -> 
         # Own data in an official layout may have parts of other names.
         if official.has_part(root, part):
             return official.read(root, part)
-    layout = layout or _recognise(root)
+    layout = layout or recognise_layout(root)
     wanted = part_named(part)
     if layout in OFFICIAL:
         official = OFFICIAL[layout]
@@ -143,8 +143,12 @@ def explain_missing_labels(dataset_dir: str | Path) -> str:
     )
 
 
-def _recognise(root: Path) -> str:
-    """The first layout that fits."""
+def recognise_layout(root: Path) -> str:
+    """The first of :data:`LAYOUTS` that fits.
+
+    Raises:
+        DataError: when none does, which the message explains.
+    """
     if root.is_file():
         for layout, fits in (("json", is_data_list), ("csv", is_csv_list)):
             if root.suffix.lower() == f".{layout}" and fits(root):

@@ -14,6 +14,7 @@ from scipy.stats import rankdata
 __all__ = ["METRICS", "bootstrap_difference", "bootstrap_intervals", "classification_metrics"]
 
 METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "macro_auc")
+"""Names of the metrics, in the order of tables."""
 
 
 def classification_metrics(probabilities: ArrayLike, labels: ArrayLike) -> dict[str, float]:

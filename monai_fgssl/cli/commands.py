@@ -1,0 +1,102 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The commands of ``python -m monai_fgssl``: each returns its exit status."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+import monai_fgssl
+
+from .doctor import print_checks
+from .packages import check_packages
+
+__all__ = ["run"]
+
+# Small enough for two minutes on two cores. What it reaches says nothing of the method.
+DEMO_SETTINGS = {
+    "synthetic_images": 420,
+    "label_fraction": 0.5,
+    "pretrain_epochs": 2,
+    "max_epochs": 3,
+    "compare": "false",
+}
+
+DEMO_NEXT = """
+That was the whole recipe in small: too few images and epochs to judge the method by.
+What it left in {folder}:
+  output/views.png              what pre-training compares: puzzles and views
+  output/learning_curves.png    every loss and diagnostic
+  output/metrics.json           all figures with their 95 % intervals
+  output/predictions.csv        one row per test image
+  models/model.pt               the trained network
+
+Next:
+  your own images     python -m monai_fgssl doctor --dataset_dir DIR
+                      python -m monai.bundle run --config_file {train} --dataset_dir DIR
+  predict new ones    python -m monai.bundle run --config_file {inference} --dataset_dir DIR --heat_maps true
+  the default size    python -m monai.bundle run --config_file {train}"""
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the command that the options name."""
+    if options.command == "demo":
+        return demo(Path(options.folder))
+    if options.command == "doctor":
+        return doctor(options.dataset_dir, options.spatial_dims)
+    if options.command == "bundle":
+        return bundle(options.name, options.folder or options.name)
+    return label()
+
+
+def bundle(name: str, folder: str | Path) -> int:
+    """Copy a bundle out of the package."""
+    from monai_fgssl.bundle import copy_bundle
+
+    copied = copy_bundle(name, folder)
+    print(f"Copied to {copied}. Run it with\n\n  python -m monai.bundle run --config_file {copied / 'train.json'}\n")
+    return 0
+
+
+def demo(folder: Path) -> int:
+    """Train the default bundle in a small size in a folder of its own."""
+    from monai_fgssl.bundle import copy_bundle
+
+    train = copy_bundle("fgssl", folder) / "train.json"
+    settings = [text for name, value in DEMO_SETTINGS.items() for text in (f"--{name}", str(value))]
+    command = ["-m", "monai.bundle", "run", "--config_file", str(train), *settings]
+    print(f"python {' '.join(command)}\n", flush=True)
+    status = subprocess.run([sys.executable, *command], check=False).returncode
+    if status:
+        print("error: the demo did not end well. `python -m monai_fgssl doctor` looks for the reason.", file=sys.stderr)
+        return 1
+    print(DEMO_NEXT.format(folder=folder, train=train, inference=folder / "configs" / "inference.json"))
+    return 0
+
+
+def doctor(dataset_dir: str | None, spatial_dims: int) -> int:
+    """Check the computer and a data set; the exit status is 1 if something must be fixed."""
+    checks = check_packages()
+    # Only with all packages there: both import them.
+    if not any(check.mark == "fix" for check in checks):
+        from .data_checks import check_data
+        from .environment import check_environment
+
+        checks += check_environment(Path.cwd())
+        if dataset_dir is not None:
+            checks += check_data(dataset_dir, spatial_dims)
+    return 1 if print_checks(checks) else 0
+
+
+def label() -> int:
+    """Print the folder of the MONAI Label app."""
+    app = Path(monai_fgssl.__file__).parent / "label" / "app"
+    if not (app / "main.py").is_file():
+        raise FileNotFoundError(
+            f"this installation has no MONAI Label app (looked for {app / 'main.py'}): install a newer monai-fgssl."
+        )
+    print(app)
+    return 0

@@ -1,0 +1,68 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Checks of the installed packages. Imports none of them, since any may be missing."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from importlib import metadata
+
+from packaging.requirements import Requirement
+
+from .doctor import Check
+
+__all__ = ["check_packages"]
+
+PACKAGE = "monai-fgssl"
+EXTRAS = {
+    "timm": "backbones of timm",
+    "dicom": "compressed DICOM in, structured reports out",
+    "onnx": "export to ONNX, inference by ONNX Runtime",
+    "tracking": "TensorBoard and MLflow",
+    "label": "MONAI Label",
+}
+"""Extras that users choose among, and what they are for."""
+
+
+def check_packages() -> list[Check]:
+    """Check the version of Python and of every package that this one names in its metadata."""
+    requirements = [Requirement(text) for text in metadata.requires(PACKAGE) or []]
+    always = [requirement for requirement in requirements if not requirement.marker]
+    of_extras = {extra: packages_of(extra, requirements) for extra in EXTRAS}
+    return [
+        Check("python", platform.python_version()),
+        *map(check_package, always),
+        *(check_extra(extra, needed) for extra, needed in of_extras.items() if needed),
+    ]
+
+
+def packages_of(extra: str, requirements: Sequence[Requirement]) -> list[Requirement]:
+    """The packages that an extra adds."""
+    return [r for r in requirements if r.marker and r.marker.evaluate({"extra": extra}) and r.name != PACKAGE]
+
+
+def find_problem(requirement: Requirement) -> tuple[str, str]:
+    """Version of a required package that is there, and what is wrong with it; each empty if there is none."""
+    try:
+        version = metadata.version(requirement.name)
+    except metadata.PackageNotFoundError:
+        return "", "not installed"
+    # Of torch and others there are builds such as 2.13.0+cpu or nightly ones.
+    fits = requirement.specifier.contains(version, prereleases=True)
+    return version, "" if fits else f"{version}, needed {requirement.specifier}"
+
+
+def check_package(requirement: Requirement) -> Check:
+    """Check a package that nothing works without."""
+    version, problem = find_problem(requirement)
+    fix = f'pip install "{requirement.name}{requirement.specifier}"' if problem else ""
+    return Check(requirement.name, problem or version, fix, required=True)
+
+
+def check_extra(extra: str, needed: Sequence[Requirement]) -> Check:
+    """Check the packages of an extra, which is asked for only by those who need it."""
+    problems = [f"{r.name} {problem}" for r in needed for _, problem in [find_problem(r)] if problem]
+    if not problems:
+        return Check(f"[{extra}]", EXTRAS[extra])
+    return Check(f"[{extra}]", ", ".join(problems), f'for {EXTRAS[extra]}: pip install "{PACKAGE}[{extra}]"')
