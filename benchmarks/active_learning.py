@@ -342,6 +342,8 @@ def report(
         f"epochs on the images to label, without labels; {len(arguments.networks)} of them. **It is frozen then**: a "
         "round fits logistic regressions to the pooled features of each stage, and adds their logits. The MONAI Label "
         "app fine-tunes the whole network instead, which is too slow to repeat here; figures for it would differ.",
+        "- The backbone's pooled features were taken rather than the vectors `z` or the blocks' pooled vectors, since "
+        "the probe was better on them on the validation part, with random labels.",
         f"- A run starts with {FIRST} random images and adds {BATCH} a round up to {LAST}. The {len(arguments.seeds)} "
         "seeds are of the first images, the same for all strategies, and of random's choices.",
         f"- The probe's penalty and class weights were chosen once, on the validation part, with {TUNING_LABELS} "
