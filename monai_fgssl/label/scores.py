@@ -179,7 +179,8 @@ def pick(
         strategy,
         len(scored),
         1,
-        prob=logits.sum(1).softmax(1),
+        # Of the mean, as benchmarks/active_learning.py: that of the sum is all but certain of everything.
+        prob=logits.mean(1).softmax(1),
         stage_prob=logits.softmax(2),
         features=features,
         labelled_features=torch.stack(known) if known else features[:0],
