@@ -227,7 +227,7 @@ class Page:
         chrome.execute_script("localStorage.clear(); sessionStorage.clear()")
         chrome.get(url)
 
-    def wait(self, condition: Callable[[], object], seconds: float = 15) -> None:
+    def wait(self, condition: Callable[[], object], seconds: float = 60) -> None:
         try:
             WebDriverWait(self.chrome, seconds, 0.05).until(lambda _: condition())
         except TimeoutException:
