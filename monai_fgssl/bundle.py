@@ -80,7 +80,14 @@ POSITIVE = (
     "batch_size",
     "pretrain_batch_size",
 )
-NOT_NEGATIVE = ("pretrain_epochs", "weight_decay", "pretrain_weight_decay", "redundancy_weight", "seed")
+NOT_NEGATIVE = (
+    "pretrain_epochs",
+    "weight_decay",
+    "pretrain_weight_decay",
+    "redundancy_weight",
+    "seed",
+    "checkpoint_minutes",
+)
 
 
 class SettingsError(ValueError):
@@ -426,7 +433,7 @@ def _is_onnx(model_path: str | Path) -> bool:
 
 
 def load_weights(network: nn.Module, path: str | Path) -> None:
-    """Load a state dict strictly, plain or as ``monai.handlers.CheckpointSaver`` writes it under ``model``.
+    """Load a state dict strictly, plain or as ``monai.handlers.CheckpointSaver`` may write it, under ``model``.
 
     An ONNX model, which has its weights, is left as it is.
 

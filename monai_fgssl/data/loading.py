@@ -245,10 +245,21 @@ class EpochBatches(Sampler[list[int]]):
         self.world_size = world_size
         self.balanced_labels = balanced_labels
         self.epoch = 0
+        self._first_batch = 0
 
-    def set_epoch(self, epoch: int) -> None:
-        """Continue with this epoch, counted from 0: a resumed run sees the order that it would have seen."""
+    def state_dict(self) -> dict[str, int]:
+        """What says whether an order is the same, and how many images all processes together take in a step."""
+        return {"images": self.size, "seed": self.seed, "images_per_step": self.batch_size * self.world_size}
+
+    def set_epoch(self, epoch: int, first_batch: int = 0) -> None:
+        """Continue with this epoch, counted from 0: a resumed run sees the order that it would have seen.
+
+        Args:
+            epoch: the next one.
+            first_batch: where to begin in it, counted from 0; the epochs that follow are whole.
+        """
         self.epoch = epoch
+        self._first_batch = first_batch
 
     def __len__(self) -> int:
         # Processes must take equally many steps, or the longest would wait for the others for ever.
@@ -263,8 +274,9 @@ class EpochBatches(Sampler[list[int]]):
         elif self.shuffle:
             order = rng.permutation(order)
         self.epoch += 1
+        first_batch, self._first_batch = self._first_batch, 0
         share = order[self.rank :: self.world_size][: self.size // self.world_size].tolist()
-        for start in range(0, len(self) * self.batch_size, self.batch_size):
+        for start in range(first_batch * self.batch_size, len(self) * self.batch_size, self.batch_size):
             yield share[start : start + self.batch_size]
 
 
@@ -292,7 +304,7 @@ def make_loader(
 
     Returns:
         A loader of dictionaries: ``"image"`` uint8 ``(B, C, *spatial)``, ``"label"`` int64 ``(B,)``, ``"name"`` and
-        ``"group"``, lists of ``B`` strings. ``loader.sampler.set_epoch`` chooses the order, to resume a run.
+        ``"group"``, lists of ``B`` strings. ``loader.sampler.set_epoch`` chooses where to go on, to resume a run.
 
     Raises:
         ValueError: when there is not a single batch.

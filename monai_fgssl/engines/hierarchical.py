@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -144,11 +144,13 @@ class HierarchicalTrainer(SupervisedTrainer):
         self.max_grad_norm = max_grad_norm
         # On the CPU, so that the same seed gives the same puzzles and views on every device; one stream per rank.
         self.generator = torch.Generator().manual_seed(seed + 1_000_003 * self.state.rank)
-        self._loss_sums = torch.zeros(0)
-        self.add_event_handler(Events.EPOCH_STARTED, self._reset_loss_means)
+        self._loss_sums = torch.zeros(self.num_steps, device=self.state.device)
+        self._loss_count = 0
         self.add_event_handler(Events.EPOCH_COMPLETED, self._store_loss_means)
         # Last, so that they find the means of the epoch that they are called for.
         self._register_handlers(train_handlers or [])
+        # Ignite leaves it to the handlers of this event to raise: without this an error could pass unseen.
+        self.add_event_handler(Events.EXCEPTION_RAISED, self._raise)
 
     def run(self) -> None:
         """Train. A second call goes on from where the first ended."""
@@ -198,6 +200,7 @@ class HierarchicalTrainer(SupervisedTrainer):
             self._backward_and_step(loss)
         stacked = torch.stack(losses)
         self._loss_sums = self._loss_sums + stacked
+        self._loss_count += 1
         output.update({f"loss_{name}": value for name, value in zip(step_names(self.num_steps), stacked, strict=True)})
         output[Keys.LOSS] = stacked @ stacked.new_tensor(self.step_weights)
         engine.fire_event(IterationEvents.MODEL_COMPLETED)
@@ -219,10 +222,37 @@ class HierarchicalTrainer(SupervisedTrainer):
 
     def _reset_loss_means(self) -> None:
         self._loss_sums = torch.zeros(self.num_steps, device=self.state.device)
-        self._epoch_start_iteration = self.state.iteration
+        self._loss_count = 0
 
     def _store_loss_means(self) -> None:
-        means = (self._loss_sums / max(1, self.state.iteration - self._epoch_start_iteration)).tolist()
+        means = (self._loss_sums / max(1, self._loss_count)).tolist()
         for name, mean in zip(step_names(self.num_steps), means, strict=True):
             self.state.metrics[f"loss_{name}"] = mean
         self.state.metrics["loss"] = sum(w * m for w, m in zip(self.step_weights, means, strict=True))
+        self._reset_loss_means()
+
+    def _raise(self, engine: Any, error: BaseException) -> None:
+        raise error
+
+    def training_state(self) -> dict[str, Any]:
+        """What the trainer itself must remember to go on as if it had never been stopped."""
+        return {
+            "iteration": self.state.iteration,
+            "epoch_length": self.state.epoch_length,
+            "metrics": dict(self.state.metrics),
+            "loss_sums": self._loss_sums,
+            "loss_count": self._loss_count,
+            "scaler": None if self.scaler is None else self.scaler.state_dict(),
+        }
+
+    def load_training_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from a :meth:`training_state`; call it when the run has started."""
+        self.state.iteration = state["iteration"]
+        self.state.epoch = state["iteration"] // self.state.epoch_length
+        self.state.metrics.update(state["metrics"])
+        self._reset_loss_means()
+        if state["loss_count"]:
+            self._loss_sums = state["loss_sums"].to(self.state.device)
+            self._loss_count = state["loss_count"]
+        if self.scaler is not None and state["scaler"] is not None:
+            self.scaler.load_state_dict(state["scaler"])

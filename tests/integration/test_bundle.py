@@ -8,9 +8,11 @@ import csv
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -279,3 +281,45 @@ def test_root_is_found_from_the_bundle_and_from_the_repository(monkeypatch: pyte
     for folder in (BUNDLE, REPOSITORY, tmp_path):
         monkeypatch.chdir(folder)
         assert Path(find_root("fgssl")).resolve() == BUNDLE.resolve()
+
+
+def test_a_stopped_run_goes_on_with_the_same_result(tmp_path: Path) -> None:
+    settings = {"compare": True, "checkpoint_minutes": 0, "pretrain_batch_size": 16}
+    whole = train(REPOSITORY, "bundles/fgssl/configs/train.json", tmp_path / "whole", **settings)
+    assert whole.returncode == 0, whole.stderr
+
+    # Stopped by Ctrl-C in the pre-training, killed in the fine-tuning, and in that of the comparison.
+    output = tmp_path / "stopped"
+    moments = {
+        "checkpoints/pretrain_000000004.pt": signal.SIGINT,
+        "checkpoints/train_000000003.pt": signal.SIGKILL,
+        "random_weights/checkpoints/train_000000002.pt": signal.SIGTERM,
+    }
+    options = SMALL | settings | {"output_dir": output, "model_path": output / "models" / "model.pt", "resume": True}
+    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", "bundles/fgssl/configs/train.json"]
+    command += [text for name, value in options.items() for text in (f"--{name}", str(value))]
+    for file, number in moments.items():
+        with (tmp_path / "log.txt").open("w+") as log:
+            environment = os.environ | {"OMP_NUM_THREADS": "1"}
+            process = subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=log, stderr=log)
+            while process.poll() is None and not (output / file).is_file():
+                time.sleep(0.001)
+            process.send_signal(number)
+            status = process.wait(300)
+            log.seek(0)
+            text = log.read()
+        assert status == (-number if number == signal.SIGKILL else 128 + number), text
+        assert number == signal.SIGKILL or f"stopped by {number.name} in epoch" in text
+        assert "Traceback" not in text
+    resumed = train(REPOSITORY, "bundles/fgssl/configs/train.json", output, **settings, resume=True)
+    assert resumed.returncode == 0, resumed.stderr
+    assert "pretrain is finished" in resumed.stdout
+    assert "train goes on after iteration" in resumed.stdout
+
+    for name in ("pretrained.pt", "best.pt", "models/model.pt", "random_weights/model.pt"):
+        expected, found = (torch.load(folder / name, weights_only=True) for folder in (tmp_path / "whole", output))
+        assert all(torch.equal(expected[key], found[key]) for key in expected), name
+    expected, found = (json.loads((folder / "metrics.json").read_text()) for folder in (tmp_path / "whole", output))
+    for content in (expected, found):
+        content.pop("settings")
+    assert expected == found

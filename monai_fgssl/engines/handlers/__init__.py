@@ -9,6 +9,17 @@ from .features import FeatureMonitor
 from .history import EpochHistory
 from .predictions import PredictionCollector
 from .progress import PhaseProgress
+from .resume import Resumer
+from .saver import WeightsSaver
 from .weights import WeightMonitor
 
-__all__ = ["EpochHistory", "FeatureMonitor", "NormCalibrator", "PhaseProgress", "PredictionCollector", "WeightMonitor"]
+__all__ = [
+    "EpochHistory",
+    "FeatureMonitor",
+    "NormCalibrator",
+    "PhaseProgress",
+    "PredictionCollector",
+    "Resumer",
+    "WeightMonitor",
+    "WeightsSaver",
+]

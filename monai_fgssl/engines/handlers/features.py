@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -78,6 +78,14 @@ class FeatureMonitor:
         if engine.state.rank == 0:
             engine.add_event_handler(Events.STARTED, self._measure_start)
             engine.add_event_handler(Events.EPOCH_COMPLETED, self._measure_epoch)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Which steps were reported as collapsed."""
+        return {"reported": sorted(self._reported)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Report these no more."""
+        self._reported = set(state["reported"])
 
     def _measure_start(self, engine: Workflow) -> None:
         if engine.state.iteration == 0:

@@ -4,6 +4,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from ignite.engine import Events
 from monai.engines import Workflow
 
@@ -33,9 +36,21 @@ class EpochHistory:
 
     def attach(self, engine: Workflow) -> None:
         """Attach to a trainer."""
+        self._engine = engine
         engine.state.history = {}
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._store)
 
     def _store(self, engine: Workflow) -> None:
         for name, value in metrics_with_validation(engine, self.evaluator).items():
             engine.state.history.setdefault(name, []).append((engine.state.epoch, value))
+
+    def state_dict(self) -> dict[str, Any]:
+        """All series, and what the evaluator found last."""
+        evaluated = {} if self.evaluator is None else dict(self.evaluator.state.metrics)
+        return {"history": self._engine.state.history, "evaluated": evaluated}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on with these series."""
+        self._engine.state.history = {name: list(series) for name, series in state["history"].items()}
+        if self.evaluator is not None:
+            self.evaluator.state.metrics.update(state["evaluated"])

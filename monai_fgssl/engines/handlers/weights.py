@@ -4,6 +4,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from ignite.engine import Events
 from monai.engines import Workflow
@@ -42,6 +45,14 @@ class WeightMonitor:
     def _remember_start(self, engine: Workflow) -> None:
         if engine.state.iteration == 0:
             self._start_norms = self._norms()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The norms at the start."""
+        return {"start_norms": self._start_norms}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Compare with these norms."""
+        self._start_norms = state["start_norms"].to(self.weights[0].device)
 
     def _remember_last_iteration(self, engine: Workflow) -> None:
         if engine.state.iteration % engine.state.epoch_length == 0:

@@ -1,0 +1,271 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Checkpoints of a whole training, and going on from the newest."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import threading
+import time
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite import distributed as idist
+from ignite.engine import Events
+
+from monai_fgssl.data.atomic import atomic_write
+from monai_fgssl.data.loading import EpochBatches
+from monai_fgssl.engines.hierarchical import HierarchicalTrainer
+from monai_fgssl.engines.random_state import get_random_state, set_random_state
+from monai_fgssl.networks import unwrap
+
+__all__ = ["Resumer"]
+
+logger = logging.getLogger(__name__)
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+KEPT_CHECKPOINTS = 2
+# Processes agree to save by exchanging a number; on GPUs that waits for the device.
+GPU_ITERATIONS_BETWEEN_AGREEMENTS = 10
+TIME_IS_UP = 1
+
+
+class Resumer:
+    """Saves all that a training needs to go on as if it had never been stopped, and goes on from it.
+
+    A checkpoint is written every few minutes, when the process gets SIGTERM (as from SLURM) or SIGINT (Ctrl-C), which
+    then end it, and at the end of the training. It holds the objects named, the trainer's place in its epoch, and the
+    random states of all processes: on a CPU a resumed training ends with the same weights, bit for bit. With another
+    number of processes or another batch size it goes on after the same images, with new random views. With a loader
+    that is not made by :func:`~monai_fgssl.data.make_loader` it repeats the epoch that was interrupted.
+
+    Attach it before all other handlers: what they do at the start sees the training as it is resumed. Where processes
+    share the work, all of them must see the folder.
+
+    Args:
+        save_dir: folder of the checkpoints. Those of an earlier training move to its subfolder ``previous`` when a new
+            one starts.
+        name: of the phase; the files begin with it.
+        save_dict: network, optimizer, scheduler, handlers: all that has ``state_dict`` and ``load_state_dict``.
+        minutes: between checkpoints; 0 writes one after each iteration.
+        resume: go on from the newest checkpoint that is not damaged, or start where there is none.
+
+    Raises:
+        ValueError: at the start of the training, when the newest checkpoint does not fit.
+        SystemExit: with the status 128 + number of the signal, after a signal.
+    """
+
+    def __init__(
+        self,
+        save_dir: str | Path,
+        name: str,
+        save_dict: Mapping[str, Any],
+        minutes: float = 10.0,
+        resume: bool = False,
+    ) -> None:
+        self.save_dir = Path(save_dir)
+        self.name = name
+        self.save_dict = dict(save_dict)
+        self.minutes = minutes
+        self.resume = resume
+        self._signal = 0
+        self._finished_at = -1
+        self._previous_handlers: dict[int, Any] = {}
+
+    def attach(self, engine: HierarchicalTrainer) -> None:
+        """Attach to a trainer."""
+        engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(Events.COMPLETED, self._complete)
+        engine.add_event_handler(Events.EXCEPTION_RAISED, self._restore_signals)
+
+    def _start(self, engine: HierarchicalTrainer) -> None:
+        # A second run of one engine goes on where the first ended.
+        if engine.state.iteration == 0:
+            if self.resume:
+                self._restore(engine)
+            elif idist.get_rank() == 0:
+                self._put_aside()
+            idist.barrier()
+        if not engine.has_event_handler(self._after_iteration):
+            # Only now, so that they come after all others: a checkpoint holds what these have done.
+            engine.add_event_handler(Events.ITERATION_COMPLETED, self._after_iteration)
+            engine.add_event_handler(Events.EPOCH_COMPLETED, self._save_if_due)
+        self._saved_at = time.monotonic()
+        self._signal = 0
+        # Python allows it in the main thread only.
+        if threading.current_thread() is threading.main_thread():
+            self._previous_handlers = {number: signal.signal(number, self._remember_signal) for number in STOP_SIGNALS}
+
+    def _remember_signal(self, number: int, frame: Any) -> None:
+        self._signal = number
+        # The same signal once more stops at once.
+        self._restore_signals()
+
+    def _restore_signals(self, *_: Any) -> None:
+        for number, handler in self._previous_handlers.items():
+            signal.signal(number, handler)
+        self._previous_handlers = {}
+
+    def _after_iteration(self, engine: HierarchicalTrainer) -> None:
+        # At the end of an epoch other handlers have work to do first.
+        if engine.state.iteration % engine.state.epoch_length:
+            self._save_if_due(engine)
+
+    def _save_if_due(self, engine: HierarchicalTrainer) -> None:
+        time_is_up = time.monotonic() - self._saved_at >= 60 * self.minutes
+        reason = self._signal or (TIME_IS_UP if time_is_up else 0)
+        if idist.get_world_size() > 1:
+            if engine.state.device.type == "cuda" and engine.state.iteration % GPU_ITERATIONS_BETWEEN_AGREEMENTS:
+                return
+            reason = int(idist.all_reduce(reason, op="MAX"))
+        if not reason:
+            return
+        self._save(engine, f"{engine.state.iteration:09d}")
+        if reason != TIME_IS_UP:
+            if idist.get_rank() == 0:
+                print(
+                    f"stopped by {signal.Signals(reason).name} in epoch {engine.state.epoch} of "
+                    f"{engine.state.max_epochs} ({self.name}). The same command with --resume true goes on from there.",
+                    file=sys.stderr,
+                    flush=True,
+                )
+            raise SystemExit(128 + reason)
+
+    def _complete(self, engine: HierarchicalTrainer) -> None:
+        self._restore_signals()
+        if engine.state.iteration != self._finished_at:
+            self._save(engine, "final")
+
+    def _save(self, engine: HierarchicalTrainer, label: str) -> None:
+        sampler = getattr(engine.data_loader, "sampler", None)
+        random_state = get_random_state(engine.generator)
+        checkpoint = {
+            "trainer": engine.training_state(),
+            "data": sampler.state_dict() if isinstance(sampler, EpochBatches) else None,
+            "random": idist.all_gather(random_state) if idist.get_world_size() > 1 else [random_state],
+            "objects": {name: unwrap(value).state_dict() for name, value in self.save_dict.items()},
+        }
+        if idist.get_rank() == 0:
+            with atomic_write(self.save_dir / f"{self.name}_{label}.pt") as temporary:
+                torch.save(checkpoint, temporary)
+            for path in list(self._newest_first())[1 if label == "final" else KEPT_CHECKPOINTS :]:
+                path.unlink()
+        self._saved_at = time.monotonic()
+
+    def _newest_first(self) -> Iterator[Path]:
+        # "final" comes after all numbers.
+        yield from sorted(self.save_dir.glob(f"{self.name}_*.pt"), reverse=True)
+
+    def _put_aside(self) -> None:
+        """Keep the checkpoints of an earlier training, in case it was to be resumed."""
+        paths = list(self._newest_first())
+        if not paths:
+            return
+        previous = self.save_dir / "previous"
+        previous.mkdir(exist_ok=True)
+        for path in previous.glob(f"{self.name}_*.pt"):
+            path.unlink()
+        for path in paths:
+            path.rename(previous / path.name)
+        if not paths[0].stem.endswith("_final"):
+            print(
+                f"{self.name} starts anew (--resume true would go on). The checkpoints of the earlier, unfinished run "
+                f"are now in {previous}.",
+                flush=True,
+            )
+
+    def _restore(self, engine: HierarchicalTrainer) -> None:
+        # What a killed process was writing.
+        if idist.get_rank() == 0:
+            for path in self.save_dir.glob(f".{self.name}_*.pt"):
+                path.unlink()
+        path, checkpoint = self._load_newest()
+        if checkpoint is None:
+            return
+        try:
+            for name, value in self.save_dict.items():
+                unwrap(value).load_state_dict(checkpoint["objects"][name])
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise ValueError(
+                f"{path} belongs to a training with other settings: repeat the command of the interrupted one, or "
+                f"leave --resume out to start anew. {error}"
+            ) from error
+        same_steps = self._set_position(engine, path, checkpoint)
+        states = checkpoint["random"]
+        if same_steps and len(states) == idist.get_world_size():
+            set_random_state(engine.generator, states[idist.get_rank()])
+        else:
+            # Not those of any process of the run until now.
+            engine.generator.manual_seed(engine.generator.initial_seed() + 1_000_000_007 * (engine.state.iteration + 1))
+        state = engine.state
+        total = state.max_epochs * state.epoch_length
+        if state.iteration >= total:
+            self._finished_at = state.iteration
+        if idist.get_rank() == 0:
+            where = (
+                "is finished" if state.iteration >= total else f"goes on after iteration {state.iteration} of {total}"
+            )
+            print(f"{self.name} {where} ({path})", flush=True)
+
+    def _load_newest(self) -> tuple[Path, dict[str, Any] | None]:
+        """The newest checkpoint that can be read, the same on all processes."""
+        newest = ""
+        checkpoint: dict[str, Any] | None = None
+        if idist.get_rank() == 0:
+            for path in self._newest_first():
+                checkpoint = _read(path)
+                if checkpoint is not None:
+                    newest = path.name
+                    break
+        if idist.get_world_size() > 1:
+            newest = str(idist.broadcast(newest, src=0, safe_mode=True))
+            if newest and checkpoint is None:
+                checkpoint = _read(self.save_dir / newest)
+                if checkpoint is None:
+                    raise ValueError(
+                        f"{self.save_dir / newest}: process {idist.get_rank()} can't read what process 0 can. All "
+                        "processes must see the folder of the checkpoints."
+                    )
+        return self.save_dir / newest, checkpoint
+
+    def _set_position(self, engine: HierarchicalTrainer, path: Path, checkpoint: dict[str, Any]) -> bool:
+        """Go to the place in the epoch; return whether the next steps are those that would have been."""
+        trainer, data, length = checkpoint["trainer"], checkpoint["data"], engine.state.epoch_length
+        epoch, batch = divmod(trainer["iteration"], trainer["epoch_length"])
+        sampler = getattr(engine.data_loader, "sampler", None)
+        if not isinstance(sampler, EpochBatches) or data is None:
+            engine.load_training_state({**trainer, "iteration": epoch * length, "loss_count": 0})
+            return False
+        now = sampler.state_dict()
+        for field in ("images", "seed"):
+            if data[field] != now[field]:
+                raise ValueError(
+                    f"{path} belongs to a training with other data: {field} was {data[field]}, and is {now[field]} "
+                    "now. Repeat the command of the interrupted training, or leave --resume out to start anew."
+                )
+        same_steps = data["images_per_step"] == now["images_per_step"]
+        if not same_steps:
+            # After the same images; an epoch that was not finished stays so.
+            batch = min(batch * data["images_per_step"] // now["images_per_step"], length - 1)
+        engine.load_training_state({**trainer, "iteration": epoch * length + batch})
+        sampler.set_epoch(epoch, batch)
+        return same_steps
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """A checkpoint, or None and a warning where it is damaged."""
+    try:
+        # PyTorch itself does not look at the checksums.
+        with zipfile.ZipFile(path) as file:
+            damaged = file.testzip()
+        if damaged is not None:
+            raise OSError(f"{damaged} in it is not what was written")
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        logger.warning(f"{path} is damaged ({type(error).__name__}: {error}); an older checkpoint is looked for.")
+        return None

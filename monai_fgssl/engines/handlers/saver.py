@@ -1,0 +1,65 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Weights of a network in a file that is always complete."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite import distributed as idist
+from ignite.engine import Events
+from monai.engines import Evaluator, Workflow
+from torch import nn
+
+from monai_fgssl.data.atomic import atomic_write
+from monai_fgssl.networks import unwrap
+
+__all__ = ["WeightsSaver"]
+
+
+class WeightsSaver:
+    """Writes the weights at the end of a training, or after each evaluation whose key metric is the best so far.
+
+    ``monai.handlers.CheckpointSaver`` removes the file before it writes it anew: a run that is stopped in between has
+    lost its best weights. And it can't be resumed where the file is not as its list says.
+
+    Args:
+        network: whose state dict is written.
+        path: of the file.
+    """
+
+    def __init__(self, network: nn.Module, path: str | Path) -> None:
+        self.network = network
+        self.path = Path(path)
+
+    def attach(self, engine: Workflow) -> None:
+        """Attach to a trainer for its last weights, to an evaluator for the best ones."""
+        if isinstance(engine, Evaluator):
+            self._evaluator = engine
+            engine.add_event_handler(Events.EPOCH_COMPLETED, self._save_if_best)
+        else:
+            engine.add_event_handler(Events.COMPLETED, self.save)
+
+    @idist.one_rank_only()
+    def save(self) -> None:
+        """Write now."""
+        with atomic_write(self.path) as temporary:
+            torch.save(unwrap(self.network).state_dict(), temporary)
+
+    def _save_if_best(self, engine: Evaluator) -> None:
+        # The engine has compared its key metric already.
+        if engine.state.best_metric_epoch == engine.state.epoch:
+            self.save()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best metric so far, of an evaluator."""
+        state = self._evaluator.state
+        return {"best_metric": state.best_metric, "best_metric_epoch": state.best_metric_epoch}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Compare with this metric from now on."""
+        self._evaluator.state.best_metric = state["best_metric"]
+        self._evaluator.state.best_metric_epoch = state["best_metric_epoch"]

@@ -1,0 +1,43 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Where all random streams of a process stand."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+__all__ = ["get_random_state", "set_random_state"]
+
+
+def get_random_state(generator: torch.Generator) -> dict[str, Any]:
+    """State of a generator, and of the global ones of PyTorch, NumPy and Python, of tensors and plain numbers only.
+
+    Args:
+        generator: of the training.
+    """
+    # The global one, which MONAI's transforms may use.
+    name, keys, *rest = np.random.get_state(legacy=True)  # noqa: NPY002
+    return {
+        "generator": generator.get_state(),
+        "torch": torch.get_rng_state(),
+        # The current device only: a process has one.
+        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
+        "numpy": (name, np.asarray(keys).tolist(), *rest),
+        "python": random.getstate(),
+    }
+
+
+def set_random_state(generator: torch.Generator, state: Mapping[str, Any]) -> None:
+    """Go back to where :func:`get_random_state` was called."""
+    generator.set_state(state["generator"])
+    torch.set_rng_state(state["torch"])
+    if state["cuda"] is not None and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"])
+    np.random.set_state(state["numpy"])  # noqa: NPY002
+    version, internal, gauss = state["python"]
+    random.setstate((version, tuple(internal), gauss))

@@ -1,0 +1,359 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""A training that is stopped, in any way and at any moment, against one that is not."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from ignite.engine import Events
+from monai.handlers import LrScheduleHandler, ValidationHandler
+from monai.optimizers import WarmupCosineSchedule
+from torch import Tensor, nn
+
+from monai_fgssl.data import CachedImages, make_loader
+from monai_fgssl.engines import HierarchicalEvaluator, PreTrainer, ProgressiveTrainer
+from monai_fgssl.engines.handlers import EpochHistory, FeatureMonitor, NormCalibrator, Resumer, WeightMonitor
+from monai_fgssl.engines.handlers.saver import WeightsSaver
+from monai_fgssl.losses import CrossCorrelationLoss
+from monai_fgssl.metrics import epoch_metric
+from monai_fgssl.networks import HierarchicalNet, StagedBackbone
+from monai_fgssl.transforms import RandDistortedView, RandRegularizedView
+
+EPOCHS, IMAGES, BATCH = 3, 56, 8
+KILLS = 20
+
+
+def make_network() -> HierarchicalNet:
+    def stage(channels_in: int, channels_out: int) -> nn.Module:
+        return nn.Sequential(
+            nn.Conv2d(channels_in, channels_out, 3, stride=2, padding=1), nn.BatchNorm2d(channels_out), nn.ReLU()
+        )
+
+    torch.manual_seed(0)
+    backbone = StagedBackbone(
+        stage(3, 4), [stage(4, 4), stage(4, 8), stage(8, 8), stage(8, 8)], (4, 8, 8, 8), (4, 8, 16, 32)
+    )
+    return HierarchicalNet(backbone, num_classes=3, width=8, features=8)
+
+
+def noisy_view(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Draws from every random stream that there is."""
+    shift = random.random() + np.random.rand() + torch.rand(1).item()  # noqa: NPY002
+    return RandRegularizedView().batch(images, generator) + 0.001 * shift
+
+
+def make_images(count: int = IMAGES) -> CachedImages:
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (count, 3, 32, 32), dtype=torch.uint8, generator=generator)
+    names = [str(i) for i in range(count)]
+    return CachedImages(pixels, torch.arange(count) % 3, names, names)
+
+
+def make_trainer(
+    kind: str,
+    folder: Path,
+    resume: bool,
+    minutes: float = 0.0,
+    epochs: int = EPOCHS,
+    batch_size: int = BATCH,
+    images: CachedImages | None = None,
+    seed: int = 3,
+    width: int | None = None,
+) -> PreTrainer | ProgressiveTrainer:
+    """All parts of the bundle's training, small."""
+    torch.manual_seed(1)
+    np.random.seed(1)  # noqa: NPY002
+    random.seed(1)
+    network = make_network() if width is None else HierarchicalNet("resnet18", num_classes=3, width=width, features=8)
+    images = make_images() if images is None else images
+    loader = make_loader(images, batch_size, shuffle=True, seed=seed, drop_last=True)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=0.01, fused=True)
+    scheduler = WarmupCosineSchedule(optimizer, warmup_steps=2, t_total=epochs * len(loader))
+    best = WeightsSaver(network, folder / "best.pt")
+    evaluator = HierarchicalEvaluator(
+        device="cpu",
+        val_data_loader=make_loader(make_images(24), 24),
+        network=network,
+        key_val_metric={"accuracy": epoch_metric("accuracy")},
+        val_handlers=[best],
+    )
+    weights, history = WeightMonitor(network), EpochHistory(evaluator)
+    save_dict = {
+        "network": network,
+        "optimizer": optimizer,
+        "lr_scheduler": scheduler,
+        "best": best,
+        "weights": weights,
+        "history": history,
+    }
+    settings: dict[str, Any] = {
+        "device": "cpu",
+        "max_epochs": epochs,
+        "train_data_loader": loader,
+        "network": network,
+        "optimizer": optimizer,
+        "grids": [8, 4, 2],
+        "train_handlers": [
+            Resumer(folder / "checkpoints", "phase", save_dict, minutes, resume),
+            LrScheduleHandler(scheduler, print_lr=False, epoch_level=False),
+            NormCalibrator(network, make_loader(images, 28), "cpu"),
+            # Not after every epoch: what was found before must be remembered.
+            ValidationHandler(interval=2, validator=evaluator),
+            weights,
+            history,
+            WeightsSaver(network, folder / "final.pt"),
+        ],
+    }
+    if kind == "pretrain":
+        return PreTrainer(
+            loss_function=CrossCorrelationLoss(),
+            regularized_view=noisy_view,
+            distorted_view=RandDistortedView().batch,
+            **settings,
+        )
+    return ProgressiveTrainer(loss_function=nn.CrossEntropyLoss(), view=noisy_view, **settings)
+
+
+def train(kind: str, folder: Path, resume: bool, started: Any = None) -> None:
+    """What a process of its own does."""
+    torch.set_num_threads(1)
+    trainer = make_trainer(kind, folder, resume)
+    if started is not None:
+        trainer.add_event_handler(Events.STARTED, started.set)
+    trainer.run()
+    torch.save(trainer.state.history, folder / "history.pt")
+
+
+def assert_same_training(folder: Path, reference: Path) -> None:
+    for file in ("final.pt", "best.pt"):
+        expected, found = (torch.load(path / file, weights_only=True) for path in (reference, folder))
+        assert expected.keys() == found.keys()
+        assert all(torch.equal(expected[name], found[name]) for name in expected), file
+    expected, found = (torch.load(path / "history.pt", weights_only=True) for path in (reference, folder))
+    assert expected == found
+
+
+@pytest.fixture(scope="module", params=["pretrain", "train"])
+def uninterrupted(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    folder = tmp_path_factory.mktemp(request.param)
+    train(request.param, folder, resume=False)
+    return request.param, folder
+
+
+def test_killed_at_random_moments_ends_with_the_same_weights(uninterrupted: tuple[str, Path], tmp_path: Path) -> None:
+    kind, reference = uninterrupted
+    context = multiprocessing.get_context("forkserver")
+    # It imports these once; each process is forked from it.
+    context.set_forkserver_preload(["monai.handlers", "monai_fgssl.engines.handlers", "torch._dynamo", "pytest"])
+    rng = random.Random(0)
+    kills = 0
+    moment = 0.2
+    while True:
+        started = context.Event()
+        process = context.Process(target=train, args=(kind, tmp_path, True, started))
+        process.start()
+        assert started.wait(120)
+        if kills < KILLS:
+            process.join(rng.uniform(0, moment))
+        else:
+            process.join(300)
+        if process.exitcode is not None:
+            assert process.exitcode == 0
+            if kills == KILLS:
+                break
+            # It was faster: begin again, and kill sooner.
+            for file in tmp_path.rglob("*.pt"):
+                file.unlink()
+            kills, moment = 0, moment / 3
+            continue
+        os.kill(process.pid, signal.SIGKILL)  # type: ignore[arg-type]
+        process.join()
+        kills += 1
+    assert_same_training(tmp_path, reference)
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["phase_final.pt"]
+
+
+def stop_at(iteration: int, action: Callable[[], None]) -> Callable[[Any], None]:
+    return lambda engine: action() if engine.state.iteration == iteration else None
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+# In an epoch, and at the end of one.
+@pytest.mark.parametrize("iteration", [10, 14])
+def test_a_signal_saves_and_ends(
+    number: signal.Signals,
+    iteration: int,
+    uninterrupted: tuple[str, Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    kind, reference = uninterrupted
+    before = signal.getsignal(number)
+    trainer = make_trainer(kind, tmp_path, resume=False, minutes=60)
+    trainer.add_event_handler(Events.ITERATION_STARTED, stop_at(iteration, lambda: signal.raise_signal(number)))
+    with pytest.raises(SystemExit) as stopped:
+        trainer.run()
+    assert stopped.value.code == 128 + number
+    assert f"stopped by {number.name} in epoch 2 of 3 (phase)" in capsys.readouterr().err
+    assert signal.getsignal(number) is before
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == [f"phase_{iteration:09d}.pt"]
+
+    train(kind, tmp_path, resume=True)
+    assert f"phase goes on after iteration {iteration} of 21" in capsys.readouterr().out
+    assert_same_training(tmp_path, reference)
+
+
+def test_the_second_signal_stops_at_once(tmp_path: Path) -> None:
+    trainer = make_trainer("train", tmp_path, resume=False, minutes=60)
+
+    def twice() -> None:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    trainer.add_event_handler(Events.ITERATION_STARTED, stop_at(2, twice))
+    with pytest.raises(KeyboardInterrupt):
+        trainer.run()
+
+
+def stop_in_epoch_two(kind: str, folder: Path, **settings: Any) -> None:
+    trainer = make_trainer(kind, folder, resume=False, **settings)
+    trainer.add_event_handler(Events.ITERATION_STARTED, stop_at(10, lambda: signal.raise_signal(signal.SIGTERM)))
+    with pytest.raises(SystemExit):
+        trainer.run()
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1000])
+
+
+def flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize("damage", [truncate, flip_a_bit, empty])
+def test_a_damaged_checkpoint_is_skipped(
+    damage: Callable[[Path], None],
+    uninterrupted: tuple[str, Path],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    kind, reference = uninterrupted
+    stop_in_epoch_two(kind, tmp_path)
+    older, newest = sorted((tmp_path / "checkpoints").iterdir())
+    damage(newest)
+    capsys.readouterr()
+    train(kind, tmp_path, resume=True)
+    assert f"{newest} is damaged" in caplog.text
+    assert "goes on after iteration 9 of 21" in capsys.readouterr().out
+    assert older.name == "phase_000000009.pt"
+    assert_same_training(tmp_path, reference)
+
+
+def test_without_any_checkpoint_it_starts(uninterrupted: tuple[str, Path], tmp_path: Path) -> None:
+    kind, reference = uninterrupted
+    train(kind, tmp_path, resume=True)
+    assert_same_training(tmp_path, reference)
+
+
+def test_a_finished_training_is_not_repeated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train("train", tmp_path, resume=False)
+    final = tmp_path / "checkpoints" / "phase_final.pt"
+    written = final.stat().st_mtime_ns
+    weights = torch.load(tmp_path / "final.pt", weights_only=True)
+    trainer = make_trainer("train", tmp_path, resume=True)
+    trainer.add_event_handler(Events.ITERATION_STARTED, stop_at(22, lambda: pytest.fail("trained again")))
+    trainer.run()
+    assert "phase is finished" in capsys.readouterr().out
+    assert final.stat().st_mtime_ns == written
+    assert all(torch.equal(value, weights[name]) for name, value in trainer.network.state_dict().items())
+    assert len(trainer.state.history["loss"]) == EPOCHS
+
+
+def test_a_new_training_keeps_the_old_checkpoints_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stop_in_epoch_two("train", tmp_path)
+    train("train", tmp_path, resume=False)
+    out = capsys.readouterr().out
+    assert "phase starts anew (--resume true would go on)" in out
+    previous = tmp_path / "checkpoints" / "previous"
+    assert [path.name for path in sorted(previous.iterdir())] == ["phase_000000009.pt", "phase_000000010.pt"]
+    # What is put aside of a finished training needs no words.
+    train("train", tmp_path, resume=False)
+    assert "starts anew" not in capsys.readouterr().out
+    assert [path.name for path in previous.iterdir()] == ["phase_final.pt"]
+
+
+def test_checkpoints_are_written_every_few_minutes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(0, 10_000, 60))
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    trainer = make_trainer("train", tmp_path, resume=False, minutes=5)
+    seen: list[int] = []
+    trainer.add_event_handler(
+        Events.ITERATION_STARTED,
+        lambda: seen.extend(int(path.stem.split("_")[1]) for path in (tmp_path / "checkpoints").glob("*.pt")),
+    )
+    trainer.run()
+    # The clock advances by a minute whenever it is looked at: after each iteration, and after each saving.
+    assert sorted(set(seen)) == [5, 10, 15, 20]
+
+
+def test_another_batch_size_goes_on_after_the_same_images(tmp_path: Path) -> None:
+    stop_in_epoch_two("pretrain", tmp_path)
+    # 7 batches of 8 are an epoch, 3 of 8 were seen in the second: the 12 of 4 that are left begin with the 7th.
+    trainer = make_trainer("pretrain", tmp_path, resume=True, batch_size=4)
+    seen: list[str] = []
+    trainer.add_event_handler(Events.GET_BATCH_COMPLETED, lambda engine: seen.extend(engine.state.batch["name"]))
+    trainer.run()
+    order = np.random.default_rng([3, 1]).permutation(IMAGES)
+    assert seen[: IMAGES - 24] == [str(i) for i in order[24:]]
+    assert trainer.state.iteration == 3 * 14
+    assert len(seen) == IMAGES - 24 + IMAGES
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"images": make_images(64)}, "images was 56, and is 64 now"),
+        ({"seed": 4}, "seed was 3, and is 4 now"),
+        ({"width": 16}, "belongs to a training with other settings"),
+    ],
+)
+def test_another_training_is_refused(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
+    stop_in_epoch_two("train", tmp_path)
+    trainer = make_trainer("train", tmp_path, resume=True, **changes)
+    with pytest.raises(ValueError, match=message):
+        trainer.run()
+
+
+def test_with_another_loader_the_epoch_is_repeated(tmp_path: Path) -> None:
+    stop_in_epoch_two("train", tmp_path)
+    trainer = make_trainer("train", tmp_path, resume=True)
+    batches = [batch for batch, _ in zip(trainer.data_loader, range(7), strict=False)]
+    trainer.data_loader = batches
+    counted: list[int] = []
+    trainer.add_event_handler(Events.ITERATION_STARTED, lambda engine: counted.append(engine.state.iteration))
+    trainer.run()
+    assert counted == list(range(8, 22))
+
+
+def test_collapse_is_reported_once(tmp_path: Path) -> None:
+    monitor = FeatureMonitor(make_network(), None, [], "cpu")
+    monitor.load_state_dict({"reported": ["stage1"]})
+    assert monitor.state_dict() == {"reported": ["stage1"]}
