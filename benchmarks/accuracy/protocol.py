@@ -1,0 +1,170 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""What every method gets: the images of three public data sets, fixed splits, and shares of the training labels.
+
+The splits are files in ``splits/``, made once by :func:`make_split`. ``<data set>.json`` keeps images of one lesion and
+near-duplicates in one part; ``<data set>_random.json`` ignores both, to measure what that would claim.
+"""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+
+from monai_fgssl.data import (
+    APTOS2019_CLASSES,
+    ISIC2017_CLASSES,
+    ISIC2018_CLASSES,
+    CachedImages,
+    DuplicatePair,
+    ImageTable,
+    PreparedData,
+    join_duplicates,
+    limit_labels,
+    load_images,
+    prepare_data,
+    read_split,
+    read_table,
+    split_table,
+    write_split,
+)
+from monai_fgssl.data.atomic import atomic_write
+from monai_fgssl.data.table import PARTS
+
+__all__ = ["BUDGETS", "DATA_SETS", "DataSet", "label_budget", "load_data", "make_split", "read_parts", "repeated"]
+
+SPLITS = Path(__file__).parent / "splits"
+FRACTIONS = {"train": 0.7, "validation": 0.1, "test": 0.2}
+"""Of a data set without parts. ISIC 2017 keeps its own validation part, and 20 % of its training part are the test."""
+BUDGETS = (0.01, 0.05, 0.1, 0.25, 1.0)
+"""Shares of the training labels."""
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """What is measured on a data set.
+
+    Attributes:
+        class_names: one for each label from 0 up.
+        metrics: those of its field, the one that decides first; see :func:`scoring.measure`.
+        selection: metric of the validation part that the best epoch is chosen by.
+    """
+
+    class_names: tuple[str, ...]
+    metrics: tuple[str, ...]
+    selection: str
+
+
+DATA_SETS = {
+    "isic2018": DataSet(ISIC2018_CLASSES, ("macro_f1", "balanced_accuracy", "macro_auc", "accuracy"), "macro_f1"),
+    "isic2017": DataSet(ISIC2017_CLASSES, ("mean_auc", "auc_melanoma", "auc_seborrheic_keratosis"), "macro_auc"),
+    "aptos2019": DataSet(APTOS2019_CLASSES, ("macro_f1", "kappa", "accuracy"), "macro_f1"),
+}
+
+
+def split_file(name: str, split: str, folder: Path = SPLITS) -> Path:
+    """File of a split: ``"grouped"`` or ``"random"``."""
+    return folder / (f"{name}.json" if split == "grouped" else f"{name}_{split}.json")
+
+
+def make_split(data_dir: str | Path, name: str, folder: Path = SPLITS, image_size: int = 64, seed: int = 0) -> None:
+    """Make both splits of a data set, and the list of its near-duplicates.
+
+    Args:
+        data_dir: has the folder ``name`` in the official layout.
+        name: key of :data:`DATA_SETS`.
+        folder: where the files are written.
+        image_size: at which near-duplicates are looked for.
+        seed: of the splits.
+    """
+    root = Path(data_dir) / name
+    with TemporaryDirectory() as temporary:
+        made = Path(temporary) / "split.json"
+        prepare_data(root, "", 0, made, image_size, FRACTIONS, seed=seed)
+        for source, target in (
+            (made, split_file(name, "grouped", folder)),
+            (made.with_name("duplicates.csv"), folder / f"{name}_duplicates.csv"),
+        ):
+            with atomic_write(target) as partial_file:
+                shutil.copyfile(source, partial_file)
+    table = read_table(root)
+    by_image = ImageTable(table.class_names, [{**item, "group": item["name"]} for item in table.items])
+    write_split(split_file(name, "random", folder), split_table(by_image, FRACTIONS, seed), table)
+
+
+def read_parts(
+    data_dir: str | Path, name: str, split: str = "grouped", folder: Path = SPLITS
+) -> dict[str, list[dict[str, Any]]]:
+    """Items of each part, without their pixels; near-duplicates have one group.
+
+    Args:
+        data_dir: see :func:`make_split`.
+        name: see :func:`make_split`.
+        split: ``"grouped"`` or ``"random"``.
+        folder: of the split files.
+    """
+    table = read_table(Path(data_dir) / name)
+    with (folder / f"{name}_duplicates.csv").open(newline="", encoding="utf-8") as file:
+        pairs = [DuplicatePair(row["first"], row["second"], float(row["correlation"])) for row in csv.DictReader(file)]
+    items = join_duplicates(table.items, pairs)
+    return read_split(split_file(name, split, folder), ImageTable(table.class_names, items))
+
+
+@lru_cache(maxsize=4)
+def load_data(
+    data_dir: str, name: str, split: str, image_size: int, cache_dir: str, folder: Path = SPLITS
+) -> PreparedData:
+    """Images of the three parts, decoded once and kept in ``cache_dir``; arguments as those of :func:`read_parts`."""
+    parts = read_parts(data_dir, name, split, folder)
+    items = sorted((item for part in PARTS for item in parts[part]), key=lambda item: item["name"])
+    images = load_images(items, image_size, cache_dir=cache_dir)
+    row = {name: i for i, name in enumerate(images.names)}
+    cached = [
+        CachedImages(
+            images.store,
+            torch.tensor([item["label"] for item in parts[part]], dtype=torch.int64),
+            [item["name"] for item in parts[part]],
+            [item["group"] for item in parts[part]],
+            [row[item["name"]] for item in parts[part]],
+        )
+        for part in PARTS
+    ]
+    return PreparedData(DATA_SETS[name].class_names, *cached)
+
+
+def label_budget(images: CachedImages, share: float, seed: int) -> CachedImages:
+    """The training images that keep their label: stratified, whole lesions, at least one image of each class.
+
+    Of the same seed a smaller budget is part of a larger one.
+    """
+    items = [
+        {"name": name, "group": group, "label": label}
+        for name, group, label in zip(images.names, images.groups, images.labels.tolist(), strict=True)
+    ]
+    labels = torch.tensor([item["label"] for item in limit_labels(items, float(share), seed)])
+    return CachedImages(images.store, labels, images.names, images.groups, images.rows).labelled()
+
+
+def repeated(images: CachedImages, size: int, seed: int = 0) -> CachedImages:
+    """Go through images in a random order again and again until there are ``size``: an epoch over few labels."""
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
+    positions = order[torch.arange(size) % len(images)]
+    return CachedImages(
+        images.store,
+        images.labels[positions],
+        _at(images.names, positions),
+        _at(images.groups, positions),
+        images.rows[positions],
+    )
+
+
+def _at(values: Sequence[str], positions: torch.Tensor) -> list[str]:
+    return [values[i] for i in positions.tolist()]

@@ -1,0 +1,421 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The accuracy benchmark: its protocol, its metrics, and tiny runs from end to end."""
+
+from __future__ import annotations
+
+import csv
+import json
+import signal
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from monai.networks.nets import ResNet
+from PIL import Image
+from sklearn.metrics import (
+    accuracy_score,
+    balanced_accuracy_score,
+    cohen_kappa_score,
+    f1_score,
+    recall_score,
+    roc_auc_score,
+)
+
+from monai_fgssl.engines import PreTrainer
+from monai_fgssl.metrics import expected_calibration_error
+from monai_fgssl.networks import backbones
+
+ACCURACY = Path(__file__).parents[1] / "benchmarks" / "accuracy"
+sys.path.insert(0, str(ACCURACY))
+
+import methods  # noqa: E402
+import protocol  # noqa: E402
+import report  # noqa: E402
+import run as harness  # noqa: E402
+import scoring  # noqa: E402
+import training  # noqa: E402
+from claims import claim  # noqa: E402
+from methods import Run  # noqa: E402
+from questions import SCALES  # noqa: E402
+
+CLASSES = protocol.DATA_SETS["aptos2019"].class_names
+TINY = ["image_size=32", "width=8", "features=8", "pretrain_epochs=1", "max_epochs=1"]
+TINY += ["pretrain_batch_size=16", "batch_size=16"]
+SETTINGS = tuple(sorted((name, value) for name, value in (word.split("=") for word in TINY)))
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A data set in the layout of APTOS 2019 with 5 unequal classes, a darker copy of every fourth image; its split."""
+    root = tmp_path_factory.mktemp("accuracy")
+    images = root / "data" / "aptos2019" / "train_images"
+    images.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    rows = []
+    for label, count in enumerate((40, 16, 24, 12, 12)):
+        for number in range(count):
+            # Coarse noise: every image has a structure of its own; classes differ in colour.
+            noise = np.kron(rng.integers(40, 160, (16, 16, 3)), np.ones((4, 4, 1)))
+            noise[..., label % 3] += 15 * label
+            names = [f"class{label}_{number:02d}"] + ([f"copy{label}_{number:02d}"] if number % 4 == 0 else [])
+            for name, factor in zip(names, (1, 0.8), strict=False):
+                Image.fromarray((factor * noise).clip(0, 255).astype(np.uint8)).save(images / f"{name}.png")
+                rows.append((name, label))
+    with (images.parent / "train.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("id_code", "diagnosis"), *rows])
+    protocol.make_split(root / "data", "aptos2019", root / "splits")
+    return {"data": root / "data", "splits": root / "splits", "work": root / "work", "root": root}
+
+
+@pytest.fixture(scope="module")
+def parts(folders: dict[str, Path]) -> dict[str, list[dict[str, Any]]]:
+    return protocol.read_parts(folders["data"], "aptos2019", folder=folders["splits"])
+
+
+@pytest.fixture(autouse=True)
+def narrow_resnet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An eighth of the channels: nothing here depends on them but the time."""
+
+    def make(name: str, spatial_dims: int, in_channels: int, small: bool) -> backbones.StagedBackbone:
+        channels = [8, 16, 32, 64]
+        net = ResNet("basic", [1, 1, 1, 1], channels, spatial_dims, in_channels, feed_forward=False)
+        stem = torch.nn.Sequential(net.conv1, net.bn1, net.act, net.maxpool)
+        stages = [net.layer1, net.layer2, net.layer3, net.layer4]
+        return backbones.StagedBackbone(stem, stages, channels, (4, 8, 16, 32))
+
+    monkeypatch.setattr(backbones, "_resnet", make)
+
+
+def make_place(folders: dict[str, Path], work: str = "work") -> training.Place:
+    return training.Place(folders["data"], folders["root"] / work, splits=folders["splits"])
+
+
+def test_copies_stay_in_one_part_of_the_grouped_split_only(
+    folders: dict[str, Path], parts: dict[str, list[dict[str, Any]]]
+) -> None:
+    part_of = {item["name"]: part for part, items in parts.items() for item in items}
+    copies = [name for name in part_of if name.startswith("copy")]
+    assert len(part_of) == 130
+    assert len(copies) == 26
+    assert all(part_of[name] == part_of[name.replace("copy", "class")] for name in copies)
+    assert all({item["label"] for item in items} == set(range(5)) for items in parts.values())
+    by_chance = protocol.read_parts(folders["data"], "aptos2019", "random", folders["splits"])
+    part_of = {item["name"]: part for part, items in by_chance.items() for item in items}
+    assert any(part_of[name] != part_of[name.replace("copy", "class")] for name in copies)
+
+
+@pytest.mark.parametrize("name", ["isic2018", "isic2017", "aptos2019"])
+def test_fixed_splits_tear_no_pair_of_duplicates_apart(name: str) -> None:
+    content = json.loads(protocol.split_file(name, "grouped").read_text())
+    parts = {part: content[part] for part in ("train", "validation", "test")}
+    names = [image for images in parts.values() for image in images]
+    assert len(set(names)) == len(names) > 2000
+    part_of = {image: part for part, images in parts.items() for image in images}
+    with (protocol.SPLITS / f"{name}_duplicates.csv").open(newline="") as file:
+        pairs = [(row["first"], row["second"]) for row in csv.DictReader(file)]
+    both = [(a, b) for a, b in pairs if a in part_of and b in part_of]
+    assert all(part_of[a] == part_of[b] for a, b in both)
+
+
+def test_budgets_are_nested_and_stratified(folders: dict[str, Path]) -> None:
+    place = make_place(folders)
+    data = protocol.load_data(str(place.data_dir), "aptos2019", "grouped", 32, str(place.work_dir), place.splits)
+    total = np.bincount(data.train.labels)
+    inner: set[str] = set()
+    for share in protocol.BUDGETS:
+        chosen = protocol.label_budget(data.train, share, seed=3)
+        assert inner <= set(chosen.names)
+        inner = set(chosen.names)
+        counts = np.bincount(chosen.labels, minlength=5)
+        assert (counts >= 1).all()
+        # Whole groups of at most two images.
+        surplus = counts - np.maximum(1, np.round(share * total))
+        assert ((surplus == 0) | (surplus == 1)).all()
+        for i, name in enumerate(chosen.names):
+            assert name[:6] in (f"class{chosen.labels[i]}", f"copy{chosen.labels[i]}_")
+    assert inner == set(data.train.names)
+    assert set(protocol.label_budget(data.train, 0.25, 4).names) != set(
+        protocol.label_budget(data.train, 0.25, 3).names
+    )
+
+
+def test_an_epoch_over_few_labels_shows_each_equally_often(folders: dict[str, Path]) -> None:
+    place = make_place(folders)
+    data = protocol.load_data(str(place.data_dir), "aptos2019", "grouped", 32, str(place.work_dir), place.splits)
+    few = protocol.label_budget(data.train, 0.1, seed=0)
+    many = protocol.repeated(few, 50)
+    counts = np.unique(many.names, return_counts=True)[1]
+    assert len(many) == 50
+    assert counts.max() - counts.min() <= 1
+    position = few.names.index(many.names[7])
+    assert torch.equal(many[7]["image"], few[position]["image"])
+
+
+@pytest.fixture(scope="module")
+def predictions() -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Probabilities with ties, labels, groups of up to three images."""
+    rng = np.random.default_rng(1)
+    labels = np.repeat(np.arange(5), (40, 20, 10, 6, 4))
+    prob = rng.dirichlet(np.ones(5), len(labels)) + 0.5 * np.eye(5)[labels] * rng.random((len(labels), 1))
+    prob = np.round(prob / prob.sum(1, keepdims=True), 2)
+    return prob, labels, [f"g{i}" for i in rng.integers(0, 40, len(labels))]
+
+
+def sklearn_metrics(prob: np.ndarray, labels: np.ndarray, weight: np.ndarray) -> dict[str, float]:
+    used = weight > 0
+    prob, labels, weight = prob[used], labels[used], weight[used]
+    predicted = prob.argmax(1)
+    seen = np.unique([*labels, *predicted])
+    aucs = [roc_auc_score(labels == k, prob[:, k], sample_weight=weight) for k in range(5)]
+    return {
+        "accuracy": accuracy_score(labels, predicted, sample_weight=weight),
+        "balanced_accuracy": balanced_accuracy_score(labels, predicted, sample_weight=weight),
+        "macro_f1": f1_score(labels, predicted, labels=seen, average="macro", sample_weight=weight),
+        "kappa": cohen_kappa_score(labels, predicted, weights="quadratic", sample_weight=weight),
+        "macro_auc": np.mean(aucs),
+        "mean_auc": np.mean(aucs[:-1]),
+        "recall_Mild": recall_score(labels, predicted, labels=[1], average="macro", sample_weight=weight),
+        "auc_Severe": aucs[3],
+    }
+
+
+def test_metrics_are_those_of_sklearn(predictions: tuple[np.ndarray, np.ndarray, list[str]]) -> None:
+    prob, labels, _ = predictions
+    weights = np.random.default_rng(2).integers(0, 4, (20, len(labels))).astype(float)
+    found = scoring.measure(prob, labels, CLASSES, weights)
+    for row, weight in enumerate(weights):
+        for name, value in sklearn_metrics(prob, labels, weight).items():
+            assert found[name][row] == pytest.approx(value, abs=1e-12), name
+    once = scoring.measure(prob, labels, CLASSES)
+    assert once["calibration_error"].item() == pytest.approx(expected_calibration_error(prob, labels))
+
+
+def test_classes_that_a_sample_lacks_are_left_out(predictions: tuple[np.ndarray, np.ndarray, list[str]]) -> None:
+    prob, labels, _ = predictions
+    weight = (labels != 3).astype(float)[None]
+    found = scoring.measure(prob, labels, CLASSES, weight)
+    kept = labels != 3
+    recalls = [(prob[labels == k].argmax(1) == k).mean() for k in (0, 1, 2, 4)]
+    assert found["balanced_accuracy"].item() == pytest.approx(np.mean(recalls))
+    assert np.isnan(found["auc_Severe"].item())
+    aucs = [roc_auc_score(labels[kept] == k, prob[kept, k]) for k in (0, 1, 2, 4)]
+    assert found["macro_auc"].item() == pytest.approx(np.mean(aucs))
+
+
+def test_groups_are_drawn_as_a_whole(predictions: tuple[np.ndarray, np.ndarray, list[str]]) -> None:
+    groups = np.array(predictions[2])
+    weights = scoring.resample_weights(groups, 500)
+    names = np.unique(groups)
+    of_groups = np.stack([weights[:, groups == name].max(1) for name in names], axis=1)
+    for name, counts in zip(names, of_groups.T, strict=True):
+        assert (weights[:, groups == name] == counts[:, None]).all()
+    assert (of_groups.sum(1) == len(names)).all()
+    assert of_groups.mean() == 1
+
+
+def test_intervals_hold_the_chance_of_images_and_of_seeds() -> None:
+    rng = np.random.default_rng(0)
+    draws = rng.normal(0, 1, 20000)
+    alone = scoring.interval([0.0], [draws])
+    assert alone["low"] == pytest.approx(np.quantile(draws, 0.025))
+    assert alone["high"] == pytest.approx(np.quantile(draws, 0.975))
+    assert alone["p"] > 0.9
+    # Seeds far apart, images without chance: the mean of 3 draws out of 3 seeds.
+    seeds = scoring.interval([0, 3, 6], [np.zeros(20000), np.full(20000, 3), np.full(20000, 6)])
+    assert seeds["value"] == 3
+    assert (seeds["low"], seeds["high"]) == (0, 6)
+    first = {s: {"values": {"m": 2.0 + s}, "draws": {"m": draws + 2 + s}} for s in (0, 1)}
+    second = {s: {"values": {"m": 1.0 + s}, "draws": {"m": draws + 1 + s}} for s in (0, 1, 2)}
+    paired = scoring.difference(first, second, "m")
+    assert paired is not None
+    assert paired == pytest.approx({"value": 1, "low": 1, "high": 1, "p": 0})
+    assert scoring.difference(first, {5: second[0]}, "m") is None
+
+
+def test_a_run_is_named_by_what_decides_it() -> None:
+    run = Run("isic2018", settings=SETTINGS)
+    names = {
+        run.name(),
+        run.but(seed=1).name(),
+        run.but(budget=0.1).name(),
+        run.but(transfer="backbone").name(),
+        run.but(split="random").name(),
+        run.but(select_on="test").name(),
+        run.but(pretrain_on="isic2017").name(),
+        run.but({"width": 64}).name(),
+        run.but({"distorted_view#blur_prob": 0.9}).name(),
+        run.but({"train#loss#label_smoothing": 0.1}).name(),
+        run.but({"pretrain#trainer#schedule": "joint"}).name(),
+        run.but({"augmentation": {"_target_": "monai_fgssl.transforms.RandView"}}).name(),
+        run.but({"pretrain#loss": {"_target_": "monai.losses.BarlowTwinsLoss"}}).name(),
+    }
+    assert len(names) == 13
+    shared = run.pretrained_name()
+    assert run.but({"max_epochs": 99, "train#loss#label_smoothing": 0.1}, budget=0.1).pretrained_name() == shared
+    assert run.but({"width": 64}).pretrained_name() != shared
+    assert run.but({"distorted_view#blur_prob": 0.2}).name() == run.name()
+    barlow_twins = run.but(pretraining="barlow_twins", fine_tuning="plain")
+    assert barlow_twins.but({"width": 64, "grids": [8, 4, 2], "redundancy_weight": 0.005}).name() == barlow_twins.name()
+    assert barlow_twins.but({"redundancy_weight": 0.01}).name() != barlow_twins.name()
+    random = run.but(pretraining="none")
+    assert random.but({"pretrain_epochs": 50}).name() == random.name()
+
+
+def test_unknown_settings_are_refused(folders: dict[str, Path]) -> None:
+    words = ["--data_dir", str(folders["data"]), "--dry_run", "--work_dir", str(folders["work"])]
+    with pytest.raises(SystemExit, match="unknown setting --widht"):
+        harness.main([*words, "--set", "widht=3"])
+    with pytest.raises(SystemExit, match="--set seed: the benchmark itself sets that"):
+        harness.main([*words, "--set", "seed=3"])
+    with pytest.raises(SystemExit, match="write name=value"):
+        harness.main([*words, "--set", "width"])
+
+
+def test_a_stopped_pretraining_goes_on_to_the_same_result(
+    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run("aptos2019", settings=SETTINGS).but({"pretrain_epochs": 2})
+    whole = training.pretrain(run, make_place(folders, "whole"))
+    assert whole is not None
+    step_loss, calls = PreTrainer.step_loss, 0
+
+    def terminate_in_the_second_epoch(self: PreTrainer, *args: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        # 5 batches an epoch, 4 steps each.
+        if calls == 30:
+            signal.raise_signal(signal.SIGTERM)
+        return step_loss(self, *args)
+
+    place = make_place(folders, "stopped")
+    with monkeypatch.context() as patch:
+        patch.setattr(PreTrainer, "step_loss", terminate_in_the_second_epoch)
+        with pytest.raises(SystemExit):
+            training.pretrain(run, place)
+    assert not list((place.work_dir / "pretrained").glob("*.pt"))
+    resumed = training.pretrain(run, place)
+    assert resumed is not None
+    assert resumed["images"] == whole["images"] == 2 * 5 * 16
+    for name, value in whole["network"].items():
+        assert torch.equal(resumed["network"][name], value), name
+    assert resumed["history"]["loss_concat"] == whole["history"]["loss_concat"]
+    assert resumed["history"]["weight_growth"] == whole["history"]["weight_growth"]
+
+
+def test_what_another_process_works_at_is_left_to_it(
+    folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = (Run("aptos2019", "none", name, settings=SETTINGS) for name in ("knn", "linear"))
+    place = make_place(folders)
+    made: list[str] = []
+    monkeypatch.setattr(harness, "finish", lambda run, pretrained, place: run.fine_tuning)
+
+    def record(run: Run, result: str, device: str) -> dict[str, Any]:
+        made.append(result)
+        scores = dict.fromkeys(protocol.DATA_SETS["aptos2019"].metrics, 0.5)
+        return {"name": run.name(), "metrics": {"validation": scores}}
+
+    monkeypatch.setattr(harness, "record", record)
+    with claim(place.work_dir / "claims" / first.name()) as mine:
+        assert mine
+        assert not harness.make(first, place, tmp_path)
+        with claim(place.work_dir / "claims" / first.name()) as again:
+            assert not again
+    with claim(place.work_dir / "claims" / second.pretrained_name()):
+        assert not harness.make(second, place, tmp_path)
+    assert made == []
+    with monkeypatch.context() as patch:
+        # While it waits, the other process finishes.
+        stack = ExitStack()
+        stack.enter_context(claim(place.work_dir / "claims" / second.name()))
+        patch.setattr(harness.time, "sleep", lambda seconds: stack.close())
+        harness.work_off([first, second], place, tmp_path)
+    assert made == ["knn", "linear"]
+
+
+def test_transfer_of_all_weights_or_of_the_backbone() -> None:
+    network = methods.configure(methods.FINE_TUNINGS["progressive"], {"width": 8, "features": 8})
+    network["class_names"] = ["a", "b"]
+    target = network.get_parsed_content("network_def")
+    state = {name: torch.full_like(value, 2) for name, value in target.state_dict().items()}
+    before = {name: value.clone() for name, value in target.state_dict().items()}
+    training.transfer_weights(target, state, "backbone")
+    for name, value in target.state_dict().items():
+        assert torch.equal(value, state[name] if name.startswith("backbone.") else before[name]), name
+    training.transfer_weights(target, state, "all")
+    for name, value in target.state_dict().items():
+        assert torch.equal(value, before[name] if "classifier" in name else state[name]), name
+
+
+def test_tiny_runs_of_every_kind_and_their_report(
+    folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # As if these were the bundle's defaults, so that the runs belong to question (a).
+    monkeypatch.setitem(SCALES, "small", {name: json.loads(value) for name, value in SETTINGS})
+    words = ["--data_dir", str(folders["data"]), "--splits_dir", str(folders["splits"]), "--data_sets", "aptos2019"]
+    words += ["--work_dir", str(folders["work"]), "--runs_dir", str(tmp_path / "runs")]
+    own = [*words, "--set", *TINY, "--seeds", "0"]
+    every = ["progressive", "plain", "linear", "knn"]
+    harness.main([*own, "--pretrainings", "fgssl", "--fine_tunings", *every])
+    harness.main([*own, "--pretrainings", "none", "barlow_twins", "--fine_tunings", "plain", "--seeds", "0", "1"])
+    harness.main([*own, "--pretrainings", "jigsaw", "hierarchy", "--fine_tunings", "linear", "--budgets", "0.25"])
+    files = {file: file.read_bytes() for file in (tmp_path / "runs").glob("*.json")}
+    assert len(files) == 4 + 4 + 2
+    assert len(list((folders["work"] / "pretrained").glob("*_fgssl_*.pt"))) == 1
+
+    run = Run("aptos2019", "fgssl", "plain", settings=SETTINGS)
+    content = json.loads((tmp_path / "runs" / f"{run.name()}.json").read_text())
+    items = protocol.read_parts(folders["data"], "aptos2019", folder=folders["splits"])["test"]
+    prob = np.array(content["test_prob_times_10000"])
+    assert prob.shape == (len(items), 5)
+    assert np.abs(prob.sum(1) - 10000).max() <= 3
+    again = scoring.measure(prob / 1e4, [item["label"] for item in items], CLASSES)
+    assert content["metrics"]["test"]["macro_auc"] == pytest.approx(again["macro_auc"].item(), abs=2e-3)
+    assert content["images"] == {"fine-tune": 80, "pretrain": 80}
+    assert content["run"]["settings"]["width"] == 8
+    assert max(len(data) for data in files.values()) < 60_000
+
+    # Nothing is made twice, also when a question asks for it; without lightly its methods are left out and named.
+    monkeypatch.setattr(harness, "is_there", lambda module: False)
+    capsys.readouterr()
+    harness.main([*words, "--question", "a", "--seeds", "0", "--dry_run"])
+    told = capsys.readouterr().out
+    assert "8 runs (simsiam, vicreg) are left out: lightly.loss" in told
+    assert "28 runs, 14 of them there or left out, 14 to make" in told
+    harness.main([*own, "--pretrainings", "fgssl", "--fine_tunings", *every])
+    assert {file: file.read_bytes() for file in (tmp_path / "runs").glob("*.json")} == files
+
+    report.main(
+        ["--data_dir", str(folders["data"]), "--splits_dir", str(folders["splits"]), "--output_dir", str(tmp_path)]
+    )
+    page = (tmp_path / "README.md").read_text()
+    assert "## (a) Does FG-SSL beat each baseline?" in page
+    assert f"[0](runs/{run.name()}.json)" in page
+    assert "--question b --data_sets" in page
+    assert "--question b --scale large --data_sets" in page
+    # FG-SSL minus plain supervised training, from the same seed.
+    labels = [item["label"] for item in items]
+    f1 = {}
+    for name in ("fgssl", "none"):
+        other = Run("aptos2019", name, "progressive" if name == "fgssl" else "plain", settings=SETTINGS).name()
+        prob = np.array(json.loads((tmp_path / "runs" / f"{other}.json").read_text())["test_prob_times_10000"])
+        f1[name] = f1_score(
+            labels, prob.argmax(1), average="macro", zero_division=0, labels=np.unique([*labels, *prob.argmax(1)])
+        )
+    row = next(
+        line for line in page.splitlines() if line.startswith("| APTOS 2019 | plain supervised training | macro F1")
+    )
+    assert f"| {f1['fgssl'] - f1['none']:+.3f} [" in row
+    # The quarter of the labels belongs to no question: it is listed, on the validation part.
+    assert "## Other runs" in page
+    row = next(line for line in page.splitlines() if line.startswith("| random weights | plain fine-tuning"))
+    names = [Run("aptos2019", "none", "plain", seed, settings=SETTINGS).name() for seed in (0, 1)]
+    contents = [json.loads((tmp_path / "runs" / f"{name}.json").read_text()) for name in names]
+    mean = np.mean([content["metrics"]["test"]["macro_f1"] for content in contents])
+    assert f"| {mean:.3f} [" in row
+    assert (tmp_path / "plots" / "a_aptos2019_small.png").stat().st_size > 1000
