@@ -12,6 +12,7 @@ import shutil
 import sys
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,8 @@ RUN_ARGUMENTS = {
     "tracking",
 }
 BALANCE = (None, "sampling", "weights")
+MIN_CALIBRATION_IMAGES = 30
+"""In the validation part."""
 POSITIVE = (
     "max_epochs",
     "width",
@@ -350,9 +353,20 @@ def loss_weights(balance: str | None, dataset: CachedImages, device: str | torch
 def calibrate(predictions: PredictionCollector, others: PredictionCollector) -> float:
     """Fit a temperature to predictions on the validation part, tell it in a line, and apply it to others.
 
+    Fewer than :data:`MIN_CALIBRATION_IMAGES` leave probabilities as they are: a handful of images that are all right
+    or all wrong would turn every probability into a certainty or a guess.
+
     Returns:
         The temperature.
     """
+    if len(predictions.labels) < MIN_CALIBRATION_IMAGES:
+        if idist.get_rank() == 0:
+            print(
+                f"probabilities are not calibrated: that takes {MIN_CALIBRATION_IMAGES} validation images, there are "
+                f"{len(predictions.labels)}",
+                flush=True,
+            )
+        return 1.0
     temperature = fit_temperature(predictions.logits, predictions.labels)
     before, after = (
         expected_calibration_error((predictions.logits / t).softmax(1), predictions.labels) for t in (1.0, temperature)
@@ -476,7 +490,9 @@ def _load_state(network: nn.Module, path: str | Path, state: dict[str, Tensor]) 
 def start_process() -> str:
     """Join the process group that ``torchrun`` describes, and return the device of this process."""
     # Not torch's own function: Ignite then also learns when the group ends, by idist.finalize().
-    idist.initialize("nccl" if torch.cuda.is_available() else "gloo")
+    # The hour is what one process may work while the others wait: the first one decodes all images. One that dies is
+    # noticed at once, by its connections or by torchrun; this is for one that hangs, or whose machine is lost.
+    idist.initialize("nccl" if torch.cuda.is_available() else "gloo", timeout=timedelta(hours=1))
     return str(idist.device())
 
 

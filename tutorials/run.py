@@ -1,6 +1,9 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Run the notebooks from top to bottom and keep their outputs: ``python tutorials/run.py [NAME ...]``."""
+"""Run the notebooks from top to bottom and keep their outputs: ``python tutorials/run.py [NAME ...]``.
+
+The one about MONAI Label needs an environment with ``monai-fgssl[label]``, whose folder FGSSL_LABEL_ENV names.
+"""
 
 from __future__ import annotations
 

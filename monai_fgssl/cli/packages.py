@@ -20,7 +20,7 @@ EXTRAS = {
     "dicom": "compressed DICOM in, structured reports out",
     "onnx": "export to ONNX, inference by ONNX Runtime",
     "tracking": "TensorBoard and MLflow",
-    "label": "MONAI Label",
+    "label": "MONAI Label (it needs older packages: in an environment of its own)",
 }
 """Extras that users choose among, and what they are for."""
 

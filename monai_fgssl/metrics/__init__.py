@@ -4,6 +4,15 @@
 
 from __future__ import annotations
 
+from .acquisition import (
+    STRATEGIES,
+    choose,
+    core_set,
+    disagreement_scores,
+    entropy_scores,
+    margin_scores,
+    mix,
+)
 from .calibration import expected_calibration_error, fit_temperature, negative_log_likelihood
 from .classification import METRICS, bootstrap_difference, bootstrap_intervals, classification_metrics
 from .collapse import effective_rank, feature_std
@@ -13,17 +22,24 @@ from .uncertainty import disagreement, margin, predictive_entropy
 
 __all__ = [
     "METRICS",
+    "STRATEGIES",
     "bootstrap_difference",
     "bootstrap_intervals",
+    "choose",
     "classification_metrics",
+    "core_set",
     "disagreement",
+    "disagreement_scores",
     "effective_rank",
+    "entropy_scores",
     "epoch_metric",
     "expected_calibration_error",
     "feature_std",
     "fit_temperature",
     "knn_accuracy",
     "margin",
+    "margin_scores",
+    "mix",
     "negative_log_likelihood",
     "predictive_entropy",
 ]

@@ -4,26 +4,40 @@
 
 from __future__ import annotations
 
+from .correlation_figure import plot_correlations, step_correlations
 from .dicom_results import DicomResultWriter
+from .feature_map import embed_features, plot_feature_map
 from .figures import plot_confusion, plot_learning_curves, plot_roc
 from .heat_maps import HeatMapWriter, stage_heat_maps
 from .predictions import write_predictions
+from .reliability import ReliabilityBins, plot_reliability, reliability_bins
 from .results import ResultWriter
 from .run import Report
 from .tables import print_metrics, write_metrics
+from .tracking import FinetuneTracker, PretrainTracker, RunTracker
 from .views_figure import plot_views
 
 __all__ = [
     "DicomResultWriter",
+    "FinetuneTracker",
     "HeatMapWriter",
+    "PretrainTracker",
+    "ReliabilityBins",
     "Report",
     "ResultWriter",
+    "RunTracker",
+    "embed_features",
     "plot_confusion",
+    "plot_correlations",
+    "plot_feature_map",
     "plot_learning_curves",
+    "plot_reliability",
     "plot_roc",
     "plot_views",
     "print_metrics",
+    "reliability_bins",
     "stage_heat_maps",
+    "step_correlations",
     "write_metrics",
     "write_predictions",
 ]

@@ -27,20 +27,25 @@ PANELS = (
 )
 
 
-def plot_confusion(labels: ArrayLike, predictions: ArrayLike, class_names: Sequence[str], path: str | Path) -> None:
+def plot_confusion(
+    labels: ArrayLike, predictions: ArrayLike, class_names: Sequence[str], path: str | Path | None = None
+) -> Figure:
     """Draw the confusion matrix: colour is the share of the true class, figures are numbers of images.
 
     Args:
         labels: ``(N,)``, true classes.
         predictions: ``(N,)``, predicted classes.
         class_names: names of the classes.
-        path: of the picture.
+        path: where to save it; the suffix chooses the format.
+
+    Returns:
+        The figure.
     """
     counts = confusion_matrix(np.asarray(labels), np.asarray(predictions), labels=range(len(class_names)))
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     size = 1.8 + 0.55 * len(class_names)
     with style():
-        figure = Figure(figsize=(size, size))
+        figure = Figure(figsize=(size, size), layout="constrained")
         axes = figure.subplots()
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
         for (row, column), count in np.ndenumerate(counts):
@@ -51,7 +56,9 @@ def plot_confusion(labels: ArrayLike, predictions: ArrayLike, class_names: Seque
         axes.set(xlabel="predicted", ylabel="true")
         axes.spines[:].set_visible(False)
         axes.tick_params(length=0)
-        save_figure(figure, path)
+        if path is not None:
+            save_figure(figure, path)
+    return figure
 
 
 def plot_roc(labels: ArrayLike, probabilities: ArrayLike, class_names: Sequence[str], path: str | Path) -> None:
