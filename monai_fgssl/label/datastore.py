@@ -32,6 +32,7 @@ from monai_fgssl.data import DataError
 from monai_fgssl.data.atomic import atomic_write
 from monai_fgssl.data.dicom import open_dicom
 from monai_fgssl.data.image_files import IMAGE_SUFFIXES, is_image
+from monai_fgssl.report.secondary_capture import SERIES_DESCRIPTION as HEAT_MAP_DESCRIPTION
 
 from .structured_report import SERIES_DESCRIPTION, make_label_report, read_label_report
 
@@ -44,8 +45,11 @@ CLASS = "class"
 PLAIN_NAME = re.compile(r"[^/\\\x00]+")
 UID = re.compile(r"[0-9.]{1,64}")
 SECONDS_LISTED = 60.0
-MODALITIES = ("XC", "DMS", "OP", "ES", "GM", "OT", "DX", "CR", "MG", "US")
-"""Of pictures, which are looked for unless the server's search filter is set."""
+MODALITIES = {
+    2: ("XC", "DMS", "OP", "ES", "GM", "OT", "DX", "CR", "MG", "US"),
+    3: ("CT", "MR", "PT"),
+}
+"""Of pictures and of volumes, which are looked for unless the server's search filter is set."""
 
 STOCK_FILTER = {"Modality": "CT"}
 
@@ -210,20 +214,26 @@ class ClassDICOMWebDatastore(ClassLabels, DICOMWebDatastore):
 
     Args:
         client: of the archive.
-        search_filter: which series are images; MONAI Label's default, CT, stands for all kinds of pictures.
+        search_filter: which series are images; MONAI Label's default, CT, stands for all kinds of pictures or volumes.
         cache_path: folder of the files that were fetched, and of the index.
         classes: the allowed names; empty: any.
+        spatial_dims: 2 for pictures, 3 for volumes.
     """
 
     def __init__(
-        self, client: Any, search_filter: dict[str, Any], cache_path: str | None, classes: tuple[str, ...] = ()
+        self,
+        client: Any,
+        search_filter: dict[str, Any],
+        cache_path: str | None,
+        classes: tuple[str, ...] = (),
+        spatial_dims: int = 2,
     ) -> None:
         self.classes = classes
         self._listed: tuple[float, list[str]] = (float("-inf"), [])
         self._studies: dict[str, str] = {}
         self._fetching = threading.Lock()
-        filters = [{"Modality": name} for name in MODALITIES] if search_filter == STOCK_FILTER else [search_filter]
-        self._filters = filters
+        is_set = search_filter != STOCK_FILTER
+        self._filters = [search_filter] if is_set else [{"Modality": name} for name in MODALITIES[spatial_dims]]
         DICOMWebDatastore.__init__(self, client, search_filter, cache_path, convert_to_nifti=False)
         self.list_images()
 
@@ -235,6 +245,9 @@ class ClassDICOMWebDatastore(ClassLabels, DICOMWebDatastore):
         for search_filter in self._filters:
             for found in self._client.search_for_series(search_filters=search_filter):
                 header = Dataset.from_json(found)
+                # Our own heat maps are pictures too, but none to label.
+                if header.get("SeriesDescription") == HEAT_MAP_DESCRIPTION:
+                    continue
                 self._studies[str(header.SeriesInstanceUID)] = str(header.StudyInstanceUID)
         series = list(self._studies)
         self._listed = time.monotonic(), series

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from monai_fgssl.bundle import SettingsError, load_weights, make_network, read_record
-from monai_fgssl.data import ReadImaged, read_image
+from monai_fgssl.bundle import SettingsError, describe_model, load_weights, make_network, read_record
+from monai_fgssl.data import DataError, ReadImaged, read_image
+from monai_fgssl.data.dicom import open_dicom
 from monai_fgssl.networks import HierarchicalNet
 from monai_fgssl.report import stage_heat_maps
+from monai_fgssl.report.dicom_results import as_prediction, dicom_files
+from monai_fgssl.report.dicom_sr import write_sr
 from monai_fgssl.report.heat_maps import draw_heat_maps
 from monai_fgssl.report.results import describe
 
@@ -74,6 +77,14 @@ class LabelModel:
         """What the bundle's ``model.json`` says; see :func:`~monai_fgssl.bundle.read_record`."""
         return read_record(self.bundle_root)
 
+    @property
+    def num_stages(self) -> int:
+        """As many heat maps there are; 0 before there is a model."""
+        if not self.is_trained():
+            return 0
+        stages = self.record["network_def"]["stages"]
+        return stages if isinstance(stages, int) else len(stages)
+
     def load(self) -> tuple[HierarchicalNet, dict[str, Any]]:
         """The network and its record.
 
@@ -128,6 +139,24 @@ class LabelModel:
                 logits = network.stage_logits(image).float().cpu()
         (result,) = describe(logits, logits.sum(1)[:, None], record["class_names"], record["temperature"])
         return result
+
+    def write_report(self, path: str | Path, result: Mapping[str, Any], report: Path) -> None:
+        """Write what :meth:`predict` said of a DICOM file or series as a structured report.
+
+        Args:
+            path: of the image.
+            result: what was said.
+            report: where to write it; see :func:`~monai_fgssl.report.dicom_sr.write_sr`.
+
+        Raises:
+            DataError: when no report can refer to the image; the message starts after its name.
+        """
+        files = dicom_files(Path(path))
+        if not files:
+            raise DataError("is no DICOM file, so there is no study that a report could belong to.")
+        headers = [open_dicom(file, headers_only=True) for file in files]
+        prediction = as_prediction(result, list(result["probabilities"]))
+        write_sr(report, headers, prediction, describe_model(self.bundle_root, self.path))
 
     def draw_heat_maps(self, path: str | Path) -> NDArray[np.uint8]:
         """Picture of the image and its heat maps; see :func:`~monai_fgssl.report.heat_maps.draw_heat_maps`."""

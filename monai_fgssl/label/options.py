@@ -20,6 +20,7 @@ TRAIN_SETTINGS = (
     "backbone",
     "balance",
     "batch_size",
+    "checkpoint_minutes",
     "device",
     "features",
     "fractions",

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What the page for annotators asks for beyond MONAI Label's own API."""
+"""What the page for annotators asks for beyond MONAI Label's own API, and all routes of the app together."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fastapi import APIRouter, Depends, HTTPException
+from fastapi import APIRouter, Depends, FastAPI, HTTPException
 from fastapi.responses import FileResponse, Response
 from monailabel.config import settings
 from monailabel.endpoints.user.auth import RBAC
@@ -19,14 +19,36 @@ from monai_fgssl.metrics.acquisition import STRATEGIES
 
 from .datastore import FINAL
 from .pictures import as_png, draw_image
+from .sign_in import accept_tokens, make_sign_in_router
+from .stock_routes import make_stock_router
 from .tasks import without_folder
 
 if TYPE_CHECKING:
     from .server import FGSSLApp
 
-__all__ = ["make_router"]
+__all__ = ["add_routes"]
 
 PAGE = Path(__file__).parent / "page"
+USER = [Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER))]
+ANNOTATOR = [Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_ANNOTATOR))]
+
+
+def add_routes(server: FastAPI, app: FGSSLApp) -> None:
+    """Add all routes; those that MONAI Label has too take the place of its own.
+
+    Args:
+        server: of MONAI Label, before its first request.
+        app: what they show.
+    """
+    stock = list(server.router.routes)
+    routers = [make_router(app), make_stock_router(app)]
+    if settings.MONAI_LABEL_AUTH_ENABLE:
+        accept_tokens(server)
+        routers.append(make_sign_in_router())
+    for router in routers:
+        server.include_router(router, prefix=settings.MONAI_LABEL_API_STR)
+    # The first one that fits a request answers it.
+    server.router.routes[:] = [*server.router.routes[len(stock) :], *stock]
 
 
 def make_router(app: FGSSLApp) -> APIRouter:
@@ -36,8 +58,6 @@ def make_router(app: FGSSLApp) -> APIRouter:
         app: whose data store and model they show.
     """
     router = APIRouter(prefix="/fgssl", tags=["FG-SSL"])
-    user = [Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER))]
-    annotator = [Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_ANNOTATOR))]
 
     def picture(image_id: str, draw: Callable[[str], Any]) -> Response:
         app.datastore().check_image(image_id)
@@ -63,32 +83,33 @@ def make_router(app: FGSSLApp) -> APIRouter:
     def style() -> FileResponse:
         return FileResponse(PAGE / "page.css")
 
-    @router.get("/info", dependencies=user)
+    @router.get("/info", dependencies=USER)
     async def info() -> dict[str, Any]:
         return {
             "classes": app.class_names(),
             "model": "fgssl",
             "has_model": app.model.is_trained(),
+            "num_stages": app.model.num_stages,
             "strategies": list(STRATEGIES),
             "num_images": len(app.datastore().list_images()),
             "num_labelled": len(app.datastore().labelled()),
         }
 
-    @router.get("/image/{image_id}", dependencies=user)
+    @router.get("/image/{image_id}", dependencies=USER)
     def image(image_id: str) -> Response:
         return picture(image_id, lambda path: draw_image(path, app.spatial_dims))
 
-    @router.get("/heat_maps/{image_id}", dependencies=user)
+    @router.get("/heat_maps/{image_id}", dependencies=USER)
     def heat_maps(image_id: str) -> Response:
         return picture(image_id, app.model.draw_heat_maps)
 
     # In the event loop, as MONAI Label's own routes: the data store is no place for two threads at once.
-    @router.get("/label/{image_id}", dependencies=user)
+    @router.get("/label/{image_id}", dependencies=USER)
     async def label(image_id: str) -> dict[str, str | None]:
         app.datastore().check_image(image_id)
         return {"class": app.datastore().class_of(image_id)}
 
-    @router.delete("/label/{image_id}", dependencies=annotator)
+    @router.delete("/label/{image_id}", dependencies=ANNOTATOR)
     async def remove_label(image_id: str) -> dict[str, str | None]:
         app.datastore().remove_label(image_id, FINAL)
         return {"class": None}

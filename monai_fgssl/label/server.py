@@ -17,7 +17,7 @@ from monailabel.interfaces.app import MONAILabelApp
 from monailabel.interfaces.exception import MONAILabelException
 
 from monai_fgssl import __version__
-from monai_fgssl.bundle import copy_bundle, read_defaults
+from monai_fgssl.bundle import copy_bundle, read_defaults, shipped_bundle
 from monai_fgssl.metrics.acquisition import STRATEGIES
 
 from .datastore import ClassDatastore, ClassDICOMWebDatastore
@@ -101,6 +101,8 @@ class FGSSLApp(MONAILabelApp):
             settings.MONAI_LABEL_DICOMWEB_SEARCH_FILTER,
             settings.MONAI_LABEL_DICOMWEB_CACHE_PATH.strip() or None,
             self.options.classes,
+            # That of the bundle, which there is no copy of yet.
+            read_defaults(self.options.bundle or shipped_bundle(self.options.bundle_name)).get("spatial_dims", 2),
         )
 
     def init_infers(self) -> dict[str, ClassInfer]:
@@ -145,9 +147,9 @@ class FGSSLApp(MONAILabelApp):
         # Imported here: it imports this app's server, which a training process does without.
         from monailabel.app import app
 
-        from .routes import make_router
+        from .routes import add_routes
 
-        app.include_router(make_router(self), prefix=settings.MONAI_LABEL_API_STR)
+        add_routes(app, self)
         super().on_init_complete()
         self.scorer.start(self.datastore().list_images())
 

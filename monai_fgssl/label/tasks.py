@@ -30,11 +30,18 @@ __all__ = ["ClassInfer", "ClassTrain", "NextImage", "ScoreAll"]
 
 
 class ClassInfer(InferTask):
-    """Class probabilities of an image; with ``"heat_map": true`` in the parameters its heat maps as a PNG file too."""
+    """Class probabilities of an image, and one file if a parameter asks for it.
+
+    ``"report": true``: a DICOM structured report; else ``"heat_map": true``: the image and its heat maps as PNG.
+    """
 
     def __init__(self, model: LabelModel, classes: tuple[str, ...]) -> None:
         super().__init__(
-            InferType.CLASSIFICATION, None, 2, "Class of an image, by a network of several stages", {"heat_map": False}
+            InferType.CLASSIFICATION,
+            None,
+            2,
+            "Class of an image, by a network of several stages",
+            {"heat_map": False, "report": False},
         )
         self.model = model
         self.classes = classes
@@ -60,21 +67,20 @@ class ClassInfer(InferTask):
         """Predict one image.
 
         Raises:
-            HTTPException: 409 without a model, 422 for an image that can't be read.
+            HTTPException: 409 without a model, 422 for an image that can't be read or that no report can refer to.
         """
         started = time.monotonic()
+        image, file = request["image"], None
         try:
-            result = self.model.predict(request["image"])
-            picture = self.model.draw_heat_maps(request["image"]) if request.get("heat_map") else None
+            result = self.model.predict(image)
+            if request.get("heat_map") and not request.get("report"):
+                file = self._draw(image)
         except SettingsError as error:
             raise HTTPException(409, str(error)) from error
         except (DataError, OSError) as error:
-            raise HTTPException(422, f"the image can't be read: {without_folder(error, request['image'])}") from error
-        file = None
-        if picture is not None:
-            handle, file = tempfile.mkstemp(suffix=".png")
-            with os.fdopen(handle, "wb") as out:
-                out.write(as_png(picture))
+            raise HTTPException(422, f"the image can't be read: {without_folder(error, image)}") from error
+        if request.get("report"):
+            file = self._report(image, result)
         names = list(result["probabilities"])
         prediction = ranked(result, names)
         return file, {
@@ -87,6 +93,23 @@ class ClassInfer(InferTask):
             "label_names": {name: number for number, name in enumerate(names)},
             "latencies": {"total": round(time.monotonic() - started, 3)},
         }
+
+    def _draw(self, image: str) -> str:
+        picture = as_png(self.model.draw_heat_maps(image))
+        handle, file = tempfile.mkstemp(suffix=".png")
+        with os.fdopen(handle, "wb") as out:
+            out.write(picture)
+        return file
+
+    def _report(self, image: str, result: dict[str, Any]) -> str:
+        handle, file = tempfile.mkstemp(suffix=".dcm")
+        os.close(handle)
+        try:
+            self.model.write_report(image, result, Path(file))
+        except DataError as error:
+            os.unlink(file)
+            raise HTTPException(422, f"no report can be written: the image {without_folder(error, image)}") from error
+        return file
 
 
 def without_folder(error: Exception, path: str) -> str:

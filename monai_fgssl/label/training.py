@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import pydicom
+from filelock import FileLock, Timeout
 
+from monai_fgssl import __version__
 from monai_fgssl.bundle import SettingsError, read_record
 from monai_fgssl.data.atomic import atomic_write
 from monai_fgssl.data.dicom import is_dicom
@@ -30,6 +32,9 @@ FRACTIONS = {"train": 0.6, "validation": 0.2, "test": 0.2}
 MAX_BATCH_SIZE = 32
 MIN_IMAGES = 3
 """Of each class: one to learn from, one to choose the best epoch by, one to test on."""
+
+SECONDS_TO_END = 120.0
+"""For which a training waits for one that a server before this one began."""
 
 
 def write_data_list(path: Path, images: Sequence[tuple[str | Path, str]]) -> None:
@@ -137,10 +142,27 @@ def _run(
     settings: Mapping[str, Any],
 ) -> None:
     output = bundle_root / "output" / task
+    output.mkdir(parents=True, exist_ok=True)
+    try:
+        # Released when this process ends, however it does.
+        with FileLock(output.parent / "running.lock", SECONDS_TO_END):
+            _run_alone(bundle_root, output, configs, images, settings)
+    except Timeout as error:
+        raise SettingsError("another training of this model is going on: wait for its end, or stop it.") from error
+
+
+def _run_alone(
+    bundle_root: Path,
+    output: Path,
+    configs: Sequence[str],
+    images: Sequence[tuple[str | Path, str]],
+    settings: Mapping[str, Any],
+) -> None:
     data_list = output / "images.csv"
     write_data_list(data_list, images)
     (output / "metrics.json").unlink(missing_ok=True)
     given = {name: value for name, value in settings.items() if value is not None}
+    weights = given.get("pretrained")
     with atomic_write(output / "settings.json") as temporary:
         temporary.write_text(json.dumps(given, indent=2), encoding="utf-8")
     arguments = {**given, "dataset_dir": str(data_list), "output_dir": str(output)}
@@ -148,9 +170,10 @@ def _run(
     command.append(str([str(bundle_root / "configs" / name) for name in configs]))
     for name, value in arguments.items():
         command += [f"--{name}", value if isinstance(value, str) else repr(value)]
-    # As long as this file is there, the run that it describes has not ended.
+    # As long as this file is there, the run that it describes has not ended; only the same one may go on.
     unfinished = output / "unfinished.txt"
-    digest = hashlib.sha256(repr((command, data_list.read_bytes())).encode()).hexdigest()
+    parts = __version__, command, data_list.read_bytes(), weights and Path(weights).stat().st_mtime_ns
+    digest = hashlib.sha256(repr(parts).encode()).hexdigest()
     if _can_resume(bundle_root) and unfinished.is_file() and unfinished.read_text(encoding="utf-8") == digest:
         command += ["--resume", "true"]
     with atomic_write(unfinished) as temporary:
@@ -165,10 +188,16 @@ def _run(
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
     )
     assert process.stdout is not None
-    for line in process.stdout:
-        print(line, end="", flush=True)
-        # All that follows the word, or else the last line.
-        reason = [*reason, line] if reason and reason[0].startswith("error: ") else [line]
+    try:
+        for line in process.stdout:
+            print(line, end="", flush=True)
+            # All that follows the word, or else the last line.
+            reason = [*reason, line] if reason and reason[0].startswith("error: ") else [line]
+    except BrokenPipeError:
+        # The server has ended: what was learnt is saved, for the next one to go on from.
+        process.terminate()
+        process.communicate()
+        raise
     if process.wait():
         raise SettingsError("".join(reason).strip().removeprefix("error: ") or f"status {process.returncode}")
     unfinished.unlink()

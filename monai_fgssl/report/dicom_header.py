@@ -22,18 +22,17 @@ from monai_fgssl.data.dicom import UID_KEYS
 from monai_fgssl.data.errors import DataError
 
 if TYPE_CHECKING:
-    from highdicom import ContributingEquipment
     from highdicom.base import SOPClass
 
 __all__ = [
     "CHARACTER_SET",
     "NOT_FOR_DIAGNOSIS",
     "ModelDescription",
+    "add_processing_equipment",
     "as_sources",
     "copy_patient_and_study",
     "import_highdicom",
     "name_based_uid",
-    "processing_equipment",
     "referenced_frames",
 ]
 
@@ -141,14 +140,17 @@ def copy_patient_and_study(result: SOPClass, source: Dataset) -> None:
         result.copy_patient_and_study_information(header)
 
 
-def processing_equipment(model: ModelDescription) -> ContributingEquipment:
-    """The model as an item of the Contributing Equipment Sequence, as IHE AIR, section 6.5.3.1 asks."""
-    equipment = import_highdicom().ContributingEquipment(
-        manufacturer=model.manufacturer,
-        purpose_of_reference=codes.DCM.ProcessingEquipment,
-        manufacturer_model_name=model.name,
-        software_versions=model.version,
-        contribution_description=NOT_FOR_DIAGNOSIS,
-    )
+def add_processing_equipment(result: Dataset, model: ModelDescription) -> None:
+    """Add the model to the Contributing Equipment Sequence, as IHE AIR, section 6.5.3.1 asks.
+
+    By hand: highdicom does it from version 0.23 on, which MONAI Label 0.8.5 does not go with.
+    """
+    equipment = Dataset()
+    purpose = import_highdicom().sr.CodedConcept.from_code(codes.DCM.ProcessingEquipment)
+    equipment.PurposeOfReferenceCodeSequence = [purpose]
+    equipment.Manufacturer = model.manufacturer
+    equipment.ManufacturerModelName = model.name
+    equipment.SoftwareVersions = model.version
+    equipment.ContributionDescription = NOT_FOR_DIAGNOSIS
     equipment.DeviceUID = model.device_uid
-    return equipment
+    result.ContributingEquipmentSequence = [*result.get("ContributingEquipmentSequence", ()), equipment]

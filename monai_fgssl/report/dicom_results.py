@@ -20,7 +20,7 @@ from monai_fgssl.report.dicom_sr import Prediction, write_sr
 from monai_fgssl.report.heat_maps import draw_heat_maps
 from monai_fgssl.report.secondary_capture import write_secondary_capture
 
-__all__ = ["DicomResultWriter"]
+__all__ = ["DicomResultWriter", "as_prediction", "dicom_files"]
 
 UNCERTAINTIES = ("entropy", "stage_disagreement", "orientation_disagreement")
 
@@ -59,12 +59,12 @@ class DicomResultWriter:
     def _write(self, engine: Workflow) -> None:
         batch, output = engine.state.batch, engine.state.output
         for i, (name, path) in enumerate(zip(batch["name"], batch["path"], strict=True)):
-            files = _dicom_files(Path(path))
+            files = dicom_files(Path(path))
             if not files:
                 continue
             try:
                 headers = [open_dicom(file, headers_only=True) for file in files]
-                prediction = self._prediction(output["results"][i])
+                prediction = as_prediction(output["results"][i], self.class_names)
                 write_sr(self.folder / f"{name}_report.dcm", headers, prediction, self.model)
                 if "heat_maps" in output:
                     picture = draw_heat_maps(output[Keys.IMAGE][i], output["heat_maps"][i])
@@ -74,16 +74,18 @@ class DicomResultWriter:
             except DataError as error:
                 self.stream.failures.append((name, f"{path} {error}"))
 
-    def _prediction(self, result: Mapping[str, Any]) -> Prediction:
-        return Prediction(
-            self.class_names,
-            list(result["probabilities"].values()),
-            [list(stage.values()) for stage in result["stages"].values()],
-            {name: result[name] for name in UNCERTAINTIES if result[name] is not None},
-        )
+
+def as_prediction(result: Mapping[str, Any], class_names: Sequence[str]) -> Prediction:
+    """What a report says of one of the results of :func:`~monai_fgssl.report.results.describe`."""
+    return Prediction(
+        class_names,
+        list(result["probabilities"].values()),
+        [list(stage.values()) for stage in result["stages"].values()],
+        {name: result[name] for name in UNCERTAINTIES if result[name] is not None},
+    )
 
 
-def _dicom_files(path: Path) -> list[Path]:
+def dicom_files(path: Path) -> list[Path]:
     """The file itself or those of the series in a folder; none where it is no DICOM."""
     files = sorted(path.iterdir()) if path.is_dir() else [path]
     return [file for file in files if file.is_file() and file.name != "DICOMDIR" and is_dicom(file)]

@@ -24,11 +24,11 @@ from .dicom_header import (
     CHARACTER_SET,
     NOT_FOR_DIAGNOSIS,
     ModelDescription,
+    add_processing_equipment,
     as_sources,
     copy_patient_and_study,
     import_highdicom,
     name_based_uid,
-    processing_equipment,
     referenced_frames,
 )
 
@@ -144,17 +144,17 @@ def write_sr(
             content_qualification="RESEARCH",
             is_complete=True,
             coding_schemes=[coding_scheme()],
-            contributing_equipment=[processing_equipment(model)],
-            specific_character_set=CHARACTER_SET,
         )
     except KeyError as error:
         raise DataError(
             f"has the SOP Class UID (0008,0016) {sources[0].SOPClassUID.name}, which DICOM does not have any more: "
             "convert the file to a present kind of image, or write the result as CSV or JSON."
         ) from error
+    document.SpecificCharacterSet = CHARACTER_SET
+    add_processing_equipment(document, model)
     copy_patient_and_study(document, sources[0])
     with atomic_write(path) as temporary:
-        document.save_as(temporary, enforce_file_format=True)
+        document.save_as(temporary)
 
 
 def _observer(model: ModelDescription) -> sr.ObserverContext:
@@ -229,13 +229,17 @@ def _stages_agree(prediction: Prediction) -> list[sr.QualitativeEvaluation]:
 
 def _algorithm(model: ModelDescription) -> sr.AlgorithmIdentification:
     """TID 4019, with the same names as in the Contributing Equipment Sequence (IHE AIR, table 6.5.3.1-1)."""
-    return import_highdicom().sr.AlgorithmIdentification(
+    hd = import_highdicom()
+    algorithm = hd.sr.AlgorithmIdentification(
         name=model.name,
         version=model.version,
-        manufacturer=model.manufacturer,
-        family=codes.DCM.ArtificialIntelligence,
         parameters=[f"checksum of the weights: {model.checksum}", *model.parameters],
     )
+    # Not as arguments, which highdicom has from 0.23 on only.
+    relationship = hd.sr.RelationshipTypeValues.HAS_CONCEPT_MOD
+    algorithm.append(hd.sr.TextContentItem(codes.DCM.AlgorithmManufacturer, model.manufacturer, relationship))
+    algorithm.append(hd.sr.CodeContentItem(codes.DCM.AlgorithmFamily, codes.DCM.ArtificialIntelligence, relationship))
+    return algorithm
 
 
 def _measurement(name: Code, value: float, of: Code | None = None) -> sr.Measurement:

@@ -20,15 +20,16 @@ from .dicom_header import (
     CHARACTER_SET,
     NOT_FOR_DIAGNOSIS,
     ModelDescription,
+    add_processing_equipment,
     as_sources,
     copy_patient_and_study,
     import_highdicom,
-    processing_equipment,
     referenced_frames,
 )
 
-__all__ = ["write_secondary_capture"]
+__all__ = ["SERIES_DESCRIPTION", "write_secondary_capture"]
 
+SERIES_DESCRIPTION = "AI heat map, not for primary diagnosis"
 SERIES_NUMBER = 9002
 """High, so that viewers list the picture after the images, and after the report."""
 
@@ -96,11 +97,9 @@ def write_secondary_capture(
         manufacturer=model.manufacturer,
         manufacturer_model_name=model.name,
         software_versions=model.version,
-        series_description="AI heat map, not for primary diagnosis",
+        series_description=SERIES_DESCRIPTION,
         content_qualification="RESEARCH",
         transfer_syntax_uid=ExplicitVRLittleEndian,
-        contributing_equipment=[processing_equipment(model)],
-        specific_character_set=CHARACTER_SET,
     )
     image.PatientOrientation = None
     image.ConversionType = "WSD"
@@ -114,9 +113,11 @@ def write_secondary_capture(
     if "ImageLaterality" not in image:
         # Empty says: not known which of the two, if there are two.
         image.setdefault("Laterality", None)
+    image.SpecificCharacterSet = CHARACTER_SET
+    add_processing_equipment(image, model)
     copy_patient_and_study(image, sources[0])
     with atomic_write(path) as temporary:
-        image.save_as(temporary, enforce_file_format=True)
+        image.save_as(temporary)
 
 
 def _source_image(header: Dataset, frame: int | None) -> Dataset:

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The page for annotators in a real browser: clicks, keys, corrections, training, errors, other screens.
 
-The server is a stand-in with the paths of the app, so that it can fail on demand; the last test has the real one.
+The server is a stand-in with the paths of the app, so that it can fail on demand; the last tests have the real one.
 Needs the programs of the Debian packages `chromium` and `chromium-driver`.
 """
 
@@ -13,6 +13,7 @@ import email
 import email.policy
 import io
 import json
+import re
 import shutil
 import threading
 import time
@@ -30,7 +31,7 @@ from selenium.webdriver import Chrome, ChromeOptions, ChromeService, Keys
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import Select, WebDriverWait
-from test_label_server import Server, label_python  # noqa: F401
+from test_label_server import SETTINGS, Server, label_python  # noqa: F401
 
 from monai_fgssl.data import make_synthetic_lesions, read_isic2018
 
@@ -45,6 +46,9 @@ STAGES = {
 PAGE = Path(str(files("monai_fgssl"))) / "label" / "page"
 # Of the image and three heat maps, side by side.
 COLOURS = [[200, 150, 120], [255, 0, 0], [0, 255, 0], [0, 0, 255]]
+# Of the server itself: the keys of its two classes, and as many epochs as are seen going by.
+NUMBER_KEYS = {"COBBLESTONE": "1", "NETWORK": "2"}
+PRETRAIN_EPOCHS = 20
 TYPES = {".html": "text/html; charset=utf-8", ".css": "text/css", ".js": "text/javascript"}
 
 
@@ -87,6 +91,7 @@ class StandIn:
                     "classes": self.classes,
                     "model": "fgssl",
                     "has_model": self.has_model,
+                    "num_stages": 3 if self.has_model else 0,
                     "strategies": ["random", "core_set", "mix"],
                     "num_images": len(self.pictures),
                     "num_labelled": len(self.labels),
@@ -162,9 +167,10 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 
 @pytest.fixture
 def server(pictures: dict[str, bytes]) -> Iterator[StandIn]:
-    strip = Image.new("RGB", (400, 100))
+    # Not square, as those of a volume.
+    strip = Image.new("RGB", (240, 100))
     for i, colour in enumerate(COLOURS):
-        strip.paste(tuple(colour), (100 * i, 0, 100 * (i + 1), 100))
+        strip.paste(tuple(colour), (60 * i, 0, 60 * (i + 1), 100))
     stand_in = StandIn(pictures, png(strip))
 
     class Handler(BaseHTTPRequestHandler):
@@ -203,8 +209,8 @@ def server(pictures: dict[str, bytes]) -> Iterator[StandIn]:
     http.server_close()
 
 
-@pytest.fixture(scope="module")
-def chrome() -> Iterator[Chrome]:
+def start_chrome() -> Chrome:
+    """A browser of its own, as of another person."""
     paths = {name: shutil.which(name) for name in ("chromium", "chromedriver")}
     assert all(paths.values()), "install the Debian packages chromium and chromium-driver"
     options = ChromeOptions()
@@ -212,7 +218,12 @@ def chrome() -> Iterator[Chrome]:
     for argument in ("headless=new", "no-sandbox", "disable-dev-shm-usage", "window-size=1280,860", "lang=en"):
         options.add_argument(f"--{argument}")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = Chrome(options, ChromeService(str(paths["chromedriver"])))
+    return Chrome(options, ChromeService(str(paths["chromedriver"])))
+
+
+@pytest.fixture(scope="module")
+def chrome() -> Iterator[Chrome]:
+    driver = start_chrome()
     yield driver
     driver.quit()
 
@@ -703,71 +714,122 @@ def test_nothing_comes_from_elsewhere(page: Page, server: StandIn) -> None:
     assert [name for name in names if not name.startswith((own, "blob:" + own, "data:"))] == []
 
 
-def test_label_train_and_see_suggestions_change(
-    chrome: Chrome,
+@pytest.fixture(scope="module")
+def real(
     label_python: Path,  # noqa: F811
     lesions: Path,
-    tmp_path: Path,
-) -> None:
-    """The whole way against MONAI Label itself: no model, labels, a suggestion, more labels, another suggestion."""
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[tuple[Server, dict[str, str]]]:
+    """MONAI Label itself with 24 images of two classes, and the class of each."""
+    folder = tmp_path_factory.mktemp("real")
+    (folder / "studies").mkdir()
     table = read_isic2018(lesions)
-    classes = {item["name"]: table.class_names[item["label"]] for item in table.items}
-    studies = tmp_path / "studies"
-    studies.mkdir()
-    keys = {"COBBLESTONE": "1", "NETWORK": "2"}
-    for name in keys:
-        for item in [item for item in table.items if classes[item["name"]] == name][:12]:
-            shutil.copy(item["image"], studies)
-    server = Server(label_python, tmp_path, str(studies), {})
+    classes: dict[str, str] = {}
+    for name in NUMBER_KEYS:
+        for item in [item for item in table.items if table.class_names[item["label"]] == name][:12]:
+            shutil.copy(item["image"], folder / "studies")
+            classes[item["name"]] = name
+    conf = {"classes": ",".join(NUMBER_KEYS), **SETTINGS, "pretrain_epochs": PRETRAIN_EPOCHS}
+    server = Server(label_python, folder, str(folder / "studies"), {}, conf)
+    yield server, classes
+    server.stop()
+
+
+def test_label_train_and_see_suggestions_change(chrome: Chrome, real: tuple[Server, dict[str, str]]) -> None:
+    """The whole way against MONAI Label itself: no model, labels, a suggestion, more labels, another suggestion."""
+    server, classes = real
+    page = Page(chrome, server.url + "/fgssl/")
+    page.wait(lambda: page.image)
+    assert page.text("#suggestion").startswith("No model yet")
+
+    def label(count: int) -> None:
+        for _ in range(count):
+            name = page.image
+            page.press(NUMBER_KEYS[classes[name]])
+            page.wait(lambda name=name: page.image != name)
+            assert server.ask("GET", f"/fgssl/label/{name}") == {"class": classes[name]}
+
+    def suggestion() -> str:
+        page.wait(lambda: " with " in page.text("#suggestion"))
+        return str(page.chrome.execute_script("return JSON.stringify(state.prediction.prediction)"))
+
+    def train() -> None:
+        page.find("#train").click()
+        # The words may still be those of the training before.
+        page.wait(lambda: page.find("#stop").is_displayed())
+        page.wait(lambda: page.text("#training-text") == "Training finished" or page.error, seconds=300)
+        assert page.error == ""
+
+    # At least four of each class, whatever is drawn.
+    label(16)
+    assert page.text("#done-text") == "16 of 24 labelled"
+    last = page.image
+    train()
+    assert page.image == last
+    assert suggestion()
+    assert len(page.chrome.find_elements("css selector", "#stages tbody tr")) == 4
+    page.press("h")
+    page.wait(lambda: page.heat_maps() == ["image", "stage 1", "stage 2", "stage 3"])
+    page.press("h")
+
+    Select(page.find("#strategy")).select_by_visible_text("margin")
+    label(3)
+    page.press(Keys.BACKSPACE)
+    corrected = page.image
+    page.wait(lambda: page.pressed == [classes[corrected]])
+    wrong = next(name for name in NUMBER_KEYS if name != classes[corrected])
+    page.press(NUMBER_KEYS[wrong])
+    page.wait(lambda: page.image != corrected)
+    assert server.ask("GET", f"/fgssl/label/{corrected}") == {"class": wrong}
+    page.press(Keys.BACKSPACE)
+    page.wait(lambda: page.image == corrected)
+    before = suggestion()
+    train()
+    page.wait(lambda: suggestion() != before)
+    assert page.complaints() == []
+
+
+def test_two_annotators_at_once(chrome: Chrome, real: tuple[Server, dict[str, str]]) -> None:
+    server, _ = real
+    before = server.ask("GET", "/fgssl/info")["num_labelled"]
+    other = start_chrome()
     try:
-        page = Page(chrome, server.url + "/fgssl/")
-        page.wait(lambda: page.image)
-        assert page.text("#suggestion").startswith("No model yet")
-
-        def label(count: int) -> None:
-            for _ in range(count):
-                name = page.image
-                page.press(keys[classes[name]])
-                page.wait(lambda name=name: page.image != name)
-                assert server.ask("GET", f"/fgssl/label/{name}") == {"class": classes[name]}
-
-        def suggestion() -> str:
-            page.wait(lambda: " with " in page.text("#suggestion"))
-            return str(page.chrome.execute_script("return JSON.stringify(state.prediction.prediction)"))
-
-        def train() -> None:
-            page.find("#train").click()
-            # The words may still be those of the training before.
-            page.wait(lambda: page.find("#stop").is_displayed())
-            page.wait(lambda: page.text("#training-text") == "Training finished" or page.error, seconds=300)
-            assert page.error == ""
-
-        # At least four of each class, whatever is drawn.
-        label(16)
-        assert page.text("#done-text") == "16 of 24 labelled"
-        last = page.image
-        train()
-        assert page.image == last
-        assert suggestion()
-        assert len(page.chrome.find_elements("css selector", "#stages tbody tr")) == 4
-        page.press("h")
-        page.wait(lambda: page.heat_maps() == ["image", "stage 1", "stage 2", "stage 3"])
-        page.press("h")
-
-        Select(page.find("#strategy")).select_by_visible_text("margin")
-        label(4)
-        page.press(Keys.BACKSPACE)
-        corrected = page.image
-        page.wait(lambda: page.pressed == [classes[corrected]])
-        wrong = next(name for name in keys if name != classes[corrected])
-        page.press(keys[wrong])
-        page.wait(lambda: page.image != corrected)
-        assert server.ask("GET", f"/fgssl/label/{corrected}") == {"class": wrong}
-        page.press(Keys.BACKSPACE)
-        page.wait(lambda: page.image == corrected)
-        before = suggestion()
-        train()
-        page.wait(lambda: suggestion() != before)
-        assert page.complaints() == []
+        pages = [Page(browser, server.url + "/fgssl/") for browser in (chrome, other)]
+        saved: dict[str, str] = {}
+        for keys in (("1", "2"), ("2", "1")):
+            shown = [page.image for page in pages]
+            assert len({*shown, *saved}) == len(shown) + len(saved)
+            for page, key in zip(pages, keys, strict=True):
+                page.press(key)
+            for page, name, key in zip(pages, shown, keys, strict=True):
+                page.wait(lambda page=page, name=name: page.image != name)
+                saved[name] = {key: label for label, key in NUMBER_KEYS.items()}[key]
+        assert {name: server.ask("GET", f"/fgssl/label/{name}")["class"] for name in saved} == saved
+        assert server.ask("GET", "/fgssl/info")["num_labelled"] == before + len(saved)
+        assert [page.error for page in pages] == ["", ""]
     finally:
-        server.stop()
+        other.quit()
+
+
+def test_pretraining_by_its_button(chrome: Chrome, real: tuple[Server, dict[str, str]]) -> None:
+    """It learns from all images, and the page counts its epochs meanwhile."""
+    server, classes = real
+    page = Page(chrome, server.url + "/fgssl/")
+    page.wait(lambda: page.image)
+    page.find("#pretrain").click()
+    seen: list[int] = []
+
+    def ended() -> bool:
+        text = page.text("#training-text")
+        if counted := re.fullmatch(rf"Pre-training (\d+) of {PRETRAIN_EPOCHS} epochs", text):
+            seen.append(int(counted[1]))
+        return text == "Pre-training finished" or bool(page.error)
+
+    page.wait(ended, seconds=300)
+    assert page.error == ""
+    assert len(set(seen)) > 1
+    assert seen == sorted(seen)
+    details = server.ask("GET", "/train/")["details"]
+    assert any(f"pre-train {PRETRAIN_EPOCHS}/{PRETRAIN_EPOCHS}" in line for line in details)
+    (images,) = server.log.parent.rglob("pretrain/images.csv")
+    assert len(images.read_text(encoding="utf-8").splitlines()) == 1 + len(classes)

@@ -3,8 +3,8 @@
 """The MONAI Label app as an annotator meets it: real servers, a folder of images and a real archive.
 
 MONAI Label needs other packages than this project's tests, so it gets an environment of its own: in the folder that
-FGSSL_LABEL_ENV names, else in the user's cache, made on first use. Needs the Debian packages `orthanc` and
-`orthanc-dicomweb`.
+FGSSL_LABEL_ENV names, else in the user's cache, made on first use. Needs the Debian packages `orthanc`,
+`orthanc-dicomweb` and `dicom3tools`.
 """
 
 from __future__ import annotations
@@ -31,8 +31,12 @@ import pydicom
 import pytest
 from dicom_files import write_dicom
 from PIL import Image
+from test_dicom_results import is_known, run
 
 from monai_fgssl.data import read_isic2018
+from monai_fgssl.label.structured_report import SERIES_DESCRIPTION
+from monai_fgssl.report.dicom_header import ModelDescription
+from monai_fgssl.report.secondary_capture import write_secondary_capture
 
 REPOSITORY = Path(__file__).parents[2]
 REQUIREMENTS = ("monailabel==0.8.5", "pydicom<3", "dicomweb-client<0.60", "pynetdicom<3", "highdicom<0.23")
@@ -83,9 +87,10 @@ class Client:
 
     def __init__(self, url: str) -> None:
         self.url = url
+        self.headers: dict[str, str] = {}
 
     def ask(self, method: str, path: str, body: bytes | None = None, kind: str = "application/json") -> Any:
-        request = urllib.request.Request(self.url + path, body, {"Content-Type": kind}, method=method)
+        request = urllib.request.Request(self.url + path, body, {"Content-Type": kind, **self.headers}, method=method)
         try:
             with self.opener.open(request, timeout=120) as response:
                 content = response.read()
@@ -116,7 +121,14 @@ class Client:
 class Server(Client):
     """MONAI Label with the app."""
 
-    def __init__(self, python: Path, folder: Path, studies: str, environment: dict[str, str]) -> None:
+    def __init__(
+        self,
+        python: Path,
+        folder: Path,
+        studies: str,
+        environment: dict[str, str],
+        conf: dict[str, Any] | None = None,
+    ) -> None:
         self.port = free_port()
         super().__init__(f"http://127.0.0.1:{self.port}")
         # MONAI Label makes folders beside main.py.
@@ -124,8 +136,8 @@ class Server(Client):
         if not app.is_dir():
             shutil.copytree(REPOSITORY / "monai_fgssl" / "label" / "app", app)
         command = [python, "-m", "monailabel.main", "start_server", "--app", app, "--studies", studies]
-        command += ["--host", "127.0.0.1", "--port", str(self.port), "--conf", "classes", ",".join(CLASSES)]
-        for name, value in SETTINGS.items():
+        command += ["--host", "127.0.0.1", "--port", str(self.port)]
+        for name, value in (conf or {"classes": ",".join(CLASSES), **SETTINGS}).items():
             command += ["--conf", name, str(value)]
         self.log = folder / "server.log"
         with open(self.log, "ab") as log:
@@ -200,6 +212,7 @@ def test_before_training_everything_has_an_answer(server: list[Server], truth: t
         "classes": list(CLASSES),
         "model": "fgssl",
         "has_model": False,
+        "num_stages": 0,
         "strategies": list(STRATEGIES),
         "num_images": 24,
         "num_labelled": 0,
@@ -322,19 +335,23 @@ def test_pretrain_train_infer_and_restart(
     assert sent["prediction"] == result["prediction"]
     heat = Image.open(io.BytesIO(client.ask("GET", f"/fgssl/heat_maps/{image}")))
     assert heat.size == (4 * 256, 256)
+    asked = client.ask("POST", f"/infer/fgssl?image={image}&output=image")
+    assert Image.open(io.BytesIO(asked)).tobytes() == heat.tobytes()
+    for output in ("dicom_seg", "film"):
+        with pytest.raises(Answer, match="422"):
+            client.ask("POST", f"/infer/fgssl?image={image}&output={output}")
+    with pytest.raises(Answer, match="422"):
+        client.form("POST", f"/infer/fgssl?image={image}", {}, params=[1])
     with pytest.raises(Answer, match="422") as refusal:
         client.form("POST", "/infer/fgssl", {"file": ("text.png", b"no picture")})
     assert "can't be read" in refusal.value.detail
 
-    client.train("train", max_epochs=1)
-    changed = client.infer(image)
-    assert changed["prediction"] != result["prediction"]
     client.stop()
     server.append(Server(label_python, client.log.parent, str(images), {}))
     again = server[-1]
     found = {name: again.ask("GET", f"/fgssl/label/{name}")["class"] for name in classes}
     assert {name: label for name, label in found.items() if label} == labelled
-    assert again.infer(image)["prediction"] == changed["prediction"]
+    assert again.infer(image)["prediction"] == result["prediction"]
 
 
 def test_scores_are_found_in_the_background(server: list[Server], truth: tuple[Path, dict[str, str]]) -> None:
@@ -357,21 +374,50 @@ def is_running(process: psutil.Process) -> bool:
         return False
 
 
-def test_a_training_that_is_stopped_leaves_the_model(server: list[Server], truth: tuple[Path, dict[str, str]]) -> None:
+def test_a_training_that_is_stopped_leaves_the_model_and_goes_on(
+    server: list[Server], truth: tuple[Path, dict[str, str]], label_python: Path
+) -> None:
+    """By a person who stops it, and by a server that ends."""
     client = server[-1]
-    before = client.infer(min(truth[1]))["prediction"]
-    client.ask("POST", "/train/train", b'{"max_epochs": 1000}')
-    end = time.monotonic() + 300
-    while not any("fine-tune" in line for line in client.ask("GET", "/train/").get("details", ())):
-        assert time.monotonic() < end
-        time.sleep(0.2)
+    images, classes = truth
+    before = client.infer(min(classes))["prediction"]
+    settings = {"max_epochs": 20}
+
+    def lines() -> list[str]:
+        return list(client.ask("GET", "/train/").get("details", ()))
+
+    def start() -> None:
+        client.ask("POST", "/train/train", json.dumps(settings).encode())
+        wait_until(lambda: any("fine-tune" in line for line in lines()))
+
+    start()
     assert client.ask("DELETE", "/train/")["status"] == "STOPPED"
     assert client.ask("GET", "/train/")["status"] == "STOPPED"
-    while any(is_running(child) for child in client.process.children(recursive=True)):
+    assert not any(is_running(child) for child in client.process.children(recursive=True))
+    assert client.infer(min(classes))["prediction"] == before
+
+    start()
+    assert any("train goes on after iteration" in line for line in lines())
+    orphans = client.process.children(recursive=True)
+    client.process.terminate()
+    client.process.wait(30)
+    server.append(Server(label_python, client.log.parent, str(images), {}))
+    client = server[-1]
+    assert client.infer(min(classes))["prediction"] == before
+    shown = client.train("train", **settings)
+    assert not psutil.wait_procs(orphans, 1)[1]
+    assert any("train goes on after iteration" in line for line in shown)
+    assert any("fine-tune 20/20" in line for line in shown)
+    assert client.infer(min(classes))["prediction"] != before
+    # What has ended is not gone on with.
+    assert not (images / "fgssl" / "fgssl" / "output" / "train" / "unfinished.txt").exists()
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 300) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
         assert time.monotonic() < end
-        time.sleep(0.2)
-    assert client.infer(min(truth[1]))["prediction"] == before
-    assert (truth[0] / "fgssl" / "fgssl" / "output" / "train" / "unfinished.txt").is_file()
+        time.sleep(0.1)
 
 
 def test_many_requests_of_many_clients(server: list[Server], truth: tuple[Path, dict[str, str]]) -> None:
@@ -394,24 +440,6 @@ def test_many_requests_of_many_clients(server: list[Server], truth: tuple[Path, 
     assert client.process.memory_info().rss - before < 32 * 2**20
     with ThreadPoolExecutor(8) as clients:
         assert len(list(clients.map(work, range(80)))) == 80
-
-
-def test_with_users_nothing_is_open(label_python: Path, truth: tuple[Path, dict[str, str]], tmp_path: Path) -> None:
-    studies = tmp_path / "studies"
-    studies.mkdir()
-    image = min(truth[1])
-    shutil.copy(truth[0] / f"{image}.png", studies)
-    client = Server(label_python, tmp_path, str(studies), {"MONAI_LABEL_AUTH_ENABLE": "true"})
-    try:
-        for path in ("info", f"image/{image}", f"heat_maps/{image}", f"label/{image}"):
-            with pytest.raises(Answer, match="401"):
-                client.ask("GET", f"/fgssl/{path}")
-        with pytest.raises(Answer, match="401"):
-            client.ask("DELETE", f"/fgssl/label/{image}")
-        with pytest.raises(Answer, match="401"):
-            client.label(image, "NETWORK")
-    finally:
-        client.stop()
 
 
 class Archive(Client):
@@ -472,6 +500,46 @@ def write_kinds(folder: Path, images: list[Path]) -> dict[str, tuple[str, Path]]
     return found
 
 
+def check_report(client: Client, archive: Archive, uid: str, file: Path, folder: Path) -> None:
+    """A prediction as DICOM, of an image of the archive and of a file that is sent."""
+    predicted = client.infer(uid)
+    source = pydicom.dcmread(file)
+    sent = {"file": (file.name, file.read_bytes())}
+    for content in (
+        client.ask("POST", f"/infer/fgssl?image={uid}&output=dicom"),
+        client.form("POST", "/infer/fgssl?output=dicom", sent),
+    ):
+        (folder / "prediction").write_bytes(content)
+        assert complaints(folder / "prediction") == []
+        report = pydicom.dcmread(folder / "prediction")
+        assert report.StudyInstanceUID == source.StudyInstanceUID
+        assert report.PatientID == source.PatientID
+        measured = [float(element.value) for element in report.iterall() if element.keyword == "NumericValue"]
+        expected = [row["score"] for row in sorted(predicted["prediction"], key=lambda row: row["idx"])]
+        assert measured[: len(CLASSES)] == pytest.approx(expected, abs=1e-5)
+    assert archive.ask("POST", "/instances", content, "application/dicom")["Status"] == "Success"
+
+
+def check_labels(archive: Archive, count: int, folder: Path) -> None:
+    """The labels in the archive; each image got two, one after the other."""
+    found = [
+        name
+        for name in archive.ask("GET", "/instances")
+        if SERIES_DESCRIPTION in str(archive.ask("GET", f"/instances/{name}/simplified-tags"))
+    ]
+    assert len(found) == 2 * count
+    for name in found[:8]:
+        (folder / "label").write_bytes(archive.ask("GET", f"/instances/{name}/file"))
+        assert complaints(folder / "label") == []
+
+
+def complaints(file: Path) -> list[str]:
+    """What dciodvfy has against a structured report."""
+    lines = [line for line in run("dciodvfy", "-new", file).stderr.splitlines() if line]
+    assert lines.count("Comprehensive3DSR") == 1
+    return [line for line in lines if line != "Comprehensive3DSR" and not is_known(line)]
+
+
 def test_the_same_with_an_archive(label_python: Path, truth: tuple[Path, dict[str, str]], tmp_path: Path) -> None:
     names = sorted(truth[1])[:16]
     series = write_kinds(tmp_path, [truth[0] / f"{name}.png" for name in names])
@@ -481,6 +549,11 @@ def test_the_same_with_an_archive(label_python: Path, truth: tuple[Path, dict[st
     try:
         for file in sorted(tmp_path.glob("*.dcm")):
             archive.ask("POST", "/instances", file.read_bytes(), "application/dicom")
+        # A heat map of ours is no image to label.
+        source = pydicom.dcmread(tmp_path / "0.dcm")
+        model = ModelDescription("lesions", "1", "nobody", "ab" * 32)
+        write_secondary_capture(tmp_path / "heat_map", source, np.zeros((8, 8, 3), np.uint8), "Grad-CAM", model)
+        archive.ask("POST", "/instances", (tmp_path / "heat_map").read_bytes(), "application/dicom")
         address = f"{archive.url}/dicom-web"
         client = Server(label_python, tmp_path, address, {"MONAI_LABEL_DICOMWEB_CACHE_PATH": str(tmp_path / "cache1")})
         assert client.ask("GET", "/fgssl/info")["num_images"] == 16
@@ -502,6 +575,10 @@ def test_the_same_with_an_archive(label_python: Path, truth: tuple[Path, dict[st
         client.train("train")
         result = client.infer(first)
         assert result["label"] in CLASSES
+        files = {str(pydicom.dcmread(file).SeriesInstanceUID): file for file in sorted(tmp_path.glob("*.dcm"))}
+        for uid, file in sorted(files.items())[:4]:
+            check_report(client, archive, uid, file, tmp_path)
+        check_labels(archive, len(series), tmp_path)
         rows = (tmp_path / "cache1").rglob("images.csv")
         written = next(rows).read_text(encoding="utf-8")
         assert "patient_8" in written

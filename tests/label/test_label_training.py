@@ -16,7 +16,7 @@ from PIL import Image
 from monai_fgssl.bundle import SettingsError, copy_bundle, save_model
 from monai_fgssl.data import read_csv_list
 from monai_fgssl.label.pictures import as_png, draw_image
-from monai_fgssl.label.training import fine_tune, newest_weights, train_stats, write_data_list
+from monai_fgssl.label.training import fine_tune, newest_weights, pretrain, train_stats, write_data_list
 from monai_fgssl.networks import HierarchicalNet
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
@@ -103,3 +103,31 @@ def test_a_volume_is_drawn_by_its_middle_slice(tmp_path: Path) -> None:
     assert picture.shape == (12, 10, 3)
     assert picture.max() == 255
     assert (picture > 0).sum() == 3
+
+
+def test_only_the_same_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = copy_bundle("fgssl", tmp_path / "bundle")
+    for number in range(3):
+        Image.fromarray(PIXELS).save(tmp_path / f"{number}.png")
+    # In place of Python: notes how it was called, and fails.
+    program = tmp_path / "program"
+    program.write_text(f'#!/bin/sh\necho "$@" > "{tmp_path}/called"\nexit 1\n')
+    program.chmod(0o755)
+    monkeypatch.setattr("sys.executable", str(program))
+
+    def goes_on(count: int, **settings: int) -> bool:
+        with pytest.raises(SettingsError, match="status 1"):
+            pretrain(root, [(tmp_path / f"{number}.png", "") for number in range(count)], settings)
+        return "--resume true" in (tmp_path / "called").read_text()
+
+    assert not goes_on(2)
+    assert goes_on(2)
+    assert not goes_on(3)
+    assert goes_on(3)
+    assert not goes_on(3, seed=1)
+    save_model(HierarchicalNet("resnet18", num_classes=2, width=8, features=4), root / "models/model.pt", "ab", 48)
+    assert not goes_on(3, seed=1)
+    assert goes_on(3, seed=1)
+    # Trained again, under the same name.
+    os.utime(root / "models" / "model.pt", (1, 1))
+    assert not goes_on(3, seed=1)

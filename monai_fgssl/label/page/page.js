@@ -5,7 +5,7 @@
 
 // What lies before "/fgssl/" in the page's address, for a server behind a proxy.
 const ROOT = location.pathname.replace(/\/fgssl(\/.*)?$/, "");
-const POLL_MS = 2000;
+const POLL_MS = 1000;
 const $ = (id) => document.getElementById(id);
 
 const state = {
@@ -70,7 +70,8 @@ function signIn() {
       event.preventDefault();
       try {
         const response = await fetch(`${ROOT}/auth/token`, { method: "POST", body: new URLSearchParams(new FormData(form)) });
-        if (!response.ok) throw new ServerError("User and password were not accepted.");
+        if (response.status === 401) throw new ServerError("User and password were not accepted.");
+        if (!response.ok) throw new ServerError(await reason(response));
         sessionStorage.setItem("token", (await response.json()).access_token);
         form.reset();
         $("sign-in").close();
@@ -338,7 +339,7 @@ async function showHeatMap() {
 
 // The server puts the image and its heat maps side by side: on a screen they are larger in rows.
 function cut(strip) {
-  const count = Math.max(1, Math.round(strip.width / strip.height));
+  const count = state.info.num_stages + 1;
   const width = Math.floor(strip.width / count);
   return Promise.all(Array.from({ length: count }, (_, index) => {
     const canvas = new OffscreenCanvas(width, strip.height);

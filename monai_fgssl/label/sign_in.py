@@ -1,0 +1,113 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Who asks: tokens of the OpenID Connect server that MONAI Label's settings name, checked.
+
+MONAI Label 0.8.5 itself refuses every token: it names no algorithm, without which PyJWT 2 checks none. What stands here
+takes the place of that check and of the route by which people sign in. Settings, users and roles stay MONAI Label's.
+"""
+
+from __future__ import annotations
+
+import logging
+from functools import lru_cache
+from typing import Annotated, Any
+
+import jwt
+import requests
+from fastapi import APIRouter, Depends, FastAPI, HTTPException
+from fastapi.security import OAuth2PasswordRequestForm
+from monailabel.config import settings
+from monailabel.endpoints.user.auth import Token, User, get_current_user, oauth2_scheme
+
+__all__ = ["accept_tokens", "make_sign_in_router"]
+
+logger = logging.getLogger(__name__)
+
+
+def accept_tokens(server: FastAPI) -> None:
+    """Let :func:`verified_user` check the tokens of every request, those to MONAI Label's own routes too."""
+    server.dependency_overrides[get_current_user] = verified_user
+
+
+def verified_user(token: str = Depends(oauth2_scheme)) -> User:
+    """The user of an access token.
+
+    Raises:
+        HTTPException: 401 for a token that is none, is not the server's, or has expired; 503 without the server's keys.
+
+    Source:
+        OpenID Connect Discovery 1.0, section 4; RFC 7519; RFC 8725, section 3.1: the key says which algorithm counts.
+    """
+    try:
+        realm = _realm()
+        key = _keys(realm["jwks_uri"]).get_signing_key_from_jwt(token)
+        claims = jwt.decode(
+            token,
+            key,
+            algorithms=[key.algorithm_name],
+            issuer=realm["issuer"],
+            # As MONAI Label: it has no setting for the audience.
+            options={"verify_aud": False, "require": ["exp", "iss"]},
+        )
+    except (requests.RequestException, jwt.PyJWKClientConnectionError) as error:
+        raise _unreachable(error) from error
+    except jwt.PyJWTError as error:
+        raise HTTPException(401, "sign in again.", {"WWW-Authenticate": "Bearer"}) from error
+    return User(
+        username=claims.get(settings.MONAI_LABEL_AUTH_TOKEN_USERNAME) or claims.get("sub", ""),
+        email=claims.get(settings.MONAI_LABEL_AUTH_TOKEN_EMAIL),
+        name=claims.get(settings.MONAI_LABEL_AUTH_TOKEN_NAME),
+        roles=_roles(claims),
+    )
+
+
+def _unreachable(error: Exception) -> HTTPException:
+    logger.error("the server that knows the users does not answer: %s", error)
+    return HTTPException(503, "the server that knows the users can't be reached; the administrator may know why.")
+
+
+def _roles(claims: dict[str, Any]) -> list[str]:
+    found: Any = claims
+    for name in settings.MONAI_LABEL_AUTH_TOKEN_ROLES.split("#"):
+        found = found.get(name) if isinstance(found, dict) else None
+    return [str(role) for role in found] if isinstance(found, list) else []
+
+
+@lru_cache(1)
+def _realm() -> dict[str, Any]:
+    address = settings.MONAI_LABEL_AUTH_REALM_URI.rstrip("/") + "/.well-known/openid-configuration"
+    answer = requests.get(address, timeout=settings.MONAI_LABEL_AUTH_TIMEOUT)
+    answer.raise_for_status()
+    return dict(answer.json())
+
+
+@lru_cache(1)
+def _keys(address: str) -> jwt.PyJWKClient:
+    """The server's public keys, asked for again every five minutes, and when a token names one that is not known."""
+    return jwt.PyJWKClient(address, timeout=settings.MONAI_LABEL_AUTH_TIMEOUT)
+
+
+def make_sign_in_router() -> APIRouter:
+    """The route ``POST /auth/token``, which takes a user's name and password to the server that knows them."""
+    router = APIRouter(prefix="/auth", tags=["Auth"])
+
+    @router.post("/token", response_model=Token)
+    def sign_in(form: Annotated[OAuth2PasswordRequestForm, Depends()]) -> dict[str, Any]:
+        asked = {
+            "client_id": settings.MONAI_LABEL_AUTH_CLIENT_ID,
+            "grant_type": "password",
+            "username": form.username,
+            "password": form.password,
+        }
+        try:
+            answer = requests.post(_realm()["token_endpoint"], asked, timeout=settings.MONAI_LABEL_AUTH_TIMEOUT)
+            # RFC 6749, section 5.2: 400 or 401 for what was not accepted.
+            if answer.status_code in (400, 401):
+                logger.warning("a sign-in was refused: %s", answer.text[:200])
+                raise HTTPException(401, "user and password were not accepted.")
+            answer.raise_for_status()
+            return dict(answer.json())
+        except requests.RequestException as error:
+            raise _unreachable(error) from error
+
+    return router
