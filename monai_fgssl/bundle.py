@@ -318,7 +318,7 @@ def save_model(
     """Write the weights, and beside them as JSON what it takes to rebuild the network and to name its outputs.
 
     Args:
-        network: what to save, maybe wrapped in ``DistributedDataParallel``.
+        network: what to save, maybe wrapped by :func:`~monai_fgssl.networks.distribute`.
         path: of the state dict, ``models/model.pt``; the JSON file has the same name with ``.json``.
         class_names: one for each score.
         image_size: that it was trained with, see :func:`monai_fgssl.data.read_image`.

@@ -45,6 +45,7 @@ class PreparedData:
     test: CachedImages
 
 
+@idist.one_rank_first()
 def prepare_data(
     dataset_dir: str | Path | None,
     synthetic_dir: str | Path,
@@ -70,6 +71,8 @@ def prepare_data(
     Near-duplicates count as photos of one lesion, as far as the split is concerned: in two parts they would turn
     testing into remembering. They are written to ``duplicates.csv`` beside the split file. In volumes they are not
     looked for.
+
+    Of several processes the first one goes first, and writes the files; the others then find what it has made.
 
     Args:
         dataset_dir: a data set in any of :data:`~monai_fgssl.data.LAYOUTS`; None takes synthetic lesions.
@@ -135,13 +138,15 @@ def prepare_data(
                 f"{error} {len(pairs)} pairs of near-duplicates count as one lesion each: group_duplicates=False lets "
                 "them come into different parts."
             ) from error
-    write_split(split_file, split, table)
-    if spatial_dims == 2:
+    first = idist.get_rank() == 0
+    if first:
+        write_split(split_file, split, table)
+    if first and spatial_dims == 2:
         write_duplicates(Path(split_file).with_name("duplicates.csv"), pairs, split, table.class_names)
     across = pairs_across_parts(pairs, split)
     if label_fraction < 1:
         split["train"] = limit_labels(split["train"], label_fraction, seed)
-    if idist.get_rank() == 0:
+    if first:
         origin = "by lesion" if split_from is None else f"as in {split_from}"
         print(
             f"{len(table.items)} images in {dataset_dir}\n"

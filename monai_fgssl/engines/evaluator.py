@@ -11,10 +11,11 @@ import torch
 from monai.engines import SupervisedEvaluator
 from monai.engines.utils import IterationEvents
 from monai.utils.enums import CommonKeys as Keys
-from torch import nn
+from torch import Tensor, nn
 
 from monai_fgssl.engines.hierarchical import prepare_images
 from monai_fgssl.functional import all_orientations
+from monai_fgssl.functional.processes import num_processes, sum_over_processes
 from monai_fgssl.networks import unwrap
 
 __all__ = ["HierarchicalEvaluator"]
@@ -28,9 +29,12 @@ class HierarchicalEvaluator(SupervisedEvaluator):
     (``(B, V, num_classes)``), float32. With ``orientations`` (test-time augmentation) the network sees each image in
     all V orientations that need no resampling, and ``pred`` and ``stage_logits`` are means over them; else V is 1.
 
+    Processes of a group share the work: each computes its part of every batch, and then has the output of the whole
+    batch. All of them must run the evaluation.
+
     Args:
         device: where to evaluate.
-        val_data_loader: yields dictionaries that ``prepare_batch`` understands.
+        val_data_loader: yields dictionaries that ``prepare_batch`` understands; the same ones on every process.
         network: has ``stage_logits(images)``, as :class:`~monai_fgssl.networks.HierarchicalNet`.
         orientations: see above; see :func:`~monai_fgssl.functional.all_orientations`.
         kwargs: passed on to ``monai.engines.SupervisedEvaluator``; ``amp_kwargs`` go to ``torch.autocast`` of the
@@ -58,12 +62,28 @@ class HierarchicalEvaluator(SupervisedEvaluator):
         )
         self.orientations = orientations
 
+    def _logits(self, images: Tensor) -> Tensor:
+        """``(B, V, K + 1, num_classes)``, float32."""
+        network = unwrap(self.network)
+        views = all_orientations(images) if self.orientations else images[None]
+        return torch.stack([self.inferer(view, network.stage_logits).float() for view in views], dim=1)
+
+    def _shared_logits(self, images: Tensor) -> Tensor:
+        """The same, each process computing every so many-th image."""
+        count = num_processes()
+        if count == 1:
+            return self._logits(images)
+        own = slice(self.state.rank, None, count)
+        # A process without an image computes one for the shape of the result.
+        logits = self._logits(images[own] if self.state.rank < len(images) else images[:1])
+        shared = logits.new_zeros(len(images), *logits.shape[1:])
+        shared[own] = logits[: len(shared[own])]
+        return sum_over_processes(shared)
+
     def _iteration(self, engine: Any, batchdata: dict[str, Any]) -> dict[str, Any]:
         images, labels = self.prepare_batch(batchdata, self.state.device, self.non_blocking, **self.to_kwargs)
         with self.mode(self.network), torch.autocast(self.state.device.type, enabled=self.amp, **self.amp_kwargs):
-            network = unwrap(self.network)
-            views = all_orientations(images) if self.orientations else images[None]
-            logits = torch.stack([self.inferer(view, network.stage_logits).float() for view in views], dim=1)
+            logits = self._shared_logits(images)
         stage_logits = logits.mean(1)
         output = {
             Keys.IMAGE: images,

@@ -18,6 +18,7 @@ from monai.utils.enums import CommonKeys as Keys
 from monai.utils.module import look_up_option
 from torch import Tensor, nn
 
+from monai_fgssl.functional.processes import num_processes, sum_over_processes
 from monai_fgssl.networks import unwrap
 
 __all__ = ["HierarchicalTrainer", "prepare_images", "step_names"]
@@ -85,7 +86,7 @@ class HierarchicalTrainer(SupervisedTrainer):
         max_epochs: number of epochs.
         train_data_loader: yields dictionaries that ``prepare_batch`` understands.
         network: has ``num_steps`` and ``forward(images, step, project)``, where step -1 is every step at once, as
-            :class:`~monai_fgssl.networks.HierarchicalNet`; may be wrapped in ``DistributedDataParallel``.
+            :class:`~monai_fgssl.networks.HierarchicalNet`; may be wrapped by :func:`~monai_fgssl.networks.distribute`.
         optimizer: one optimizer over all parameters. A step leaves parameters that it does not use without gradient,
             so neither momentum nor weight decay moves them.
         loss_function: see the subclass.
@@ -225,7 +226,8 @@ class HierarchicalTrainer(SupervisedTrainer):
         self._loss_count = 0
 
     def _store_loss_means(self) -> None:
-        means = (self._loss_sums / max(1, self._loss_count)).tolist()
+        # Of all processes, whose shares of a batch are equally large.
+        means = (sum_over_processes(self._loss_sums / max(1, self._loss_count)) / num_processes()).tolist()
         for name, mean in zip(step_names(self.num_steps), means, strict=True):
             self.state.metrics[f"loss_{name}"] = mean
         self.state.metrics["loss"] = sum(w * m for w, m in zip(self.step_weights, means, strict=True))

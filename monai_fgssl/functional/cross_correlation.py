@@ -4,37 +4,59 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-import torch.distributed as dist
 from torch import Tensor
-from torch.distributed.nn.functional import all_reduce
+
+from monai_fgssl.functional.processes import global_moments, num_processes, sum_over_processes
 
 __all__ = ["cross_correlation", "cross_correlation_loss"]
 
 
-def _num_processes() -> int:
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+class _CrossCorrelation(torch.autograd.Function):
+    """The matrix from both views' shares, with a backward that exchanges nothing.
 
+    With ``Z = (F - mean) * scale``, ``C = Z_a^T Z_b / N`` and ``G = dL/dC``, the gradient of one row of ``F_a`` is
+    ``scale_a / N * (z_b G^T - z_a * rowsum(G * C))``: the mean adds nothing, as the columns of ``Z_b`` sum to zero, and
+    what the variance adds is a sum over the whole batch that ``C`` already is. Every process knows all of this, as long
+    as each computes the same loss from the same matrix.
+    """
 
-def _sum_over_processes(value: Tensor) -> Tensor:
-    # The differentiable collective: its backward sums the gradients of all processes. A raw `all_reduce` would
-    # leave each process with its own share and scale the gradient down by the number of processes.
-    return all_reduce(value) if _num_processes() > 1 else value
+    @staticmethod
+    def forward(ctx: Any, features_a: Tensor, features_b: Tensor, eps: float) -> Tensor:
+        features = torch.cat([features_a, features_b], dim=1)
+        mean, variance, num_samples = global_moments(features, [0])
+        scale = variance.clamp_min(eps).rsqrt()
+        standardized_a, standardized_b = ((features - mean) * scale).chunk(2, dim=1)
+        correlation = sum_over_processes(standardized_a.T @ standardized_b) / num_samples
+        # Below eps the scale is a constant.
+        varies = variance >= eps
+        ctx.save_for_backward(standardized_a, standardized_b, correlation, scale, varies, num_samples)
+        return correlation
 
-
-def _standardize(features: Tensor, num_samples: Tensor, eps: float) -> Tensor:
-    mean = _sum_over_processes(features.sum(0)) / num_samples
-    centered = features - mean
-    variance = _sum_over_processes(centered.square().sum(0)) / num_samples
-    return centered * variance.clamp_min(eps).rsqrt()
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
+        standardized_a, standardized_b, correlation, scale, varies, num_samples = ctx.saved_tensors
+        (grad,) = grads
+        with torch.autocast(grad.device.type, enabled=False):
+            weighted = grad * correlation
+            (scale_a, scale_b), (varies_a, varies_b) = scale.chunk(2), varies.chunk(2)
+            grad_a = standardized_b @ grad.T - standardized_a * (varies_a * weighted.sum(1))
+            grad_b = standardized_a @ grad - standardized_b * (varies_b * weighted.sum(0))
+            # The gradients of the weights are averaged over processes, but are a sum over their shares.
+            factor = num_processes() / num_samples
+            return factor * scale_a * grad_a, factor * scale_b * grad_b, None
 
 
 def cross_correlation(features_a: Tensor, features_b: Tensor, eps: float = 1e-5) -> Tensor:
     """Cross-correlation matrix of two views' feature vectors (Barlow Twins, eq. 2).
 
     Every column is standardised with the mean and the biased variance of the whole batch, each view with its own.
-    When ``torch.distributed`` is initialised, the batch is that of all processes together: they may hold different
-    numbers of samples, and gradients flow through the collectives.
+    When ``torch.distributed`` is initialised, the batch is that of all processes together, which may hold different
+    numbers of samples. Gradients are those of the global loss times the number of processes, and
+    :func:`~monai_fgssl.networks.distribute` averages them; every process must compute the same loss from the matrix.
+    Exchanged are the matrix, ``4 D`` sums and a number in the forward, and nothing in the backward.
 
     Args:
         features_a: feature vectors of the first view, ``(B, D)``, any floating dtype (computed in float32 at least).
@@ -57,7 +79,7 @@ def cross_correlation(features_a: Tensor, features_b: Tensor, eps: float = 1e-5)
             f"got {tuple(features_a.shape)} and {tuple(features_b.shape)}."
         )
     # Counted without reading a tensor back from the device, which would stall a GPU in every step.
-    if len(features_a) * _num_processes() < 2:
+    if len(features_a) * num_processes() < 2:
         raise ValueError(
             f"the cross-correlation needs at least 2 samples in the batch, got {len(features_a)}: "
             "a single sample has no variance. Use a larger batch or drop the last incomplete one."
@@ -65,10 +87,7 @@ def cross_correlation(features_a: Tensor, features_b: Tensor, eps: float = 1e-5)
     dtype = torch.promote_types(torch.promote_types(features_a.dtype, features_b.dtype), torch.float32)
     # Half precision loses the small off-diagonal entries, and autocast would turn the product back into it.
     with torch.autocast(features_a.device.type, enabled=False):
-        num_samples = _sum_over_processes(features_a.new_tensor(float(len(features_a)), dtype=dtype))
-        standardized_a = _standardize(features_a.to(dtype), num_samples, eps)
-        standardized_b = _standardize(features_b.to(dtype), num_samples, eps)
-        return _sum_over_processes(standardized_a.T @ standardized_b) / num_samples
+        return _CrossCorrelation.apply(features_a.to(dtype), features_b.to(dtype), eps)
 
 
 def cross_correlation_loss(correlation: Tensor, redundancy_weight: float = 5e-3) -> Tensor:

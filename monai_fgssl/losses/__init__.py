@@ -5,5 +5,6 @@
 from __future__ import annotations
 
 from .cross_correlation import CrossCorrelationLoss
+from .cross_entropy import GlobalCrossEntropyLoss
 
-__all__ = ["CrossCorrelationLoss"]
+__all__ = ["CrossCorrelationLoss", "GlobalCrossEntropyLoss"]

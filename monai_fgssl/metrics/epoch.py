@@ -22,8 +22,18 @@ def _logits_and_labels(output: dict[str, Tensor] | list[dict[str, Tensor]]) -> t
     return pred, label
 
 
+class _LocalEpochMetric(EpochMetric):
+    """Without Ignite's gathering: with it each image would count once for every process."""
+
+    def compute(self) -> float:
+        return self.compute_fn(torch.cat(self._predictions), torch.cat(self._targets))
+
+
 def epoch_metric(name: str) -> EpochMetric:
-    """Metric over all images of an epoch, gathered from all processes.
+    """Metric over all images of an epoch.
+
+    With several processes it is that of what each has in its own outputs; a
+    :class:`~monai_fgssl.engines.HierarchicalEvaluator` puts the whole epoch there.
 
     Args:
         name: a key of what :func:`classification_metrics` returns.
@@ -35,4 +45,4 @@ def epoch_metric(name: str) -> EpochMetric:
     def compute(logits: Tensor, labels: Tensor) -> float:
         return classification_metrics(logits.softmax(1), labels)[name]
 
-    return EpochMetric(compute, output_transform=_logits_and_labels, check_compute_fn=False)
+    return _LocalEpochMetric(compute, output_transform=_logits_and_labels, check_compute_fn=False)

@@ -33,6 +33,7 @@ KEPT_CHECKPOINTS = 2
 # Processes agree to save by exchanging a number; on GPUs that waits for the device.
 GPU_ITERATIONS_BETWEEN_AGREEMENTS = 10
 TIME_IS_UP = 1
+SECONDS_OF_ONE_SIGNAL = 1.0
 
 
 class Resumer:
@@ -74,6 +75,7 @@ class Resumer:
         self.minutes = minutes
         self.resume = resume
         self._signal = 0
+        self._signalled_at = 0.0
         self._finished_at = -1
         self._previous_handlers: dict[int, Any] = {}
 
@@ -102,9 +104,14 @@ class Resumer:
             self._previous_handlers = {number: signal.signal(number, self._remember_signal) for number in STOP_SIGNALS}
 
     def _remember_signal(self, number: int, frame: Any) -> None:
-        self._signal = number
-        # The same signal once more stops at once.
-        self._restore_signals()
+        # A launcher passes on what the processes were sent already: that is one signal.
+        if self._signal and time.monotonic() - self._signalled_at < SECONDS_OF_ONE_SIGNAL:
+            return
+        if self._signal:
+            # Who sends it once more wants the process to stop at once.
+            self._restore_signals()
+            signal.raise_signal(number)
+        self._signal, self._signalled_at = number, time.monotonic()
 
     def _restore_signals(self, *_: Any) -> None:
         for number, handler in self._previous_handlers.items():
