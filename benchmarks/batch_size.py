@@ -1,0 +1,110 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Images per second of pre-training against the batch size.
+
+Prints Markdown and draws a plot: ``python benchmarks/batch_size.py --plot benchmarks/results/batch_size.png``.
+
+The step of the authors' scheme, ours, ours as it is recommended, and the bare backbone as the limit take turns at every
+batch size. On a GPU, for ResNet-50: ``--device cuda --backbone resnet50 --image_size 224 --grids 32 16 8 --peak_tflops
+P`` with the matrix rate of the card in bfloat16, which gives the share of it that is used.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import gc
+import os
+import sys
+from statistics import median
+
+import torch
+from matplotlib.figure import Figure
+from pretrain import LIMIT, floating_point_operations, make_limit, make_variant, peak_memory, timed
+from timing import processor
+
+from monai_fgssl.report.style import COLORS, save_figure, style
+
+FAST = "early exit + channels_last + bfloat16 + fused AdamW"
+VARIANTS = {
+    "authors' scheme": "authors' scheme",
+    "ours, same mathematics": FAST,
+    "ours, narrow block, joint": f"{FAST} + narrow block + joint",
+    "backbone alone": LIMIT,
+}
+
+
+def measure(args: argparse.Namespace, batch_size: int) -> dict[str, tuple[float, float]]:
+    """By variant the images/s (median of the rounds) and the TFLOP/s."""
+    size = (batch_size, 3, args.image_size, args.image_size)
+    args.images = torch.randint(0, 256, size, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    functions = {
+        label: make_limit(args) if name == LIMIT else make_variant(args, name) for label, name in VARIANTS.items()
+    }
+    # Counting is the warm-up too.
+    work = {label: floating_point_operations(function) for label, function in functions.items()}
+    rounds = [{label: timed(f, args.device) for label, f in functions.items()} for _ in range(args.repeats)]
+    seconds = {label: median(r[label] for r in rounds) for label in functions}
+    return {label: (batch_size / s, work[label] / s / 1e12) for label, s in seconds.items()}
+
+
+def draw(args: argparse.Namespace, rates: dict[int, dict[str, tuple[float, float]]]) -> None:
+    """All variants on one plot."""
+    with style():
+        figure = Figure(figsize=(6, 4), layout="constrained")
+        axes = figure.subplots()
+        for label, color in zip(VARIANTS, COLORS, strict=False):
+            axes.plot(list(rates), [row[label][0] for row in rates.values()], marker="o", color=color, label=label)
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(list(rates), [str(batch_size) for batch_size in rates])
+        axes.set_ylim(bottom=0)
+        axes.set_xlabel("batch size")
+        axes.set_ylabel("images/s")
+        axes.legend()
+        save_figure(figure, args.plot)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--backbone", default="resnet18")
+    parser.add_argument("--image_size", type=int, default=64)
+    parser.add_argument("--batch_sizes", type=int, nargs="+", default=[16, 32, 64, 128, 256, 512])
+    parser.add_argument("--grids", type=int, nargs="+", default=[4, 2, 1])
+    parser.add_argument("--narrow_width", type=int, default=128)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--peak_tflops", type=float, help="matrix rate of the device in bfloat16")
+    parser.add_argument("--plot", help="where to draw the plot, a PNG file")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    rates = {}
+    for batch_size in args.batch_sizes:
+        rates[batch_size] = measure(args, batch_size)
+        gc.collect()
+    if args.plot:
+        draw(args, rates)
+
+    print("# Pre-training against the batch size\n")
+    print(f"Command: `python {' '.join(sys.argv)}`  ")
+    where = torch.cuda.get_device_name() if torch.device(args.device).type == "cuda" else processor()
+    print(f"Machine: {where}; torch {torch.__version__}, {args.threads} threads  ")
+    print(f"Date: {datetime.date.today()}\n")
+    print(f"{args.backbone}, {args.image_size} px, grids {args.grids}, narrow blocks {args.narrow_width} wide. Medians")
+    print(f"of {args.repeats} rounds in which all take turns. An image makes eight passes (joint: five).\n")
+    print("| batch | " + " | ".join(f"{label}, images/s" for label in VARIANTS) + " |")
+    print("| ---: " * (len(VARIANTS) + 1) + "|")
+    for batch_size, row in rates.items():
+        print(f"| {batch_size} | " + " | ".join(f"{row[label][0]:.1f}" for label in VARIANTS) + " |")
+    share = f", and its share of {args.peak_tflops:g}" if args.peak_tflops else ""
+    print(f"\nTFLOP/s, forward and backward as they are counted{share}:\n")
+    print("| batch | " + " | ".join(VARIANTS) + " |")
+    print("| ---: " * (len(VARIANTS) + 1) + "|")
+    for batch_size, row in rates.items():
+        cells = (f"{r:.2f}" + (f" ({r / args.peak_tflops:.0%})" if args.peak_tflops else "") for _, r in row.values())
+        print(f"| {batch_size} | " + " | ".join(cells) + " |")
+    print(f"\nPeak memory of all variants together: {peak_memory(args.device):.1f} GiB.")
+
+
+if __name__ == "__main__":
+    main()
