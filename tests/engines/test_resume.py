@@ -9,7 +9,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -214,7 +214,16 @@ def test_a_signal_saves_and_ends(
     assert_same_training(tmp_path, reference)
 
 
-def test_the_second_signal_stops_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(params=[signal.default_int_handler, signal.SIG_IGN], ids=["terminal", "background"])
+def handler_of_sigint(request: pytest.FixtureRequest) -> Iterator[Any]:
+    before = signal.signal(signal.SIGINT, request.param)
+    yield request.param
+    signal.signal(signal.SIGINT, before)
+
+
+def test_the_second_signal_stops_at_once(
+    handler_of_sigint: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     trainer = make_trainer("train", tmp_path, resume=False, minutes=60)
 
     def twice() -> None:
@@ -226,8 +235,9 @@ def test_the_second_signal_stops_at_once(tmp_path: Path, monkeypatch: pytest.Mon
         signal.raise_signal(signal.SIGINT)
 
     trainer.add_event_handler(Events.ITERATION_STARTED, stop_at(2, twice))
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(SystemExit if handler_of_sigint == signal.SIG_IGN else KeyboardInterrupt):
         trainer.run()
+    assert signal.getsignal(signal.SIGINT) == handler_of_sigint
     assert not list(tmp_path.rglob("*.pt"))
 
 

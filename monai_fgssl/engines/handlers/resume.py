@@ -110,6 +110,9 @@ class Resumer:
         if self._signal:
             # Who sends it once more wants the process to stop at once.
             self._restore_signals()
+            # A shell starts its background processes with SIGINT ignored.
+            if signal.getsignal(number) == signal.SIG_IGN:
+                raise SystemExit(128 + number)
             signal.raise_signal(number)
         self._signal, self._signalled_at = number, time.monotonic()
 
