@@ -55,7 +55,7 @@ PLAIN_NETWORK = {
     "pretrain#trainer#grids": [],
     "train#trainer#grids": [],
 }
-PLAIN_IGNORES = frozenset({"stages", "width", "schedule", "grids", "permutation"})
+PLAIN_IGNORES = frozenset({"stages", "width", "linear_projection", "schedule", "grids", "permutation"})
 TWO_STRONG_VIEWS = {"pretrain#trainer#regularized_view": "$@distorted_view.batch"}
 OTHER_LOSS = PLAIN_IGNORES | {"regularized_view", "redundancy_weight"}
 WITH_PREDICTOR = (

@@ -200,6 +200,7 @@ def _network(data_set: str) -> list[Entry]:
             "width 64": {"width": 64},
             "width 256": {"width": 256},
             "features 512": {"features": 512},
+            "projection without norm and ELU": {"linear_projection": True},
             "lambda 0.0005": {"redundancy_weight": 0.0005},
             "lambda 0.05": {"redundancy_weight": 0.05},
         },
@@ -210,6 +211,8 @@ def _schedules(data_set: str) -> list[Entry]:
     return _variants(
         data_set,
         {
+            "alternating in both phases": {"schedule": "alternating"},
+            "alternating in pre-training only": {"pretrain#trainer#schedule": "alternating"},
             "joint in both phases": {"schedule": "joint"},
             "joint in pre-training only": {"pretrain#trainer#schedule": "joint"},
             "joint in fine-tuning only": {"train#trainer#schedule": "joint"},

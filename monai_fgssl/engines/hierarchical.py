@@ -23,7 +23,7 @@ from monai_fgssl.networks import unwrap
 
 __all__ = ["HierarchicalTrainer", "prepare_images", "step_names"]
 
-SCHEDULES = ("progressive", "joint")
+SCHEDULES = ("progressive", "joint", "alternating")
 
 
 def prepare_images(
@@ -75,11 +75,13 @@ class HierarchicalTrainer(SupervisedTrainer):
 
     Steps 1..K train one stage each on a jigsaw puzzle of its grid, step K+1 the concatenation of all stages on the
     whole image. ``"progressive"`` gives every step a backward pass and an optimizer step of its own (PMG, FG-SSL);
-    ``"joint"`` sums the losses and makes one. Running statistics of batch norms are those of undistorted whole images.
+    ``"joint"`` sums the losses and makes one; ``"alternating"`` goes through the steps batch by batch, so that an image
+    costs two (fine-tuning: one) passes at most, whatever the number of stages. Running statistics of batch norms are
+    those of undistorted whole images.
 
     It fires MONAI's ``IterationEvents``, and stores in ``engine.state.output`` the keys ``image``, ``label``, ``pred``,
-    ``loss`` (sum of the weighted step losses) and ``loss_<step>`` (unweighted). At the end of an epoch the means are in
-    ``engine.state.metrics`` under the same names, so stock handlers log them.
+    ``loss`` (sum of the weighted step losses) and ``loss_<step>`` (unweighted) of the steps that were made. At the end
+    of an epoch the means are in ``engine.state.metrics`` under the same names, so stock handlers log them.
 
     Args:
         device: where to train.
@@ -93,7 +95,7 @@ class HierarchicalTrainer(SupervisedTrainer):
         grids: tiles per axis of the puzzles for step 1..K, an int or one int per axis each.
         permutation: ``"uniform"`` or ``"cyclic"``, see :func:`~monai_fgssl.functional.random_permutations`.
         final_weight: weight of the last step's loss; the others weigh 1 (PMG eq. 4-5, FG-SSL).
-        schedule: ``"progressive"`` or ``"joint"``.
+        schedule: ``"progressive"``, ``"joint"`` or ``"alternating"``.
         max_grad_norm: gradients are clipped to this norm before each optimizer step; None leaves them.
         seed: seed of puzzles and views.
         kwargs: passed on to ``monai.engines.SupervisedTrainer``. ``amp_kwargs`` go to ``torch.autocast`` of the
@@ -145,8 +147,7 @@ class HierarchicalTrainer(SupervisedTrainer):
         self.max_grad_norm = max_grad_norm
         # On the CPU, so that the same seed gives the same puzzles and views on every device; one stream per rank.
         self.generator = torch.Generator().manual_seed(seed + 1_000_003 * self.state.rank)
-        self._loss_sums = torch.zeros(self.num_steps, device=self.state.device)
-        self._loss_count = 0
+        self._reset_loss_means()
         self.add_event_handler(Events.EPOCH_COMPLETED, self._store_loss_means)
         # Last, so that they find the means of the epoch that they are called for.
         self._register_handlers(train_handlers or [])
@@ -184,28 +185,35 @@ class HierarchicalTrainer(SupervisedTrainer):
         engine.state.output = output
         self.network.train()
         inputs = self.make_step_inputs(images)
-        steps = range(1, self.num_steps + 1)
-        losses: list[Tensor] = []
-        for group in [steps] if self.schedule == "joint" else [[step] for step in steps]:
+        losses: dict[int, Tensor] = {}
+        for group in self._groups():
             self.optimizer.zero_grad(set_to_none=True)
             with torch.autocast(self.state.device.type, enabled=self.amp, **self.amp_kwargs):
                 loss = torch.zeros((), device=images.device)
                 for step in group:
                     pred, step_loss = self.step_loss(step, inputs, labels)
-                    losses.append(step_loss.detach())
+                    losses[step] = step_loss.detach()
                     loss = loss + self.step_weights[step - 1] * step_loss
             output[Keys.PRED] = pred.detach()
             output[Keys.LOSS] = loss
             engine.fire_event(IterationEvents.FORWARD_COMPLETED)
             engine.fire_event(IterationEvents.LOSS_COMPLETED)
             self._backward_and_step(loss)
-        stacked = torch.stack(losses)
-        self._loss_sums = self._loss_sums + stacked
-        self._loss_count += 1
-        output.update({f"loss_{name}": value for name, value in zip(step_names(self.num_steps), stacked, strict=True)})
-        output[Keys.LOSS] = stacked @ stacked.new_tensor(self.step_weights)
+        names = step_names(self.num_steps)
+        for step, value in losses.items():
+            output[f"loss_{names[step - 1]}"] = value
+            self._loss_sums[step - 1] += value
+            self._loss_counts[step - 1] += 1
+        output[Keys.LOSS] = sum(self.step_weights[step - 1] * value for step, value in losses.items())
         engine.fire_event(IterationEvents.MODEL_COMPLETED)
         return engine.state.output
+
+    def _groups(self) -> list[list[int]]:
+        """Steps of this iteration; those of a group share an optimizer step."""
+        steps = list(range(1, self.num_steps + 1))
+        if self.schedule == "alternating":
+            return [[steps[(self.state.iteration - 1) % self.num_steps]]]
+        return [steps] if self.schedule == "joint" else [[step] for step in steps]
 
     def _backward_and_step(self, loss: Tensor) -> None:
         scaler = self.scaler
@@ -223,11 +231,12 @@ class HierarchicalTrainer(SupervisedTrainer):
 
     def _reset_loss_means(self) -> None:
         self._loss_sums = torch.zeros(self.num_steps, device=self.state.device)
-        self._loss_count = 0
+        self._loss_counts = [0] * self.num_steps
 
     def _store_loss_means(self) -> None:
-        # Of all processes, whose shares of a batch are equally large.
-        means = (sum_over_processes(self._loss_sums / max(1, self._loss_count)) / num_processes()).tolist()
+        # Of all processes, whose shares of a batch are equally large. Alternating, a very short epoch may lack a step.
+        counts = self._loss_sums.new_tensor(self._loss_counts)
+        means = (sum_over_processes(self._loss_sums / counts) / num_processes()).tolist()
         for name, mean in zip(step_names(self.num_steps), means, strict=True):
             self.state.metrics[f"loss_{name}"] = mean
         self.state.metrics["loss"] = sum(w * m for w, m in zip(self.step_weights, means, strict=True))
@@ -243,7 +252,7 @@ class HierarchicalTrainer(SupervisedTrainer):
             "epoch_length": self.state.epoch_length,
             "metrics": dict(self.state.metrics),
             "loss_sums": self._loss_sums,
-            "loss_count": self._loss_count,
+            "loss_counts": list(self._loss_counts),
             "scaler": None if self.scaler is None else self.scaler.state_dict(),
         }
 
@@ -253,8 +262,8 @@ class HierarchicalTrainer(SupervisedTrainer):
         self.state.epoch = state["iteration"] // self.state.epoch_length
         self.state.metrics.update(state["metrics"])
         self._reset_loss_means()
-        if state["loss_count"]:
+        if any(state["loss_counts"]):
             self._loss_sums = state["loss_sums"].to(self.state.device)
-            self._loss_count = state["loss_count"]
+            self._loss_counts = list(state["loss_counts"])
         if self.scaler is not None and state["scaler"] is not None:
             self.scaler.load_state_dict(state["scaler"])

@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,11 +18,27 @@ from monai_fgssl.functional import jigsaw
 __all__ = ["ProgressiveTrainer"]
 
 
+@dataclass
+class Augmented:
+    """What the steps of an iteration share.
+
+    Attributes:
+        images: ``(B, C, *spatial)``.
+        logits: of every step, ``(B, K + 1, num_classes)``, once they are computed.
+    """
+
+    images: Tensor
+    logits: Tensor | None = None
+
+
 class ProgressiveTrainer(HierarchicalTrainer):
     """Progressive training with labels (PMG, sec. 3.3; the second phase of FG-SSL).
 
     At step k = 1..K the classifier of stage k learns from a puzzle cut with grid ``n_k``, at step K+1 the concat
     classifier from the whole image, with weight 2. ``pred`` holds the logits of the last step.
+
+    With ``schedule="joint"`` and grids of 1 every classifier sees the whole image with the same weights: one pass then
+    serves all.
 
     Args:
         view: callable ``(images (B, C, *spatial) in [0, 1], generator) -> images``, the augmentation of all steps.
@@ -36,14 +54,24 @@ class ProgressiveTrainer(HierarchicalTrainer):
         super().__init__(**kwargs)
         self.view = view
 
-    def make_step_inputs(self, images: Tensor) -> Tensor:
+    def make_step_inputs(self, images: Tensor) -> Augmented:
         """The augmented images."""
-        return self.view(images, self.generator)
+        return Augmented(self.view(images, self.generator))
 
-    def step_loss(self, step: int, inputs: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
+    def step_loss(self, step: int, inputs: Augmented, labels: Tensor | None) -> tuple[Tensor, Tensor]:
         """Logits ``(B, num_classes)`` and their loss."""
-        whole = step == self.num_steps
+        if self._one_pass_serves_all:
+            if inputs.logits is None:
+                inputs.logits = self.forward_step(inputs.images, -1, project=False, update_statistics=True)
+            logits = inputs.logits[:, step - 1]
+            return logits, self.loss_function(logits, labels)
+        whole, images = step == self.num_steps, inputs.images
         if not whole:
-            inputs = jigsaw(inputs, self.grids[step - 1], self.permutation, generator=self.generator)
-        logits = self.forward_step(inputs, step, project=False, update_statistics=whole)
+            images = jigsaw(images, self.grids[step - 1], self.permutation, generator=self.generator)
+        logits = self.forward_step(images, step, project=False, update_statistics=whole)
         return logits, self.loss_function(logits, labels)
+
+    @property
+    def _one_pass_serves_all(self) -> bool:
+        tiles = (math.prod(grid) if isinstance(grid, Sequence) else grid for grid in self.grids)
+        return self.schedule == "joint" and self.num_steps > 1 and all(number == 1 for number in tiles)

@@ -23,20 +23,24 @@ class ProjectionHead(nn.Module):
         in_features: size of the pooled vector.
         features: size of ``z``.
         num_classes: number of classes.
+        linear_projection: give the self-supervised loss the linear layer's output instead of ``z``. A loss that
+            standardises each feature over the batch, as ours, is blind to the norm between: they differ by the ELU.
     """
 
-    def __init__(self, in_features: int, features: int, num_classes: int) -> None:
+    def __init__(self, in_features: int, features: int, num_classes: int, linear_projection: bool = False) -> None:
         super().__init__()
+        self.linear_projection = linear_projection
         self.projector = nn.Sequential(
             nn.BatchNorm1d(in_features), nn.Linear(in_features, features), nn.BatchNorm1d(features), nn.ELU()
         )
         self.classifier = nn.Linear(features, num_classes)
 
     def forward(self, pooled: torch.Tensor, project: bool = False) -> torch.Tensor:
-        """Map (B, in_features) to class scores (B, num_classes), or to ``z`` (B, features) with ``project``."""
-        z = self.projector(pooled)
+        """Map (B, in_features) to class scores (B, num_classes), or to (B, features) with ``project``."""
+        linear = self.projector[1](self.projector[0](pooled))
+        z = self.projector[3](self.projector[2](linear))
         if project:
-            return z
+            return linear if self.linear_projection else z
         return self.classifier(z)
 
 
@@ -50,9 +54,18 @@ class HierarchicalBlock(nn.Module):
             many. The 3x3 convolution dominates the cost, which grows with the square of the width.
         features: size of ``z``.
         num_classes: number of classes.
+        linear_projection: see :class:`ProjectionHead`.
     """
 
-    def __init__(self, spatial_dims: int, in_channels: int, width: int, features: int, num_classes: int) -> None:
+    def __init__(
+        self,
+        spatial_dims: int,
+        in_channels: int,
+        width: int,
+        features: int,
+        num_classes: int,
+        linear_projection: bool = False,
+    ) -> None:
         super().__init__()
         if width < 2:
             raise ValueError(f"width must be at least 2 (the block halves it first), got {width}.")
@@ -61,7 +74,7 @@ class HierarchicalBlock(nn.Module):
         self.convolutions = nn.Sequential(
             convolution(in_channels, width // 2, kernel_size=1), convolution(width // 2, width, kernel_size=3)
         )
-        self.head = ProjectionHead(width, features, num_classes)
+        self.head = ProjectionHead(width, features, num_classes, linear_projection)
 
     def pool(self, feature_map: torch.Tensor) -> torch.Tensor:
         """Map (B, in_channels, *spatial) to its pooled vector (B, width)."""

@@ -37,6 +37,7 @@ class HierarchicalNet(StagedNet):
         weights: file of ImageNet weights, see :func:`~monai_fgssl.networks.load_imagenet_resnet`.
         mean: subtracted from the image, one number or one per channel. Default: 0.5, or with ``weights`` ImageNet's.
         std: what the image is then divided by, in the same way.
+        linear_projection: what of the heads the self-supervised loss gets, see :class:`ProjectionHead`.
 
     Attributes:
         num_steps: K + 1.
@@ -64,13 +65,16 @@ class HierarchicalNet(StagedNet):
         weights: str | Path | None = None,
         mean: float | Sequence[float] | None = None,
         std: float | Sequence[float] | None = None,
+        linear_projection: bool = False,
     ) -> None:
         super().__init__(backbone, spatial_dims, in_channels, stages, stem, weights, mean, std)
         self.blocks = nn.ModuleList(
-            HierarchicalBlock(spatial_dims, self.backbone.channels[index], width, features, num_classes)
+            HierarchicalBlock(
+                spatial_dims, self.backbone.channels[index], width, features, num_classes, linear_projection
+            )
             for index in self.stage_indices
         )
-        self.concat_head = ProjectionHead(width * len(self.blocks), features, num_classes)
+        self.concat_head = ProjectionHead(width * len(self.blocks), features, num_classes, linear_projection)
         self.num_steps = len(self.blocks) + 1
         self.width = width
 
@@ -106,6 +110,7 @@ class HierarchicalNet(StagedNet):
             "stages": list(self.stage_indices),
             "width": self.width,
             "features": self.concat_head.classifier.in_features,
+            "linear_projection": self.concat_head.linear_projection,
         }
 
     @torch.jit.export

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -61,9 +62,15 @@ def make_trainer(kind: str, network: nn.Module, **kwargs: Any) -> PreTrainer | P
 
 
 def step_by_hand(
-    kind: str, network: nn.Module, step: int, images: list[Tensor], labels: Tensor, generator: torch.Generator
+    kind: str,
+    network: nn.Module,
+    step: int,
+    images: list[Tensor],
+    labels: Tensor,
+    generator: torch.Generator,
+    grids: Sequence[int] = GRIDS,
 ) -> Tensor:
-    first = images[0] if step == 4 else jigsaw(images[0], GRIDS[step - 1], generator=generator)
+    first = images[0] if step == 4 or grids[step - 1] == 1 else jigsaw(images[0], grids[step - 1], generator=generator)
     weight = 2.0 if step == 4 else 1.0
     if kind == "train":
         return weight * nn.functional.cross_entropy(network(first, step), labels)
@@ -75,27 +82,29 @@ def in_double_precision(batch: dict[str, Any], device: torch.device, *_: Any, **
     return batch["image"].double() / 255, batch["label"]
 
 
-def train_by_hand(kind: str, schedule: str) -> tuple[nn.Module, list[list[float]]]:
+def train_by_hand(
+    kind: str, schedule: str, grids: Sequence[int] = GRIDS, count: int = 2
+) -> tuple[nn.Module, list[list[float]]]:
     """The iteration of FG-SSL sec. 3 and PMG eq. 4-5, with plain PyTorch."""
     network = make_network().double().train()
     optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9, weight_decay=0.01)
     generator = torch.Generator().manual_seed(5)
     regularized, distorted = RandRegularizedView(), RandDistortedView()
     losses = []
-    for batch in make_batches():
+    for i, batch in enumerate(make_batches(count)):
         pixels = batch["image"].double() / 255
         images = [regularized.batch(pixels, generator)]
         if kind == "pretrain":
             images.append(distorted.batch(pixels, generator))
         losses.append([])
         total = torch.zeros(())
-        for step in (1, 2, 3, 4):
-            if schedule == "progressive":
+        for step in [i % 4 + 1] if schedule == "alternating" else [1, 2, 3, 4]:
+            if schedule != "joint":
                 optimizer.zero_grad()
-            loss = step_by_hand(kind, network, step, images, batch["label"], generator)
+            loss = step_by_hand(kind, network, step, images, batch["label"], generator, grids)
             losses[-1].append(loss.item())
             total = total + loss
-            if schedule == "progressive":
+            if schedule != "joint":
                 loss.backward()
                 optimizer.step()
         if schedule == "joint":
@@ -122,6 +131,38 @@ def test_equals_the_iteration_written_by_hand(kind: str, schedule: str) -> None:
         assert float(output["loss_concat"]) == pytest.approx(losses[3] / 2, rel=1e-5)
     mean = sum(sum(losses) for losses in expected_losses) / len(expected_losses)
     assert trainer.state.metrics["loss"] == pytest.approx(mean, rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["pretrain", "train"])
+def test_alternating_makes_one_step_with_each_batch(kind: str) -> None:
+    expected, expected_losses = train_by_hand(kind, "alternating", count=6)
+    network = make_network().double()
+    seen: list[dict[str, Any]] = []
+    settings = {"train_data_loader": make_batches(6), "prepare_batch": in_double_precision}
+    trainer = make_trainer(kind, network, schedule="alternating", **settings)
+    trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda engine: seen.append(dict(engine.state.output)))
+    trainer.run()
+    for name, parameter in expected.named_parameters():
+        torch.testing.assert_close(network.get_parameter(name), parameter, rtol=1e-9, atol=1e-12, msg=name)
+    names = ["loss_stage1", "loss_stage2", "loss_stage3", "loss_concat"]
+    for i, (output, losses) in enumerate(zip(seen, expected_losses, strict=True)):
+        assert [name for name in names if name in output] == [names[i % 4]]
+        assert float(output["loss"]) == pytest.approx(losses[0], rel=1e-5)
+    flat = [losses[0] for losses in expected_losses]
+    means = [(flat[0] + flat[4]) / 2, (flat[1] + flat[5]) / 2, flat[2], flat[3] / 2]
+    assert [trainer.state.metrics[name] for name in names] == pytest.approx(means, rel=1e-5)
+    assert trainer.state.metrics["loss"] == pytest.approx(sum(means) + means[3], rel=1e-5)
+
+
+def test_one_pass_serves_all_classifiers_when_no_puzzle_is_cut() -> None:
+    expected, _ = train_by_hand("train", "joint", grids=[1, 1, 1])
+    network = make_network().double()
+    passes: list[int] = []
+    network.register_forward_pre_hook(lambda _module, args: passes.append(args[1]))
+    make_trainer("train", network, schedule="joint", grids=[1, (1, 1), 1], prepare_batch=in_double_precision).run()
+    assert passes == [-1, -1]
+    for name, parameter in expected.named_parameters():
+        torch.testing.assert_close(network.get_parameter(name), parameter, rtol=1e-9, atol=1e-12, msg=name)
 
 
 @pytest.mark.parametrize("kind", ["pretrain", "train"])

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from monai_fgssl.losses import CrossCorrelationLoss
 from monai_fgssl.networks import HierarchicalBlock, ProjectionHead
 
 
@@ -72,6 +73,32 @@ def test_head_is_norm_linear_norm_elu_and_a_linear_classifier():
 
     np.testing.assert_allclose(head(x, project=True).detach().numpy(), z, atol=1e-12)
     np.testing.assert_allclose(head(x).detach().numpy(), logits, atol=1e-12)
+
+
+def test_linear_projection_is_below_norm_and_elu():
+    torch.manual_seed(0)
+    usual, below = (ProjectionHead(6, 4, 3, linear_projection=linear).double().eval() for linear in (False, True))
+    randomise_norms(usual)
+    below.load_state_dict(usual.state_dict())
+    x = torch.randn(5, 6, dtype=torch.float64)
+
+    first, linear = usual.projector[:2]
+    expected = norm(x.numpy(), first) @ linear.weight.detach().numpy().T + linear.bias.detach().numpy()
+    np.testing.assert_allclose(below(x, project=True).detach().numpy(), expected, atol=1e-12)
+    assert torch.equal(below(x), usual(x))
+
+
+def test_our_loss_does_not_see_the_norm():
+    """Of a head without ELU: why the option is one of the ELU alone."""
+    torch.manual_seed(0)
+    head = ProjectionHead(6, 4, 3).double().train()
+    randomise_norms(head)
+    first, second = torch.randn(2, 9, 6, dtype=torch.float64)
+    linear, normed = head.projector[:2], head.projector[:3]
+    loss = CrossCorrelationLoss()
+    torch.testing.assert_close(
+        loss(linear(first), linear(second)), loss(normed(first), normed(second)), rtol=1e-4, atol=0
+    )
 
 
 def test_pooling_ignores_where_the_maximum_is():

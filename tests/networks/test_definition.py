@@ -18,7 +18,16 @@ from monai_fgssl.networks import HierarchicalNet, PlainNet, make_backbone
     "network",
     [
         HierarchicalNet("resnet18", num_classes=5, stages=(1, 3), width=32, features=24, stem="small", mean=0.3),
-        HierarchicalNet("resnet18", spatial_dims=3, in_channels=1, num_classes=2, stages=2, width=16, features=8),
+        HierarchicalNet(
+            "resnet18",
+            spatial_dims=3,
+            in_channels=1,
+            num_classes=2,
+            stages=2,
+            width=16,
+            features=8,
+            linear_projection=True,
+        ),
         PlainNet("resnet18", num_classes=4, features=16),
     ],
     ids=["hierarchical", "volume", "plain"],
@@ -30,6 +39,7 @@ def test_definition_builds_the_same_network(network: nn.Module) -> None:
     again.load_state_dict(network.state_dict())
     x = torch.rand(2, network.in_channels, *[32] * network.spatial_dims)
     torch.testing.assert_close(again.eval()(x), network.eval()(x), rtol=0, atol=0)
+    assert torch.equal(again(x, project=True), network(x, project=True))
 
 
 def test_an_unnamed_backbone_has_no_definition() -> None:

@@ -249,7 +249,7 @@ class Resumer:
         epoch, batch = divmod(trainer["iteration"], trainer["epoch_length"])
         sampler = getattr(engine.data_loader, "sampler", None)
         if not isinstance(sampler, EpochBatches) or data is None:
-            engine.load_training_state({**trainer, "iteration": epoch * length, "loss_count": 0})
+            engine.load_training_state({**trainer, "iteration": epoch * length, "loss_counts": []})
             return False
         now = sampler.state_dict()
         for field in ("images", "seed"):
