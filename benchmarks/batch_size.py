@@ -60,7 +60,7 @@ def draw(args: argparse.Namespace, rates: dict[int, dict[str, tuple[float, float
         axes.set_ylim(bottom=0)
         axes.set_xlabel("batch size")
         axes.set_ylabel("images/s")
-        axes.legend()
+        figure.legend(loc="outside upper center", ncols=2)
         save_figure(figure, args.plot)
 
 
