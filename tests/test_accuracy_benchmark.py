@@ -34,6 +34,7 @@ ACCURACY = Path(__file__).parents[1] / "benchmarks" / "accuracy"
 sys.path.insert(0, str(ACCURACY))
 
 import methods  # noqa: E402
+import model_card  # noqa: E402
 import protocol  # noqa: E402
 import report  # noqa: E402
 import run as harness  # noqa: E402
@@ -419,3 +420,50 @@ def test_tiny_runs_of_every_kind_and_their_report(
     mean = np.mean([content["metrics"]["test"]["macro_f1"] for content in contents])
     assert f"| {mean:.3f} [" in row
     assert (tmp_path / "plots" / "a_aptos2019_small.png").stat().st_size > 1000
+
+    card_words = ["--data_dir", str(folders["data"]), "--splits_dir", str(folders["splits"])]
+    card_words += ["--output_dir", str(tmp_path), "--data_set", "aptos2019", "--set", *TINY]
+    model_card.main([*card_words, "--pretraining", "none", "--fine_tuning", "plain"])
+    card = (tmp_path / "model_card_aptos2019.md").read_text()
+    assert f"| macro F1 | {mean:.3f} [" in card
+    assert all(f"(runs/{name}.json)" in card for name in names)
+    assert "not a medical device" in card
+    assert str(folders["data"]) not in card
+    for k, name in enumerate(CLASSES):
+        assert f"| {name} | {labels.count(k)} |" in card
+    with pytest.raises(SystemExit, match="no run of this model"):
+        model_card.main([*card_words, "--pretraining", "vicreg"])
+
+
+def test_subgroups_are_those_of_the_official_table(tmp_path: Path) -> None:
+    (tmp_path / "isic2018").mkdir()
+    (tmp_path / "isic2018" / "ISIC2018_Task3_Training_LesionGroupings.csv").write_text(
+        "image,lesion_id,diagnosis_confirm_type\na,1,histo\nb,2,follow_up\nc,3,histo\nunused,4,consensus\n"
+    )
+    items = [{"name": name} for name in "abcd"]
+    found = model_card.subgroups(tmp_path, "isic2018", items)
+    assert {name: inside.tolist() for name, inside in found.items()} == {
+        "diagnosis confirmed by histopathology": [True, False, True, False],
+        "diagnosis confirmed by follow-up": [False, True, False, False],
+    }
+    assert model_card.subgroups(tmp_path, "aptos2019", items) == {}
+
+
+def test_figures_of_a_subgroup_are_those_of_its_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    labels, prob = rng.integers(0, 7, 60), rng.dirichlet(np.ones(7), 60).round(4)
+    inside = np.arange(60) < 40
+    run = Run("isic2018", "none", "plain")
+    content = {"run": {"seed": 0}, "test_prob_times_10000": (prob * 1e4).round().astype(int).tolist()}
+    results = report.Results(tmp_path, tmp_path, {run.name(): content})
+    results._truth["isic2018", "grouped"] = labels.tolist(), scoring.resample_weights([str(i) for i in range(60)])
+    monkeypatch.setattr(model_card, "subgroups", lambda *_: {"first": inside})
+    lines = model_card.by_subgroup(results, run, [], tmp_path)
+    row = next(line for line in lines if line.startswith("| first | 40 |"))
+    expected = (
+        accuracy_score(labels[inside], prob[inside].argmax(1)),
+        balanced_accuracy_score(labels[inside], prob[inside].argmax(1)),
+        roc_auc_score(labels[inside], prob[inside] / prob[inside].sum(1, keepdims=True), multi_class="ovr"),
+    )
+    for cell, value in zip(row.split(" | ")[2:5], expected, strict=True):
+        assert float(cell.split()[0]) == pytest.approx(value, abs=2e-3)

@@ -110,6 +110,12 @@ class Results:
         return sorted({f"{run['machine']}, {run['commit']}, torch {run['versions']['torch']}" for run in runs})
 
 
+def load_runs(folder: Path) -> dict[str, dict[str, Any]]:
+    """Contents of all files in ``folder/runs`` by name of the run."""
+    contents = [json.loads(file.read_text(encoding="utf-8")) for file in sorted((folder / "runs").glob("*.json"))]
+    return {content["name"]: content for content in contents}
+
+
 def cell(value: Interval | None, signed: bool = False) -> str:
     """A value with its interval."""
     if value is None:
@@ -414,10 +420,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--output_dir", type=Path, default=HERE, help="has the folder runs; README.md is written to it")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="that are planned")
     arguments = parser.parse_args(words)
-    contents = [
-        json.loads(file.read_text(encoding="utf-8")) for file in sorted((arguments.output_dir / "runs").glob("*.json"))
-    ]
-    results = Results(arguments.data_dir, arguments.splits_dir, {content["name"]: content for content in contents})
+    results = Results(arguments.data_dir, arguments.splits_dir, load_runs(arguments.output_dir))
     text = page(results, arguments.seeds, arguments.output_dir)
     with atomic_write(arguments.output_dir / "README.md") as temporary:
         temporary.write_text(text, encoding="utf-8")

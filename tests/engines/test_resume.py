@@ -214,6 +214,16 @@ def test_a_signal_saves_and_ends(
     assert_same_training(tmp_path, reference)
 
 
+def test_a_checkpoint_of_another_version_is_refused(tmp_path: Path) -> None:
+    stop_in_epoch_two("train", tmp_path)
+    (path,) = tmp_path.rglob("phase_0*.pt")
+    checkpoint = torch.load(path, weights_only=True)
+    del checkpoint["trainer"]["loss_counts"]
+    torch.save(checkpoint, path)
+    with pytest.raises(ValueError, match="lacks the entry 'loss_counts': another version"):
+        make_trainer("train", tmp_path, resume=True).run()
+
+
 @pytest.fixture(params=[signal.default_int_handler, signal.SIG_IGN], ids=["terminal", "background"])
 def handler_of_sigint(request: pytest.FixtureRequest) -> Iterator[Any]:
     before = signal.signal(signal.SIGINT, request.param)

@@ -205,8 +205,14 @@ class Resumer:
                 f"{path} belongs to a training with other settings: repeat the command of the interrupted one, or "
                 f"leave --resume out to start anew. {error}"
             ) from error
-        same_steps = self._set_position(engine, path, checkpoint)
-        states = checkpoint["random"]
+        try:
+            same_steps = self._set_position(engine, path, checkpoint)
+            states = checkpoint["random"]
+        except KeyError as error:
+            raise ValueError(
+                f"{path} lacks the entry {error}: another version of monai-fgssl wrote it. Go on with that version, or "
+                "leave --resume out to start anew."
+            ) from error
         if same_steps and len(states) == idist.get_world_size():
             set_random_state(engine.generator, states[idist.get_rank()])
         else:
