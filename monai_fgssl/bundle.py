@@ -88,6 +88,7 @@ NOT_NEGATIVE = (
     "weight_decay",
     "pretrain_weight_decay",
     "redundancy_weight",
+    "mixup",
     "seed",
     "checkpoint_minutes",
 )

@@ -55,7 +55,9 @@ PLAIN_NETWORK = {
     "pretrain#trainer#grids": [],
     "train#trainer#grids": [],
 }
-PLAIN_IGNORES = frozenset({"stages", "width", "linear_projection", "schedule", "grids", "permutation"})
+PLAIN_IGNORES = frozenset(
+    ("stages", "width", "linear_projection", "pretrain_schedule", "schedule", "puzzles", "grids", "permutation")
+)
 TWO_STRONG_VIEWS = {"pretrain#trainer#regularized_view": "$@distorted_view.batch"}
 OTHER_LOSS = PLAIN_IGNORES | {"regularized_view", "redundancy_weight"}
 WITH_PREDICTOR = (
@@ -106,7 +108,7 @@ PRETRAININGS = {
 }
 
 PROBE_IGNORES = PLAIN_IGNORES | {"features", "augmentation", "learning_rate", "weight_decay", "max_epochs"}
-PROBE_IGNORES |= {"batch_size", "balance", "val_interval"}
+PROBE_IGNORES |= {"batch_size", "balance", "mixup", "val_interval"}
 FINE_TUNINGS = {
     "progressive": Method("progressive fine-tuning"),
     "plain": Method("plain fine-tuning", PLAIN_NETWORK, ignores=PLAIN_IGNORES | {"features"}),
@@ -122,7 +124,12 @@ ELSEWHERE = frozenset(
         *("num_folds", "fold", "pretrained", "probe_interval", "compare", "resume", "checkpoint_minutes"),
     )
 )
-FINE_TUNING_ONLY = frozenset({"balance", "batch_size", "max_epochs", "learning_rate", "weight_decay", "val_interval"})
+FINE_TUNING_ONLY = frozenset(
+    (
+        *("schedule", "puzzles", "balance", "mixup", "batch_size", "max_epochs", "learning_rate", "weight_decay"),
+        "val_interval",
+    )
+)
 VIEWS = {"pretrain": ("regularized_view", "distorted_view"), "fine-tune": ("augmentation",)}
 
 

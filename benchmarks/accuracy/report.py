@@ -367,10 +367,10 @@ def protocol(results: Results) -> list[str]:
         "labels, for all methods alike.",
         "- All methods run the bundle's `train.json` with other parts (`methods.py`): same backbone, image size, "
         "augmentation, optimizer and number of images seen. Pre-training sees every image once in each of "
-        f"{default('pretrain_epochs')} epochs; fine-tuning sees sqrt(share of the labels) times as many images as with "
-        f"all labels in each of {default('max_epochs')} epochs, where unchanged. Equal images are not equal "
-        "computation: an image passes the network 8 times (progressive) or 5 times (joint) in an iteration of FG-SSL, "
-        "twice in the others; minutes are in the tables, from machines that also ran other work.",
+        f"{SCALES['small']['pretrain_epochs']} epochs; fine-tuning sees sqrt(share of the labels) times as many images as with "
+        f"all labels in each of {default('max_epochs')} epochs, where unchanged. Pre-training passes an image "
+        "twice through the network, FG-SSL too in its alternating schedule (8 times in the progressive, 5 times in the "
+        "joint one); minutes are in the tables, from machines that also ran other work.",
         "- Linear probe and kNN read the pooled features of all stages of the frozen backbone.",
         "- Probabilities are calibrated by a temperature that is fitted to the validation part.",
         "- In brackets: 95 % intervals by bootstrap, 1000 resamples of lesions and of seeds. They hold the chance of "

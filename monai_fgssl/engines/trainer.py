@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from monai.utils.enums import CommonKeys as Keys
 from torch import Tensor
 
 from monai_fgssl.engines.hierarchical import HierarchicalTrainer
-from monai_fgssl.functional import jigsaw
+from monai_fgssl.functional import Mixture, jigsaw, mixed_loss, mixup
 
 __all__ = ["ProgressiveTrainer"]
 
@@ -24,10 +25,12 @@ class Augmented:
 
     Attributes:
         images: ``(B, C, *spatial)``.
+        mixture: how they were mixed; None: they were not.
         logits: of every step, ``(B, K + 1, num_classes)``, once they are computed.
     """
 
     images: Tensor
+    mixture: Mixture | None = None
     logits: Tensor | None = None
 
 
@@ -43,6 +46,7 @@ class ProgressiveTrainer(HierarchicalTrainer):
     Args:
         view: callable ``(images (B, C, *spatial) in [0, 1], generator) -> images``, the augmentation of all steps.
         loss_function: of logits ``(B, num_classes)`` and labels ``(B,)``.
+        mixup: alpha of :func:`~monai_fgssl.functional.mixup`, before puzzles are cut; 0: images are not mixed.
         kwargs: those of :class:`HierarchicalTrainer`.
 
     Source:
@@ -50,26 +54,30 @@ class ProgressiveTrainer(HierarchicalTrainer):
         ECCV 2020, eq. 4-5: https://arxiv.org/abs/2003.03836
     """
 
-    def __init__(self, *, view: Callable[[Tensor, torch.Generator], Tensor], **kwargs: Any) -> None:
+    def __init__(self, *, view: Callable[[Tensor, torch.Generator], Tensor], mixup: float = 0.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.view = view
+        self.mixup = mixup
 
     def make_step_inputs(self, images: Tensor) -> Augmented:
         """The augmented images."""
-        return Augmented(self.view(images, self.generator))
+        images = self.view(images, self.generator)
+        return Augmented(*mixup(images, self.mixup, self.generator)) if self.mixup else Augmented(images)
 
     def step_loss(self, step: int, inputs: Augmented, labels: Tensor | None) -> tuple[Tensor, Tensor]:
         """Logits ``(B, num_classes)`` and their loss."""
+        if labels is None:
+            raise ValueError(f"fine-tuning needs labels: the batches have no entry {Keys.LABEL.value!r}.")
         if self._one_pass_serves_all:
             if inputs.logits is None:
                 inputs.logits = self.forward_step(inputs.images, -1, project=False, update_statistics=True)
             logits = inputs.logits[:, step - 1]
-            return logits, self.loss_function(logits, labels)
+            return logits, mixed_loss(self.loss_function, logits, labels, inputs.mixture)
         whole, images = step == self.num_steps, inputs.images
         if not whole:
             images = jigsaw(images, self.grids[step - 1], self.permutation, generator=self.generator)
         logits = self.forward_step(images, step, project=False, update_statistics=whole)
-        return logits, self.loss_function(logits, labels)
+        return logits, mixed_loss(self.loss_function, logits, labels, inputs.mixture)
 
     @property
     def _one_pass_serves_all(self) -> bool:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from .geometric import affine_matrices, all_orientations, orient, resample
 from .jigsaw import invert_permutations, jigsaw, random_permutations, shuffle_tiles
+from .mixup import Mixture, mixed_loss, mixup
 from .photometric import (
     adjust_brightness,
     adjust_color,
@@ -20,6 +21,7 @@ from .views import DISTORTED, REGULARIZED, ViewDraw, ViewSettings, apply_view, d
 __all__ = [
     "DISTORTED",
     "REGULARIZED",
+    "Mixture",
     "ViewDraw",
     "ViewSettings",
     "adjust_brightness",
@@ -34,6 +36,8 @@ __all__ = [
     "grayscale",
     "invert_permutations",
     "jigsaw",
+    "mixed_loss",
+    "mixup",
     "orient",
     "random_permutations",
     "random_view",

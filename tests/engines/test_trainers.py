@@ -115,6 +115,20 @@ def train_by_hand(
 
 
 @pytest.mark.parametrize("schedule", ["progressive", "joint"])
+def test_mixed_images_have_two_labels(schedule: str) -> None:
+    trainer = make_trainer("train", make_network(), schedule=schedule, grids=[1, 1, 1], mixup=1.0)
+    batch = make_batches()[0]
+    pixels, labels = batch["image"].float() / 255, batch["label"]
+    inputs = trainer.make_step_inputs(pixels)
+    logits, loss = trainer.step_loss(4, inputs, labels)
+    partners, weight = inputs.mixture.partners, inputs.mixture.weight
+    soft = torch.lerp(*(nn.functional.one_hot(x, 3).float() for x in (labels[partners], labels)), weight)
+    torch.testing.assert_close(loss, nn.functional.cross_entropy(logits, soft))
+    view = RandRegularizedView().batch(pixels, torch.Generator().manual_seed(5))
+    torch.testing.assert_close(inputs.images, torch.lerp(view[partners], view, weight))
+
+
+@pytest.mark.parametrize("schedule", ["progressive", "joint"])
 @pytest.mark.parametrize("kind", ["pretrain", "train"])
 def test_equals_the_iteration_written_by_hand(kind: str, schedule: str) -> None:
     expected, expected_losses = train_by_hand(kind, schedule)
@@ -300,3 +314,9 @@ def test_evaluator_averages_over_orientations() -> None:
     torch.testing.assert_close(output["pred"], expected.sum(1))
     assert output["orientation_logits"].shape == (len(images), 8, expected.shape[-1])
     torch.testing.assert_close(output["orientation_logits"].mean(1), expected.sum(1))
+
+
+def test_fine_tuning_needs_labels() -> None:
+    batches = [{"image": batch["image"]} for batch in make_batches()]
+    with pytest.raises(ValueError, match="fine-tuning needs labels: the batches have no entry 'label'"):
+        make_trainer("train", make_network(), train_data_loader=batches).run()

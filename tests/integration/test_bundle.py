@@ -20,7 +20,7 @@ import ignite.distributed as idist
 import onnxruntime
 import pytest
 import torch
-from monai.bundle import create_workflow, verify_net_in_out
+from monai.bundle import ConfigParser, create_workflow, verify_net_in_out
 from monai.bundle.scripts import ckpt_export, onnx_export
 from PIL import Image
 
@@ -231,6 +231,7 @@ def tmp_path_with_defaults(folder: Path) -> Path:
         (["train"], "train"),
         (["train", "pretrain"], "train"),
         (["train", "multi_gpu_train"], "train"),
+        (["train", "paper"], "train"),
         (["inference"], "infer"),
     ],
 )
@@ -255,6 +256,25 @@ def test_properties(files: list[str], kind: str, trained: tuple[Path, Any], monk
         assert workflow.check_properties() == []
     finally:
         idist.finalize()
+
+
+def test_the_choices_of_the_paper(tmp_path: Path) -> None:
+    configs = [str(BUNDLE / "configs" / f"{name}.json") for name in ("train", "paper")]
+    changes = {key: value for key, value in SMALL.items() if key != "device"} | {"backbone": "resnet18"}
+    output = tmp_path / "output"
+    result = train(tmp_path, str(configs), output, **changes, grids="[8,4,2]")
+    assert result.returncode == 0, result.stderr
+    metrics = json.loads((output / "metrics.json").read_text())
+    assert set(metrics["methods"]) == {"FG-SSL"}
+    assert metrics["settings"]["pretrain_schedule"] == metrics["settings"]["schedule"] == "progressive"
+    parser = ConfigParser(ConfigParser.load_config_files(configs))
+    parser["bundle_root"], parser["output_dir"] = str(BUNDLE), str(tmp_path / "unused")
+    parser["class_names"], parser["backbone"], parser["image_size"] = ["a", "b"], "resnet18", 64
+    for phase in ("pretrain", "train"):
+        optimizer = parser.get_parsed_content(f"{phase}#optimizer")
+        assert isinstance(optimizer, torch.optim.SGD)
+        rates = [group["lr"] for group in optimizer.param_groups]
+        assert rates == pytest.approx([2e-4, 2e-4, 2e-3, 2e-3])
 
 
 def test_metadata_follows_the_schema(tmp_path: Path) -> None:
