@@ -110,7 +110,7 @@ PRETRAININGS = {
 PROBE_IGNORES = PLAIN_IGNORES | {"features", "augmentation", "learning_rate", "weight_decay", "max_epochs"}
 PROBE_IGNORES |= {"batch_size", "balance", "mixup", "val_interval"}
 FINE_TUNINGS = {
-    "progressive": Method("progressive fine-tuning"),
+    "progressive": Method("hierarchical fine-tuning"),
     "plain": Method("plain fine-tuning", PLAIN_NETWORK, ignores=PLAIN_IGNORES | {"features"}),
     "linear": Method("linear probe", PLAIN_NETWORK, ignores=PROBE_IGNORES),
     "knn": Method("kNN", PLAIN_NETWORK, ignores=PROBE_IGNORES),

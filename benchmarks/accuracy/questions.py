@@ -12,7 +12,7 @@ from typing import Any
 from methods import FINE_TUNINGS, PRETRAININGS, Run, default
 from protocol import BUDGETS
 
-__all__ = ["QUESTIONS", "SCALES", "Entry", "Question", "scaled"]
+__all__ = ["FEW", "QUESTIONS", "SCALES", "Entry", "Question", "scaled"]
 
 
 SCALES: dict[str, dict[str, Any]] = {
@@ -101,6 +101,7 @@ FGSSL, PROGRESSIVE, PLAIN = "fgssl", "progressive", "plain"
 # What variants of the method are compared by: cheap, and where pre-training should matter most.
 CHEAP = ("progressive", "linear")
 FEW = 0.1
+"""Share of the labels that methods and variants are compared at."""
 
 
 def _name(pretraining: str, fine_tuning: str) -> str:
@@ -312,7 +313,7 @@ QUESTIONS = {
         "Does FG-SSL beat each baseline?",
         "Every pre-training with every fine-tuning, 10 % of the labels; (b) has more.",
         "pre-training",
-        "FG-SSL with progressive fine-tuning",
+        "FG-SSL with hierarchical fine-tuning",
         _methods,
     ),
     "b": Question(

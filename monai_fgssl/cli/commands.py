@@ -20,7 +20,7 @@ __all__ = ["run"]
 DEMO_SETTINGS = {
     "synthetic_images": 420,
     "label_fraction": 0.5,
-    "pretrain_epochs": 2,
+    "pretrain_epochs": 8,
     "max_epochs": 3,
     "compare": "false",
 }

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from .geometric import affine_matrices, all_orientations, orient, resample
 from .jigsaw import invert_permutations, jigsaw, random_permutations, shuffle_tiles
-from .mixup import Mixture, mixed_loss, mixup
+from .mixture import Mixture, mixed_loss, mixup
 from .photometric import (
     adjust_brightness,
     adjust_color,
