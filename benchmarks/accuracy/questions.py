@@ -16,7 +16,7 @@ __all__ = ["FEW", "QUESTIONS", "SCALES", "Entry", "Question", "scaled"]
 
 
 SCALES: dict[str, dict[str, Any]] = {
-    "small": {"pretrain_epochs": 12},
+    "small": {"max_epochs": 15},
     "large": {
         "image_size": 224,
         "backbone": "resnet50",
@@ -209,7 +209,7 @@ def _network(data_set: str) -> list[Entry]:
 
 
 def _schedules(data_set: str) -> list[Entry]:
-    epochs = SCALES["small"]["pretrain_epochs"]
+    epochs = default("pretrain_epochs")
     # An iteration of alternating steps passes two images, one of progressive steps eight, one of joint steps five.
     return _variants(
         data_set,
@@ -234,7 +234,7 @@ def _lengths(data_set: str) -> list[Entry]:
     for pretraining, fine_tuning in ((FGSSL, PROGRESSIVE), (FGSSL, "linear"), ("barlow_twins", PLAIN)):
         base = Run(data_set, pretraining, fine_tuning, budget=FEW)
         supervised = Run(data_set, "none", PLAIN, budget=FEW)
-        for epochs in (3, 6, 12, 24, 48):
+        for epochs in (5, 10, 20, 40, 80):
             entries.append(
                 Entry(_name(pretraining, fine_tuning), epochs, base.but({"pretrain_epochs": epochs}), supervised)
             )

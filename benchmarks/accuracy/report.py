@@ -32,7 +32,7 @@ from monai_fgssl.data.atomic import atomic_write
 from monai_fgssl.report.style import COLORS, INK, readable, save_figure, style
 
 HERE = Path(__file__).resolve().parent
-SCALE_TITLES = {"small": "On a CPU: the bundle's defaults", "large": "On a GPU: ResNet-50, 224 px"}
+SCALE_TITLES = {"small": "On a CPU: the bundle's defaults, shorter fine-tuning", "large": "On a GPU: ResNet-50, 224 px"}
 TITLES = {"isic2018": "ISIC 2018", "isic2017": "ISIC 2017", "aptos2019": "APTOS 2019"}
 
 
@@ -368,8 +368,8 @@ def protocol(results: Results) -> list[str]:
         "labels, for all methods alike.",
         "- All methods run the bundle's `train.json` with other parts (`methods.py`): same backbone, image size, "
         "augmentation, optimizer and number of images seen. Pre-training sees every image once in each of "
-        f"{SCALES['small']['pretrain_epochs']} epochs; fine-tuning sees sqrt(share of the labels) times as many images "
-        f"as with all labels in each of {default('max_epochs')} epochs, where unchanged. Pre-training passes an image "
+        f"{default('pretrain_epochs')} epochs; fine-tuning sees sqrt(share of the labels) times as many images "
+        f"as with all labels in each of {SCALES['small']['max_epochs']} epochs, where unchanged. Pre-training passes an image "
         "twice through the network, FG-SSL too in its alternating schedule (8 times in the progressive, 5 times in the "
         "joint one); minutes are in the tables, from machines that also ran other work.",
         "- Linear probe and kNN read the pooled features of all stages of the frozen backbone.",

@@ -21,7 +21,7 @@ DEMO_SETTINGS = {
     "synthetic_images": 420,
     "label_fraction": 0.5,
     "pretrain_epochs": 8,
-    "max_epochs": 3,
+    "max_epochs": 12,
     "compare": "false",
 }
 

@@ -130,7 +130,7 @@ class ClassTrain(TrainTask):
 
     def config(self) -> dict[str, Any]:
         """Settings that a client may change."""
-        return {"max_epochs": self.settings.get("max_epochs", 10 if self.on_all else 15), **self.settings}
+        return {"max_epochs": self.settings.get("max_epochs", 40 if self.on_all else 60), **self.settings}
 
     def stats(self) -> dict[str, Any]:
         """Metrics of the last training."""
