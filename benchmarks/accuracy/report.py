@@ -369,9 +369,9 @@ def protocol(results: Results) -> list[str]:
         "- All methods run the bundle's `train.json` with other parts (`methods.py`): same backbone, image size, "
         "augmentation, optimizer and number of images seen. Pre-training sees every image once in each of "
         f"{default('pretrain_epochs')} epochs; fine-tuning sees sqrt(share of the labels) times as many images "
-        f"as with all labels in each of {SCALES['small']['max_epochs']} epochs, where unchanged. Pre-training passes an "
-        "image twice through the network, FG-SSL too in its alternating schedule (8 times in the progressive, 5 times in the "
-        "joint one); minutes are in the tables, from machines that also ran other work.",
+        f"as with all labels in each of {SCALES['small']['max_epochs']} epochs, where unchanged. Pre-training passes "
+        "an image twice through the network, FG-SSL too in its alternating schedule (8 times in the progressive, 5 "
+        "times in the joint one); minutes are in the tables, from machines that also ran other work.",
         "- Linear probe and kNN read the pooled features of all stages of the frozen backbone.",
         "- Probabilities are calibrated by a temperature that is fitted to the validation part.",
         "- In brackets: 95 % intervals by bootstrap, 1000 resamples of lesions and of seeds. They hold the chance of "
