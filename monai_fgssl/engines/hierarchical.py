@@ -234,12 +234,15 @@ class HierarchicalTrainer(SupervisedTrainer):
         self._loss_counts = [0] * self.num_steps
 
     def _store_loss_means(self) -> None:
-        # Of all processes, whose shares of a batch are equally large. Alternating, a very short epoch may lack a step.
+        # Of all processes, whose shares of a batch are equally large. Alternating, an epoch of fewer batches than steps
+        # lacks some of them: they keep the mean of the epoch that made them last, and have none before.
         counts = self._loss_sums.new_tensor(self._loss_counts)
         means = (sum_over_processes(self._loss_sums / counts) / num_processes()).tolist()
-        for name, mean in zip(step_names(self.num_steps), means, strict=True):
-            self.state.metrics[f"loss_{name}"] = mean
-        self.state.metrics["loss"] = sum(w * m for w, m in zip(self.step_weights, means, strict=True))
+        names = [f"loss_{name}" for name in step_names(self.num_steps)]
+        metrics = self.state.metrics
+        metrics.update({name: mean for name, mean, count in zip(names, means, self._loss_counts, strict=True) if count})
+        if all(name in metrics for name in names):
+            metrics["loss"] = sum(w * metrics[name] for w, name in zip(self.step_weights, names, strict=True))
         self._reset_loss_means()
 
     def _raise(self, engine: Any, error: BaseException) -> None:

@@ -168,6 +168,22 @@ def test_alternating_makes_one_step_with_each_batch(kind: str) -> None:
     assert trainer.state.metrics["loss"] == pytest.approx(sum(means) + means[3], rel=1e-5)
 
 
+def test_an_epoch_without_a_step_keeps_its_last_loss() -> None:
+    trainer = make_trainer(
+        "train", make_network(), schedule="alternating", max_epochs=2, train_data_loader=make_batches(3)
+    )
+    seen: list[dict[str, float]] = []
+    trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda engine: seen.append(dict(engine.state.metrics)))
+    trainer.run()
+    # Batches 1 to 3, and 4 to 6.
+    assert set(seen[0]) == {"loss_stage1", "loss_stage2", "loss_stage3"}
+    assert set(seen[1]) == {"loss_stage1", "loss_stage2", "loss_stage3", "loss_concat", "loss"}
+    assert seen[1]["loss_stage3"] == seen[0]["loss_stage3"]
+    assert seen[1]["loss_stage1"] != seen[0]["loss_stage1"]
+    total = sum(seen[1][f"loss_stage{k}"] for k in (1, 2, 3)) + 2 * seen[1]["loss_concat"]
+    assert seen[1]["loss"] == pytest.approx(total)
+
+
 def test_one_pass_serves_all_classifiers_when_no_puzzle_is_cut() -> None:
     expected, _ = train_by_hand("train", "joint", grids=[1, 1, 1])
     network = make_network().double()
