@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -32,9 +32,13 @@ SCALES: dict[str, dict[str, Any]] = {
 """Settings of all questions, before a question's own: for a CPU, and as published for a GPU."""
 
 
-def scaled(run: Run, scale: str = "small") -> Run:
+SHORT = {"pretrain_epochs": 20}
+"""Of questions on variants of the method at the small scale: half of the default, in all their runs."""
+
+
+def scaled(run: Run, settings: dict[str, Any]) -> Run:
     """A run with the settings of a scale, where it has none of its own."""
-    return run.but(SCALES[scale] | run.changes())
+    return run.but(settings | run.changes())
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,8 @@ class Question:
         x_name: of the axis or column.
         reference_name: what differences are taken to.
         data_sets: that it can be asked of.
-        entries: for a data set.
+        entries: for a data set, and with the settings that all of them have.
+        small: settings at the small scale beside those of :data:`SCALES`, to save time.
         log_x: whether a line's axis is logarithmic.
     """
 
@@ -72,15 +77,23 @@ class Question:
     text: str
     x_name: str
     reference_name: str
-    entries: Any = field(repr=False)
+    entries: Callable[[str, dict[str, Any]], list[Entry]] = field(repr=False)
     data_sets: tuple[str, ...] = ("isic2018", "aptos2019", "isic2017")
+    small: dict[str, Any] = field(default_factory=dict)
     log_x: bool = False
+
+    def settings(self, scale: str) -> dict[str, Any]:
+        """Settings of all runs at a key of :data:`SCALES`."""
+        return SCALES[scale] | (self.small if scale == "small" else {})
 
     def points(self, data_set: str, scale: str = "small") -> list[Entry]:
         """The entries for a data set, at a key of :data:`SCALES`."""
+        settings = self.settings(scale)
         return [
-            replace(entry, run=scaled(entry.run, scale), reference=entry.reference and scaled(entry.reference, scale))
-            for entry in self.entries(data_set)
+            replace(
+                entry, run=scaled(entry.run, settings), reference=entry.reference and scaled(entry.reference, settings)
+            )
+            for entry in self.entries(data_set, settings)
         ]
 
     def runs(self, data_sets: Iterable[str], seeds: Iterable[int], scale: str = "small") -> list[Run]:
@@ -104,11 +117,15 @@ FEW = 0.1
 """Share of the labels that methods and variants are compared at."""
 
 
+def _value(settings: dict[str, Any], name: str) -> Any:
+    return settings.get(name, default(name))
+
+
 def _name(pretraining: str, fine_tuning: str) -> str:
     return f"{PRETRAININGS[pretraining].label}, {FINE_TUNINGS[fine_tuning].label}"
 
 
-def _methods(data_set: str) -> list[Entry]:
+def _methods(data_set: str, _: dict[str, Any]) -> list[Entry]:
     reference = Run(data_set, FGSSL, PROGRESSIVE, budget=FEW)
     return [
         Entry(
@@ -122,7 +139,7 @@ def _methods(data_set: str) -> list[Entry]:
     ]
 
 
-def _budgets(data_set: str) -> list[Entry]:
+def _budgets(data_set: str, _: dict[str, Any]) -> list[Entry]:
     pairs = ((FGSSL, PROGRESSIVE), ("none", PLAIN), ("none", PROGRESSIVE), ("barlow_twins", PLAIN), (FGSSL, "linear"))
     entries = []
     for pretraining, fine_tuning in pairs:
@@ -147,16 +164,16 @@ def _variants(data_set: str, variants: dict[Any, dict[str, Any]], pretraining: s
     return entries
 
 
-def _batch_sizes(data_set: str) -> list[Entry]:
+def _batch_sizes(data_set: str, settings: dict[str, Any]) -> list[Entry]:
     entries = []
-    usual = default("pretrain_batch_size")
+    usual, usual_rate = (_value(settings, name) for name in ("pretrain_batch_size", "pretrain_learning_rate"))
     for pretraining, fine_tuning in ((FGSSL, PROGRESSIVE), (FGSSL, "linear"), ("barlow_twins", "linear")):
         base = Run(data_set, pretraining, fine_tuning, budget=FEW)
 
         def sized(size: int, base: Run = base) -> Run:
             # Adam's learning rate grows with the square root of the batch.
-            rate = default("pretrain_learning_rate") * math.sqrt(size / usual)
-            return base.but({"pretrain_batch_size": size, "pretrain_learning_rate": float(f"{rate:.3g}")})
+            rate = float(f"{usual_rate * math.sqrt(size / usual):.3g}")
+            return base if size == usual else base.but({"pretrain_batch_size": size, "pretrain_learning_rate": rate})
 
         for size in (16, 32, 64, 128, 256):
             entries.append(
@@ -165,7 +182,7 @@ def _batch_sizes(data_set: str) -> list[Entry]:
     return entries
 
 
-def _grids(data_set: str) -> list[Entry]:
+def _grids(data_set: str, _: dict[str, Any]) -> list[Entry]:
     return _variants(
         data_set,
         {
@@ -178,7 +195,7 @@ def _grids(data_set: str) -> list[Entry]:
     )
 
 
-def _views(data_set: str) -> list[Entry]:
+def _views(data_set: str, _: dict[str, Any]) -> list[Entry]:
     view = "distorted_view#"
     light = {"brightness": 0.1, "contrast": 0.1, "saturation": 0.1, "grayscale_prob": 0.0}
     return _variants(
@@ -194,7 +211,7 @@ def _views(data_set: str) -> list[Entry]:
     )
 
 
-def _network(data_set: str) -> list[Entry]:
+def _network(data_set: str, _: dict[str, Any]) -> list[Entry]:
     return _variants(
         data_set,
         {
@@ -208,9 +225,10 @@ def _network(data_set: str) -> list[Entry]:
     )
 
 
-def _schedules(data_set: str) -> list[Entry]:
-    epochs = default("pretrain_epochs")
-    # An iteration of alternating steps passes two images, one of progressive steps eight, one of joint steps five.
+def _schedules(data_set: str, settings: dict[str, Any]) -> list[Entry]:
+    epochs = _value(settings, "pretrain_epochs")
+    # An iteration of alternating pre-training passes two images, of progressive eight, of joint five; of alternating
+    # and joint fine-tuning one, of progressive four.
     return _variants(
         data_set,
         {
@@ -222,14 +240,17 @@ def _schedules(data_set: str) -> list[Entry]:
                 "pretrain_schedule": "joint",
                 "pretrain_epochs": round(epochs * 2 / 5),
             },
-            "progressive fine-tuning with puzzles": {"schedule": "progressive", "puzzles": True},
+            "progressive fine-tuning with puzzles, as many passes": {
+                "schedule": "progressive",
+                "puzzles": True,
+                "max_epochs": round(_value(settings, "max_epochs") / 4),
+            },
             "alternating fine-tuning with puzzles": {"schedule": "alternating", "puzzles": True},
-            "joint fine-tuning without puzzles": {"schedule": "joint", "puzzles": False},
         },
     )
 
 
-def _lengths(data_set: str) -> list[Entry]:
+def _lengths(data_set: str, _: dict[str, Any]) -> list[Entry]:
     entries = []
     for pretraining, fine_tuning in ((FGSSL, PROGRESSIVE), (FGSSL, "linear"), ("barlow_twins", PLAIN)):
         base = Run(data_set, pretraining, fine_tuning, budget=FEW)
@@ -241,7 +262,7 @@ def _lengths(data_set: str) -> list[Entry]:
     return entries
 
 
-def _claims(data_set: str) -> list[Entry]:
+def _claims(data_set: str, _: dict[str, Any]) -> list[Entry]:
     entries = []
     for pretraining, fine_tuning in (("none", PLAIN), (FGSSL, PROGRESSIVE)):
         ours = Run(data_set, pretraining, fine_tuning)
@@ -257,7 +278,7 @@ def _claims(data_set: str) -> list[Entry]:
     return entries
 
 
-def _transfer(data_set: str) -> list[Entry]:
+def _transfer(data_set: str, _: dict[str, Any]) -> list[Entry]:
     entries = []
     for fine_tuning in (PROGRESSIVE, PLAIN, "linear"):
         base = Run(data_set, FGSSL, fine_tuning)
@@ -272,7 +293,7 @@ def _transfer(data_set: str) -> list[Entry]:
     return entries
 
 
-def _imagenet(data_set: str) -> list[Entry]:
+def _imagenet(data_set: str, _: dict[str, Any]) -> list[Entry]:
     entries = []
     random, imagenet = (
         {"backbone": {"_target_": "imagenet.efficientnet_lite0", "pretrained": pretrained}}
@@ -292,7 +313,7 @@ def _imagenet(data_set: str) -> list[Entry]:
     return entries
 
 
-def _speed(data_set: str) -> list[Entry]:
+def _speed(data_set: str, _: dict[str, Any]) -> list[Entry]:
     entries = []
     for fine_tuning in (PLAIN, "linear", "knn"):
         ours = Run(data_set, FGSSL, fine_tuning, budget=FEW)
@@ -331,6 +352,7 @@ QUESTIONS = {
         "batch size",
         "the bundle's default batch size",
         _batch_sizes,
+        small=SHORT,
         log_x=True,
     ),
     "d": Question(
@@ -340,14 +362,27 @@ QUESTIONS = {
         "grids",
         "the default",
         _grids,
+        small=SHORT,
     ),
     "e": Question(
-        "Which views?", "Changes of the distorted view, with 10 % of the labels.", "view", "the default", _views
+        "Which views?",
+        "Changes of the distorted view, with 10 % of the labels.",
+        "view",
+        "the default",
+        _views,
+        small=SHORT,
     ),
     "f": Question(
-        "Which block and which lambda?", "With 10 % of the labels.", "block and loss", "the default", _network
+        "Which block and which lambda?",
+        "With 10 % of the labels.",
+        "block and loss",
+        "the default",
+        _network,
+        small=SHORT,
     ),
-    "g": Question("Joint or progressive steps?", "With 10 % of the labels.", "schedule", "the default", _schedules),
+    "g": Question(
+        "Joint or progressive steps?", "With 10 % of the labels.", "schedule", "the default", _schedules, small=SHORT
+    ),
     "h": Question(
         "Does longer pre-training help?",
         "With 10 % of the labels.",
@@ -378,6 +413,7 @@ QUESTIONS = {
         "start",
         "ImageNet weights alone",
         _imagenet,
+        small=SHORT,
     ),
     "l": Question(
         "Does speed cost accuracy?",

@@ -243,7 +243,9 @@ def reach(results: Results) -> list[str]:
     rows = []
     for name, data_set in DATA_SETS.items():
         metric = data_set.metrics[0]
-        ours, supervised = scaled(Run(name, "fgssl", "progressive")), scaled(Run(name, "none", "plain"))
+        ours, supervised = (
+            scaled(Run(name, *methods), SCALES["small"]) for methods in (("fgssl", "progressive"), ("none", "plain"))
+        )
         others = [
             ours.but(pretraining=pretraining, fine_tuning=fine_tuning, budget=FEW)
             for pretraining in PRETRAININGS
@@ -368,8 +370,8 @@ def protocol(results: Results) -> list[str]:
         "labels, for all methods alike.",
         "- All methods run the bundle's `train.json` with other parts (`methods.py`): same backbone, image size, "
         "augmentation, optimizer and number of images seen. Pre-training sees every image once in each of "
-        f"{default('pretrain_epochs')} epochs; fine-tuning sees sqrt(share of the labels) times as many images "
-        f"as with all labels in each of {SCALES['small']['max_epochs']} epochs, where unchanged. Pre-training passes "
+        f"{default('pretrain_epochs')} epochs where unchanged; fine-tuning sees sqrt(share of the labels) times as "
+        f"many images as with all labels in each of {SCALES['small']['max_epochs']} epochs. Pre-training passes "
         "an image twice through the network, FG-SSL too in its alternating schedule (8 times in the progressive, 5 "
         "times in the joint one); minutes are in the tables, from machines that also ran other work.",
         "- Linear probe and kNN read the pooled features of all stages of the frozen backbone.",
@@ -393,7 +395,7 @@ def page(results: Results, seeds: Sequence[int], folder: Path) -> str:
     seeds_there = sorted({content["run"]["seed"] for content in results.runs.values()})
     shown: set[str] = set()
     waiting: list[str] = []
-    for scale, settings in SCALES.items():
+    for scale in SCALES:
         waiting += [f"\n{SCALE_TITLES[scale]}:\n"]
         for key, question in QUESTIONS.items():
             shown |= {run.name() for run in question.runs(DATA_SETS, seeds_there, scale)}
@@ -401,8 +403,8 @@ def page(results: Results, seeds: Sequence[int], folder: Path) -> str:
             sections = [answer(results, key, name, scale, folder) for name in DATA_SETS if name in question.data_sets]
             if any(sections):
                 title = f"## ({key}) {question.title}" + ("" if scale == "small" else f" {SCALE_TITLES[scale]}")
-                changed = [f"Settings: `{json.dumps(settings)}`.\n"] if settings else []
-                lines += [title + "\n", question.text + "\n", *changed, *chain.from_iterable(sections)]
+                changed = f"Settings: `{json.dumps(question.settings(scale))}`.\n"
+                lines += [title + "\n", question.text + "\n", changed, *chain.from_iterable(sections)]
     sections = [recalls(results, name) for name in DATA_SETS]
     if any(sections):
         lines += ["## Recall of each class\n", "Runs of question (a).\n", *chain.from_iterable(sections)]
