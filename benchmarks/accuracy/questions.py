@@ -198,13 +198,16 @@ def _grids(data_set: str, _: dict[str, Any]) -> list[Entry]:
 def _views(data_set: str, _: dict[str, Any]) -> list[Entry]:
     view = "distorted_view#"
     light = {"brightness": 0.1, "contrast": 0.1, "saturation": 0.1, "grayscale_prob": 0.0}
+    half = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4}
     return _variants(
         data_set,
         {
             "colours hardly distorted": {f"{view}{name}": value for name, value in light.items()},
+            "half the colours distorted": {f"{view}{name}": value for name, value in half.items()},
             "no grey": {f"{view}grayscale_prob": 0.0},
+            "every other image grey": {f"{view}grayscale_prob": 0.5},
             "no blur": {f"{view}blur_prob": 0.0},
-            "stronger crop": {f"{view}crop_scale": [0.3, 1.0]},
+            "stronger crop": {f"{view}crop_scale": [0.4, 1.0], f"{view}crop_ratio": [0.8, 1.25]},
             "no crop": {f"{view}crop_scale": [1.0, 1.0], f"{view}crop_ratio": [1.0, 1.0]},
             "solarised": {f"{view}solarize_prob": 0.2},
         },

@@ -98,21 +98,22 @@ REGULARIZED = ViewSettings(
 """The light view that the puzzles are cut from: every pixel keeps its neighbours and about its colour."""
 
 DISTORTED = ViewSettings(
-    crop_scale=(0.7, 1.0),
-    crop_ratio=(0.8, 1.25),
+    crop_scale=(0.85, 1.0),
+    crop_ratio=(0.9, 1.1),
     flip_prob=0.5,
     transpose_prob=0.5,
     jitter_prob=1.0,
     brightness=0.4,
     contrast=0.4,
     saturation=0.8,
-    grayscale_prob=0.5,
+    grayscale_prob=0.2,
     blur_prob=0.2,
     blur_sigma=(0.1, 1.0),
 )
 """The strong view. In colour it is as strong as for photographs: where colour survives, the two views of an image are
-matched by their colour alone, and the texture goes unlearnt (``benchmarks/results/synthetic.md``). In space it is
-gentle: fine texture must stay readable, and lesions have no upright position that turns would take from them."""
+matched by their colour alone, and the texture goes unlearnt (``benchmarks/results/synthetic.md``). Where every other
+image is grey, a network learns to overlook colours that a diagnosis needs. In space it is gentle: fine texture must stay
+readable, and lesions have no upright position that turns would take from them."""
 
 
 @dataclass(frozen=True)
