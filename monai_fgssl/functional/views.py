@@ -112,8 +112,8 @@ DISTORTED = ViewSettings(
 )
 """The strong view. In colour it is as strong as for photographs: where colour survives, the two views of an image are
 matched by their colour alone, and the texture goes unlearnt (``benchmarks/results/synthetic.md``). Where every other
-image is grey, a network learns to overlook colours that a diagnosis needs. In space it is gentle: fine texture must stay
-readable, and lesions have no upright position that turns would take from them."""
+image is grey, a network learns to overlook colours that a diagnosis needs. In space it is gentle: fine texture must
+stay readable, and lesions have no upright position that turns would take from them."""
 
 
 @dataclass(frozen=True)
