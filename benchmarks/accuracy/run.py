@@ -97,11 +97,12 @@ def record(run: Run, result: Result, device: str) -> dict[str, Any]:
     """What is kept of a run, without names of images: probabilities follow the order of the split file."""
     scores: dict[str, Any] = {}
     for part, logits in result.logits.items():
-        prob = softmax(logits / result.temperature, axis=1)
-        values = measure(prob, result.labels[part], DATA_SETS[run.data_set].class_names)
+        # Measured after rounding, so that who scores the file's probabilities again gets the file's metrics.
+        kept = np.round(1e4 * softmax(logits / result.temperature, axis=1)).astype(int)
+        values = measure(kept / 1e4, result.labels[part], DATA_SETS[run.data_set].class_names)
         scores[part] = {name: _rounded(value.item()) for name, value in values.items()}
         if part == "test":
-            test_prob = np.round(1e4 * prob).astype(int).tolist()
+            test_prob = kept.tolist()
     return {
         "name": run.name(),
         "command": run.command(),
