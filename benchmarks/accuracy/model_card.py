@@ -25,7 +25,7 @@ import numpy as np
 from methods import FINE_TUNINGS, PRETRAININGS, Run
 from numpy.typing import NDArray
 from protocol import DATA_SETS, SPLITS, read_parts
-from questions import SCALES, scaled
+from questions import scaled
 from report import TITLES, Results, cell, load_runs, table
 from run import parse_settings
 from scoring import interval, measure
@@ -203,7 +203,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--output_dir", type=Path, default=HERE, help="has the folder runs; the card is written to it")
     arguments = parser.parse_args(words)
     run = scaled(
-        Run(arguments.data_set, arguments.pretraining, arguments.fine_tuning, budget=arguments.budget), SCALES["small"]
+        Run(arguments.data_set, arguments.pretraining, arguments.fine_tuning, budget=arguments.budget), "small"
     )
     run = run.but(parse_settings(arguments.set))
     results = Results(arguments.data_dir, arguments.splits_dir, load_runs(arguments.output_dir))

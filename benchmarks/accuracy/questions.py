@@ -12,11 +12,11 @@ from typing import Any
 from methods import FINE_TUNINGS, PRETRAININGS, Run, default
 from protocol import BUDGETS
 
-__all__ = ["FEW", "QUESTIONS", "SCALES", "Entry", "Question", "scaled"]
+__all__ = ["FEW", "QUESTIONS", "SCALES", "Entry", "Question", "scaled", "settings_of"]
 
 
 SCALES: dict[str, dict[str, Any]] = {
-    "small": {"max_epochs": 15},
+    "small": {"pretrain_epochs": 20, "max_epochs": 15},
     "large": {
         "image_size": 224,
         "backbone": "resnet50",
@@ -32,13 +32,26 @@ SCALES: dict[str, dict[str, Any]] = {
 """Settings of all questions, before a question's own: for a CPU, and as published for a GPU."""
 
 
-SHORT = {"pretrain_epochs": 20}
-"""Of questions on variants of the method at the small scale: half of the default, in all their runs."""
+CROPS: dict[str, dict[str, Any]] = {
+    name: {"distorted_view#crop_scale": scale, "distorted_view#crop_ratio": ratio}
+    for name, scale, ratio in (
+        ("crop from 0.4", [0.4, 1.0], [0.8, 1.25]),
+        ("crop from 0.85", [0.85, 1.0], [0.9, 1.1]),
+        ("no crop", [1.0, 1.0], [1.0, 1.0]),
+    )
+}
+# A lesion fills a photograph of skin, and survives a crop; most lesions of a fundus do not. Of all methods alike.
+CROP_OF = {"isic2018": "crop from 0.4", "isic2017": "crop from 0.4", "aptos2019": "crop from 0.85"}
 
 
-def scaled(run: Run, settings: dict[str, Any]) -> Run:
-    """A run with the settings of a scale, where it has none of its own."""
-    return run.but(settings | run.changes())
+def settings_of(data_set: str, scale: str) -> dict[str, Any]:
+    """Settings of all runs on a data set, at a key of :data:`SCALES`, where they have none of their own."""
+    return SCALES[scale] | CROPS[CROP_OF[data_set]]
+
+
+def scaled(run: Run, scale: str) -> Run:
+    """A run with :func:`settings_of` its data set."""
+    return run.but(settings_of(run.data_set, scale) | run.changes())
 
 
 @dataclass(frozen=True)
@@ -69,7 +82,6 @@ class Question:
         reference_name: what differences are taken to.
         data_sets: that it can be asked of.
         entries: for a data set, and with the settings that all of them have.
-        small: settings at the small scale beside those of :data:`SCALES`, to save time.
         log_x: whether a line's axis is logarithmic.
     """
 
@@ -79,21 +91,13 @@ class Question:
     reference_name: str
     entries: Callable[[str, dict[str, Any]], list[Entry]] = field(repr=False)
     data_sets: tuple[str, ...] = ("isic2018", "aptos2019", "isic2017")
-    small: dict[str, Any] = field(default_factory=dict)
     log_x: bool = False
-
-    def settings(self, scale: str) -> dict[str, Any]:
-        """Settings of all runs at a key of :data:`SCALES`."""
-        return SCALES[scale] | (self.small if scale == "small" else {})
 
     def points(self, data_set: str, scale: str = "small") -> list[Entry]:
         """The entries for a data set, at a key of :data:`SCALES`."""
-        settings = self.settings(scale)
         return [
-            replace(
-                entry, run=scaled(entry.run, settings), reference=entry.reference and scaled(entry.reference, settings)
-            )
-            for entry in self.entries(data_set, settings)
+            replace(entry, run=scaled(entry.run, scale), reference=entry.reference and scaled(entry.reference, scale))
+            for entry in self.entries(data_set, settings_of(data_set, scale))
         ]
 
     def runs(self, data_sets: Iterable[str], seeds: Iterable[int], scale: str = "small") -> list[Run]:
@@ -195,7 +199,7 @@ def _grids(data_set: str, _: dict[str, Any]) -> list[Entry]:
     )
 
 
-def _views(data_set: str, _: dict[str, Any]) -> list[Entry]:
+def _views(data_set: str, settings: dict[str, Any]) -> list[Entry]:
     view = "distorted_view#"
     light = {"brightness": 0.1, "contrast": 0.1, "saturation": 0.1, "grayscale_prob": 0.0}
     half = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4}
@@ -207,8 +211,7 @@ def _views(data_set: str, _: dict[str, Any]) -> list[Entry]:
             "no grey": {f"{view}grayscale_prob": 0.0},
             "every other image grey": {f"{view}grayscale_prob": 0.5},
             "no blur": {f"{view}blur_prob": 0.0},
-            "stronger crop": {f"{view}crop_scale": [0.4, 1.0], f"{view}crop_ratio": [0.8, 1.25]},
-            "no crop": {f"{view}crop_scale": [1.0, 1.0], f"{view}crop_ratio": [1.0, 1.0]},
+            **{name: crop for name, crop in CROPS.items() if not crop.items() <= settings.items()},
             "solarised": {f"{view}solarize_prob": 0.2},
         },
     )
@@ -355,7 +358,6 @@ QUESTIONS = {
         "batch size",
         "the bundle's default batch size",
         _batch_sizes,
-        small=SHORT,
         log_x=True,
     ),
     "d": Question(
@@ -365,15 +367,13 @@ QUESTIONS = {
         "grids",
         "the default",
         _grids,
-        small=SHORT,
     ),
     "e": Question(
         "Which views?",
-        "Changes of the distorted view, with 10 % of the labels.",
+        "Changes of the distorted view, with 10 % of the labels. The crop of the default is that of the data set.",
         "view",
         "the default",
         _views,
-        small=SHORT,
     ),
     "f": Question(
         "Which block and which lambda?",
@@ -381,11 +381,8 @@ QUESTIONS = {
         "block and loss",
         "the default",
         _network,
-        small=SHORT,
     ),
-    "g": Question(
-        "Joint or progressive steps?", "With 10 % of the labels.", "schedule", "the default", _schedules, small=SHORT
-    ),
+    "g": Question("Joint or progressive steps?", "With 10 % of the labels.", "schedule", "the default", _schedules),
     "h": Question(
         "Does longer pre-training help?",
         "With 10 % of the labels.",
@@ -416,7 +413,6 @@ QUESTIONS = {
         "start",
         "ImageNet weights alone",
         _imagenet,
-        small=SHORT,
     ),
     "l": Question(
         "Does speed cost accuracy?",

@@ -22,10 +22,10 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from methods import FINE_TUNINGS, PRETRAININGS, Run, default
+from methods import FINE_TUNINGS, PRETRAININGS, Run
 from numpy.typing import NDArray
 from protocol import BUDGETS, DATA_SETS, SPLITS, read_parts, split_file
-from questions import FEW, QUESTIONS, SCALES, Entry, Question, scaled
+from questions import FEW, QUESTIONS, SCALES, Entry, Question, scaled, settings_of
 from scoring import Interval, difference, interval, measure, resample_weights
 
 from monai_fgssl.data.atomic import atomic_write
@@ -180,7 +180,8 @@ def answer(results: Results, key: str, data_set: str, scale: str, folder: Path) 
         "minutes",
         "runs by seed",
     ]
-    return [f"### {TITLES[data_set]}\n", f"![{question.title}](plots/{picture})\n", *table(rows, header), ""]
+    settings = f"Settings: `{json.dumps(settings_of(data_set, scale))}`.\n"
+    return [f"### {TITLES[data_set]}\n", settings, f"![{question.title}](plots/{picture})\n", *table(rows, header), ""]
 
 
 def draw(results: Results, question: Question, entries: Sequence[Entry], metric: str, path: Path, title: str) -> None:
@@ -244,7 +245,7 @@ def reach(results: Results) -> list[str]:
     for name, data_set in DATA_SETS.items():
         metric = data_set.metrics[0]
         ours, supervised = (
-            scaled(Run(name, *methods), SCALES["small"]) for methods in (("fgssl", "progressive"), ("none", "plain"))
+            scaled(Run(name, *methods), "small") for methods in (("fgssl", "progressive"), ("none", "plain"))
         )
         others = [
             ours.but(pretraining=pretraining, fine_tuning=fine_tuning, budget=FEW)
@@ -357,6 +358,7 @@ def protocol(results: Results) -> list[str]:
         counts = ", ".join(f"{c} {labels.count(k)}" for k, c in enumerate(data_set.class_names))
         rows.append([TITLES[name], *sizes, counts, ", ".join(map(readable, data_set.metrics))])
     shares = ", ".join(f"{100 * share:g}" for share in BUDGETS)
+    small = SCALES["small"]
     return [
         "## Protocol\n",
         *table(rows, ["data set", "train", "validation", "own test", "classes of the test part", "metrics"]),
@@ -370,8 +372,8 @@ def protocol(results: Results) -> list[str]:
         "labels, for all methods alike.",
         "- All methods run the bundle's `train.json` with other parts (`methods.py`): same backbone, image size, "
         "augmentation, optimizer and number of images seen. Pre-training sees every image once in each of "
-        f"{default('pretrain_epochs')} epochs where unchanged; fine-tuning sees sqrt(share of the labels) times as "
-        f"many images as with all labels in each of {SCALES['small']['max_epochs']} epochs. Pre-training passes "
+        f"{small['pretrain_epochs']} epochs where unchanged; fine-tuning sees sqrt(share of the labels) times as "
+        f"many images as with all labels in each of {small['max_epochs']} epochs. Pre-training passes "
         "an image twice through the network, FG-SSL too in its alternating schedule (8 times in the progressive, 5 "
         "times in the joint one); minutes are in the tables, from machines that also ran other work.",
         "- Linear probe and kNN read the pooled features of all stages of the frozen backbone.",
@@ -403,8 +405,7 @@ def page(results: Results, seeds: Sequence[int], folder: Path) -> str:
             sections = [answer(results, key, name, scale, folder) for name in DATA_SETS if name in question.data_sets]
             if any(sections):
                 title = f"## ({key}) {question.title}" + ("" if scale == "small" else f" {SCALE_TITLES[scale]}")
-                changed = f"Settings: `{json.dumps(question.settings(scale))}`.\n"
-                lines += [title + "\n", question.text + "\n", changed, *chain.from_iterable(sections)]
+                lines += [title + "\n", question.text + "\n", *chain.from_iterable(sections)]
     sections = [recalls(results, name) for name in DATA_SETS]
     if any(sections):
         lines += ["## Recall of each class\n", "Runs of question (a).\n", *chain.from_iterable(sections)]
