@@ -30,6 +30,7 @@ import psutil
 import pydicom
 import pytest
 from dicom_files import write_dicom
+from filelock import FileLock
 from PIL import Image
 from test_dicom_results import is_known, run
 
@@ -55,12 +56,15 @@ def label_python() -> Path:
     python, marker = env / "bin" / "python", env / "fgssl_requirements.txt"
     project = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
     wanted = "\n".join((*REQUIREMENTS, str(REPOSITORY), project))
-    if not marker.is_file() or marker.read_text(encoding="utf-8") != wanted:
-        if not python.is_file():
-            subprocess.run([sys.executable, "-m", "venv", env], check=True)
-        install = [python, "-m", "pip", "install", "--quiet", *REQUIREMENTS, "--editable", REPOSITORY]
-        subprocess.run(install, check=True)
-        marker.write_text(wanted, encoding="utf-8")
+    env.parent.mkdir(parents=True, exist_ok=True)
+    # Several processes run the tests, and all want the same environment.
+    with FileLock(f"{env}.lock"):
+        if not marker.is_file() or marker.read_text(encoding="utf-8") != wanted:
+            if not python.is_file():
+                subprocess.run([sys.executable, "-m", "venv", env], check=True)
+            install = [python, "-m", "pip", "install", "--quiet", *REQUIREMENTS, "--editable", REPOSITORY]
+            subprocess.run(install, check=True)
+            marker.write_text(wanted, encoding="utf-8")
     return python
 
 
