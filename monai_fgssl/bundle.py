@@ -300,7 +300,9 @@ def _print_user_error(kind: type[BaseException], error: BaseException, trace: An
     ours = bool(frames) and (
         Path(frames[-1].filename).is_relative_to(Path(__file__).parent) or frames[-1].name == "look_up_option"
     )
-    if ours and isinstance(root, (ValueError, OSError, ImportError)):
+    # A TypeError that nobody raised is a bug.
+    raised = bool(frames) and (frames[-1].line or "").startswith("raise ")
+    if ours and (isinstance(root, (ValueError, OSError, ImportError)) or (raised and isinstance(root, TypeError))):
         print(f"error: {root}", file=sys.stderr)
     else:
         sys.__excepthook__(kind, error, trace)

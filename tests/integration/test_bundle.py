@@ -165,6 +165,7 @@ def test_in_two_steps_from_the_repository_root_the_same_weights_bit_for_bit(tmp_
         ({"learning_rate": -1}, "--learning_rate must be a positive number, got -1"),
         ({"backbone": "resnet19"}, "resnet19"),
         ({"label_fraction": 0}, "label"),
+        ({"distorted_view#gray_prob": 0.1}, "RandDistortedView has no strength named gray_prob; there are crop_scale"),
     ],
 )
 def test_mistakes_are_one_message_before_training(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
