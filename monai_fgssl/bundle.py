@@ -71,7 +71,7 @@ RUN_ARGUMENTS = {
     "run_id",
     "tracking",
 }
-BALANCE = (None, "sampling", "weights")
+BALANCE = (None, "sampling", "weights", "sqrt_weights")
 MIN_CALIBRATION_IMAGES = 30
 """In the validation part."""
 POSITIVE = (
@@ -347,10 +347,11 @@ def save_model(
 
 
 def loss_weights(balance: str | None, dataset: CachedImages, device: str | torch.device) -> Tensor | None:
-    """Weights of the classes in the loss: with ``--balance weights`` those that make all classes count the same."""
-    if balance != "weights":
+    """Weights of the classes in the loss, see :func:`monai_fgssl.data.class_weights`."""
+    methods = {"weights": "balanced", "sqrt_weights": "square_root"}
+    if balance not in methods:
         return None
-    return class_weights(dataset.labels, int(dataset.labels.max()) + 1).to(device)
+    return class_weights(dataset.labels, int(dataset.labels.max()) + 1, methods[balance]).to(device)
 
 
 def calibrate(predictions: PredictionCollector, others: PredictionCollector) -> float:

@@ -23,13 +23,14 @@ def class_weights(
     r"""Weights for a loss such as ``torch.nn.CrossEntropyLoss(weight=...)``: the rarer a class, the larger.
 
     - ``"balanced"``: ``1 / n`` for a class of ``n`` images, so that every class counts the same in the loss.
+    - ``"square_root"``: ``1 / sqrt(n)``, half the way there: a class counts ``sqrt(n)`` in the loss.
     - ``"effective_number"``: ``(1 - beta) / (1 - beta^n)``: further images of a class add less and less that is new, up
       to ``1 / (1 - beta)``. From equal weights at ``beta = 0`` it goes to ``"balanced"`` at ``beta -> 1``.
 
     Args:
         labels: of the training images; -1 (not known) does not count.
         num_classes: number of classes.
-        method: ``"balanced"`` or ``"effective_number"``.
+        method: ``"balanced"``, ``"square_root"`` or ``"effective_number"``.
         beta: of the effective number, in [0, 1).
 
     Returns:
@@ -47,8 +48,8 @@ def class_weights(
         Cui et al., Class-Balanced Loss Based on Effective Number of Samples, CVPR 2019, eq. 2 and sec. 4.
         https://arxiv.org/abs/1901.05555
     """
-    if method not in ("balanced", "effective_number"):
-        raise ValueError(f"method must be 'balanced' or 'effective_number', got {method!r}.")
+    if method not in ("balanced", "square_root", "effective_number"):
+        raise ValueError(f"method must be 'balanced', 'square_root' or 'effective_number', got {method!r}.")
     if not 0 <= beta < 1:
         raise ValueError(f"beta must be in [0, 1), got {beta}.")
     values = np.asarray(labels)
@@ -58,7 +59,10 @@ def class_weights(
     counts = np.bincount(known, minlength=num_classes)
     if missing := np.flatnonzero(counts == 0).tolist():
         raise DataError(f"no image of class {', '.join(map(str, missing))} has a label, so it can't be weighted.")
-    weights = 1 / counts if method == "balanced" else (1 - beta) / (1 - beta**counts)
+    if method == "effective_number":
+        weights = (1 - beta) / (1 - beta**counts)
+    else:
+        weights = 1 / counts if method == "balanced" else counts**-0.5
     return torch.from_numpy(weights * num_classes / weights.sum()).float()
 
 

@@ -33,6 +33,8 @@ def test_balanced_weights_are_those_of_scikit_learn(labels: list[int]) -> None:
     assert weights.dtype == torch.float32
     assert weights.tolist() == pytest.approx(expected / expected.mean(), rel=1e-6)
     assert class_weights([*labels, -1, -1], num_classes).tolist() == weights.tolist()
+    root = class_weights(labels, num_classes, "square_root")
+    assert root.tolist() == pytest.approx(np.sqrt(expected) / np.sqrt(expected).mean(), rel=1e-6)
 
 
 @settings(deadline=None, max_examples=50)
