@@ -346,12 +346,29 @@ def save_model(
         Path(temporary).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
-def loss_weights(balance: str | None, dataset: CachedImages, device: str | torch.device) -> Tensor | None:
-    """Weights of the classes in the loss, see :func:`monai_fgssl.data.class_weights`."""
+def loss_weights(
+    balance: str | None, dataset: CachedImages, num_classes: int, device: str | torch.device
+) -> Tensor | None:
+    """Weights of the classes in the loss, see :func:`monai_fgssl.data.class_weights`.
+
+    A class without a labelled image, which the loss never meets, has a weight of 1.
+
+    Args:
+        balance: ``"weights"`` or ``"sqrt_weights"``; anything else: none.
+        dataset: the images of fine-tuning.
+        num_classes: classes of the network.
+        device: of the weights.
+
+    Returns:
+        ``(num_classes,)``, or None.
+    """
     methods = {"weights": "balanced", "sqrt_weights": "square_root"}
-    if balance not in methods:
+    seen, labels = torch.unique(dataset.labels[dataset.labels >= 0], return_inverse=True)
+    if balance not in methods or not len(seen):
         return None
-    return class_weights(dataset.labels, int(dataset.labels.max()) + 1, methods[balance]).to(device)
+    weights = torch.ones(num_classes)
+    weights[seen] = class_weights(labels, len(seen), methods[balance])
+    return weights.to(device)
 
 
 def calibrate(predictions: PredictionCollector, others: PredictionCollector) -> float:

@@ -9,7 +9,8 @@ import torch
 from ignite.engine import Engine
 from monai.engines.utils import IterationEvents
 
-from monai_fgssl.bundle import MIN_CALIBRATION_IMAGES, calibrate
+from monai_fgssl.bundle import MIN_CALIBRATION_IMAGES, calibrate, loss_weights
+from monai_fgssl.data import CachedImages
 from monai_fgssl.engines.handlers import PredictionCollector
 
 
@@ -45,3 +46,25 @@ def test_a_handful_of_images_calibrates_nothing(capsys: pytest.CaptureFixture[st
     assert calibrate(predictions(MIN_CALIBRATION_IMAGES - 1), others) == 1.0
     assert others.temperature == 1.0
     assert "not calibrated: that takes 30 validation images, there are 29" in capsys.readouterr().out
+
+
+def labelled(*labels: int) -> CachedImages:
+    names = [str(i) for i in range(len(labels))]
+    return CachedImages(torch.zeros(len(labels), 3, 2, 2, dtype=torch.uint8), torch.tensor(labels), names, names)
+
+
+def test_weights_of_the_loss_are_one_for_each_class_of_the_network() -> None:
+    images = labelled(0, 0, 0, 0, 2, -1)
+    weights = {name: loss_weights(name, images, 4, "cpu") for name in ("weights", "sqrt_weights")}
+    for name, ratio in {"weights": 4, "sqrt_weights": 2}.items():
+        values = weights[name]
+        assert values is not None
+        assert values[2] / values[0] == pytest.approx(ratio)
+        loss = torch.nn.CrossEntropyLoss(weight=values)
+        assert loss(torch.zeros(2, 4), torch.tensor([0, 2])).item() == pytest.approx(float(torch.tensor(4.0).log()))
+
+
+@pytest.mark.parametrize("balance", [None, "sampling"])
+def test_no_weights_of_the_loss(balance: str | None) -> None:
+    assert loss_weights(balance, labelled(0, 1), 2, "cpu") is None
+    assert loss_weights("weights", labelled(-1), 1, "cpu") is None
