@@ -171,8 +171,10 @@ def _variants(data_set: str, variants: dict[Any, dict[str, Any]], pretraining: s
 def _batch_sizes(data_set: str, settings: dict[str, Any]) -> list[Entry]:
     entries = []
     usual, usual_rate = (_value(settings, name) for name in ("pretrain_batch_size", "pretrain_learning_rate"))
+    # Half as long as in (a): the sizes are compared with each other, and there are many.
+    epochs = _value(settings, "pretrain_epochs") // 2
     for pretraining, fine_tuning in ((FGSSL, PROGRESSIVE), (FGSSL, "linear"), ("barlow_twins", "linear")):
-        base = Run(data_set, pretraining, fine_tuning, budget=FEW)
+        base = Run(data_set, pretraining, fine_tuning, budget=FEW).but({"pretrain_epochs": epochs})
 
         def sized(size: int, base: Run = base) -> Run:
             # Adam's learning rate grows with the square root of the batch.
@@ -353,8 +355,8 @@ QUESTIONS = {
     ),
     "c": Question(
         "Does the batch size of pre-training matter?",
-        "Equal images seen; the learning rate of AdamW grows with the square root of the batch size. "
-        "Compared with 10 % of the labels.",
+        "Equal images seen, half as many as in (a); the learning rate of AdamW grows with the square root of the batch "
+        "size. Compared with 10 % of the labels.",
         "batch size",
         "the bundle's default batch size",
         _batch_sizes,
