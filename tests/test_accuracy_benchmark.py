@@ -263,7 +263,14 @@ def test_a_run_is_named_by_what_decides_it() -> None:
     barlow_twins = run.but(pretraining="barlow_twins", fine_tuning="plain")
     assert barlow_twins.but({"width": 64, "grids": [8, 4, 2], "redundancy_weight": 0.005}).name() == barlow_twins.name()
     assert barlow_twins.but({"redundancy_weight": 0.01}).name() != barlow_twins.name()
+    # Seeds of fine-tuning may share a pre-training.
+    after = run.but(seed=1, pretrain_seed=0)
+    assert after.pretrained_name() == shared
+    assert after.name() not in {*names, run.but(seed=1).name()}
+    assert "--seeds 1 --pretrain_seed 0" in after.command()
+    assert run.but(pretrain_seed=0).name() == run.name()
     random = run.but(pretraining="none")
+    assert random.but(pretrain_seed=3).name() == random.name()
     assert random.but({"pretrain_epochs": 50}).name() == random.name()
 
 
@@ -363,10 +370,12 @@ def test_tiny_runs_of_every_kind_and_their_report(
     own = [*words, "--set", *TINY, "--budgets", "0.1", "--seeds", "0"]
     every = ["progressive", "plain", "linear", "knn"]
     harness.main([*own, "--pretrainings", "fgssl", "--fine_tunings", *every])
+    second = [*own, "--pretrainings", "fgssl", "--fine_tunings", "linear", "--seeds", "1", "--pretrain_seed", "0"]
+    harness.main(second)
     harness.main([*own, "--pretrainings", "none", "barlow_twins", "--fine_tunings", "plain", "--seeds", "0", "1"])
     harness.main([*own, "--pretrainings", "jigsaw", "hierarchy", "--fine_tunings", "linear", "--budgets", "0.25"])
     files = {file: file.read_bytes() for file in (tmp_path / "runs").glob("*.json")}
-    assert len(files) == 4 + 4 + 2
+    assert len(files) == 4 + 1 + 4 + 2
     assert len(list((folders["work"] / "pretrained").glob("*_fgssl_*.pt"))) == 1
 
     run = Run("aptos2019", "fgssl", "plain", budget=0.1, settings=SETTINGS)

@@ -147,6 +147,7 @@ class Run:
         pretrain_on: data set whose training images are pre-trained on; "" for ``data_set``.
         split: ``"grouped"`` or ``"random"``.
         select_on: part that the best epoch is chosen on; ``"test"`` only to show what that would claim.
+        pretrain_seed: of the pre-training, when another than ``seed``: several fine-tunings share one pre-training.
         settings: changes of the configuration of both phases, (id, value as JSON).
     """
 
@@ -159,6 +160,7 @@ class Run:
     pretrain_on: str = ""
     split: str = "grouped"
     select_on: str = "validation"
+    pretrain_seed: int | None = None
     settings: tuple[tuple[str, str], ...] = ()
 
     def changes(self) -> dict[str, Any]:
@@ -176,10 +178,15 @@ class Run:
         """The data set that is pre-trained on."""
         return self.pretrain_on or self.data_set
 
+    @property
+    def seed_before(self) -> int:
+        """The seed of the pre-training."""
+        return self.seed if self.pretrain_seed is None else self.pretrain_seed
+
     def pretrained_name(self) -> str:
         """Name of the pre-trained weights, which all runs with the same pre-training share."""
         details = {"split": self.split, "settings": describe(self.pretraining, "pretrain", self.settings)}
-        return f"{self.source}_{self.pretraining}_s{self.seed}_{_digest(details)}"
+        return f"{self.source}_{self.pretraining}_s{self.seed_before}_{_digest(details)}"
 
     def name(self) -> str:
         """Name of the run's file; every setting that makes a difference is in its last part, a checksum."""
@@ -198,6 +205,8 @@ class Run:
         words = ["python", "benchmarks/accuracy/run.py", "--data_dir", "DIR", "--data_sets", self.data_set]
         words += ["--pretrainings", self.pretraining, "--fine_tunings", self.fine_tuning, "--seeds", str(self.seed)]
         default = Run(self.data_set)
+        if self.pretraining != "none" and self.seed_before != self.seed:
+            words += ["--pretrain_seed", str(self.seed_before)]
         words += [] if self.budget == 1 else ["--budgets", f"{self.budget:g}"]
         for name in ("transfer", "pretrain_on", "split", "select_on"):
             if getattr(self, name) != getattr(default, name):

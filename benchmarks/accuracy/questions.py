@@ -32,6 +32,9 @@ SCALES: dict[str, dict[str, Any]] = {
 """Settings of all questions, before a question's own: for a CPU, and as published for a GPU."""
 
 
+PRETRAIN_SEED: dict[str, int | None] = {"small": 0, "large": None}
+"""On a CPU one pre-training serves the fine-tunings of all seeds; None: each seed has its own."""
+
 CROPS: dict[str, dict[str, Any]] = {
     name: {"distorted_view#crop_scale": scale, "distorted_view#crop_ratio": ratio}
     for name, scale, ratio in (
@@ -50,8 +53,8 @@ def settings_of(data_set: str, scale: str) -> dict[str, Any]:
 
 
 def scaled(run: Run, scale: str) -> Run:
-    """A run with :func:`settings_of` its data set."""
-    return run.but(settings_of(run.data_set, scale) | run.changes())
+    """A run with :func:`settings_of` its data set, and the seed of its pre-training."""
+    return run.but(settings_of(run.data_set, scale) | run.changes(), pretrain_seed=PRETRAIN_SEED[scale])
 
 
 @dataclass(frozen=True)

@@ -205,7 +205,11 @@ def wanted_runs(arguments: argparse.Namespace) -> list[Run]:
             arguments.fine_tunings or ["progressive"],
         ):
             run = Run(data_set, pretraining, fine_tuning, seed, budget, arguments.transfer, arguments.pretrain_on)
-            runs.append(run.but(settings, split=arguments.split, select_on=arguments.select_on))
+            runs.append(
+                run.but(
+                    settings, **{name: getattr(arguments, name) for name in ("split", "select_on", "pretrain_seed")}
+                )
+            )
     return list({run.name(): run for run in runs}.values())
 
 
@@ -221,6 +225,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--scale", choices=list(SCALES), default="small", help="of a question: large needs a GPU")
     parser.add_argument("--data_sets", nargs="+", choices=list(DATA_SETS), default=["isic2018", "aptos2019"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument(
+        "--pretrain_seed", type=int, help="one pre-training for all seeds (a question has its own rule)"
+    )
     parser.add_argument("--pretrainings", nargs="+", choices=list(PRETRAININGS))
     parser.add_argument("--fine_tunings", nargs="+", choices=list(FINE_TUNINGS))
     parser.add_argument("--budgets", type=float, nargs="+", help="shares of the training labels")

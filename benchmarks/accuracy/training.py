@@ -98,13 +98,13 @@ def _data(run: Run, name: str, parser: ConfigParser, place: Place) -> PreparedDa
     return load_data(str(place.data_dir), name, run.split, size, str(place.work_dir / "images"), place.splits)
 
 
-def _prepare(parser: ConfigParser, data: PreparedData, run: Run, place: Place, output_dir: Path) -> None:
+def _prepare(parser: ConfigParser, data: PreparedData, seed: int, place: Place, output_dir: Path) -> None:
     """Put data and places into a configuration."""
-    set_determinism(run.seed)
+    set_determinism(seed)
     for name, value in {
         "data": data,
         "device": place.device,
-        "seed": run.seed,
+        "seed": seed,
         "output_dir": str(output_dir),
         "resume": True,
         "probe_interval": PROBE_INTERVAL,
@@ -137,7 +137,7 @@ def pretrain(run: Run, place: Place) -> dict[str, Any] | None:
     if file.is_file():
         return torch.load(file, weights_only=True)
     parser = configure(PRETRAININGS[run.pretraining], run.changes())
-    _prepare(parser, _data(run, run.source, parser, place), run, place, folder)
+    _prepare(parser, _data(run, run.source, parser, place), run.seed_before, place, folder)
     trainer, seconds = _train(parser, "pretrain")
     result = {
         "network": parser.get_parsed_content("network").state_dict(),
@@ -184,7 +184,7 @@ def finish(run: Run, pretrained: dict[str, Any] | None, place: Place) -> Result:
     data = _data(run, run.data_set, parser, place)
     labelled = label_budget(data.train, run.budget, run.seed)
     folder = place.work_dir / "fine_tuned" / run.name()
-    _prepare(parser, data, run, place, folder)
+    _prepare(parser, data, run.seed, place, folder)
     selection = DATA_SETS[run.data_set].selection
     # An epoch shows sqrt(budget) times as many images as with all labels: few labels are seen more often each.
     parser["train#dataset"] = repeated(labelled, max(1, round(len(data.train) * run.budget**0.5)), run.seed)
