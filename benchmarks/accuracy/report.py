@@ -381,7 +381,8 @@ def protocol(results: Results) -> list[str]:
         "- In brackets: 95 % intervals by bootstrap, 1000 resamples of lesions and of seeds. They hold the chance of "
         "the test images and, with several seeds, that of the choice of labels and of the fine-tuning. On a CPU one "
         "pre-training serves the fine-tunings of all seeds: its chance is not in the intervals. Differences are "
-        "paired by image and seed; p is twice the share of resamples on the other side of 0, without correction for the number of comparisons.",
+        "paired by image and seed; p is twice the share of resamples on the other side of 0, without correction for "
+        "the number of comparisons.",
         "",
     ]
 

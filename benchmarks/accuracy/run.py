@@ -197,6 +197,8 @@ def wanted_runs(arguments: argparse.Namespace) -> list[Run]:
         ):
             runs = [run.but(settings) for run in runs if not chosen or getattr(run, field) in chosen]
     else:
+        names = ("transfer", "pretrain_on", "split", "select_on", "pretrain_seed")
+        common = {name: getattr(arguments, name) for name in names}
         for seed, data_set, budget, pretraining, fine_tuning in product(
             arguments.seeds,
             arguments.data_sets,
@@ -204,12 +206,8 @@ def wanted_runs(arguments: argparse.Namespace) -> list[Run]:
             arguments.pretrainings or ["fgssl"],
             arguments.fine_tunings or ["progressive"],
         ):
-            run = Run(data_set, pretraining, fine_tuning, seed, budget, arguments.transfer, arguments.pretrain_on)
-            runs.append(
-                run.but(
-                    settings, **{name: getattr(arguments, name) for name in ("split", "select_on", "pretrain_seed")}
-                )
-            )
+            run = Run(data_set, pretraining, fine_tuning, seed, budget, **common)
+            runs.append(run.but(settings))
     return list({run.name(): run for run in runs}.values())
 
 
