@@ -171,6 +171,34 @@ def test_commands_in_the_guides_name_files_of_the_bundle() -> None:
     assert missing == []
 
 
+def anchor(heading: str) -> str:
+    """Anchor that GitHub gives a heading."""
+    text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading)
+    return re.sub(r"[^\w\- ]", "", text.strip().lower()).replace(" ", "-")
+
+
+def test_links_of_the_pages_beside_the_site() -> None:
+    tracked = subprocess.run(["git", "ls-files", "*.md"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    # mkdocs checks those of the site.
+    pages = [ROOT / name for name in tracked.splitlines() if not name.startswith("docs/")]
+    dead, checked = [], 0
+    for page in pages:
+        for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+            if "://" in link:
+                continue
+            path, _, part = link.partition("#")
+            target = page.parent / path if path else page
+            checked += 1
+            if not target.exists():
+                dead.append(f"{page.name}: {link}")
+            elif part and target.suffix == ".md":
+                headings = re.findall(r"^#+ (.+)$", target.read_text(encoding="utf-8"), flags=re.MULTILINE)
+                if part not in map(anchor, headings):
+                    dead.append(f"{page.name}: {link}")
+    assert checked > 50
+    assert dead == []
+
+
 def test_code_in_the_pages_can_be_parsed() -> None:
     checks = {
         "python": lambda code: ast.parse(code),
