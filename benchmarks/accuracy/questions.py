@@ -97,11 +97,13 @@ class Question:
     log_x: bool = False
 
     def points(self, data_set: str, scale: str = "small") -> list[Entry]:
-        """The entries for a data set, at a key of :data:`SCALES`."""
-        return [
+        """The entries for a data set, at a key of :data:`SCALES`, without those that are their own reference."""
+        entries = [
             replace(entry, run=scaled(entry.run, scale), reference=entry.reference and scaled(entry.reference, scale))
             for entry in self.entries(data_set, settings_of(data_set, scale))
         ]
+        # As settings of fine-tuning, which make no difference to a probe.
+        return [entry for entry in entries if not (entry.reference and entry.run.name() == entry.reference.name())]
 
     def runs(self, data_sets: Iterable[str], seeds: Iterable[int], scale: str = "small") -> list[Run]:
         """All runs: the first seed before any other, and an entry on all data sets before the next entry."""
@@ -160,14 +162,14 @@ def _budgets(data_set: str, _: dict[str, Any]) -> list[Entry]:
     return entries
 
 
-def _variants(data_set: str, variants: dict[Any, dict[str, Any]], pretraining: str = FGSSL) -> list[Entry]:
+def _variants(data_set: str, variants: dict[str, dict[str, Any]]) -> list[Entry]:
     """Entries of settings by name, each with the cheap fine-tunings at few labels, against the bundle's default."""
     entries = []
     for fine_tuning in CHEAP:
-        default = Run(data_set, pretraining, fine_tuning, budget=FEW)
-        for name, settings in {"default": {}, **variants}.items():
-            series = FINE_TUNINGS[fine_tuning].label
-            entries.append(Entry(series, name, default.but(settings), default if settings else None))
+        base = Run(data_set, FGSSL, fine_tuning, budget=FEW)
+        series = FINE_TUNINGS[fine_tuning].label
+        entries.append(Entry(series, "default", base))
+        entries += [Entry(series, name, base.but(settings), base) for name, settings in variants.items()]
     return entries
 
 
