@@ -8,11 +8,13 @@ import csv
 import json
 import signal
 import sys
-from contextlib import ExitStack
+import time
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from monai.networks.nets import ResNet
@@ -344,6 +346,43 @@ def test_what_another_process_works_at_is_left_to_it(
         patch.setattr(harness.time, "sleep", lambda seconds: stack.close())
         harness.work_off([first, second], place, tmp_path)
     assert made == ["knn", "linear"]
+
+
+def test_processes_share_the_runs(folders: dict[str, Path], tmp_path: Path) -> None:
+    words = ["--data_dir", str(folders["data"]), "--splits_dir", str(folders["splits"]), "--data_sets", "aptos2019"]
+    words += ["--work_dir", str(tmp_path / "work"), "--runs_dir", str(tmp_path / "runs"), "--set", "image_size=32"]
+    words += ["--pretrainings", "none", "--fine_tunings", "linear", "knn", "--seeds", "0", "1"]
+    assert harness.share(words, 2, 1) == 0
+    assert len(list((tmp_path / "runs").glob("*.json"))) == 4
+    with pytest.raises(SystemExit) as stop:
+        harness.main([*words[:-1], "1", "--pretrain_on", "isic2018", "--pretrainings", "fgssl", "--processes", "2"])
+    assert stop.value.code == 1
+
+
+def test_who_stops_the_first_process_stops_all(folders: dict[str, Path], tmp_path: Path) -> None:
+    words = ["--data_dir", str(folders["data"]), "--splits_dir", str(folders["splits"]), "--data_sets", "aptos2019"]
+    words += ["--work_dir", str(tmp_path / "work"), "--runs_dir", str(tmp_path / "runs")]
+    words += ["--set", "image_size=32", "max_epochs=100000", "--processes", "2", "--threads", "1"]
+    words += ["--pretrainings", "none", "--fine_tunings", "plain", "--seeds", "0", "1"]
+    process = psutil.Popen([sys.executable, str(ACCURACY / "run.py"), *words])
+    children: list[psutil.Process] = []
+    try:
+        deadline = time.monotonic() + 120
+        # Both train when both have claimed a run.
+        while len(list(tmp_path.glob("work/fine_tuned/*"))) < 2:
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        children = process.children()
+        assert len(children) == 2
+        process.terminate()
+        assert process.wait(60) != 0
+        assert not psutil.wait_procs(children, 10)[1]
+    finally:
+        for left in (process, *children):
+            with suppress(psutil.NoSuchProcess):
+                left.kill()
+    assert not list((tmp_path / "runs").glob("*.json"))
 
 
 def test_transfer_of_all_weights_or_of_the_backbone() -> None:

@@ -11,8 +11,9 @@ makes the runs of questions (of some methods or budgets only, when these are giv
 arguments; ``--dry_run`` only lists them.
 
 Every finished run is a file in ``benchmarks/accuracy/runs``, and is never made again. A pre-training is shared by all
-runs that differ in fine-tuning only, and goes on where it was stopped. Several processes with the same ``--work_dir``
-share the work, as one with ``--threads 1`` for each core. ``report.py`` makes the page.
+runs that differ in fine-tuning only, and goes on where it was stopped. ``--processes`` share the work: best one with
+``--threads 1`` for each core, on a GPU as many as keep it busy. More may join them with the same ``--work_dir``.
+``report.py`` makes the page.
 
 VICReg and SimSiam are pre-trained with lightly, which needs torchvision. Where that is an environment of its own, make
 their kNN runs there (``--pretrainings vicreg simsiam --fine_tunings knn``) and the other fine-tunings anywhere.
@@ -22,6 +23,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -236,6 +239,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="settings of the bundle, any id")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, help="of PyTorch; its own choice where left out")
+    parser.add_argument("--processes", type=int, default=1, help="that share the work")
     parser.add_argument("--dry_run", action="store_true", help="list the runs and about how long they take")
     return parser
 
@@ -243,6 +247,8 @@ def make_parser() -> argparse.ArgumentParser:
 def main(words: Sequence[str] | None = None) -> None:
     """Make what is missing."""
     arguments = make_parser().parse_args(words)
+    if arguments.processes > 1 and not arguments.dry_run:
+        sys.exit(share(sys.argv[1:] if words is None else words, arguments.processes, arguments.threads))
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     try:
@@ -254,6 +260,33 @@ def main(words: Sequence[str] | None = None) -> None:
         make_runs(arguments)
     except (DataError, SettingsError) as error:
         sys.exit(f"error: {error}")
+
+
+def share(words: Sequence[str], processes: int, threads: int | None) -> int:
+    """Run a command line in several processes, and stop them when this one is stopped.
+
+    Args:
+        words: the command line.
+        processes: how many.
+        threads: of each; also of libraries that read it from the environment.
+
+    Returns:
+        The exit status: 0 when all processes have finished.
+    """
+    environment = os.environ | ({"OMP_NUM_THREADS": str(threads)} if threads else {})
+    command = [sys.executable, str(Path(__file__).resolve()), *words, "--processes", "1"]
+    children = [subprocess.Popen(command, env=environment) for _ in range(processes)]
+
+    def stop(*_: object) -> None:
+        for child in children:
+            child.terminate()
+
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        return max(abs(child.wait()) for child in children)
+    except KeyboardInterrupt:
+        # The terminal has interrupted the children too: they write their checkpoints.
+        return max(abs(child.wait()) for child in children)
 
 
 def make_runs(arguments: argparse.Namespace) -> None:
