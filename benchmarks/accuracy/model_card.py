@@ -98,7 +98,7 @@ def by_subgroup(results: Results, run: Run, items: Sequence[Mapping[str, Any]], 
         kept = weights[weights[:, inside].sum(1) > 0][:, inside]
         draws = [measure(prob[inside], truth[inside], classes, kept) for prob in probs]
         figures = [interval([v[m].item() for v in values], [d[m] for d in draws]) for m in SUBGROUP_METRICS]
-        cells = [cell(None if np.isnan(figure["value"]) else figure) for figure in figures]
+        cells = [cell(figure) for figure in figures]
         rows.append([name, str(int(inside.sum())), *cells])
     lines = ["## For subgroups\n"]
     if rows:

@@ -117,8 +117,8 @@ def load_runs(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def cell(value: Interval | None, signed: bool = False) -> str:
-    """A value with its interval."""
-    if value is None:
+    """A value with its interval; a dash for what is not there or not defined."""
+    if value is None or np.isnan(value["value"]):
         return "-"
     form = "{:+.3f} [{:+.3f}, {:+.3f}]" if signed else "{:.3f} [{:.3f}, {:.3f}]"
     return form.format(value["value"], value["low"], value["high"])
