@@ -438,8 +438,8 @@ def page(results: Results, seeds: Sequence[int], folder: Path) -> str:
         lines += ["## Recall of each class\n", "Runs of question (a).\n", *chain.from_iterable(sections)]
     lines += others(results, shown)
     advice = (
-        "`--processes N --threads 1` shares the work: one for each core, or as many as keep a GPU busy, which makes the "
-        "runs planned for a CPU too. A stopped command goes on where it was."
+        "`--processes N --threads 1` shares the work: one for each core, or as many as keep a GPU busy, which makes "
+        "the runs planned for a CPU too. A stopped command goes on where it was."
     )
     lines += ["## Not run yet\n", advice, *waiting, ""]
     if results.machines:
