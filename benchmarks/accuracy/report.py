@@ -25,7 +25,7 @@ from matplotlib.figure import Figure
 from methods import FINE_TUNINGS, PRETRAININGS, Run
 from numpy.typing import NDArray
 from protocol import BUDGETS, DATA_SETS, SPLITS, read_parts, split_file
-from questions import FEW, QUESTIONS, SCALES, Entry, Question, scaled, settings_of
+from questions import FEW, QUESTIONS, SCALES, Entry, Question, scaled
 from scoring import Interval, difference, interval, measure, resample_weights
 
 from monai_fgssl.data.atomic import atomic_write
@@ -180,7 +180,9 @@ def answer(results: Results, key: str, data_set: str, scale: str, folder: Path) 
         "minutes",
         "runs by seed",
     ]
-    settings = f"Settings: `{json.dumps(settings_of(data_set, scale))}`.\n"
+    first, *rest = (entry.run.changes() for entry in entries)
+    common = {name: value for name, value in first.items() if all(name in r and r[name] == value for r in rest)}
+    settings = f"Settings of all rows: `{json.dumps(common)}`.\n"
     return [f"### {TITLES[data_set]}\n", settings, f"![{question.title}](plots/{picture})\n", *table(rows, header), ""]
 
 
@@ -310,8 +312,9 @@ def frozen(results: Results) -> list[str]:
         run, plain = (scaled(Run(name, *methods), "small") for methods in (("fgssl", "linear"), ("none", "plain")))
         for share in (FEW, 1.0):
             ours = run.but(budget=share)
-            others = [ours.but(pretraining="none"), best_other(results, ours, ("linear",)), plain.but(budget=share)]
-            rows += [found[0] for other in others if other and (found := compared(results, ours, other))]
+            probes = [ours.but(pretraining=pretraining) for pretraining in PRETRAININGS if pretraining != "fgssl"]
+            compared_with = [compared(results, ours, other) for other in (*probes, plain.but(budget=share))]
+            rows += [found[0] for found in compared_with if found]
     if not rows:
         return []
     return ["A linear probe on the frozen network, as pre-trained.\n", *table(rows, COMPARED), ""]
