@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from methods import FINE_TUNINGS, PRETRAININGS, Run
+from methods import FINE_TUNINGS, PRETRAININGS, Run, default
 from numpy.typing import NDArray
 from protocol import BUDGETS, DATA_SETS, SPLITS, read_parts, split_file
 from questions import FEW, QUESTIONS, SCALES, Entry, Question, scaled
@@ -103,6 +103,12 @@ class Results:
         """Mean over seeds of seconds or images, all phases together."""
         return float(np.mean([sum(self.runs[run.but(seed=seed).name()][kind].values()) for seed in self.seeds(run)]))
 
+    def rank(self, run: Run) -> float:
+        """Mean over seeds of the effective rank of the last step's vectors after pre-training; NaN without any."""
+        histories = [self.runs[run.but(seed=seed).name()]["history"] for seed in self.seeds(run)]
+        series = [history.get("pretrain", {}).get("rank_concat") for history in histories]
+        return float(np.mean([values[-1][1] for values in series if values] or [np.nan]))
+
     @cached_property
     def machines(self) -> list[str]:
         """Machines, versions and commits that the runs were made with."""
@@ -164,6 +170,7 @@ def answer(results: Results, key: str, data_set: str, scale: str, folder: Path) 
                 cell(gain, signed=True) + (chance(gain["p"]) if gain else ""),
                 f"{results.validation(entry.run, metrics[0]):.3f}",
                 f"{results.interval(entry.run, 'calibration_error')['value']:.3f}",
+                "-" if np.isnan(rank := results.rank(entry.run)) else f"{rank:.0f}",
                 f"{results.mean(entry.run, 'images') / 1e3:.1f}",
                 f"{results.mean(entry.run, 'seconds') / 60:.1f}",
                 files(results, entry.run),
@@ -176,6 +183,7 @@ def answer(results: Results, key: str, data_set: str, scale: str, folder: Path) 
         f"{readable(metrics[0])}: this - {question.reference_name}",
         f"{readable(metrics[0])}, validation",
         "calibration error",
+        "rank",
         "thousand images seen",
         "minutes",
         "runs by seed",
@@ -406,6 +414,8 @@ def protocol(results: Results) -> list[str]:
         "times in the joint one); minutes are in the tables, from machines that also ran other work.",
         "- Linear probe and kNN read the pooled features of all stages of the frozen backbone.",
         "- Probabilities are calibrated by a temperature that is fitted to the validation part.",
+        f"- Rank: effective rank of the {default('features')} features that the loss compares last, after "
+        "pre-training. With few a method has collapsed: settings are the same for all, and were chosen with FG-SSL.",
         "- In brackets: 95 % intervals by bootstrap, 1000 resamples of lesions and of seeds. They hold the chance of "
         "the test images and, with several seeds, that of the choice of labels and of the fine-tuning. On a CPU one "
         "pre-training serves the fine-tunings of all seeds: its chance is not in the intervals. Differences are "
