@@ -275,18 +275,22 @@ def share(words: Sequence[str], processes: int, threads: int | None) -> int:
     """
     environment = os.environ | ({"OMP_NUM_THREADS": str(threads)} if threads else {})
     command = [sys.executable, str(Path(__file__).resolve()), *words, "--processes", "1"]
-    children = [subprocess.Popen(command, env=environment) for _ in range(processes)]
+    children: list[subprocess.Popen[bytes]] = []
 
     def stop(*_: object) -> None:
         for child in children:
             child.terminate()
 
+    # Before the first starts, so that it is not left behind.
     signal.signal(signal.SIGTERM, stop)
-    try:
-        return max(abs(child.wait()) for child in children)
-    except KeyboardInterrupt:
-        # The terminal has interrupted the children too: they write their checkpoints.
-        return max(abs(child.wait()) for child in children)
+    for _ in range(processes):
+        children.append(subprocess.Popen(command, env=environment))
+    while True:
+        try:
+            return max(abs(child.wait()) for child in children)
+        except KeyboardInterrupt:
+            # The terminal has interrupted the children too: wait until they have written their checkpoints.
+            continue
 
 
 def make_runs(arguments: argparse.Namespace) -> None:
