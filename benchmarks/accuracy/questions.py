@@ -17,6 +17,13 @@ __all__ = ["FEW", "QUESTIONS", "SCALES", "Entry", "Question", "scaled", "setting
 
 SCALES: dict[str, dict[str, Any]] = {
     "small": {"pretrain_epochs": 20, "max_epochs": 15},
+    "medium": {
+        "image_size": 128,
+        "pretrain_epochs": 80,
+        "pretrain_batch_size": 64,
+        "pretrain_learning_rate": 0.00141,
+        "max_epochs": 15,
+    },
     "large": {
         "image_size": 224,
         "backbone": "resnet50",
@@ -29,11 +36,11 @@ SCALES: dict[str, dict[str, Any]] = {
         "batch_size": 64,
     },
 }
-"""Settings of all questions, before a question's own: for a CPU, and as published for a GPU."""
+"""Settings of all questions, before a question's own: for a CPU, for minutes on a GPU, and as published."""
 
 
-PRETRAIN_SEED: dict[str, int | None] = {"small": 0, "large": None}
-"""On a CPU one pre-training serves the fine-tunings of all seeds; None: each seed has its own."""
+PRETRAIN_SEED: dict[str, int | None] = {"small": 0, "medium": 0, "large": None}
+"""One pre-training serves the fine-tunings of all seeds; None: each seed has its own."""
 
 CROPS: dict[str, dict[str, Any]] = {
     name: {"distorted_view#crop_scale": scale, "distorted_view#crop_ratio": ratio}
@@ -52,9 +59,10 @@ def settings_of(data_set: str, scale: str) -> dict[str, Any]:
     return SCALES[scale] | CROPS[CROP_OF[data_set]]
 
 
-def scaled(run: Run, scale: str) -> Run:
-    """A run with :func:`settings_of` its data set, and the seed of its pre-training."""
-    return run.but(settings_of(run.data_set, scale) | run.changes(), pretrain_seed=PRETRAIN_SEED[scale])
+def scaled(run: Run, scale: str, pretrain_each: bool = False) -> Run:
+    """A run with :func:`settings_of` its data set, and the seed of its pre-training; or a pre-training of its own."""
+    pretrain_seed = None if pretrain_each else PRETRAIN_SEED[scale]
+    return run.but(settings_of(run.data_set, scale) | run.changes(), pretrain_seed=pretrain_seed)
 
 
 @dataclass(frozen=True)
@@ -86,6 +94,7 @@ class Question:
         data_sets: that it can be asked of.
         entries: for a data set, and with the settings that all of them have.
         log_x: whether a line's axis is logarithmic.
+        pretrain_each: whether each seed has a pre-training of its own at any scale.
     """
 
     title: str
@@ -95,11 +104,16 @@ class Question:
     entries: Callable[[str, dict[str, Any]], list[Entry]] = field(repr=False)
     data_sets: tuple[str, ...] = ("isic2018", "aptos2019", "isic2017")
     log_x: bool = False
+    pretrain_each: bool = False
 
     def points(self, data_set: str, scale: str = "small") -> list[Entry]:
         """The entries for a data set, at a key of :data:`SCALES`, without those that are their own reference."""
+
+        def at_scale(run: Run) -> Run:
+            return scaled(run, scale, self.pretrain_each)
+
         entries = [
-            replace(entry, run=scaled(entry.run, scale), reference=entry.reference and scaled(entry.reference, scale))
+            replace(entry, run=at_scale(entry.run), reference=entry.reference and at_scale(entry.reference))
             for entry in self.entries(data_set, settings_of(data_set, scale))
         ]
         # As settings of fine-tuning, which make no difference to a probe.
@@ -351,6 +365,17 @@ def _speed(data_set: str, _: dict[str, Any]) -> list[Entry]:
     return entries
 
 
+def _seeds(data_set: str, _: dict[str, Any]) -> list[Entry]:
+    entries = []
+    for fine_tuning in CHEAP:
+        reference = Run(data_set, FGSSL, fine_tuning, budget=FEW)
+        for pretraining in (FGSSL, "hierarchy", "barlow_twins", "none"):
+            run = reference.but(pretraining=pretraining)
+            compared = None if run == reference else reference
+            entries.append(Entry(FINE_TUNINGS[fine_tuning].label, PRETRAININGS[pretraining].label, run, compared))
+    return entries
+
+
 QUESTIONS = {
     "a": Question(
         "Does FG-SSL beat each baseline?",
@@ -439,5 +464,13 @@ QUESTIONS = {
         "float32, block 256 wide",
         _speed,
         data_sets=("isic2018",),
+    ),
+    "m": Question(
+        "Does it depend on the seed of pre-training?",
+        "Each seed has a pre-training of its own, so that the intervals hold its chance too. 10 % of the labels.",
+        "pre-training",
+        "FG-SSL with the same fine-tuning",
+        _seeds,
+        pretrain_each=True,
     ),
 }

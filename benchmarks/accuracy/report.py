@@ -32,7 +32,11 @@ from monai_fgssl.data.atomic import atomic_write
 from monai_fgssl.report.style import COLORS, INK, readable, save_figure, style
 
 HERE = Path(__file__).resolve().parent
-SCALE_TITLES = {"small": "On a CPU: the bundle's defaults, shorter fine-tuning", "large": "On a GPU: ResNet-50, 224 px"}
+SCALE_TITLES = {
+    "small": "For a CPU: the bundle's defaults, shorter",
+    "medium": "For minutes on a GPU: 128 px",
+    "large": "For a GPU: ResNet-50, 224 px",
+}
 TITLES = {"isic2018": "ISIC 2018", "isic2017": "ISIC 2017", "aptos2019": "APTOS 2019"}
 
 
