@@ -44,7 +44,7 @@ import scoring  # noqa: E402
 import training  # noqa: E402
 from claims import claim  # noqa: E402
 from methods import Run  # noqa: E402
-from questions import SCALES  # noqa: E402
+from questions import QUESTIONS, SCALES  # noqa: E402
 
 CLASSES = protocol.DATA_SETS["aptos2019"].class_names
 TINY = ["image_size=32", "width=8", "features=8", "pretrain_epochs=1", "max_epochs=1"]
@@ -276,6 +276,30 @@ def test_a_run_is_named_by_what_decides_it() -> None:
     assert random.but({"pretrain_epochs": 50}).name() == random.name()
 
 
+def test_each_seed_has_its_own_pretraining_only_where_the_question_says_so() -> None:
+    names = {key: set() for key in ("a", "m")}
+    for key, found in names.items():
+        for run in QUESTIONS[key].runs(["aptos2019"], [0, 1, 2]):
+            if (run.pretraining, run.fine_tuning) == ("fgssl", "linear"):
+                found.add(run.pretrained_name())
+    assert len(names["a"]) == 1
+    assert len(names["m"]) == 3
+    # That of the first seed is the same, and its runs are not made twice.
+    assert names["a"] < names["m"]
+
+
+def test_what_is_beyond_chance_is_said_in_words() -> None:
+    gains = {
+        "better, plain": {"value": 0.05, "low": 0.01, "high": 0.09, "p": 0.01},
+        "worse, plain": {"value": -0.03, "low": -0.05, "high": -0.01, "p": 0.01},
+        "equal, plain": {"value": 0.01, "low": -0.01, "high": 0.03, "p": 0.3},
+    }
+    (text,) = report.verdict(gains)
+    assert text.startswith("2 of 3 differences are beyond chance")
+    assert "better, plain (+0.050); worse, plain (-0.030)." in text
+    assert report.verdict({}) == []
+
+
 def test_unknown_settings_are_refused(folders: dict[str, Path]) -> None:
     words = ["--data_dir", str(folders["data"]), "--dry_run", "--work_dir", str(folders["work"])]
     with pytest.raises(SystemExit, match="unknown setting --widht"):
@@ -450,6 +474,7 @@ def test_tiny_runs_of_every_kind_and_their_report(
     assert f"[0](runs/{run.name()}.json)" in page
     assert "--question b --data_sets" in page
     assert "--question b --scale large --data_sets" in page
+    assert "differences are beyond chance" in page
     # FG-SSL minus plain supervised training, from the same seed.
     labels = [item["label"] for item in items]
     f1 = {}

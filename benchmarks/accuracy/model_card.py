@@ -25,7 +25,7 @@ import numpy as np
 from methods import FINE_TUNINGS, PRETRAININGS, Run
 from numpy.typing import NDArray
 from protocol import DATA_SETS, SPLITS, read_parts
-from questions import scaled
+from questions import SCALES, scaled
 from report import TITLES, Results, cell, load_runs, table
 from run import parse_settings
 from scoring import interval, measure
@@ -198,13 +198,13 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--pretraining", choices=list(PRETRAININGS), default="fgssl")
     parser.add_argument("--fine_tuning", choices=list(FINE_TUNINGS), default="progressive")
     parser.add_argument("--budget", type=float, default=1.0, help="share of the training labels")
+    parser.add_argument("--scale", choices=list(SCALES), default="small", help="see questions.py")
     parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="settings of the runs")
     parser.add_argument("--splits_dir", type=Path, default=SPLITS)
     parser.add_argument("--output_dir", type=Path, default=HERE, help="has the folder runs; the card is written to it")
     arguments = parser.parse_args(words)
-    run = scaled(
-        Run(arguments.data_set, arguments.pretraining, arguments.fine_tuning, budget=arguments.budget), "small"
-    )
+    run = Run(arguments.data_set, arguments.pretraining, arguments.fine_tuning, budget=arguments.budget)
+    run = scaled(run, arguments.scale)
     run = run.but(parse_settings(arguments.set))
     results = Results(arguments.data_dir, arguments.splits_dir, load_runs(arguments.output_dir))
     if not results.seeds(run):

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain, cycle
@@ -33,9 +33,9 @@ from monai_fgssl.report.style import COLORS, INK, readable, save_figure, style
 
 HERE = Path(__file__).resolve().parent
 SCALE_TITLES = {
-    "small": "For a CPU: the bundle's defaults, shorter",
-    "medium": "For minutes on a GPU: 128 px",
-    "large": "For a GPU: ResNet-50, 224 px",
+    "small": "64 px, 20 epochs of pre-training (a CPU will do)",
+    "medium": "128 px, 80 epochs of pre-training (minutes of a GPU)",
+    "large": "ResNet-50, 224 px, 100 epochs of pre-training (hours of a GPU)",
 }
 TITLES = {"isic2018": "ISIC 2018", "isic2017": "ISIC 2017", "aptos2019": "APTOS 2019"}
 
@@ -164,8 +164,11 @@ def answer(results: Results, key: str, data_set: str, scale: str, folder: Path) 
     picture = f"{key}_{data_set}_{scale}.png"
     draw(results, question, entries, metrics[0], folder / "plots" / picture, TITLES[data_set])
     rows = []
+    gains: dict[str, Interval] = {}
     for entry in entries:
         gain = results.difference(entry.run, entry.reference, metrics[0])
+        if gain:
+            gains[", ".join(filter(None, (label(entry.x), entry.series)))] = gain
         rows.append(
             [
                 label(entry.x),
@@ -195,7 +198,17 @@ def answer(results: Results, key: str, data_set: str, scale: str, folder: Path) 
     first, *rest = (entry.run.changes() for entry in entries)
     common = {name: value for name, value in first.items() if all(name in r and r[name] == value for r in rest)}
     settings = f"Settings of all rows: `{json.dumps(common)}`.\n"
-    return [f"### {TITLES[data_set]}\n", settings, f"![{question.title}](plots/{picture})\n", *table(rows, header), ""]
+    plot = f"![{question.title}](plots/{picture})\n"
+    return [f"### {TITLES[data_set]}\n", *verdict(gains), settings, plot, *table(rows, header), ""]
+
+
+def verdict(gains: Mapping[str, Interval]) -> list[str]:
+    """The differences whose interval lies on one side of 0, in words."""
+    if not gains:
+        return []
+    beyond = [f"{name} ({g['value']:+.3f})" for name, g in gains.items() if g["low"] > 0 or g["high"] < 0]
+    of = f"{len(beyond)} of {len(gains)} differences are beyond chance (1 in 20 is expected without any effect)"
+    return [of + (f": {'; '.join(beyond)}.\n" if beyond else ".\n")]
 
 
 def draw(results: Results, question: Question, entries: Sequence[Entry], metric: str, path: Path, title: str) -> None:
@@ -288,12 +301,12 @@ def compared(results: Results, run: Run, other: Run) -> tuple[list[str], Interva
     return [*names, cell(gain, signed=True), ranking, str(seeds)], gain
 
 
-def goals(results: Results) -> list[str]:
-    """What was hoped for before, and what the runs say."""
+def goals(results: Results, scale: str) -> list[str]:
+    """What was hoped for before, and what the runs of a scale say."""
     rows = []
     for name, data_set in DATA_SETS.items():
         run, supervised = (
-            scaled(Run(name, *methods), "small") for methods in (("fgssl", "progressive"), ("none", "plain"))
+            scaled(Run(name, *methods), scale) for methods in (("fgssl", "progressive"), ("none", "plain"))
         )
         least = 0.05 if data_set.metrics[0] == "macro_f1" else 0.03
         few = run.but(budget=FEW)
@@ -308,20 +321,14 @@ def goals(results: Results) -> list[str]:
                 rows.append([*cells, f"{least:g}", met, "yes" if gain["low"] > 0 else "no"])
     if not rows:
         return []
-    return [
-        "The goals set before. The other pre-training is the best on the validation part. The metric that decides "
-        "depends on where a class is called, and on the few images of rare classes; the AUC does not on the first, and "
-        "less on the second.\n",
-        *table(rows, [*COMPARED, "goal: at least", "reached", "above 0"]),
-        "",
-    ]
+    return ["The goals set before:\n", *table(rows, [*COMPARED, "goal: at least", "reached", "above 0"]), ""]
 
 
-def frozen(results: Results) -> list[str]:
+def frozen(results: Results, scale: str) -> list[str]:
     """What the pre-trained network knows before any label has changed it."""
     rows = []
     for name in DATA_SETS:
-        run, plain = (scaled(Run(name, *methods), "small") for methods in (("fgssl", "linear"), ("none", "plain")))
+        run, plain = (scaled(Run(name, *methods), scale) for methods in (("fgssl", "linear"), ("none", "plain")))
         for share in (FEW, 1.0):
             ours = run.but(budget=share)
             probes = [ours.but(pretraining=pretraining) for pretraining in PRETRAININGS if pretraining != "fgssl"]
@@ -329,7 +336,24 @@ def frozen(results: Results) -> list[str]:
             rows += [found[0] for found in compared_with if found]
     if not rows:
         return []
-    return ["A linear probe on the frozen network, as pre-trained.\n", *table(rows, COMPARED), ""]
+    return ["A linear probe on the frozen network, as pre-trained:\n", *table(rows, COMPARED), ""]
+
+
+def in_short(results: Results) -> list[str]:
+    """The section that comes first."""
+    lines: list[str] = []
+    for scale, title in SCALE_TITLES.items():
+        if found := goals(results, scale) + frozen(results, scale):
+            lines += [f"### {title}\n", *found]
+    if not lines:
+        return []
+    return [
+        "## In short\n",
+        "The other pre-training of the goals is the best on the validation part. The metric that decides depends on "
+        "where a class is called, and on the few images of rare classes; the AUC does not on the first, and less on "
+        "the second.\n",
+        *lines,
+    ]
 
 
 def recalls(results: Results, data_set: str) -> list[str]:
@@ -421,10 +445,10 @@ def protocol(results: Results) -> list[str]:
         f"- Rank: effective rank of the {default('features')} features that the loss compares last, after "
         "pre-training. With few a method has collapsed: settings are the same for all, and were chosen with FG-SSL.",
         "- In brackets: 95 % intervals by bootstrap, 1000 resamples of lesions and of seeds. They hold the chance of "
-        "the test images and, with several seeds, that of the choice of labels and of the fine-tuning. On a CPU one "
-        "pre-training serves the fine-tunings of all seeds: its chance is not in the intervals. Differences are "
-        "paired by image and seed; p is twice the share of resamples on the other side of 0, without correction for "
-        "the number of comparisons.",
+        "the test images and, with several seeds, that of the choice of labels and of the fine-tuning. One "
+        "pre-training serves the fine-tunings of all seeds, and its chance is not in the intervals, but in (m) and "
+        "with ResNet-50 each seed has its own. Differences are paired by image and seed; p is twice the share of "
+        "resamples on the other side of 0, without correction for the number of comparisons.",
         "",
     ]
 
@@ -435,7 +459,7 @@ def page(results: Results, seeds: Sequence[int], folder: Path) -> str:
         "# Accuracy\n",
         "Made by `python benchmarks/accuracy/report.py --data_dir DIR` from the files in [runs/](runs/), each of which "
         "has the command that made it. `python benchmarks/accuracy/run.py --help` says how to make more.\n",
-        *(["## In short\n", *short] if (short := goals(results) + frozen(results)) else []),
+        *in_short(results),
         *protocol(results),
     ]
     seeds_there = sorted({content["run"]["seed"] for content in results.runs.values()})
@@ -448,7 +472,7 @@ def page(results: Results, seeds: Sequence[int], folder: Path) -> str:
             waiting += not_run_yet(results, key, seeds, scale)
             sections = [answer(results, key, name, scale, folder) for name in DATA_SETS if name in question.data_sets]
             if any(sections):
-                title = f"## ({key}) {question.title}" + ("" if scale == "small" else f" {SCALE_TITLES[scale]}")
+                title = f"## ({key}) {question.title}" + ("" if scale == "small" else f" At {SCALE_TITLES[scale]}")
                 lines += [title + "\n", question.text + "\n", *chain.from_iterable(sections)]
     sections = [recalls(results, name) for name in DATA_SETS]
     if any(sections):

@@ -80,7 +80,10 @@ def commit() -> str:
     """Commit of the repository, ``+`` behind it when the code has changed since; "" outside of git."""
 
     def git(*words: str) -> str:
-        return subprocess.run(["git", "-C", str(HERE), *words], capture_output=True, text=True).stdout.strip()
+        try:
+            return subprocess.run(["git", "-C", str(HERE), *words], capture_output=True, text=True).stdout.strip()
+        except FileNotFoundError:
+            return ""
 
     code = [str(HERE.parents[1] / name) for name in ("monai_fgssl", "bundles")]
     changed = git("status", "--porcelain", "--untracked-files=no", "--", *code, *map(str, HERE.glob("*.py")))
@@ -145,7 +148,7 @@ def write(content: dict[str, Any], folder: Path) -> None:
 
 
 def estimate(run: Run, done: Sequence[dict[str, Any]], pretrained: bool) -> float:
-    """Seconds that a run will take: from runs like it, else from a guess."""
+    """Seconds that a run will take: from runs like it on such a machine, else from a guess."""
     parser = configure(FINE_TUNINGS[run.fine_tuning], run.changes())
     size = (parser.get_parsed_content("image_size") / 64) ** 2
     seconds = PROBE_SECONDS * size
@@ -313,6 +316,8 @@ def make_runs(arguments: argparse.Namespace) -> None:
             "needs torchvision: pip install lightly in an environment of its own."
         )
     print(f"{len(runs)} runs, {len(runs) - len(missing)} of them there or left out, {len(missing)} to make")
+    here = machine(place.device)
+    done = [content for content in done if content["machine"] == here]
     total = 0.0
     for number, run in enumerate(missing, 1):
         seconds = estimate(run, done, run.pretraining == "none" or run.pretrained_name() in known)
