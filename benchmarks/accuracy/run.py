@@ -226,7 +226,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--splits_dir", type=Path, default=SPLITS)
     parser.add_argument("--make_splits", action="store_true", help="make the split files that are missing, and stop")
     parser.add_argument("--question", nargs="+", choices=list(QUESTIONS), default=[])
-    parser.add_argument("--scale", choices=list(SCALES), default="small", help="of a question: medium and large are for a GPU")
+    parser.add_argument("--scale", choices=list(SCALES), default="small", help="of a question; the others need a GPU")
     parser.add_argument("--data_sets", nargs="+", choices=list(DATA_SETS), default=["isic2018", "aptos2019"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument(
