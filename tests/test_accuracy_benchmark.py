@@ -462,7 +462,7 @@ def test_tiny_runs_of_every_kind_and_their_report(
     harness.main([*words, "--question", "a", "--seeds", "0", "--dry_run"])
     told = capsys.readouterr().out
     assert "8 runs (simsiam, vicreg) are left out: lightly.loss" in told
-    assert "28 runs, 14 of them there or left out, 14 to make" in told
+    assert "29 runs, 14 of them there or left out, 15 to make" in told
     harness.main([*own, "--pretrainings", "fgssl", "--fine_tunings", *every])
     assert {file: file.read_bytes() for file in (tmp_path / "runs").glob("*.json")} == files
 
