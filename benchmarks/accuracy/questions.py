@@ -12,7 +12,17 @@ from typing import Any
 from methods import FINE_TUNINGS, PRETRAININGS, Run, default
 from protocol import BUDGETS
 
-__all__ = ["FEW", "QUESTIONS", "SCALES", "Entry", "Question", "scaled", "settings_of"]
+__all__ = [
+    "FEW",
+    "ONE_VIEW_LIGHT",
+    "ONE_VIEW_LIGHT_NAME",
+    "QUESTIONS",
+    "SCALES",
+    "Entry",
+    "Question",
+    "scaled",
+    "settings_of",
+]
 
 
 SCALES: dict[str, dict[str, Any]] = {
@@ -148,10 +158,15 @@ def _name(pretraining: str, fine_tuning: str) -> str:
     return f"{PRETRAININGS[pretraining].label}, {FINE_TUNINGS[fine_tuning].label}"
 
 
+# Puzzles of one tile: what FG-SSL, its puzzles alone and its hierarchy alone share, and the other methods lack.
+ONE_VIEW_LIGHT: dict[str, Any] = {"grids": [1]}
+"""Settings of ``"jigsaw"`` that leave Barlow Twins with a light view on one side."""
+ONE_VIEW_LIGHT_NAME = "Barlow Twins, one view light"
+
+
 def _methods(data_set: str, _: dict[str, Any]) -> list[Entry]:
     reference = Run(data_set, FGSSL, PROGRESSIVE, budget=FEW)
-    # What puzzles, hierarchy and FG-SSL share, and the other methods lack: one of the two views is light.
-    light = Run(data_set, "jigsaw", "linear", budget=FEW).but({"grids": [1]})
+    light = Run(data_set, "jigsaw", "linear", budget=FEW).but(ONE_VIEW_LIGHT)
     return [
         Entry(
             FINE_TUNINGS[fine_tuning].label,
@@ -161,7 +176,7 @@ def _methods(data_set: str, _: dict[str, Any]) -> list[Entry]:
         )
         for pretraining in PRETRAININGS
         for fine_tuning in FINE_TUNINGS
-    ] + [Entry(FINE_TUNINGS["linear"].label, "Barlow Twins, one view light", light, reference)]
+    ] + [Entry(FINE_TUNINGS["linear"].label, ONE_VIEW_LIGHT_NAME, light, reference)]
 
 
 def _budgets(data_set: str, _: dict[str, Any]) -> list[Entry]:

@@ -25,7 +25,7 @@ from matplotlib.figure import Figure
 from methods import FINE_TUNINGS, PRETRAININGS, Run, default
 from numpy.typing import NDArray
 from protocol import BUDGETS, DATA_SETS, SPLITS, read_parts, split_file
-from questions import FEW, QUESTIONS, SCALES, Entry, Question, scaled
+from questions import FEW, ONE_VIEW_LIGHT, ONE_VIEW_LIGHT_NAME, QUESTIONS, SCALES, Entry, Question, scaled
 from scoring import Interval, difference, interval, measure, resample_weights
 
 from monai_fgssl.data.atomic import atomic_write
@@ -175,6 +175,7 @@ def answer(results: Results, key: str, data_set: str, scale: str, folder: Path) 
                 entry.series,
                 *(cell(results.interval(entry.run, metric)) for metric in metrics),
                 cell(gain, signed=True) + (chance(gain["p"]) if gain else ""),
+                cell(results.difference(entry.run, entry.reference, "macro_auc"), signed=True),
                 f"{results.validation(entry.run, metrics[0]):.3f}",
                 f"{results.interval(entry.run, 'calibration_error')['value']:.3f}",
                 "-" if np.isnan(rank := results.rank(entry.run)) else f"{rank:.0f}",
@@ -188,6 +189,7 @@ def answer(results: Results, key: str, data_set: str, scale: str, folder: Path) 
         "",
         *map(readable, metrics),
         f"{readable(metrics[0])}: this - {question.reference_name}",
+        "macro AUC: the same",
         f"{readable(metrics[0])}, validation",
         "calibration error",
         "rank",
@@ -281,7 +283,9 @@ def best_other(results: Results, run: Run, fine_tunings: Sequence[str]) -> Run |
 
 def in_words(run: Run) -> str:
     """Pre-training, fine-tuning and labels of a run."""
-    kind = f"{PRETRAININGS[run.pretraining].label}, {FINE_TUNINGS[run.fine_tuning].label}"
+    light = run.pretraining == "jigsaw" and ONE_VIEW_LIGHT.items() <= run.changes().items()
+    pretraining = ONE_VIEW_LIGHT_NAME if light else PRETRAININGS[run.pretraining].label
+    kind = f"{pretraining}, {FINE_TUNINGS[run.fine_tuning].label}"
     return f"{kind}, {100 * run.budget:g} % of the labels"
 
 
@@ -296,7 +300,11 @@ def compared(results: Results, run: Run, other: Run) -> tuple[list[str], Interva
     if gain is None:
         return None
     seeds = len({*results.seeds(run)} & {*results.seeds(other)})
-    names = [TITLES[run.data_set], in_words(run), in_words(other), readable(metric)]
+    sizes = [side.changes().get("image_size", default("image_size")) for side in (run, other)]
+    both = [
+        in_words(side) + f", {size} px" * (sizes[0] != sizes[1]) for side, size in zip((run, other), sizes, strict=True)
+    ]
+    names = [TITLES[run.data_set], *both, readable(metric)]
     ranking = cell(results.difference(run, other, "macro_auc"), signed=True)
     return [*names, cell(gain, signed=True), ranking, str(seeds)], gain
 
@@ -308,12 +316,16 @@ def goals(results: Results, scale: str) -> list[str]:
         run, supervised = (
             scaled(Run(name, *methods), scale) for methods in (("fgssl", "progressive"), ("none", "plain"))
         )
+        smallest = scaled(Run(name, "none", "plain"), "small")
         least = 0.05 if data_set.metrics[0] == "macro_f1" else 0.03
         few = run.but(budget=FEW)
         pairs = [(run.but(budget=share), supervised.but(budget=share), least) for share in (1.0, FEW)]
         if best := best_other(results, few, ("progressive", "plain")):
             pairs.append((few, best, 0.0))
         pairs.append((few, supervised.but(budget=0.3), 0.0))
+        if supervised != smallest:
+            # Plain training may be better there.
+            pairs.append((run, smallest, least))
         for ours, other, least in pairs:
             if found := compared(results, ours, other):
                 cells, gain = found
@@ -332,7 +344,11 @@ def frozen(results: Results, scale: str) -> list[str]:
         for share in (FEW, 1.0):
             ours = run.but(budget=share)
             probes = [ours.but(pretraining=pretraining) for pretraining in PRETRAININGS if pretraining != "fgssl"]
-            compared_with = [compared(results, ours, other) for other in (*probes, plain.but(budget=share))]
+            light = ours.but(pretraining="jigsaw").but(ONE_VIEW_LIGHT)
+            baselines = dict.fromkeys(
+                (plain.but(budget=share), scaled(Run(name, "none", "plain", budget=share), "small"))
+            )
+            compared_with = [compared(results, ours, other) for other in (*probes, light, *baselines)]
             rows += [found[0] for found in compared_with if found]
     if not rows:
         return []
@@ -439,8 +455,8 @@ def protocol(results: Results) -> list[str]:
         f"{small['pretrain_epochs']} epochs where unchanged; fine-tuning sees sqrt(share of the labels) times as "
         f"many images as with all labels in each of {small['max_epochs']} epochs. Pre-training passes "
         "an image twice through the network, FG-SSL too in its alternating schedule (8 times in the progressive, 5 "
-        "times in the joint one); minutes are in the tables, from machines that also ran other work: a GPU 16 runs "
-        "at once.",
+        "times in the joint one); minutes are in the tables, from machines that also ran other work, or several "
+        "runs at once.",
         "- Linear probe and kNN read the pooled features of all stages of the frozen backbone.",
         "- Probabilities are calibrated by a temperature that is fitted to the validation part.",
         f"- Rank: effective rank of the {default('features')} features that the loss compares last, after "
@@ -480,8 +496,8 @@ def page(results: Results, seeds: Sequence[int], folder: Path) -> str:
         lines += ["## Recall of each class\n", "Runs of question (a).\n", *chain.from_iterable(sections)]
     lines += others(results, shown)
     advice = (
-        "`--processes N --threads 1` shares the work: one for each core, or as many as keep a GPU busy. 16 processes "
-        "on an H200, under NVIDIA's MPS, made 661 of these runs in 13 minutes. A stopped command goes on where it was."
+        "`--processes N --threads 1` shares the work: one for each core, or as many as keep a GPU busy. "
+        "A stopped command goes on where it was."
     )
     lines += ["## Not run yet\n", advice, *waiting, ""]
     if results.machines:
