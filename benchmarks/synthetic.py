@@ -1,27 +1,33 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The bundle's default run, clocked, over several seeds; and with the first seed what two of its choices do.
+"""The bundle's default run on synthetic lesions over many seeds, and what other choices do.
 
-    python benchmarks/synthetic.py --seeds 0 1 2
+    python benchmarks/synthetic.py --seeds 0 1 2 3 4 5 6 7 8 9
 
-Every run is the command that the README prints, in a process of its own. A run whose `metrics.json` is there already
-is not made again.
+Every run is the command that the README prints, with other settings, in a process of its own. A run whose
+`result.json` is there already is not made again. Fine-tunings share the weights of their pre-training.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import platform
+import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import monai
+import numpy as np
 import torch
+from scipy import stats
 
 from monai_fgssl.bundle import shipped_bundle
 from monai_fgssl.data.atomic import atomic_write
@@ -29,59 +35,158 @@ from monai_fgssl.data.atomic import atomic_write
 RESULTS = Path(__file__).parent / "results"
 # The colour changes of the regularised view, also in the distorted one.
 SAME_COLOURS = {"brightness": 0.1, "contrast": 0.1, "saturation": 0.1, "grayscale_prob": 0.0}
-# As many passes through the network as the default.
-PROGRESSIVE = ["--pretrain_schedule", "progressive", "--pretrain_epochs", "10"]
-PROGRESSIVE += ["--schedule", "progressive", "--puzzles", "true", "--max_epochs", "15"]
-VARIANTS: dict[str, list[str]] = {
-    "default": [],
+SLOW_BACKBONE = "$@network_def.parameter_groups(0.1 * @learning_rate, @learning_rate, @weight_decay)"
+PROGRESSIVE = ["--schedule", "progressive", "--puzzles", "true", "--max_epochs", "15"]
+NONE, DEFAULT = "random weights", "default"
+
+PRETRAININGS: dict[str, list[str]] = {
+    "160 epochs": ["--pretrain_epochs", "160"],
+    DEFAULT: [],
+    "progressive, as many passes": ["--pretrain_schedule", "progressive", "--pretrain_epochs", "10"],
     "colours hardly distorted": [f"--distorted_view#{name}={value}" for name, value in SAME_COLOURS.items()],
-    "progressive": PROGRESSIVE,
+    NONE: ["--pretrain_epochs", "0"],
 }
+"""Options by name, the longest first."""
+
+FINE_TUNINGS: dict[str, list[str]] = {
+    DEFAULT: [],
+    "backbone at a tenth of the learning rate": ["--train#optimizer#params", SLOW_BACKBONE],
+    "15 epochs": ["--max_epochs", "15"],
+    "progressive with puzzles, as many passes": PROGRESSIVE,
+    "half the labels, as many steps": ["--label_fraction", "0.05", "--max_epochs", "180"],
+    "twice the labels, as many steps": ["--label_fraction", "0.2", "--max_epochs", "26"],
+}
+"""Options by name."""
+AFTER = {DEFAULT: list(FINE_TUNINGS), "160 epochs": [DEFAULT, "half the labels, as many steps"]}
+"""Fine-tunings by pre-training; the default after any other."""
+SAME_RANDOM = {"backbone at a tenth of the learning rate": DEFAULT}
+"""Fine-tunings that would slow random weights down, and what these get instead."""
 
 
-def run(seed: int, options: list[str], folder: Path) -> dict[str, Any]:
-    """Make one run, and return its `metrics.json` with the wall-clock time and the load of the machine before it."""
-    config = shipped_bundle("fgssl") / "configs" / "train.json"
-    load = os.getloadavg()[0]
-    start = time.time()
-    settings = ["--config_file", str(config), "--output_dir", str(folder), "--model_path", str(folder / "model.pt")]
-    command = [sys.executable, "-m", "monai.bundle", "run", *settings, "--seed", str(seed), *options]
-    subprocess.run(command, check=True)
-    result = json.loads((folder / "metrics.json").read_text())
-    return result | {"minutes": (time.time() - start) / 60, "load": load}
+def machine() -> str:
+    """Where and with what it runs."""
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{platform.machine()} CPU"
+    return f"{device}, torch {torch.__version__}, monai {monai.__version__}"
 
 
-def cell(interval: dict[str, float], signed: bool = False) -> str:
-    """A value with its interval."""
-    form = "{:+.3f} [{:+.3f}, {:+.3f}]" if signed else "{:.3f} [{:.3f}, {:.3f}]"
-    return form.format(interval["value"], interval["low"], interval["high"])
+@dataclass(frozen=True)
+class Run:
+    """One command.
+
+    Attributes:
+        pretraining: key of :data:`PRETRAININGS`.
+        fine_tuning: key of :data:`FINE_TUNINGS`.
+        seed: of lesions, split, labels, weights, order, puzzles and views.
+    """
+
+    pretraining: str
+    fine_tuning: str
+    seed: int
+
+    def folder(self, work_dir: Path) -> Path:
+        """Where its results are."""
+        words = (self.pretraining, self.fine_tuning, str(self.seed))
+        return work_dir.joinpath(*(word.replace(" ", "_").replace(",", "") for word in words)).resolve()
+
+    def make(self, work_dir: Path) -> None:
+        """Make it, unless it is there."""
+        folder = self.folder(work_dir)
+        if (folder / "result.json").is_file():
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        options = ["--seed", str(self.seed), "--compare", "false", *FINE_TUNINGS[self.fine_tuning]]
+        if self.fine_tuning == DEFAULT or self.pretraining == NONE:
+            options += PRETRAININGS[self.pretraining]
+        else:
+            before = Run(self.pretraining, DEFAULT, self.seed).folder(work_dir)
+            options += ["--pretrained", str(before / "pretrained.pt"), "--pretrain_epochs", "0"]
+        places = {
+            "--config_file": shipped_bundle("fgssl") / "configs" / "train.json",
+            "--output_dir": folder,
+            "--model_path": folder / "model.pt",
+            "--synthetic_dir": work_dir.resolve() / f"lesions_{self.seed}",
+        }
+        command = [sys.executable, "-m", "monai.bundle", "run", *map(str, chain(*places.items())), *options]
+        with (folder / "log.txt").open("w") as log:
+            subprocess.run(command, check=True, stdout=log, stderr=subprocess.STDOUT)
+        result = json.loads((folder / "metrics.json").read_text()) | {"machine": machine()}
+        with atomic_write(folder / "result.json") as temporary:
+            temporary.write_text(json.dumps(result))
+        print(f"{time.strftime('%H:%M:%S')} {self.pretraining}, {self.fine_tuning}, seed {self.seed}", flush=True)
+
+    def result(self, work_dir: Path) -> dict[str, Any]:
+        """What it left."""
+        return json.loads((self.folder(work_dir) / "result.json").read_text())
+
+    def score(self, work_dir: Path, metric: str) -> float:
+        """A metric of the test part."""
+        (scores,) = self.result(work_dir)["methods"].values()
+        return float(scores[metric]["value"])
 
 
-def report(results: list[tuple[str, int, dict[str, Any]]]) -> str:
-    """The results as a Markdown page."""
-    seeds = " ".join(str(seed) for seed in sorted({seed for _, seed, _ in results}))
-    lines = [
-        "# The default run, on synthetic lesions\n",
-        f"`python benchmarks/synthetic.py --seeds {seeds}`, "
-        f"{time.strftime('%Y-%m-%d')}, {platform.machine()}, {torch.get_num_threads()} threads, torch "
-        f"{torch.__version__}, monai {monai.__version__}.\n",
-        "FG-SSL against the same fine-tuning from random weights, on the same test images, with 95 % intervals by "
-        "bootstrap over lesions. A seed draws lesions, split, labels, weights, order, puzzles and views anew. kNN is "
-        "the accuracy on the validation part at the end of pre-training (chance: 0.143). Minutes are those of the "
-        "whole command, data and comparison included; load is that of the machine just before it. Progressive: an "
-        "optimizer step for each stage with every batch and puzzles in both phases, as in the paper, with as many "
-        f"passes through the network (`{' '.join(PROGRESSIVE)}`).\n",
-        "| variant | seed | macro F1 FG-SSL | macro F1 random | difference | AUC difference | kNN | minutes | load |",
-        "| --- " * 9 + "|",
+def fine_tunings(pretraining: str) -> list[str]:
+    """Those that are made after a pre-training."""
+    if pretraining == NONE:
+        return [name for name in FINE_TUNINGS if name not in SAME_RANDOM]
+    return AFTER.get(pretraining, [DEFAULT])
+
+
+def chains(pretrainings: Iterable[str], seeds: Iterable[int]) -> list[list[Run]]:
+    """The runs that must follow each other: a pre-training and its fine-tunings."""
+    return [
+        [Run(pretraining, name, seed) for name in fine_tunings(pretraining)]
+        for pretraining in PRETRAININGS
+        if pretraining in pretrainings
+        for seed in seeds
     ]
-    for variant, seed, result in results:
-        methods, difference = result["methods"], result["differences"]["FG-SSL - random weights"]
-        _, knn = result["history"]["pre-train"]["knn_accuracy"][-1]
+
+
+def interval(values: Sequence[float]) -> str:
+    """The mean with its 95 % interval by Student's t."""
+    mean = float(np.mean(values))
+    if len(values) < 2:
+        return f"{mean:+.3f}"
+    half = float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values))
+    return f"{mean:+.3f} [{mean - half:+.3f}, {mean + half:+.3f}]"
+
+
+def report(runs: Sequence[Run], work_dir: Path, command: str) -> str:
+    """The results as a Markdown page."""
+    seeds = sorted({run.seed for run in runs})
+    machines = sorted({run.result(work_dir)["machine"] for run in runs})
+    lines = [
+        "# Synthetic lesions: the default run and other choices, over many seeds\n",
+        f"`{command}`, {time.strftime('%Y-%m-%d')}; runs on {'; '.join(machines)}.\n",
+        "FG-SSL against the same network fine-tuned from random weights with the same labels and as many steps, on "
+        f"the test parts of {len(seeds)} seeds. A seed draws lesions, split, labels, weights, order, puzzles and views "
+        "anew. "
+        "Macro F1: mean and, in brackets, standard deviation over the seeds. Difference: mean with its 95 % interval "
+        "over the seeds (Student's t), and how many seeds it is above 0 in. The interval of a single run's report is "
+        "over test images only: it knows nothing of what another seed would give.\n",
+        "| pre-training | fine-tuning | macro F1 FG-SSL | macro F1 random weights | difference | above 0 | "
+        "AUC difference |",
+        "| --- " * 7 + "|",
+    ]
+    for pretraining, fine_tuning in dict.fromkeys((run.pretraining, run.fine_tuning) for run in runs):
+        if pretraining == NONE:
+            continue
+        reference = SAME_RANDOM.get(fine_tuning, fine_tuning)
+        scores = {
+            metric: [
+                [
+                    run.score(work_dir, metric)
+                    for run in (Run(pretraining, fine_tuning, seed), Run(NONE, reference, seed))
+                ]
+                for seed in seeds
+            ]
+            for metric in ("macro_f1", "macro_auc")
+        }
+        differences = {metric: [ours - random for ours, random in pairs] for metric, pairs in scores.items()}
+        ours, random = (f"{np.mean(s):.3f} ({np.std(s):.3f})" for s in zip(*scores["macro_f1"], strict=True))
+        above = sum(difference > 0 for difference in differences["macro_f1"])
         lines.append(
-            f"| {variant} | {seed} | {cell(methods['FG-SSL']['macro_f1'])} | "
-            f"{cell(methods['random weights']['macro_f1'])} | {cell(difference['macro_f1'], signed=True)} | "
-            f"{cell(difference['macro_auc'], signed=True)} | {knn:.3f} | "
-            f"{result['minutes']:.1f} | {result['load']:.1f} |"
+            f"| {pretraining} | {fine_tuning} | {ours} | {random} | {interval(differences['macro_f1'])} | "
+            f"{above} of {len(seeds)} | {interval(differences['macro_auc'])} |"
         )
     return "\n".join(lines) + "\n"
 
@@ -89,22 +194,23 @@ def report(results: list[tuple[str, int, dict[str, Any]]]) -> str:
 def main() -> None:
     """Make all runs and write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--work_dir", default="synthetic_runs", help="where the runs are kept")
+    parser.add_argument("--seeds", type=int, nargs="+", default=list(range(10)))
+    parser.add_argument("--pretrainings", nargs="+", choices=list(PRETRAININGS), default=list(PRETRAININGS))
+    parser.add_argument("--work_dir", type=Path, default=Path("synthetic_runs"), help="where the runs are kept")
+    parser.add_argument("--processes", type=int, default=1, help="runs at once; on a CPU give each one thread")
     arguments = parser.parse_args()
-    runs = [("default", seed) for seed in arguments.seeds]
-    runs += [(variant, arguments.seeds[0]) for variant in VARIANTS if variant != "default"]
-    results = []
-    for variant, seed in runs:
-        folder = (Path(arguments.work_dir) / f"{variant.replace(' ', '_')}_{seed}").resolve()
-        file = folder / "result.json"
-        if not file.is_file():
-            result = run(seed, VARIANTS[variant], folder)
-            with atomic_write(file) as temporary:
-                temporary.write_text(json.dumps(result))
-        results.append((variant, seed, json.loads(file.read_text())))
-        with atomic_write(RESULTS / "synthetic.md") as temporary:
-            temporary.write_text(report(results))
+    groups = chains([*arguments.pretrainings, NONE], arguments.seeds)
+
+    def make(group: list[Run]) -> None:
+        for run in group:
+            run.make(arguments.work_dir)
+
+    with ThreadPoolExecutor(arguments.processes) as pool:
+        list(pool.map(make, groups))
+    command = shlex.join(["python", "benchmarks/synthetic.py", *sys.argv[1:]])
+    page = report(list(chain(*groups)), arguments.work_dir, command)
+    with atomic_write(RESULTS / "synthetic.md") as temporary:
+        temporary.write_text(page)
 
 
 if __name__ == "__main__":

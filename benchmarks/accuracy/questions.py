@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 from methods import FINE_TUNINGS, PRETRAININGS, Run, default
 from protocol import BUDGETS
@@ -69,9 +69,9 @@ def settings_of(data_set: str, scale: str) -> dict[str, Any]:
     return SCALES[scale] | CROPS[CROP_OF[data_set]]
 
 
-def scaled(run: Run, scale: str, pretrain_each: bool = False) -> Run:
-    """A run with :func:`settings_of` its data set, and the seed of its pre-training; or a pre-training of its own."""
-    pretrain_seed = None if pretrain_each else PRETRAIN_SEED[scale]
+def scaled(run: Run, scale: str, pretrain_seed: int | Literal["of the scale"] | None = "of the scale") -> Run:
+    """A run with :func:`settings_of` its data set, and the seed of its pre-training; None: the run's own."""
+    pretrain_seed = PRETRAIN_SEED[scale] if pretrain_seed == "of the scale" else pretrain_seed
     return run.but(settings_of(run.data_set, scale) | run.changes(), pretrain_seed=pretrain_seed)
 
 
@@ -104,7 +104,7 @@ class Question:
         data_sets: that it can be asked of.
         entries: for a data set, and with the settings that all of them have.
         log_x: whether a line's axis is logarithmic.
-        pretrain_each: whether each seed has a pre-training of its own at any scale.
+        pretrain_seed: of the one pre-training that serves all seeds; None: each has its own.
     """
 
     title: str
@@ -114,13 +114,13 @@ class Question:
     entries: Callable[[str, dict[str, Any]], list[Entry]] = field(repr=False)
     data_sets: tuple[str, ...] = ("isic2018", "aptos2019", "isic2017")
     log_x: bool = False
-    pretrain_each: bool = False
+    pretrain_seed: int | Literal["of the scale"] | None = "of the scale"
 
     def points(self, data_set: str, scale: str = "small") -> list[Entry]:
         """The entries for a data set, at a key of :data:`SCALES`, without those that are their own reference."""
 
         def at_scale(run: Run) -> Run:
-            return scaled(run, scale, self.pretrain_each)
+            return scaled(run, scale, self.pretrain_seed)
 
         entries = [
             replace(entry, run=at_scale(entry.run), reference=entry.reference and at_scale(entry.reference))
@@ -358,6 +358,8 @@ def _imagenet(data_set: str, _: dict[str, Any]) -> list[Entry]:
     return entries
 
 
+SLOW_BACKBONE = "$@network_def.parameter_groups(0.1 * @learning_rate, @learning_rate, @weight_decay)"
+
 # The distorted view that was the default when (l) was answered; precision and width have nothing to do with it.
 VIEW_OF_THEN = {
     "distorted_view#crop_scale": [0.7, 1.0],
@@ -390,6 +392,39 @@ def _seeds(data_set: str, _: dict[str, Any]) -> list[Entry]:
             run = reference.but(pretraining=pretraining)
             compared = None if run == reference else reference
             entries.append(Entry(FINE_TUNINGS[fine_tuning].label, PRETRAININGS[pretraining].label, run, compared))
+    return entries
+
+
+def _fine_tunings(data_set: str, settings: dict[str, Any]) -> list[Entry]:
+    both: dict[str, dict[str, Any]] = {
+        "three times the learning rate": {"learning_rate": 3 * _value(settings, "learning_rate")},
+        "three times as long": {"max_epochs": 3 * _value(settings, "max_epochs")},
+        "classes drawn equally often": {"balance": "sampling"},
+        "classes weighted in the loss": {"balance": "sqrt_weights"},
+        "logits adjusted to the classes' shares": {
+            "train#loss": {
+                "_target_": "fine_tunings.LogitAdjustedLoss",
+                "dataset": "@train#dataset",
+                "num_classes": "$len(@class_names)",
+                "device": "@device",
+            }
+        },
+        "mixup 0.2": {"mixup": 0.2},
+    }
+    slow = {"train#optimizer#params": SLOW_BACKBONE}
+    heads_first = {"train#lr_scheduler#_target_": "fine_tunings.HeadsFirst"}
+    of_features = {
+        "backbone at a tenth of the learning rate": slow,
+        "heads first, then all": heads_first,
+        "heads first, then the backbone at a tenth": heads_first | slow,
+    }
+    entries = []
+    for pretraining, fine_tuning in ((FGSSL, PROGRESSIVE), ("none", PLAIN)):
+        base = Run(data_set, pretraining, fine_tuning, budget=FEW)
+        series = _name(pretraining, fine_tuning)
+        entries.append(Entry(series, "default", base))
+        variants = both | of_features if pretraining == FGSSL else both
+        entries += [Entry(series, name, base.but(changes), base) for name, changes in variants.items()]
     return entries
 
 
@@ -488,6 +523,15 @@ QUESTIONS = {
         "pre-training",
         "FG-SSL with the same fine-tuning",
         _seeds,
-        pretrain_each=True,
+        pretrain_seed=None,
+    ),
+    "n": Question(
+        "How to fine-tune?",
+        "10 % of the labels. Heads first: the backbone rests for the first half of the fine-tuning.",
+        "fine-tuning",
+        "the default",
+        _fine_tunings,
+        # Later than the others, and a reference from another machine's pre-training would not be the same.
+        pretrain_seed=3,
     ),
 }
