@@ -108,7 +108,8 @@ class Run:
         }
         command = [sys.executable, "-m", "monai.bundle", "run", *map(str, chain(*places.items())), *options]
         with (folder / "log.txt").open("w") as log:
-            subprocess.run(command, check=True, stdout=log, stderr=subprocess.STDOUT)
+            if subprocess.run(command, stdout=log, stderr=subprocess.STDOUT).returncode:
+                raise SystemExit(f"error: {shlex.join(command)} failed, see {log.name}")
         result = json.loads((folder / "metrics.json").read_text()) | {"machine": machine()}
         with atomic_write(folder / "result.json") as temporary:
             temporary.write_text(json.dumps(result))
@@ -207,7 +208,10 @@ def main() -> None:
 
     with ThreadPoolExecutor(arguments.processes) as pool:
         list(pool.map(make, groups))
-    command = shlex.join(["python", "benchmarks/synthetic.py", *sys.argv[1:]])
+    words = ["python", "benchmarks/synthetic.py", "--seeds", *map(str, arguments.seeds)]
+    if set(arguments.pretrainings) != set(PRETRAININGS):
+        words += ["--pretrainings", *arguments.pretrainings]
+    command = shlex.join(words)
     page = report(list(chain(*groups)), arguments.work_dir, command)
     with atomic_write(RESULTS / "synthetic.md") as temporary:
         temporary.write_text(page)
