@@ -267,6 +267,9 @@ def check_settings(bundle_root: str, settings: Mapping[str, Any]) -> None:
                 )
     if settings["balance"] not in BALANCE:
         raise SettingsError(f"--balance must be one of {', '.join(map(str, BALANCE))}, got {settings['balance']!r}.")
+    share = settings["heads_first"]
+    if not (isinstance(share, (int, float)) and 0 <= share < 1):
+        raise SettingsError(f"--heads_first must be from 0 to less than 1 (a share of the epochs), got {share!r}.")
     for name in ("batch_size", "pretrain_batch_size"):
         if settings[name] < 2:
             raise SettingsError(f"--{name} must be at least 2: the cross-correlation and batch norm need a batch.")
@@ -532,6 +535,7 @@ def run_from_random_weights(bundle_root: str, settings: Mapping[str, Any]) -> Pr
     changes = {
         "pretrained": None,
         "pretrain_epochs": 0,
+        "heads_first": 0,
         "compare": False,
         "output_dir": str(output),
         "model_path": str(output / "model.pt"),

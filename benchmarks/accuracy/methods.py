@@ -108,7 +108,7 @@ PRETRAININGS = {
 }
 
 PROBE_IGNORES = PLAIN_IGNORES | {"features", "augmentation", "learning_rate", "weight_decay", "max_epochs"}
-PROBE_IGNORES |= {"batch_size", "balance", "mixup", "val_interval"}
+PROBE_IGNORES |= {"batch_size", "balance", "mixup", "heads_first", "val_interval"}
 FINE_TUNINGS = {
     "progressive": Method("hierarchical fine-tuning"),
     "plain": Method("plain fine-tuning", PLAIN_NETWORK, ignores=PLAIN_IGNORES | {"features"}),
@@ -126,8 +126,8 @@ ELSEWHERE = frozenset(
 )
 FINE_TUNING_ONLY = frozenset(
     (
-        *("schedule", "puzzles", "balance", "mixup", "batch_size", "max_epochs", "learning_rate", "weight_decay"),
-        "val_interval",
+        *("schedule", "puzzles", "heads_first", "balance", "mixup", "batch_size", "max_epochs", "learning_rate"),
+        *("weight_decay", "val_interval"),
     )
 )
 VIEWS = {"pretrain": ("regularized_view", "distorted_view"), "fine-tune": ("augmentation",)}
@@ -183,6 +183,11 @@ class Run:
         """The seed of the pre-training."""
         return self.seed if self.pretrain_seed is None else self.pretrain_seed
 
+    @property
+    def fine_tuning_settings(self) -> tuple[tuple[str, str], ...]:
+        """The settings of the second phase: a backbone with random weights never rests."""
+        return self.but({"heads_first": 0}).settings if self.pretraining == "none" else self.settings
+
     def pretrained_name(self) -> str:
         """Name of the pre-trained weights, which all runs with the same pre-training share."""
         details = {"split": self.split, "settings": describe(self.pretraining, "pretrain", self.settings)}
@@ -194,7 +199,7 @@ class Run:
         staged = self.pretraining in ("fgssl", "hierarchy") and self.fine_tuning == "progressive"
         details = {
             "pretrain": None if self.pretraining == "none" else self.pretrained_name(),
-            "fine-tune": describe(self.fine_tuning, "fine-tune", self.settings),
+            "fine-tune": describe(self.fine_tuning, "fine-tune", self.fine_tuning_settings),
             "fields": [self.transfer if staged else "all", self.split, self.select_on],
         }
         share = f"{100 * self.budget:g}"

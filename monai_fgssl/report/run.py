@@ -104,6 +104,9 @@ class Report:
         write_metrics(self.output_dir / "metrics.json", content)
         print_metrics(rows | stages, title=f"{len(labels)} test images, 95 % intervals by bootstrap over lesions")
         if differences:
-            print_metrics(differences, title="Difference on the same images")
+            print_metrics(
+                differences,
+                title="Difference on the same images, of these two trainings: another seed may move it further",
+            )
         print(f"Files: {self.output_dir.resolve()}")
         return content

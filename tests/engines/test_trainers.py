@@ -16,6 +16,7 @@ from monai.transforms import Activationsd
 from torch import Tensor, nn
 
 from monai_fgssl.engines import HierarchicalEvaluator, PreTrainer, ProgressiveTrainer
+from monai_fgssl.engines.handlers import BackboneRest
 from monai_fgssl.functional import jigsaw
 from monai_fgssl.losses import CrossCorrelationLoss
 from monai_fgssl.networks import HierarchicalNet, PlainNet
@@ -193,6 +194,39 @@ def test_one_pass_serves_all_classifiers_when_no_puzzle_is_cut() -> None:
     assert passes == [-1, -1]
     for name, parameter in expected.named_parameters():
         torch.testing.assert_close(network.get_parameter(name), parameter, rtol=1e-9, atol=1e-12, msg=name)
+
+
+@pytest.mark.parametrize("schedule", ["progressive", "joint"])
+def test_a_backbone_at_rest_is_as_one_that_the_optimizer_does_not_have(schedule: str) -> None:
+    expected = make_network().double()
+    heads = [p for name, p in expected.named_parameters() if not name.startswith("backbone.")]
+    settings: dict[str, Any] = {"schedule": schedule, "prepare_batch": in_double_precision}
+    make_trainer(
+        "train", expected, optimizer=torch.optim.SGD(heads, lr=0.01, momentum=0.9, weight_decay=0.01), **settings
+    ).run()
+
+    network = make_network().double()
+    trainer = make_trainer("train", network, max_epochs=3, **settings)
+    BackboneRest(network, 0.5).attach(trainer)
+    seen: list[dict[str, Tensor]] = []
+    trainer.add_event_handler(
+        Events.EPOCH_COMPLETED, lambda _: seen.append({name: v.clone() for name, v in network.state_dict().items()})
+    )
+    trainer.run()
+    for name, value in expected.state_dict().items():
+        torch.testing.assert_close(seen[0][name], value, rtol=1e-9, atol=1e-12, msg=name)
+    start = make_network().double().state_dict()
+    weight, mean = "backbone.stages.0.0.conv1.weight", "backbone.stages.0.0.bn1.running_mean"
+    assert torch.equal(seen[0][weight], start[weight])
+    assert not torch.equal(seen[0][mean], start[mean])
+    assert not torch.equal(seen[1][weight], start[weight])
+    assert all(parameter.requires_grad for parameter in network.parameters())
+
+
+@pytest.mark.parametrize("share", [-0.1, 1, 1.5])
+def test_a_backbone_can_not_rest_for_ever(share: float) -> None:
+    with pytest.raises(ValueError, match="share must be from 0 to less than 1"):
+        BackboneRest(make_network(), share)
 
 
 @pytest.mark.parametrize("kind", ["pretrain", "train"])

@@ -163,6 +163,7 @@ def test_in_two_steps_from_the_repository_root_the_same_weights_bit_for_bit(tmp_
         ({"grids": "[5,4,2]"}, "5 does not divide --image_size 32"),
         ({"grids": "[4,2]"}, "3 stage(s), got grids [4, 2]"),
         ({"learning_rate": -1}, "--learning_rate must be a positive number, got -1"),
+        ({"heads_first": 1}, "--heads_first must be from 0 to less than 1 (a share of the epochs), got 1"),
         ({"backbone": "resnet19"}, "resnet19"),
         ({"label_fraction": 0}, "label"),
         ({"distorted_view#gray_prob": 0.1}, "RandDistortedView has no strength named gray_prob; there are crop_scale"),

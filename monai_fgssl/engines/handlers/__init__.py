@@ -9,11 +9,13 @@ from .features import FeatureMonitor
 from .history import EpochHistory
 from .predictions import PredictionCollector
 from .progress import PhaseProgress
+from .rest import BackboneRest
 from .resume import Resumer
 from .saver import WeightsSaver
 from .weights import WeightMonitor
 
 __all__ = [
+    "BackboneRest",
     "EpochHistory",
     "FeatureMonitor",
     "NormCalibrator",
