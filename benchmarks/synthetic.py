@@ -162,9 +162,9 @@ def report(runs: Sequence[Run], work_dir: Path, command: str) -> str:
         f"the test parts of {len(seeds)} seeds. A seed draws lesions, split, labels, weights, order, puzzles and views "
         "anew. "
         "Macro F1: mean and, in brackets, standard deviation over the seeds. Difference: mean with its 95 % interval "
-        "over the seeds (Student's t), and how many seeds it is above 0 in. The interval of a single run's report is "
+        "over the seeds (Student's t), and its lowest and highest value. The interval of a single run's report is "
         "over test images only: it knows nothing of what another seed would give.\n",
-        "| pre-training | fine-tuning | macro F1 FG-SSL | macro F1 random weights | difference | above 0 | "
+        "| pre-training | fine-tuning | macro F1 FG-SSL | macro F1 random weights | difference | lowest to highest | "
         "AUC difference |",
         "| --- " * 7 + "|",
     ]
@@ -184,10 +184,10 @@ def report(runs: Sequence[Run], work_dir: Path, command: str) -> str:
         }
         differences = {metric: [ours - random for ours, random in pairs] for metric, pairs in scores.items()}
         ours, random = (f"{np.mean(s):.3f} ({np.std(s):.3f})" for s in zip(*scores["macro_f1"], strict=True))
-        above = sum(difference > 0 for difference in differences["macro_f1"])
+        lowest, highest = (f"{extreme(differences['macro_f1']):+.3f}" for extreme in (min, max))
         lines.append(
             f"| {pretraining} | {fine_tuning} | {ours} | {random} | {interval(differences['macro_f1'])} | "
-            f"{above} of {len(seeds)} | {interval(differences['macro_auc'])} |"
+            f"{lowest} to {highest} | {interval(differences['macro_auc'])} |"
         )
     return "\n".join(lines) + "\n"
 

@@ -183,11 +183,6 @@ class Run:
         """The seed of the pre-training."""
         return self.seed if self.pretrain_seed is None else self.pretrain_seed
 
-    @property
-    def fine_tuning_settings(self) -> tuple[tuple[str, str], ...]:
-        """The settings of the second phase: a backbone with random weights never rests."""
-        return self.but({"heads_first": 0}).settings if self.pretraining == "none" else self.settings
-
     def pretrained_name(self) -> str:
         """Name of the pre-trained weights, which all runs with the same pre-training share."""
         details = {"split": self.split, "settings": describe(self.pretraining, "pretrain", self.settings)}
@@ -199,7 +194,7 @@ class Run:
         staged = self.pretraining in ("fgssl", "hierarchy") and self.fine_tuning == "progressive"
         details = {
             "pretrain": None if self.pretraining == "none" else self.pretrained_name(),
-            "fine-tune": describe(self.fine_tuning, "fine-tune", self.fine_tuning_settings),
+            "fine-tune": describe(self.fine_tuning, "fine-tune", self.settings),
             "fields": [self.transfer if staged else "all", self.split, self.select_on],
         }
         share = f"{100 * self.budget:g}"

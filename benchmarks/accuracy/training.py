@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from collections.abc import Mapping
@@ -181,8 +180,7 @@ def finish(run: Run, pretrained: dict[str, Any] | None, place: Place) -> Result:
         pretrained: of :func:`pretrain`.
         place: where.
     """
-    settings = {name: json.loads(value) for name, value in run.fine_tuning_settings}
-    parser = configure(FINE_TUNINGS[run.fine_tuning], settings)
+    parser = configure(FINE_TUNINGS[run.fine_tuning], run.changes())
     data = _data(run, run.data_set, parser, place)
     labelled = label_budget(data.train, run.budget, run.seed)
     folder = place.work_dir / "fine_tuned" / run.name()
