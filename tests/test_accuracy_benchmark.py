@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import signal
 import sys
 import time
@@ -28,6 +29,7 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
+from monai_fgssl.data import CachedImages
 from monai_fgssl.engines import PreTrainer
 from monai_fgssl.metrics import expected_calibration_error
 from monai_fgssl.networks import backbones
@@ -43,6 +45,7 @@ import run as harness  # noqa: E402
 import scoring  # noqa: E402
 import training  # noqa: E402
 from claims import claim  # noqa: E402
+from fine_tunings import HeadsFirst, LogitAdjustedLoss  # noqa: E402
 from methods import Run  # noqa: E402
 from questions import QUESTIONS, SCALES  # noqa: E402
 
@@ -545,3 +548,30 @@ def test_figures_of_a_subgroup_are_those_of_its_images(tmp_path: Path, monkeypat
     )
     for cell, value in zip(row.split(" | ")[2:5], expected, strict=True):
         assert float(cell.split()[0]) == pytest.approx(value, abs=2e-3)
+
+
+def test_heads_learn_before_the_backbone() -> None:
+    parameters = [torch.nn.Parameter(torch.zeros(1)) for _ in range(4)]
+    optimizer = torch.optim.AdamW([{"params": [p], "lr": lr} for p, lr in zip(parameters, (1, 1, 10, 10), strict=True)])
+    schedule = HeadsFirst(optimizer, warmup_steps=2, t_total=10)
+    rates = []
+    for _ in range(10):
+        rates.append([group["lr"] for group in optimizer.param_groups])
+        optimizer.step()
+        schedule.step()
+    cosine = [0.0, 0.5, *(0.5 * (1 + math.cos(math.pi * step / 8)) for step in range(8))]
+    for step, (backbone, norms, heads, biases) in enumerate(rates):
+        assert heads == biases == pytest.approx(10 * cosine[step])
+        assert backbone == norms == pytest.approx(cosine[step] if step >= 5 else 0)
+
+
+def test_logits_are_adjusted_to_the_shares_of_the_classes() -> None:
+    labels = torch.tensor([0, 0, 0, 2])
+    names = [str(i) for i in range(4)]
+    images = CachedImages(torch.zeros(4, 3, 2, 2, dtype=torch.uint8), labels, names, names)
+    logits = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
+    # Counts 3, 0, 1 and one more each.
+    weighted = logits.double().exp() * torch.tensor([4.0, 1.0, 2.0]).double()
+    prob = weighted / weighted.sum(1, keepdim=True)
+    expected = -prob[range(4), labels].log().mean()
+    torch.testing.assert_close(LogitAdjustedLoss(images, 3, "cpu")(logits, labels), expected.float())
