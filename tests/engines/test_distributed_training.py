@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from monai_fgssl.data import CachedImages, make_loader
 from monai_fgssl.engines import HierarchicalEvaluator, PreTrainer, ProgressiveTrainer
-from monai_fgssl.engines.handlers import PredictionCollector
+from monai_fgssl.engines.handlers import BackboneRest, PredictionCollector
 from monai_fgssl.losses import CrossCorrelationLoss, GlobalCrossEntropyLoss
 from monai_fgssl.metrics import epoch_metric
 from monai_fgssl.networks import HierarchicalNet, StagedBackbone, distribute, unwrap
@@ -33,7 +33,7 @@ TRAININGS = [
     (kind, schedule, loader)
     for kind, schedule in (("pretrain", "progressive"), ("pretrain", "joint"), ("train", "progressive"))
     for loader in ("uneven last batch", "uneven shares")
-]
+] + [("heads first", "joint", "uneven shares")]
 EVALUATION_BATCHES = (9, 3)
 
 
@@ -81,7 +81,7 @@ def in_double_precision(batch: dict[str, Any], *_: Any, **__: Any) -> tuple[Tens
 def train(kind: str, schedule: str, batches: Iterable[dict[str, Any]], network: nn.Module) -> dict[str, Tensor]:
     settings: dict[str, Any] = {
         "device": "cpu",
-        "max_epochs": 1,
+        "max_epochs": 2 if kind == "heads first" else 1,
         "train_data_loader": batches,
         "network": network,
         "optimizer": torch.optim.SGD(network.parameters(), lr=0.02, momentum=0.9, weight_decay=0.01),
@@ -99,7 +99,9 @@ def train(kind: str, schedule: str, batches: Iterable[dict[str, Any]], network: 
     else:
         weights = torch.tensor(CLASS_WEIGHTS, dtype=torch.float64)
         loss = (GlobalCrossEntropyLoss if network is not unwrap(network) else nn.CrossEntropyLoss)(weights)
-        ProgressiveTrainer(loss_function=loss, view=same_view, **settings).run()
+        trainer = ProgressiveTrainer(loss_function=loss, view=same_view, **settings)
+        BackboneRest(network, 0.5 if kind == "heads first" else 0).attach(trainer)
+        trainer.run()
     return {name: value.clone() for name, value in unwrap(network).state_dict().items()}
 
 
