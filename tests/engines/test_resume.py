@@ -24,7 +24,14 @@ from torch import Tensor, nn
 
 from monai_fgssl.data import CachedImages, make_loader
 from monai_fgssl.engines import HierarchicalEvaluator, PreTrainer, ProgressiveTrainer
-from monai_fgssl.engines.handlers import EpochHistory, FeatureMonitor, NormCalibrator, Resumer, WeightMonitor
+from monai_fgssl.engines.handlers import (
+    BackboneRest,
+    EpochHistory,
+    FeatureMonitor,
+    NormCalibrator,
+    Resumer,
+    WeightMonitor,
+)
 from monai_fgssl.engines.handlers.saver import WeightsSaver
 from monai_fgssl.losses import CrossCorrelationLoss
 from monai_fgssl.metrics import epoch_metric
@@ -114,6 +121,8 @@ def make_trainer(
             weights,
             history,
             WeightsSaver(network, folder / "final.pt"),
+            # For the first of three epochs.
+            BackboneRest(network, 0.4 if kind == "train" else 0),
         ],
     }
     if kind == "pretrain":
