@@ -92,6 +92,7 @@ NOT_NEGATIVE = (
     "seed",
     "checkpoint_minutes",
 )
+SHARES_OF_EPOCHS = ("heads_first",)
 
 
 class SettingsError(ValueError):
@@ -248,6 +249,8 @@ def check_settings(bundle_root: str, settings: Mapping[str, Any]) -> None:
             raise SettingsError(f"--{name} must be a positive number, got {value!r}.")
         if name in NOT_NEGATIVE and not (isinstance(value, (int, float)) and value >= 0):
             raise SettingsError(f"--{name} must be 0 or more, got {value!r}.")
+        if name in SHARES_OF_EPOCHS and not (isinstance(value, (int, float)) and 0 <= value < 1):
+            raise SettingsError(f"--{name} must be from 0 to less than 1 (a share of the epochs), got {value!r}.")
     dims = settings["spatial_dims"]
     if dims not in (2, 3):
         raise SettingsError(f"--spatial_dims must be 2 or 3, got {dims!r}.")
@@ -267,9 +270,6 @@ def check_settings(bundle_root: str, settings: Mapping[str, Any]) -> None:
                 )
     if settings["balance"] not in BALANCE:
         raise SettingsError(f"--balance must be one of {', '.join(map(str, BALANCE))}, got {settings['balance']!r}.")
-    share = settings["heads_first"]
-    if not (isinstance(share, (int, float)) and 0 <= share < 1):
-        raise SettingsError(f"--heads_first must be from 0 to less than 1 (a share of the epochs), got {share!r}.")
     for name in ("batch_size", "pretrain_batch_size"):
         if settings[name] < 2:
             raise SettingsError(f"--{name} must be at least 2: the cross-correlation and batch norm need a batch.")
