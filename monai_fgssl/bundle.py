@@ -401,13 +401,21 @@ def calibrate(predictions: PredictionCollector, others: PredictionCollector) -> 
     return temperature
 
 
-def read_record(bundle_root: str | Path) -> dict[str, Any]:
-    """What :func:`save_model` wrote of the trained model beside its weights; before any training the defaults."""
+def read_record(bundle_root: str | Path, model_path: str | Path | None = None) -> dict[str, Any]:
+    """What :func:`save_model` wrote of a trained model beside its weights; before any training the defaults.
+
+    Args:
+        bundle_root: the bundle's folder.
+        model_path: of the weights, or of the model that was exported beside them; where there is no JSON file of the
+            same name, and by default, the bundle's own model is meant.
+    """
     root = Path(bundle_root)
-    record = root / "models" / "model.json"
-    if record.is_file():
-        # These are younger than the first models.
-        return {"spacing": None, "window": None, "temperature": 1.0} | json.loads(record.read_text(encoding="utf-8"))
+    own = root / "models" / "model.json"
+    for record in (own if model_path is None else Path(model_path).with_suffix(".json"), own):
+        if record.is_file():
+            # These are younger than the first models.
+            defaults = {"spacing": None, "window": None, "temperature": 1.0}
+            return defaults | json.loads(record.read_text(encoding="utf-8"))
     metadata = json.loads((root / "configs" / "metadata.json").read_text(encoding="utf-8"))
     channels = metadata["network_data_format"]["outputs"]["pred"]["channel_def"]
     parser = ConfigParser(ConfigParser.load_config_file(str(root / "configs" / "train.json")))
@@ -427,15 +435,15 @@ def describe_model(bundle_root: str | Path, model_path: str | Path) -> ModelDesc
     root = Path(bundle_root)
     metadata = json.loads((root / "configs" / "metadata.json").read_text(encoding="utf-8"))
     checksum = hashlib.sha256(Path(model_path).read_bytes()).hexdigest()
-    record = read_record(root)
+    record = read_record(root, model_path)
     geometry = [f"{name}={record[name]}" for name in ("image_size", "spacing", "window") if record[name] is not None]
     parameters = (*geometry, f"temperature={record['temperature']:.6g}")
     return ModelDescription(metadata["name"][:64], metadata["version"], "monai-fgssl", checksum, parameters)
 
 
-def make_network(bundle_root: str | Path) -> nn.Module:
-    """The network that ``models/model.pt`` belongs to, without its weights."""
-    parser = ConfigParser({"network_def": read_record(bundle_root)["network_def"]})
+def make_network(bundle_root: str | Path, model_path: str | Path | None = None) -> nn.Module:
+    """The network that a model belongs to, without its weights; arguments as those of :func:`read_record`."""
+    parser = ConfigParser({"network_def": read_record(bundle_root, model_path)["network_def"]})
     return parser.get_parsed_content("network_def")
 
 

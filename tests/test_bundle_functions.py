@@ -4,14 +4,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from ignite.engine import Engine
 from monai.engines.utils import IterationEvents
 
-from monai_fgssl.bundle import MIN_CALIBRATION_IMAGES, calibrate, loss_weights
+from monai_fgssl.bundle import (
+    MIN_CALIBRATION_IMAGES,
+    calibrate,
+    copy_bundle,
+    loss_weights,
+    make_network,
+    read_record,
+    save_model,
+)
 from monai_fgssl.data import CachedImages
 from monai_fgssl.engines.handlers import PredictionCollector
+from monai_fgssl.networks import HierarchicalNet
 
 
 def predictions(count: int) -> PredictionCollector:
@@ -68,3 +79,16 @@ def test_weights_of_the_loss_are_one_for_each_class_of_the_network() -> None:
 def test_no_weights_of_the_loss(balance: str | None) -> None:
     assert loss_weights(balance, labelled(0, 1), 2, "cpu") is None
     assert loss_weights("weights", labelled(-1), 1, "cpu") is None
+
+
+def test_a_model_elsewhere_has_its_own_classes(tmp_path: Path) -> None:
+    root = copy_bundle("fgssl", tmp_path / "bundle")
+    own, other = root / "models" / "model.pt", tmp_path / "other" / "model.pt"
+    for path, names in ((own, ["a", "b"]), (other, ["c", "d", "e"])):
+        save_model(HierarchicalNet("resnet18", num_classes=len(names), width=8, features=4), path, names, 32)
+    assert read_record(root)["class_names"] == read_record(root, own)["class_names"] == ["a", "b"]
+    for path in (other, other.with_suffix(".onnx")):
+        assert read_record(root, path)["class_names"] == ["c", "d", "e"]
+        assert make_network(root, path).definition()["num_classes"] == 3
+    # A checkpoint alone, of the bundle's own network.
+    assert read_record(root, tmp_path / "checkpoint.pt")["class_names"] == ["a", "b"]
