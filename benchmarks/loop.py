@@ -50,7 +50,7 @@ def anonymous_memory() -> float:
 def make_trainer(args: argparse.Namespace, batches: Any) -> PreTrainer:
     """The default pre-training, endless, with one iteration for an epoch."""
     torch.manual_seed(0)
-    network = HierarchicalNet(args.backbone, width=128, features=128)
+    network = HierarchicalNet(args.backbone, width=128, embedding_dim=128)
     network.to(args.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return PreTrainer(
         device=torch.device(args.device),

@@ -53,7 +53,7 @@ def make_variant(args: argparse.Namespace, name: str) -> Callable[[], None]:
     parts = [part.strip() for part in name.split("+")]
     torch.manual_seed(0)
     width = args.narrow_width if "narrow block" in parts else AUTHORS_WIDTH
-    network = HierarchicalNet(args.backbone, width=width, features=FEATURES)
+    network = HierarchicalNet(args.backbone, width=width, embedding_dim=FEATURES)
     network.to(args.device)
     if "channels_last" in parts:
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -60,7 +60,7 @@ class Iteration:
 
 def make_trainer(args: argparse.Namespace, backbone: str, schedule: str, size: int, distributed: bool) -> PreTrainer:
     torch.manual_seed(0)
-    network: nn.Module = HierarchicalNet(backbone, width=args.width, features=args.features)
+    network: nn.Module = HierarchicalNet(backbone, width=args.width, embedding_dim=args.features)
     images = torch.randint(0, 256, (BATCH, 3, size, size), dtype=torch.uint8)
     return PreTrainer(
         device="cpu",

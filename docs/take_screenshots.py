@@ -45,7 +45,7 @@ IMAGES = ROOT / "docs" / "images"
 CLASSES = ("COBBLESTONE", "NETWORK", "STREAKS")
 LESIONS_PER_CLASS = 16
 PHOTOGRAPH = "1.2.840.10008.5.1.4.1.1.77.1.4"
-SETTINGS = {"image_size": 64, "width": 32, "features": 32, "max_epochs": 20}
+SETTINGS = {"image_size": 64, "width": 32, "embedding_dim": 32, "max_epochs": 20}
 PLUGINS = ("DicomWeb", "WebViewer")
 # Of a picture in the documentation, in bytes.
 LARGEST = 300_000
@@ -308,7 +308,7 @@ def track_a_run(folder: Path) -> None:
     configs = ROOT / "bundles" / "fgssl" / "configs"
     command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(configs / "train.json")]
     command += ["--tracking", str(configs / "tensorboard.json"), "--compare", "false", "--label_fraction", "1.0"]
-    settings = {"synthetic_images": 420, "image_size": 48, "width": 32, "features": 32, "redundancy_weight": 0.1}
+    settings = {"synthetic_images": 420, "image_size": 48, "width": 32, "embedding_dim": 32, "redundancy_weight": 0.1}
     settings |= {"pretrain_epochs": 10, "max_epochs": 5}
     for name, value in settings.items():
         command += [f"--{name}", str(value)]

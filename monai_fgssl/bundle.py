@@ -52,10 +52,12 @@ __all__ = [
     "place_network",
     "read_defaults",
     "read_record",
+    "renamed",
     "run_from_random_weights",
     "save_model",
     "shipped_bundle",
     "start_process",
+    "with_new_names",
 ]
 
 BUNDLES = ("fgssl", "fgssl_volume")
@@ -77,7 +79,7 @@ MIN_CALIBRATION_IMAGES = 30
 POSITIVE = (
     "max_epochs",
     "width",
-    "features",
+    "embedding_dim",
     "learning_rate",
     "pretrain_learning_rate",
     "batch_size",
@@ -92,7 +94,10 @@ NOT_NEGATIVE = (
     "seed",
     "checkpoint_minutes",
 )
-SHARES_OF_EPOCHS = ("heads_first",)
+SHARES_OF_EPOCHS = ("freeze_backbone",)
+RENAMED_SETTINGS = {"features": "embedding_dim", "heads_first": "freeze_backbone"}
+"""Names of earlier releases, which work for one more, and what they are called now."""
+RENAMED_IDS = RENAMED_SETTINGS | {"calibration_dataloader": "batch_norm_dataloader"}
 
 
 class SettingsError(ValueError):
@@ -184,13 +189,46 @@ def check_overrides(bundle_root: str | Path, names: Sequence[str]) -> None:
         SettingsError: naming the unknown id and the nearest known ones.
     """
     known = _known_ids(bundle_root)
+    for former, today in RENAMED_SETTINGS.items():
+        if former in names and today in names:
+            raise SettingsError(f"--{former} is the former name of --{today}: give --{today} only.")
     for name in names:
         # Below a component any argument of its class may be added, so only the first part of an id is known here.
         top_level = name.replace("::", "#").split("#")[0]
         if top_level not in known and top_level not in RUN_ARGUMENTS and top_level != "_meta_":
-            nearest = difflib.get_close_matches(top_level, known, n=3)
+            new = RENAMED_IDS.get(top_level)
+            nearest = [new] if new else difflib.get_close_matches(top_level, known, n=3)
             hint = f" Did you mean --{' or --'.join(nearest)}?" if nearest else ""
             raise SettingsError(f"unknown setting --{top_level}.{hint} All settings are described in docs/README.md.")
+
+
+def renamed(old_name: str, old_value: Any, value: Any) -> Any:
+    """Value of a setting that may be given by the name that it had in earlier releases; a warning names the new one.
+
+    Args:
+        old_name: one of :data:`RENAMED_SETTINGS`.
+        old_value: None where the old name is not given.
+        value: of the new name.
+    """
+    if old_value is None:
+        return value
+    _warn_of_old_name(old_name)
+    return old_value
+
+
+def with_new_names(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings whose names may be those of an earlier release, by the names of today.
+
+    Where both names of a setting are given, the value of the new one is taken.
+    """
+    moved = {new: settings[old] for old, new in RENAMED_SETTINGS.items() if old in settings}
+    return moved | {name: value for name, value in settings.items() if name not in RENAMED_SETTINGS}
+
+
+def _warn_of_old_name(old_name: str) -> None:
+    if idist.get_rank() == 0:
+        new = RENAMED_SETTINGS[old_name]
+        print(f"warning: --{old_name} is now called --{new}; the next release will not know --{old_name}.", flush=True)
 
 
 def read_defaults(bundle_root: str | Path) -> dict[str, Any]:
@@ -415,7 +453,8 @@ def read_record(bundle_root: str | Path, model_path: str | Path | None = None) -
         if record.is_file():
             # These are younger than the first models.
             defaults = {"spacing": None, "window": None, "temperature": 1.0}
-            return defaults | json.loads(record.read_text(encoding="utf-8"))
+            content = defaults | json.loads(record.read_text(encoding="utf-8"))
+            return content | {"network_def": with_new_names(content["network_def"])}
     metadata = json.loads((root / "configs" / "metadata.json").read_text(encoding="utf-8"))
     channels = metadata["network_data_format"]["outputs"]["pred"]["channel_def"]
     parser = ConfigParser(ConfigParser.load_config_file(str(root / "configs" / "train.json")))
@@ -543,7 +582,7 @@ def run_from_random_weights(bundle_root: str, settings: Mapping[str, Any]) -> Pr
     changes = {
         "pretrained": None,
         "pretrain_epochs": 0,
-        "heads_first": 0,
+        "freeze_backbone": 0,
         "compare": False,
         "output_dir": str(output),
         "model_path": str(output / "model.pt"),

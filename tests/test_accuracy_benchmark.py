@@ -50,7 +50,7 @@ from methods import Run  # noqa: E402
 from questions import QUESTIONS, SCALES  # noqa: E402
 
 CLASSES = protocol.DATA_SETS["aptos2019"].class_names
-TINY = ["image_size=32", "width=8", "features=8", "pretrain_epochs=1", "max_epochs=1"]
+TINY = ["image_size=32", "width=8", "embedding_dim=8", "pretrain_epochs=1", "max_epochs=1"]
 TINY += ["pretrain_batch_size=16", "batch_size=16"]
 SETTINGS = tuple(sorted((name, value) for name, value in (word.split("=") for word in TINY)))
 
@@ -413,7 +413,7 @@ def test_who_stops_the_first_process_stops_all(folders: dict[str, Path], tmp_pat
 
 
 def test_transfer_of_all_weights_or_of_the_backbone() -> None:
-    network = methods.configure(methods.FINE_TUNINGS["progressive"], {"width": 8, "features": 8})
+    network = methods.configure(methods.FINE_TUNINGS["progressive"], {"width": 8, "embedding_dim": 8})
     network["class_names"] = ["a", "b"]
     target = network.get_parsed_content("network_def")
     state = {name: torch.full_like(value, 2) for name, value in target.state_dict().items()}

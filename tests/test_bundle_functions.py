@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -13,12 +14,18 @@ from monai.engines.utils import IterationEvents
 
 from monai_fgssl.bundle import (
     MIN_CALIBRATION_IMAGES,
+    SettingsError,
     calibrate,
+    check_overrides,
     copy_bundle,
+    load_weights,
     loss_weights,
     make_network,
     read_record,
+    renamed,
     save_model,
+    shipped_bundle,
+    with_new_names,
 )
 from monai_fgssl.data import CachedImages
 from monai_fgssl.engines.handlers import PredictionCollector
@@ -85,10 +92,44 @@ def test_a_model_elsewhere_has_its_own_classes(tmp_path: Path) -> None:
     root = copy_bundle("fgssl", tmp_path / "bundle")
     own, other = root / "models" / "model.pt", tmp_path / "other" / "model.pt"
     for path, names in ((own, ["a", "b"]), (other, ["c", "d", "e"])):
-        save_model(HierarchicalNet("resnet18", num_classes=len(names), width=8, features=4), path, names, 32)
+        save_model(HierarchicalNet("resnet18", num_classes=len(names), width=8, embedding_dim=4), path, names, 32)
     assert read_record(root)["class_names"] == read_record(root, own)["class_names"] == ["a", "b"]
     for path in (other, other.with_suffix(".onnx")):
         assert read_record(root, path)["class_names"] == ["c", "d", "e"]
         assert make_network(root, path).definition()["num_classes"] == 3
     # A checkpoint alone, of the bundle's own network.
     assert read_record(root, tmp_path / "checkpoint.pt")["class_names"] == ["a", "b"]
+
+
+def test_settings_by_their_former_names(capsys: pytest.CaptureFixture[str]) -> None:
+    assert renamed("features", None, 128) == 128
+    assert capsys.readouterr().out == ""
+    assert renamed("features", 64, 128) == 64
+    assert "--features is now called --embedding_dim" in capsys.readouterr().out
+    assert renamed("heads_first", 0, 0.5) == 0
+    assert with_new_names({"features": 4, "width": 8}) == {"embedding_dim": 4, "width": 8}
+    assert with_new_names({"features": 4, "embedding_dim": 5}) == {"embedding_dim": 5}
+
+
+def test_a_former_name_is_refused_beside_the_new_one_and_where_it_does_nothing() -> None:
+    root = shipped_bundle("fgssl")
+    check_overrides(root, ["features", "heads_first"])
+    with pytest.raises(SettingsError, match="--features is the former name of --embedding_dim"):
+        check_overrides(root, ["features", "width", "embedding_dim"])
+    with pytest.raises(SettingsError, match="Did you mean --batch_norm_dataloader"):
+        check_overrides(root, ["calibration_dataloader#batch_size"])
+
+
+def test_a_model_of_an_earlier_release_loads(tmp_path: Path) -> None:
+    root = copy_bundle("fgssl", tmp_path / "bundle")
+    path = root / "models" / "model.pt"
+    network = HierarchicalNet("resnet18", num_classes=2, width=8, embedding_dim=4)
+    save_model(network, path, ["a", "b"], 32)
+    text = path.with_suffix(".json").read_text()
+    assert text.count('"embedding_dim"') == 1
+    path.with_suffix(".json").write_text(text.replace('"embedding_dim"', '"features"'))
+    assert "features" in json.loads(path.with_suffix(".json").read_text())["network_def"]
+    again = make_network(root)
+    load_weights(again, path)
+    assert again.definition() == network.definition()
+    assert read_record(root)["network_def"]["embedding_dim"] == 4

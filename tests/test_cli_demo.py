@@ -14,7 +14,7 @@ from monai_fgssl.cli import commands
 
 
 def test_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
-    smaller = {"synthetic_images": 140, "image_size": 32, "grids": "[2,2,1]", "width": 16, "features": 16}
+    smaller = {"synthetic_images": 140, "image_size": 32, "grids": "[2,2,1]", "width": 16, "embedding_dim": 16}
     smaller |= {"pretrain_epochs": 1, "max_epochs": 1}
     monkeypatch.setattr(commands, "DEMO_SETTINGS", commands.DEMO_SETTINGS | smaller)
     monkeypatch.chdir(tmp_path)

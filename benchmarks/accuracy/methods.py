@@ -48,7 +48,7 @@ PLAIN_NETWORK = {
         "spatial_dims": "@spatial_dims",
         "in_channels": 3,
         "num_classes": "$max(1, len(@class_names))",
-        "features": "@features",
+        "embedding_dim": "@embedding_dim",
         "stem": "@stem",
         "weights": "@weights",
     },
@@ -82,7 +82,7 @@ PRETRAININGS = {
         PLAIN_NETWORK
         | TWO_STRONG_VIEWS
         | {
-            "pretrain#loss": {"_target_": "objectives.SimSiamLoss", "features": "@features", "device": "@device"},
+            "pretrain#loss": {"_target_": "objectives.SimSiamLoss", "features": "@embedding_dim", "device": "@device"},
             "pretrain#optimizer#params": WITH_PREDICTOR,
         },
         ignores=OTHER_LOSS,
@@ -107,11 +107,11 @@ PRETRAININGS = {
     ),
 }
 
-PROBE_IGNORES = PLAIN_IGNORES | {"features", "augmentation", "learning_rate", "weight_decay", "max_epochs"}
-PROBE_IGNORES |= {"batch_size", "balance", "mixup", "heads_first", "val_interval"}
+PROBE_IGNORES = PLAIN_IGNORES | {"embedding_dim", "augmentation", "learning_rate", "weight_decay", "max_epochs"}
+PROBE_IGNORES |= {"batch_size", "balance", "mixup", "freeze_backbone", "val_interval"}
 FINE_TUNINGS = {
     "progressive": Method("hierarchical fine-tuning"),
-    "plain": Method("plain fine-tuning", PLAIN_NETWORK, ignores=PLAIN_IGNORES | {"features"}),
+    "plain": Method("plain fine-tuning", PLAIN_NETWORK, ignores=PLAIN_IGNORES | {"embedding_dim"}),
     "linear": Method("linear probe", PLAIN_NETWORK, ignores=PROBE_IGNORES),
     "knn": Method("kNN", PLAIN_NETWORK, ignores=PROBE_IGNORES),
 }
@@ -126,10 +126,12 @@ ELSEWHERE = frozenset(
 )
 FINE_TUNING_ONLY = frozenset(
     (
-        *("schedule", "puzzles", "heads_first", "balance", "mixup", "batch_size", "max_epochs", "learning_rate"),
+        *("schedule", "puzzles", "freeze_backbone", "balance", "mixup", "batch_size", "max_epochs", "learning_rate"),
         *("weight_decay", "val_interval"),
     )
 )
+# Settings that were renamed since the first runs, whose names would change with them.
+FIRST_NAMES = {"embedding_dim": "features", "freeze_backbone": "heads_first"}
 VIEWS = {"pretrain": ("regularized_view", "distorted_view"), "fine-tune": ("augmentation",)}
 
 
@@ -287,6 +289,7 @@ def describe(name: str, phase: str, settings: tuple[tuple[str, str], ...]) -> di
         *VIEWS["fine-tune"],
         "train" if phase == "pretrain" else "pretrain",
     }
+    result = {FIRST_NAMES.get(key, key): value for key, value in result.items()}
     return result | {key: value for key, value in changes.items() if key.split("#")[0] not in described}
 
 

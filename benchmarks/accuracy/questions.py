@@ -38,7 +38,7 @@ SCALES: dict[str, dict[str, Any]] = {
         "image_size": 224,
         "backbone": "resnet50",
         "width": 256,
-        "features": 512,
+        "embedding_dim": 512,
         "pretrain_epochs": 100,
         "pretrain_batch_size": 128,
         "pretrain_learning_rate": 0.002,
@@ -262,7 +262,7 @@ def _network(data_set: str, _: dict[str, Any]) -> list[Entry]:
         {
             "width 64": {"width": 64},
             "width 256": {"width": 256},
-            "features 512": {"features": 512},
+            "features 512": {"embedding_dim": 512},
             "projection without norm and ELU": {"linear_projection": True},
             "lambda 0.0005": {"redundancy_weight": 0.0005},
             "lambda 0.05": {"redundancy_weight": 0.05},
@@ -433,8 +433,8 @@ def _heads_first(data_set: str, _: dict[str, Any]) -> list[Entry]:
     ours, supervised = _name(FGSSL, PROGRESSIVE), _name("none", PLAIN)
     return [
         Entry(ours, "all from the start", start),
-        Entry(ours, "heads first for a quarter of the time", start.but({"heads_first": 0.25}), start),
-        Entry(ours, "heads first for half the time", start.but({"heads_first": 0.5}), start),
+        Entry(ours, "heads first for a quarter of the time", start.but({"freeze_backbone": 0.25}), start),
+        Entry(ours, "heads first for half the time", start.but({"freeze_backbone": 0.5}), start),
         Entry(supervised, "all from the start", Run(data_set, "none", PLAIN, budget=FEW), start),
     ]
 

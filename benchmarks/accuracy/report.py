@@ -459,7 +459,7 @@ def protocol(results: Results) -> list[str]:
         "runs at once.",
         "- Linear probe and kNN read the pooled features of all stages of the frozen backbone.",
         "- Probabilities are calibrated by a temperature that is fitted to the validation part.",
-        f"- Rank: effective rank of the {default('features')} features that the loss compares last, after "
+        f"- Rank: effective rank of the {default('embedding_dim')} features that the loss compares last, after "
         "pre-training. With few a method has collapsed: settings are the same for all, and were chosen with FG-SSL.",
         "- In brackets: 95 % intervals by bootstrap, 1000 resamples of lesions and of seeds. They hold the chance of "
         "the test images and, with several seeds, that of the choice of labels and of the fine-tuning. One "

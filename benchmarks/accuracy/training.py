@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from monai_fgssl.bundle import load_weights
 from monai_fgssl.data import CachedImages, PreparedData, make_loader
 from monai_fgssl.data.atomic import atomic_write
-from monai_fgssl.engines.handlers import NormCalibrator, Resumer
+from monai_fgssl.engines.handlers import BatchNormUpdater, Resumer
 from monai_fgssl.metrics import classification_metrics, fit_temperature
 
 __all__ = ["Place", "Result", "finish", "pretrain"]
@@ -244,7 +244,7 @@ def _probe(
 ) -> tuple[dict[str, Array], dict[str, Any]]:
     """Logits of a classifier on the frozen backbone's features."""
     device = parser.get_parsed_content("device")
-    NormCalibrator(network, parser.get_parsed_content("calibration_dataloader"), device).calibrate()
+    BatchNormUpdater(network, parser.get_parsed_content("batch_norm_dataloader"), device).update()
     features = {part: _encode(network, getattr(data, part), device) for part in ("validation", "test")}
     known, labels = _encode(network, labelled, device), labelled.labels.numpy()
     center, scale = known.mean(0), known.std(0).clip(1e-6)

@@ -26,7 +26,7 @@ class Views:
     Attributes:
         regularized: ``(B, C, *spatial)``.
         distorted: ``(B, C, *spatial)``.
-        features: of the distorted view at every step, ``(B, K + 1, features)``, once they are computed.
+        features: of the distorted view at every step, ``(B, K + 1, embedding_dim)``, once they are computed.
     """
 
     regularized: Tensor
@@ -48,7 +48,8 @@ class PreTrainer(HierarchicalTrainer):
         regularized_view: callable ``(images (B, C, *spatial) in [0, 1], generator) -> images`` of light changes; the
             puzzles are cut from its result. For example ``RandRegularizedView().batch``.
         distorted_view: the same of stronger changes. For example ``RandDistortedView().batch``.
-        loss_function: of two feature matrices ``(B, features)``, see :class:`~monai_fgssl.losses.CrossCorrelationLoss`.
+        loss_function: of two feature matrices ``(B, embedding_dim)``, see
+            :class:`~monai_fgssl.losses.CrossCorrelationLoss`.
         kwargs: those of :class:`HierarchicalTrainer`.
 
     Source:
@@ -66,7 +67,7 @@ class PreTrainer(HierarchicalTrainer):
         return Views(self.regularized_view(images, self.generator), self.distorted_view(images, self.generator))
 
     def step_loss(self, step: int, inputs: Views, labels: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Vectors of the regularised side ``(B, features)``, and the loss against the distorted side."""
+        """Vectors of the regularised side ``(B, embedding_dim)``, and the loss against the distorted side."""
         regularized = inputs.regularized
         whole = step == self.num_steps
         if not whole:

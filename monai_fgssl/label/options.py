@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from monai_fgssl.bundle import BUNDLES, SettingsError
+from monai_fgssl.bundle import BUNDLES, SettingsError, with_new_names
 
 __all__ = ["TRAIN_SETTINGS", "AppOptions", "read_options", "train_settings"]
 
@@ -22,7 +22,7 @@ TRAIN_SETTINGS = (
     "batch_size",
     "checkpoint_minutes",
     "device",
-    "features",
+    "embedding_dim",
     "fractions",
     "grids",
     "image_size",
@@ -97,6 +97,7 @@ def train_settings(request: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         SettingsError: when a value is no number, switch, list of numbers or plain word.
     """
+    request = with_new_names(request)
     settings = {name: _literal(request[name]) for name in TRAIN_SETTINGS if request.get(name) is not None}
     for name, value in settings.items():
         if not _is_plain(value):

@@ -19,13 +19,13 @@ import pydicom
 from filelock import FileLock, Timeout
 
 from monai_fgssl import __version__
-from monai_fgssl.bundle import SettingsError, read_record
+from monai_fgssl.bundle import SettingsError, read_record, with_new_names
 from monai_fgssl.data.atomic import atomic_write
 from monai_fgssl.data.dicom import is_dicom
 
 __all__ = ["fine_tune", "pretrain", "train_stats", "write_data_list"]
 
-NETWORK_SETTINGS = ("backbone", "stages", "width", "features", "stem", "image_size", "spacing", "window")
+NETWORK_SETTINGS = ("backbone", "stages", "width", "embedding_dim", "stem", "image_size", "spacing", "window")
 """In which a training must agree with the weights that it starts from."""
 
 FRACTIONS = {"train": 0.6, "validation": 0.2, "test": 0.2}
@@ -127,7 +127,7 @@ def newest_weights(bundle_root: Path) -> tuple[str | None, dict[str, Any]]:
         return None, {}
     newest = max(found, key=lambda path: path.stat().st_mtime_ns)
     if newest == pretrained:
-        settings = json.loads((pretrained.parent / "settings.json").read_text(encoding="utf-8"))
+        settings = with_new_names(json.loads((pretrained.parent / "settings.json").read_text(encoding="utf-8")))
     else:
         record = read_record(bundle_root)
         settings = {**record["network_def"], **record}

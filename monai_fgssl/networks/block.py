@@ -21,22 +21,22 @@ class ProjectionHead(nn.Module):
 
     Args:
         in_features: size of the pooled vector.
-        features: size of ``z``.
+        embedding_dim: size of ``z``.
         num_classes: number of classes.
         linear_projection: give the self-supervised loss the linear layer's output instead of ``z``. A loss that
             standardises each feature over the batch, as ours, is blind to the norm between: they differ by the ELU.
     """
 
-    def __init__(self, in_features: int, features: int, num_classes: int, linear_projection: bool = False) -> None:
+    def __init__(self, in_features: int, embedding_dim: int, num_classes: int, linear_projection: bool = False) -> None:
         super().__init__()
         self.linear_projection = linear_projection
         self.projector = nn.Sequential(
-            nn.BatchNorm1d(in_features), nn.Linear(in_features, features), nn.BatchNorm1d(features), nn.ELU()
+            nn.BatchNorm1d(in_features), nn.Linear(in_features, embedding_dim), nn.BatchNorm1d(embedding_dim), nn.ELU()
         )
-        self.classifier = nn.Linear(features, num_classes)
+        self.classifier = nn.Linear(embedding_dim, num_classes)
 
     def forward(self, pooled: torch.Tensor, project: bool = False) -> torch.Tensor:
-        """Map (B, in_features) to class scores (B, num_classes), or to (B, features) with ``project``."""
+        """Map (B, in_features) to class scores (B, num_classes), or to (B, embedding_dim) with ``project``."""
         linear = self.projector[1](self.projector[0](pooled))
         z = self.projector[3](self.projector[2](linear))
         if project:
@@ -52,7 +52,7 @@ class HierarchicalBlock(nn.Module):
         in_channels: channels of the feature map.
         width: channels after the 3x3 convolution, and size of the pooled vector; the 1x1 convolution has half as
             many. The 3x3 convolution dominates the cost, which grows with the square of the width.
-        features: size of ``z``.
+        embedding_dim: size of ``z``.
         num_classes: number of classes.
         linear_projection: see :class:`ProjectionHead`.
     """
@@ -62,7 +62,7 @@ class HierarchicalBlock(nn.Module):
         spatial_dims: int,
         in_channels: int,
         width: int,
-        features: int,
+        embedding_dim: int,
         num_classes: int,
         linear_projection: bool = False,
     ) -> None:
@@ -74,7 +74,7 @@ class HierarchicalBlock(nn.Module):
         self.convolutions = nn.Sequential(
             convolution(in_channels, width // 2, kernel_size=1), convolution(width // 2, width, kernel_size=3)
         )
-        self.head = ProjectionHead(width, features, num_classes, linear_projection)
+        self.head = ProjectionHead(width, embedding_dim, num_classes, linear_projection)
 
     def pool(self, feature_map: torch.Tensor) -> torch.Tensor:
         """Map (B, in_channels, *spatial) to its pooled vector (B, width)."""
@@ -82,5 +82,5 @@ class HierarchicalBlock(nn.Module):
         return self.convolutions(feature_map).flatten(2).amax(dim=2)
 
     def forward(self, feature_map: torch.Tensor, project: bool = False) -> torch.Tensor:
-        """Map (B, in_channels, *spatial) to class scores (B, num_classes), or to ``z`` (B, features)."""
+        """Map (B, in_channels, *spatial) to class scores (B, num_classes), or to ``z`` (B, embedding_dim)."""
         return self.head(self.pool(feature_map), project)

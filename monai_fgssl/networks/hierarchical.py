@@ -32,7 +32,7 @@ class HierarchicalNet(StagedNet):
         num_classes: number of classes.
         stages: which of the backbone's stages get a block: the last so many, or their indices (from 0, increasing).
         width: size of a stage's pooled vector, see :class:`HierarchicalBlock`. Its cost grows with the square.
-        features: size of the vectors ``z``.
+        embedding_dim: size of the vectors ``z``.
         stem: ``imagenet``, or ``small`` for ResNets on images up to about 64 px.
         weights: file of ImageNet weights, see :func:`~monai_fgssl.networks.load_imagenet_resnet`.
         mean: subtracted from the image, one number or one per channel. Default: 0.5, or with ``weights`` ImageNet's.
@@ -60,7 +60,7 @@ class HierarchicalNet(StagedNet):
         num_classes: int = 7,
         stages: int | Sequence[int] = 3,
         width: int = 256,
-        features: int = 256,
+        embedding_dim: int = 256,
         stem: str = "imagenet",
         weights: str | Path | None = None,
         mean: float | Sequence[float] | None = None,
@@ -70,11 +70,11 @@ class HierarchicalNet(StagedNet):
         super().__init__(backbone, spatial_dims, in_channels, stages, stem, weights, mean, std)
         self.blocks = nn.ModuleList(
             HierarchicalBlock(
-                spatial_dims, self.backbone.channels[index], width, features, num_classes, linear_projection
+                spatial_dims, self.backbone.channels[index], width, embedding_dim, num_classes, linear_projection
             )
             for index in self.stage_indices
         )
-        self.concat_head = ProjectionHead(width * len(self.blocks), features, num_classes, linear_projection)
+        self.concat_head = ProjectionHead(width * len(self.blocks), embedding_dim, num_classes, linear_projection)
         self.num_steps = len(self.blocks) + 1
         self.width = width
 
@@ -88,8 +88,8 @@ class HierarchicalNet(StagedNet):
                 that of the concat head.
 
         Returns:
-            (B, num_classes) logits, or (B, features) vectors; for step -1 (B, K + 1, num_classes) or
-            (B, K + 1, features).
+            (B, num_classes) logits, or (B, embedding_dim) vectors; for step -1 (B, K + 1, num_classes) or
+            (B, K + 1, embedding_dim).
         """
         if step < -1 or step > self.num_steps:
             raise ValueError(f"step must be from -1 to {self.num_steps}, got {step}.")
@@ -109,7 +109,7 @@ class HierarchicalNet(StagedNet):
             "num_classes": self.concat_head.classifier.out_features,
             "stages": list(self.stage_indices),
             "width": self.width,
-            "features": self.concat_head.classifier.in_features,
+            "embedding_dim": self.concat_head.classifier.in_features,
             "linear_projection": self.concat_head.linear_projection,
         }
 
@@ -120,7 +120,7 @@ class HierarchicalNet(StagedNet):
 
     @torch.jit.export
     def stage_vectors(self, x: torch.Tensor) -> torch.Tensor:
-        """Vectors ``z`` of every step, (B, K + 1, features)."""
+        """Vectors ``z`` of every step, (B, K + 1, embedding_dim)."""
         return self._all_steps(x, True)
 
     def _all_steps(self, x: torch.Tensor, project: bool) -> torch.Tensor:

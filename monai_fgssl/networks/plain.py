@@ -29,7 +29,7 @@ class PlainNet(StagedNet):
         spatial_dims: 2 or 3.
         in_channels: channels of the image.
         num_classes: number of classes.
-        features: width of the projector's three layers and size of the vectors ``z``.
+        embedding_dim: width of the projector's three layers and size of the vectors ``z``.
         stem: ``imagenet``, or ``small`` for ResNets on images up to about 64 px.
         weights: file of ImageNet weights, see :func:`~monai_fgssl.networks.load_imagenet_resnet`.
         mean: subtracted from the image, one number or one per channel. Default: 0.5, or with ``weights`` ImageNet's.
@@ -48,7 +48,7 @@ class PlainNet(StagedNet):
         spatial_dims: int = 2,
         in_channels: int = 3,
         num_classes: int = 7,
-        features: int = 256,
+        embedding_dim: int = 256,
         stem: str = "imagenet",
         weights: str | Path | None = None,
         mean: float | Sequence[float] | None = None,
@@ -57,19 +57,19 @@ class PlainNet(StagedNet):
         super().__init__(backbone, spatial_dims, in_channels, 1, stem, weights, mean, std)
         channels = self.backbone.channels[-1]
         self.projector = nn.Sequential(
-            nn.Linear(channels, features, bias=False),
-            nn.BatchNorm1d(features),
+            nn.Linear(channels, embedding_dim, bias=False),
+            nn.BatchNorm1d(embedding_dim),
             nn.ReLU(),
-            nn.Linear(features, features, bias=False),
-            nn.BatchNorm1d(features),
+            nn.Linear(embedding_dim, embedding_dim, bias=False),
+            nn.BatchNorm1d(embedding_dim),
             nn.ReLU(),
-            nn.Linear(features, features, bias=False),
+            nn.Linear(embedding_dim, embedding_dim, bias=False),
         )
         self.classifier = nn.Linear(channels, num_classes)
         self.num_steps = 1
 
     def forward(self, x: torch.Tensor, step: int = 0, project: bool = False) -> torch.Tensor:
-        """Class scores (B, num_classes), or with ``project`` the vectors ``z`` (B, features); steps 0 and 1 agree."""
+        """Class scores (B, num_classes), or with ``project`` vectors ``z`` (B, embedding_dim); steps 0 and 1 agree."""
         if step < 0 or step > self.num_steps:
             raise ValueError(f"step must be from 0 to {self.num_steps}, got {step}.")
         if project:
@@ -80,7 +80,7 @@ class PlainNet(StagedNet):
         """See :meth:`StagedNet.definition`."""
         return super().definition() | {
             "num_classes": self.classifier.out_features,
-            "features": self.projector[0].out_features,
+            "embedding_dim": self.projector[0].out_features,
         }
 
     @torch.jit.export
@@ -90,7 +90,7 @@ class PlainNet(StagedNet):
 
     @torch.jit.export
     def stage_vectors(self, x: torch.Tensor) -> torch.Tensor:
-        """The vectors ``z`` as (B, 1, features)."""
+        """The vectors ``z`` as (B, 1, embedding_dim)."""
         return self.projector(self._pooled(x)).unsqueeze(1)
 
     def _pooled(self, x: torch.Tensor) -> torch.Tensor:

@@ -49,7 +49,7 @@ def step_correlations(
         seed: of views and puzzles.
 
     Returns:
-        ``(K + 1, features, features)`` float32 in [-1, 1].
+        ``(K + 1, embedding_dim, embedding_dim)`` float32 in [-1, 1].
     """
     generator = torch.Generator().manual_seed(seed)
     light = (regularized or RandRegularizedView()).batch(images, generator)
@@ -74,8 +74,8 @@ def plot_correlations(correlations: Mapping[str, ArrayLike | Tensor], path: str 
     root mean square off it, which should become 0.
 
     Args:
-        correlations: by name, e.g. ``before`` and ``after`` pre-training: ``(K + 1, features, features)``, see
-            :func:`step_correlations`.
+        correlations: by name, e.g. ``before`` and ``after`` pre-training: ``(K + 1, embedding_dim, embedding_dim)``,
+            see :func:`step_correlations`.
         path: where to save it; the suffix chooses the format.
 
     Returns:

@@ -70,8 +70,8 @@ def plot_feature_map(
     """Draw the vectors of every step, one row of panels for each state of the network.
 
     Args:
-        vectors: by name, e.g. ``before`` and ``after`` pre-training: ``(N, K + 1, features)`` of the same images, see
-            :meth:`~monai_fgssl.networks.HierarchicalNet.stage_vectors`.
+        vectors: by name, e.g. ``before`` and ``after`` pre-training: ``(N, K + 1, embedding_dim)`` of the same images,
+            see :meth:`~monai_fgssl.networks.HierarchicalNet.stage_vectors`.
         labels: ``(N,)`` of these images; colours only.
         class_names: names of the classes.
         method: see :func:`embed_features`.

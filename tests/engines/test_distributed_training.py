@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from monai_fgssl.data import CachedImages, make_loader
 from monai_fgssl.engines import HierarchicalEvaluator, PreTrainer, ProgressiveTrainer
-from monai_fgssl.engines.handlers import BackboneRest, PredictionCollector
+from monai_fgssl.engines.handlers import BackboneFreezer, PredictionCollector
 from monai_fgssl.losses import CrossCorrelationLoss, GlobalCrossEntropyLoss
 from monai_fgssl.metrics import epoch_metric
 from monai_fgssl.networks import HierarchicalNet, StagedBackbone, distribute, unwrap
@@ -33,7 +33,7 @@ TRAININGS = [
     (kind, schedule, loader)
     for kind, schedule in (("pretrain", "progressive"), ("pretrain", "joint"), ("train", "progressive"))
     for loader in ("uneven last batch", "uneven shares")
-] + [("heads first", "joint", "uneven shares")]
+] + [("frozen backbone", "joint", "uneven shares")]
 EVALUATION_BATCHES = (9, 3)
 
 
@@ -52,7 +52,7 @@ def make_network() -> HierarchicalNet:
     torch.manual_seed(0)
     stages = [stage(4, 4), stage(4, 8), stage(8, 8), stage(8, 8)]
     backbone = StagedBackbone(stage(3, 4), stages, (4, 8, 8, 8), (4, 8, 16, 32))
-    return HierarchicalNet(backbone, num_classes=3, width=8, features=6).double()
+    return HierarchicalNet(backbone, num_classes=3, width=8, embedding_dim=6).double()
 
 
 def make_batches(loader: str, rank: int, world_size: int, processes: int) -> Iterable[dict[str, Any]]:
@@ -81,7 +81,7 @@ def in_double_precision(batch: dict[str, Any], *_: Any, **__: Any) -> tuple[Tens
 def train(kind: str, schedule: str, batches: Iterable[dict[str, Any]], network: nn.Module) -> dict[str, Tensor]:
     settings: dict[str, Any] = {
         "device": "cpu",
-        "max_epochs": 2 if kind == "heads first" else 1,
+        "max_epochs": 2 if kind == "frozen backbone" else 1,
         "train_data_loader": batches,
         "network": network,
         "optimizer": torch.optim.SGD(network.parameters(), lr=0.02, momentum=0.9, weight_decay=0.01),
@@ -100,7 +100,7 @@ def train(kind: str, schedule: str, batches: Iterable[dict[str, Any]], network: 
         weights = torch.tensor(CLASS_WEIGHTS, dtype=torch.float64)
         loss = (GlobalCrossEntropyLoss if network is not unwrap(network) else nn.CrossEntropyLoss)(weights)
         trainer = ProgressiveTrainer(loss_function=loss, view=same_view, **settings)
-        BackboneRest(network, 0.5 if kind == "heads first" else 0).attach(trainer)
+        BackboneFreezer(network, 0.5 if kind == "frozen backbone" else 0).attach(trainer)
         trainer.run()
     return {name: value.clone() for name, value in unwrap(network).state_dict().items()}
 

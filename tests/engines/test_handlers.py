@@ -12,7 +12,7 @@ import torch
 from ignite.engine import Engine, Events
 from torch import Tensor, nn
 
-from monai_fgssl.engines.handlers import EpochHistory, FeatureMonitor, NormCalibrator, PhaseProgress, WeightMonitor
+from monai_fgssl.engines.handlers import BatchNormUpdater, EpochHistory, FeatureMonitor, PhaseProgress, WeightMonitor
 from monai_fgssl.metrics import effective_rank
 
 
@@ -49,7 +49,7 @@ def test_calibrated_norms_evaluate_as_the_whole_set_in_training_mode() -> None:
     network.norm.running_mean.fill_(5.0)
     batches = make_batches()
     engine = make_engine()
-    NormCalibrator(network, batches, "cpu").attach(engine)
+    BatchNormUpdater(network, batches, "cpu").attach(engine)
     engine.run([0], max_epochs=1)
     means = torch.stack([batch["image"].flatten(2).mean(2) for batch in batches])
     torch.testing.assert_close(network.norm.running_mean, means.mean((0, 1)), rtol=1e-5, atol=1e-6)
@@ -64,7 +64,7 @@ def test_features_are_measured_and_collapse_is_reported_once(
 ) -> None:
     network = TinyNet(collapsed)
     train, val = make_batches(0), make_batches(1)
-    NormCalibrator(network, train, "cpu").calibrate()
+    BatchNormUpdater(network, train, "cpu").update()
     engine = make_engine()
     FeatureMonitor(network, train, val, "cpu", interval=2, min_rank=1.5).attach(engine)
     measured: list[bool] = []

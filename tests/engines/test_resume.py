@@ -25,10 +25,10 @@ from torch import Tensor, nn
 from monai_fgssl.data import CachedImages, make_loader
 from monai_fgssl.engines import HierarchicalEvaluator, PreTrainer, ProgressiveTrainer
 from monai_fgssl.engines.handlers import (
-    BackboneRest,
+    BackboneFreezer,
+    BatchNormUpdater,
     EpochHistory,
     FeatureMonitor,
-    NormCalibrator,
     Resumer,
     WeightMonitor,
 )
@@ -52,7 +52,7 @@ def make_network() -> HierarchicalNet:
     backbone = StagedBackbone(
         stage(3, 4), [stage(4, 4), stage(4, 8), stage(8, 8), stage(8, 8)], (4, 8, 8, 8), (4, 8, 16, 32)
     )
-    return HierarchicalNet(backbone, num_classes=3, width=8, features=8)
+    return HierarchicalNet(backbone, num_classes=3, width=8, embedding_dim=8)
 
 
 def noisy_view(images: Tensor, generator: torch.Generator) -> Tensor:
@@ -83,7 +83,9 @@ def make_trainer(
     torch.manual_seed(1)
     np.random.seed(1)  # noqa: NPY002
     random.seed(1)
-    network = make_network() if width is None else HierarchicalNet("resnet18", num_classes=3, width=width, features=8)
+    network = (
+        make_network() if width is None else HierarchicalNet("resnet18", num_classes=3, width=width, embedding_dim=8)
+    )
     images = make_images() if images is None else images
     loader = make_loader(images, batch_size, shuffle=True, seed=seed, drop_last=True)
     optimizer = torch.optim.AdamW(network.parameters(), lr=0.01, fused=True)
@@ -115,14 +117,14 @@ def make_trainer(
         "train_handlers": [
             Resumer(folder / "checkpoints", "phase", save_dict, minutes, resume),
             LrScheduleHandler(scheduler, print_lr=False, epoch_level=False),
-            NormCalibrator(network, make_loader(images, 28), "cpu"),
+            BatchNormUpdater(network, make_loader(images, 28), "cpu"),
             # Not after every epoch: what was found before must be remembered.
             ValidationHandler(interval=2, validator=evaluator),
             weights,
             history,
             WeightsSaver(network, folder / "final.pt"),
             # For the first of three epochs.
-            BackboneRest(network, 0.4 if kind == "train" else 0),
+            BackboneFreezer(network, 0.4 if kind == "train" else 0),
         ],
     }
     if kind == "pretrain":

@@ -16,7 +16,7 @@ from monai.transforms import Activationsd
 from torch import Tensor, nn
 
 from monai_fgssl.engines import HierarchicalEvaluator, PreTrainer, ProgressiveTrainer
-from monai_fgssl.engines.handlers import BackboneRest
+from monai_fgssl.engines.handlers import BackboneFreezer
 from monai_fgssl.functional import jigsaw
 from monai_fgssl.losses import CrossCorrelationLoss
 from monai_fgssl.networks import HierarchicalNet, PlainNet
@@ -27,7 +27,7 @@ GRIDS = [8, 4, 2]
 
 def make_network() -> HierarchicalNet:
     torch.manual_seed(0)
-    return HierarchicalNet("resnet18", num_classes=3, width=16, features=8)
+    return HierarchicalNet("resnet18", num_classes=3, width=16, embedding_dim=8)
 
 
 def make_batches(count: int = 2, size: int = 8) -> list[dict[str, Any]]:
@@ -207,7 +207,7 @@ def test_a_backbone_at_rest_is_as_one_that_the_optimizer_does_not_have(schedule:
 
     network = make_network().double()
     trainer = make_trainer("train", network, max_epochs=3, **settings)
-    BackboneRest(network, 0.5).attach(trainer)
+    BackboneFreezer(network, 0.5).attach(trainer)
     seen: list[dict[str, Tensor]] = []
     trainer.add_event_handler(
         Events.EPOCH_COMPLETED, lambda _: seen.append({name: v.clone() for name, v in network.state_dict().items()})
@@ -226,7 +226,7 @@ def test_a_backbone_at_rest_is_as_one_that_the_optimizer_does_not_have(schedule:
 @pytest.mark.parametrize("share", [-0.1, 1, 1.5])
 def test_a_backbone_can_not_rest_for_ever(share: float) -> None:
     with pytest.raises(ValueError, match="share must be from 0 to less than 1"):
-        BackboneRest(make_network(), share)
+        BackboneFreezer(make_network(), share)
 
 
 @pytest.mark.parametrize("kind", ["pretrain", "train"])
@@ -323,7 +323,7 @@ def test_clipping_bounds_every_update() -> None:
 
 def test_a_plain_network_has_the_whole_image_step_only() -> None:
     torch.manual_seed(0)
-    network = PlainNet("resnet18", num_classes=3, features=8)
+    network = PlainNet("resnet18", num_classes=3, embedding_dim=8)
     trainer = make_trainer("train", network, grids=[])
     trainer.run()
     assert set(trainer.state.metrics) == {"loss", "loss_concat"}

@@ -34,7 +34,7 @@ SMALL = {
     "label_fraction": 0.5,
     "image_size": 32,
     "width": 16,
-    "features": 16,
+    "embedding_dim": 16,
     "pretrain_epochs": 1,
     "max_epochs": 2,
     "batch_size": 16,
@@ -163,7 +163,7 @@ def test_in_two_steps_from_the_repository_root_the_same_weights_bit_for_bit(tmp_
         ({"grids": "[5,4,2]"}, "5 does not divide --image_size 32"),
         ({"grids": "[4,2]"}, "3 stage(s), got grids [4, 2]"),
         ({"learning_rate": -1}, "--learning_rate must be a positive number, got -1"),
-        ({"heads_first": 1}, "--heads_first must be from 0 to less than 1 (a share of the epochs), got 1"),
+        ({"freeze_backbone": 1}, "--freeze_backbone must be from 0 to less than 1 (a share of the epochs), got 1"),
         ({"backbone": "resnet19"}, "resnet19"),
         ({"label_fraction": 0}, "label"),
         ({"distorted_view#gray_prob": 0.1}, "RandDistortedView has no strength named gray_prob; there are crop_scale"),
@@ -176,6 +176,21 @@ def test_mistakes_are_one_message_before_training(changes: dict[str, Any], messa
     assert "Traceback" not in result.stderr
     assert "pre-train" not in result.stdout
     assert not (tmp_path / "models").exists()
+
+
+def test_settings_by_their_former_names(tmp_path: Path) -> None:
+    settings = {name: value for name, value in SMALL.items() if name != "embedding_dim"}
+    settings |= {"features": 12, "heads_first": 0.5, "pretrain_epochs": 0}
+    settings |= {"output_dir": tmp_path, "model_path": tmp_path / "model.pt"}
+    files = "['bundles/fgssl/configs/train.json','bundles/fgssl/configs/tensorboard.json']"
+    result = run_command("monai.bundle", "run", "--config_file", files, cwd=REPOSITORY, **settings)
+    assert result.returncode == 0, result.stderr
+    for old, new in (("features", "embedding_dim"), ("heads_first", "freeze_backbone")):
+        assert result.stdout.count(f"--{old} is now called --{new}") == 1
+    used = json.loads((tmp_path / "metrics.json").read_text())["settings"]
+    assert (used["embedding_dim"], used["freeze_backbone"]) == (12, 0.5)
+    assert not {"features", "heads_first"} & used.keys()
+    assert json.loads((tmp_path / "model.json").read_text())["network_def"]["embedding_dim"] == 12
 
 
 def test_unreadable_image_is_named_before_training(trained: tuple[Path, Any], tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def start(folder: Path, launcher: list[str], *overrides: str, **environment: str
         "label_fraction": 0.5,
         "image_size": 32,
         "width": 16,
-        "features": 16,
+        "embedding_dim": 16,
         "pretrain_epochs": 1,
         "max_epochs": 1,
         "batch_size": 8,

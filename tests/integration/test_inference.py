@@ -88,7 +88,7 @@ def inferred(tmp_path_factory: pytest.TempPathFactory) -> Run:
     root = tmp_path_factory.mktemp("clinic")
     folder = copy_bundle("fgssl", root / "bundle")
     torch.manual_seed(0)
-    network = HierarchicalNet("resnet18", num_classes=3, width=16, features=16)
+    network = HierarchicalNet("resnet18", num_classes=3, width=16, embedding_dim=16)
     save_model(network, folder / "models" / "model.pt", CLASSES, IMAGE_SIZE, temperature=1.5)
     make_inputs(root / "inputs")
     options = ["--dataset_dir", str(root / "inputs"), "--heat_maps", "true", "--dicom", "true"]
@@ -130,7 +130,7 @@ def test_the_same_picture_has_the_same_result_whatever_its_file(inferred: Run) -
 
 
 def test_results_are_those_of_the_network(inferred: Run) -> None:
-    network = HierarchicalNet("resnet18", num_classes=3, width=16, features=16)
+    network = HierarchicalNet("resnet18", num_classes=3, width=16, embedding_dim=16)
     network.load_state_dict(torch.load(inferred.folder / "models" / "model.pt", weights_only=True))
     image = read_image(inferred.inputs / "others" / "photo.jpg", IMAGE_SIZE)[None].float() / 255
     turned = torch.cat([torch.rot90(x, k, (2, 3)) for x in (image, image.flip(3)) for k in range(4)])

@@ -44,7 +44,7 @@ REQUIREMENTS = ("monailabel==0.8.5", "pydicom<3", "dicomweb-client<0.60", "pynet
 CLASSES = ("COBBLESTONE", "NETWORK")
 PHOTOGRAPH = "1.2.840.10008.5.1.4.1.1.77.1.4"
 # Tiny, so that a training takes seconds.
-SETTINGS = {"image_size": 32, "width": 8, "features": 8, "max_epochs": 2, "pretrain_epochs": 1}
+SETTINGS = {"image_size": 32, "width": 8, "embedding_dim": 8, "max_epochs": 2, "pretrain_epochs": 1}
 STRATEGIES = ("random", "entropy", "margin", "disagreement", "core_set", "mix")
 
 

@@ -32,7 +32,7 @@ def test_the_stock_app_gives_the_same_probabilities(
     metadata = json.loads((root / "configs" / "metadata.json").read_text(encoding="utf-8"))
     names = list(metadata["network_data_format"]["outputs"]["pred"]["channel_def"].values())
     torch.manual_seed(0)
-    network = HierarchicalNet("resnet18", num_classes=len(names), width=8, features=8).eval()
+    network = HierarchicalNet("resnet18", num_classes=len(names), width=8, embedding_dim=8).eval()
     save_model(network, root / "models" / "model.pt", names, 32)
     (tmp_path / "studies").mkdir()
     image = read_isic2018(lesions).items[0]["image"]

@@ -22,7 +22,7 @@ from monai_fgssl.data import make_synthetic_volumes, read_table
 
 CLASSES = ("FOAM", "LAYERS")
 SIZE = (16, 24, 8)
-SETTINGS = {"image_size": list(SIZE), "width": 8, "features": 8, "pretrain_epochs": 1, "max_epochs": 2}
+SETTINGS = {"image_size": list(SIZE), "width": 8, "embedding_dim": 8, "pretrain_epochs": 1, "max_epochs": 2}
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,8 @@ import torch
 from monai_fgssl.data import read_isic2018
 
 REPOSITORY = Path(__file__).parents[2]
-SMALL = {"image_size": 32, "width": 16, "features": 16, "max_epochs": 1, "batch_size": 8, "pretrain_batch_size": 16}
+SMALL = {"image_size": 32, "width": 16, "embedding_dim": 16, "max_epochs": 1}
+SMALL |= {"batch_size": 8, "pretrain_batch_size": 16}
 
 
 def run(config_file: str, dataset_dir: Path, output: Path, **changes: object) -> str:

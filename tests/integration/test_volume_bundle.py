@@ -31,7 +31,7 @@ SMALL = {
     "label_fraction": 0.7,
     "image_size": "[16,16,8]",
     "width": 8,
-    "features": 8,
+    "embedding_dim": 8,
     "pretrain_epochs": 1,
     "max_epochs": 1,
     "batch_size": 8,

@@ -25,7 +25,7 @@ def trained(tmp_path: Path) -> LabelModel:
 
 def save(root: Path, seed: int) -> HierarchicalNet:
     torch.manual_seed(seed)
-    network = HierarchicalNet("resnet18", num_classes=2, width=8, features=8).eval()
+    network = HierarchicalNet("resnet18", num_classes=2, width=8, embedding_dim=8).eval()
     save_model(network, root / "models" / "model.pt", ["a", "b"], 32, temperature=2.0)
     return network
 

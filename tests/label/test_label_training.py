@@ -62,12 +62,12 @@ def test_the_reason_of_a_failed_run_is_told(tmp_path: Path) -> None:
 def test_the_newest_weights_and_their_settings(tmp_path: Path) -> None:
     root = copy_bundle("fgssl", tmp_path / "bundle")
     assert newest_weights(root) == (None, {})
-    network = HierarchicalNet("resnet18", num_classes=2, width=8, features=4)
+    network = HierarchicalNet("resnet18", num_classes=2, width=8, embedding_dim=4)
     model = root / "models" / "model.pt"
     save_model(network, model, ["a", "b"], 48)
     weights, settings = newest_weights(root)
     assert weights == str(model)
-    assert (settings["backbone"], settings["width"], settings["features"], settings["image_size"]) == (
+    assert (settings["backbone"], settings["width"], settings["embedding_dim"], settings["image_size"]) == (
         "resnet18",
         8,
         4,
@@ -125,7 +125,7 @@ def test_only_the_same_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert not goes_on(3)
     assert goes_on(3)
     assert not goes_on(3, seed=1)
-    save_model(HierarchicalNet("resnet18", num_classes=2, width=8, features=4), root / "models/model.pt", "ab", 48)
+    save_model(HierarchicalNet("resnet18", num_classes=2, width=8, embedding_dim=4), root / "models/model.pt", "ab", 48)
     assert not goes_on(3, seed=1)
     assert goes_on(3, seed=1)
     # Trained again, under the same name.

@@ -42,7 +42,7 @@ def convolve(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("shape", [(5, 7), (1, 1), (3, 4, 5)])
 def test_pool_is_the_maximum_of_two_convolutions(shape):
     torch.manual_seed(0)
-    block = HierarchicalBlock(len(shape), in_channels=3, width=8, features=5, num_classes=2).double().eval()
+    block = HierarchicalBlock(len(shape), in_channels=3, width=8, embedding_dim=5, num_classes=2).double().eval()
     randomise_norms(block)
     x = torch.randn(2, 3, *shape, dtype=torch.float64)
 
@@ -61,7 +61,7 @@ def test_pool_is_the_maximum_of_two_convolutions(shape):
 
 def test_head_is_norm_linear_norm_elu_and_a_linear_classifier():
     torch.manual_seed(0)
-    head = ProjectionHead(in_features=6, features=4, num_classes=3).double().eval()
+    head = ProjectionHead(in_features=6, embedding_dim=4, num_classes=3).double().eval()
     randomise_norms(head)
     x = torch.randn(5, 6, dtype=torch.float64)
 
@@ -103,7 +103,7 @@ def test_our_loss_does_not_see_the_norm():
 
 def test_pooling_ignores_where_the_maximum_is():
     torch.manual_seed(0)
-    block = HierarchicalBlock(2, in_channels=3, width=8, features=5, num_classes=2).eval()
+    block = HierarchicalBlock(2, in_channels=3, width=8, embedding_dim=5, num_classes=2).eval()
     x = torch.randn(2, 3, 6, 6)
     shifted = torch.zeros(2, 3, 12, 12)
     shifted[..., 4:10, 2:8] = x
@@ -114,4 +114,4 @@ def test_pooling_ignores_where_the_maximum_is():
 
 def test_too_narrow():
     with pytest.raises(ValueError, match=r"width must be at least 2 .* got 1"):
-        HierarchicalBlock(2, in_channels=3, width=1, features=5, num_classes=2)
+        HierarchicalBlock(2, in_channels=3, width=1, embedding_dim=5, num_classes=2)

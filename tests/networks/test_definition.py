@@ -17,7 +17,7 @@ from monai_fgssl.networks import HierarchicalNet, PlainNet, make_backbone
 @pytest.mark.parametrize(
     "network",
     [
-        HierarchicalNet("resnet18", num_classes=5, stages=(1, 3), width=32, features=24, stem="small", mean=0.3),
+        HierarchicalNet("resnet18", num_classes=5, stages=(1, 3), width=32, embedding_dim=24, stem="small", mean=0.3),
         HierarchicalNet(
             "resnet18",
             spatial_dims=3,
@@ -25,10 +25,10 @@ from monai_fgssl.networks import HierarchicalNet, PlainNet, make_backbone
             num_classes=2,
             stages=2,
             width=16,
-            features=8,
+            embedding_dim=8,
             linear_projection=True,
         ),
-        PlainNet("resnet18", num_classes=4, features=16),
+        PlainNet("resnet18", num_classes=4, embedding_dim=16),
     ],
     ids=["hierarchical", "volume", "plain"],
 )

@@ -24,7 +24,7 @@ from monai_fgssl.networks import HierarchicalNet, OnnxNet, PlainNet, export_onnx
 )
 def test_torchscript_equals_eager(net_class, backbone, spatial_dims):
     torch.manual_seed(0)
-    net = net_class(backbone, spatial_dims, in_channels=1, features=7).eval()
+    net = net_class(backbone, spatial_dims, in_channels=1, embedding_dim=7).eval()
     scripted = torch.jit.script(net)
     x = torch.rand(2, 1, *[64, 96, 32][:spatial_dims])
     # Without the optimisation that a graph's first runs go through, which takes most of the time.
@@ -38,7 +38,7 @@ def test_torchscript_equals_eager(net_class, backbone, spatial_dims):
 @pytest.mark.parametrize("net_class", [HierarchicalNet, PlainNet])
 def test_onnx_with_dynamic_batch_equals_eager(net_class, tmp_path):
     torch.manual_seed(0)
-    net = net_class("resnet18", features=16).eval()
+    net = net_class("resnet18", embedding_dim=16).eval()
     path = str(tmp_path / "model.onnx")
     example = torch.rand(2, 3, 64, 64)
     torch.onnx.export(net, (example,), path, dynamo=True, dynamic_shapes=({0: "batch"},), verbose=False)
@@ -52,11 +52,11 @@ def test_onnx_with_dynamic_batch_equals_eager(net_class, tmp_path):
 @pytest.mark.parametrize("tool", ["script", "trace", "onnx"])
 def test_monais_bundle_tools_export_a_checkpoint(tool, tmp_path):
     torch.manual_seed(0)
-    net = HierarchicalNet("resnet18", width=8, features=7).eval()
+    net = HierarchicalNet("resnet18", width=8, embedding_dim=7).eval()
     torch.save(net.state_dict(), tmp_path / "model.pt")
     target = "monai_fgssl.networks.HierarchicalNet"
     (tmp_path / "config.json").write_text(
-        json.dumps({"network_def": {"_target_": target, "backbone": "resnet18", "width": 8, "features": 7}})
+        json.dumps({"network_def": {"_target_": target, "backbone": "resnet18", "width": 8, "embedding_dim": 7}})
     )
     options = {
         "net_id": "network_def",
@@ -81,7 +81,7 @@ def test_monais_bundle_tools_export_a_checkpoint(tool, tmp_path):
 @pytest.mark.parametrize("spatial_dims", [2, 3])
 def test_an_onnx_file_in_place_of_the_network(spatial_dims, tmp_path):
     torch.manual_seed(0)
-    net = HierarchicalNet("resnet18", spatial_dims, in_channels=1, num_classes=3, width=8, features=7).train()
+    net = HierarchicalNet("resnet18", spatial_dims, in_channels=1, num_classes=3, width=8, embedding_dim=7).train()
     shape = (1, 32, 64, 48)[: spatial_dims + 1]
     export_onnx(net, tmp_path / "model.onnx", shape)
     assert net.training

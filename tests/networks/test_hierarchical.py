@@ -29,7 +29,7 @@ def tiny_backbone(spatial_dims: int = 2, in_channels: int = 3) -> StagedBackbone
 def tiny_net(spatial_dims: int = 2, in_channels: int = 3, stages: int | tuple[int, ...] = 3) -> HierarchicalNet:
     torch.manual_seed(0)
     return HierarchicalNet(
-        tiny_backbone(spatial_dims, in_channels), spatial_dims, in_channels, 5, stages, width=8, features=7
+        tiny_backbone(spatial_dims, in_channels), spatial_dims, in_channels, 5, stages, width=8, embedding_dim=7
     )
 
 
@@ -74,7 +74,7 @@ def test_concat_head_reads_the_pooled_vectors_of_all_blocks():
 @pytest.mark.parametrize("project", [True, False])
 def test_gradients_of_a_step_equal_those_of_the_complete_forward(backbone, project):
     torch.manual_seed(0)
-    net = (tiny_net() if backbone == "tiny" else HierarchicalNet(backbone, width=8, features=7)).double()
+    net = (tiny_net() if backbone == "tiny" else HierarchicalNet(backbone, width=8, embedding_dim=7)).double()
     x = torch.rand(3, 3, 32, 32, dtype=torch.float64)
     for step in range(1, net.num_steps + 1):
         net.zero_grad()
@@ -194,15 +194,15 @@ def test_any_module_with_the_four_attributes_is_a_backbone():
             self.channels = [4, 5]
             self.strides = [2, 4]
 
-    net = HierarchicalNet(Foreign(), stages=2, width=4, features=3).eval()
+    net = HierarchicalNet(Foreign(), stages=2, width=4, embedding_dim=3).eval()
     assert net(torch.rand(1, 3, 20, 20)).shape == (1, 7)
 
 
 def test_images_are_normalised_with_mean_and_std_of_the_checkpoint():
     torch.manual_seed(0)
-    net = HierarchicalNet(tiny_backbone(), width=4, features=3, mean=(0.1, 0.2, 0.3), std=2.0).eval()
+    net = HierarchicalNet(tiny_backbone(), width=4, embedding_dim=3, mean=(0.1, 0.2, 0.3), std=2.0).eval()
     x = torch.rand(2, 3, 40, 40)
-    plain = HierarchicalNet(tiny_backbone(), width=4, features=3, mean=0.0, std=1.0).eval()
+    plain = HierarchicalNet(tiny_backbone(), width=4, embedding_dim=3, mean=0.0, std=1.0).eval()
     plain.load_state_dict({**net.state_dict(), "mean": plain.mean, "std": plain.std})
     mean = torch.tensor([0.1, 0.2, 0.3]).view(1, 3, 1, 1)
     torch.testing.assert_close(net(x), plain((x - mean) / 2))
@@ -213,7 +213,7 @@ def test_images_are_normalised_with_mean_and_std_of_the_checkpoint():
 
 
 def test_parameter_groups_cover_each_parameter_once_and_decay_no_norms_or_biases():
-    net = HierarchicalNet("resnet18", width=8, features=7)
+    net = HierarchicalNet("resnet18", width=8, embedding_dim=7)
     groups = net.parameter_groups(backbone_lr=0.1, head_lr=1.0, weight_decay=0.01)
     torch.optim.SGD(groups, lr=123.0)
     settings_of = {id(p): (g["lr"], g["weight_decay"]) for g in groups for p in g["params"]}
@@ -230,7 +230,7 @@ def test_state_dict_round_trip(tmp_path):
     net(torch.rand(4, 3, 64, 64)).sum().backward()
     torch.save(net.state_dict(), tmp_path / "model.pt")
     torch.manual_seed(1)
-    other = HierarchicalNet(tiny_backbone(), num_classes=5, width=8, features=7)
+    other = HierarchicalNet(tiny_backbone(), num_classes=5, width=8, embedding_dim=7)
     x = torch.rand(2, 3, 64, 64)
     assert not torch.equal(net.eval()(x), other.eval()(x))
     assert other.load_state_dict(torch.load(tmp_path / "model.pt", weights_only=True)).missing_keys == []
@@ -240,7 +240,7 @@ def test_state_dict_round_trip(tmp_path):
 def test_a_pretrained_backbone_moves_to_another_network():
     torch.manual_seed(0)
     source = PlainNet("resnet18")
-    target = HierarchicalNet(make_backbone("resnet18"), width=4, features=3)
+    target = HierarchicalNet(make_backbone("resnet18"), width=4, embedding_dim=3)
     target.backbone.load_state_dict(source.backbone.state_dict())
     x = torch.rand(1, 3, 64, 64)
     assert torch.equal(source.eval().backbone(x)[-1], target.eval().backbone(x)[-1])

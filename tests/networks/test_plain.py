@@ -11,7 +11,7 @@ from monai_fgssl.networks import PlainNet
 @pytest.mark.parametrize("spatial_dims", [2, 3])
 def test_classifier_reads_the_mean_of_the_last_map(spatial_dims):
     torch.manual_seed(0)
-    net = PlainNet("resnet18", spatial_dims, in_channels=1, num_classes=5, features=7).eval()
+    net = PlainNet("resnet18", spatial_dims, in_channels=1, num_classes=5, embedding_dim=7).eval()
     x = torch.rand(2, 1, *[64] * spatial_dims)
     last = net.backbone((x - 0.5) / 0.5)[-1].double()
     pooled = torch.stack([torch.stack([channel.mean() for channel in sample]) for sample in last])
@@ -21,7 +21,7 @@ def test_classifier_reads_the_mean_of_the_last_map(spatial_dims):
 
 def test_projector_is_three_layers_as_in_barlow_twins():
     torch.manual_seed(0)
-    net = PlainNet("resnet18", features=7)
+    net = PlainNet("resnet18", embedding_dim=7)
     x = torch.rand(4, 3, 64, 64)
     z = net(x, project=True)
 
@@ -38,7 +38,7 @@ def test_projector_is_three_layers_as_in_barlow_twins():
 
 def test_its_one_step_is_the_prediction():
     torch.manual_seed(0)
-    net = PlainNet("resnet18", features=7).eval()
+    net = PlainNet("resnet18", embedding_dim=7).eval()
     x = torch.rand(2, 3, 64, 64)
     assert net.num_steps == 1
     assert torch.equal(net(x, 1), net(x))
@@ -50,14 +50,14 @@ def test_its_one_step_is_the_prediction():
 
 
 def test_the_projector_is_no_part_of_the_classifier():
-    net = PlainNet("resnet18", features=7)
+    net = PlainNet("resnet18", embedding_dim=7)
     net(torch.rand(2, 3, 64, 64)).sum().backward()
     assert all(parameter.grad is None for parameter in net.projector.parameters())
     assert all(parameter.grad is not None for parameter in net.backbone.parameters())
 
 
 def test_parameter_groups_split_backbone_and_heads():
-    net = PlainNet("resnet18", features=7)
+    net = PlainNet("resnet18", embedding_dim=7)
     groups = net.parameter_groups(backbone_lr=0.1, head_lr=1.0, weight_decay=0.01)
     backbone = {id(parameter) for parameter in net.backbone.parameters()}
     for group in groups:

@@ -17,7 +17,7 @@ from monai_fgssl.transforms import RandView
 
 def make_network() -> HierarchicalNet:
     torch.manual_seed(0)
-    return HierarchicalNet("resnet18", num_classes=2, width=8, features=6)
+    return HierarchicalNet("resnet18", num_classes=2, width=8, embedding_dim=6)
 
 
 def test_without_views_and_puzzles_it_is_the_correlation_of_the_features() -> None:

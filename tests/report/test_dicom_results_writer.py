@@ -24,7 +24,7 @@ CLASSES = ["DOTS", "STREAKS", "NETWORK"]
 
 def run(folder: Path, files: list[Path], heat_maps: bool) -> tuple[ImageStream, list[dict]]:
     torch.manual_seed(0)
-    network = HierarchicalNet("resnet18", num_classes=3, width=16, features=8).eval()
+    network = HierarchicalNet("resnet18", num_classes=3, width=16, embedding_dim=8).eval()
     items = [{"image": str(file), "name": file.stem} for file in files]
     stream = ImageStream(Dataset(items, ReadImaged("image", 32)), batch_size=2)
     model = ModelDescription("tests", "1", "nobody", "0a1b")

@@ -18,7 +18,7 @@ from monai_fgssl.report.heat_maps import draw_heat_maps, overlay, stage_heat_map
 def network_and_images(request: pytest.FixtureRequest) -> tuple[HierarchicalNet, Tensor]:
     dims = request.param
     torch.manual_seed(0)
-    network = HierarchicalNet("resnet18", spatial_dims=dims, in_channels=1, num_classes=3, width=16, features=8)
+    network = HierarchicalNet("resnet18", spatial_dims=dims, in_channels=1, num_classes=3, width=16, embedding_dim=8)
     return network, torch.rand(4, 1, *[32] * dims)
 
 

@@ -35,7 +35,7 @@ def read(number: int) -> Tensor:
 @pytest.fixture
 def network() -> HierarchicalNet:
     torch.manual_seed(0)
-    return HierarchicalNet("resnet18", num_classes=3, width=16, features=8).eval()
+    return HierarchicalNet("resnet18", num_classes=3, width=16, embedding_dim=8).eval()
 
 
 def run(network: HierarchicalNet, folder: Path, numbers: list[int], **options: Any) -> ResultWriter:

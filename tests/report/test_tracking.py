@@ -27,7 +27,7 @@ BUNDLE = Path(__file__).parents[2] / "bundles" / "fgssl"
 SMALL = {
     "image_size": 32,
     "width": 8,
-    "features": 8,
+    "embedding_dim": 8,
     "pretrain_epochs": 2,
     "max_epochs": 2,
     "batch_size": 16,

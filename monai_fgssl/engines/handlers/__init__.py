@@ -4,21 +4,21 @@
 
 from __future__ import annotations
 
-from .calibration import NormCalibrator
+from .batch_norm import BatchNormUpdater
 from .features import FeatureMonitor
+from .freezing import BackboneFreezer
 from .history import EpochHistory
 from .predictions import PredictionCollector
 from .progress import PhaseProgress
-from .rest import BackboneRest
 from .resume import Resumer
 from .saver import WeightsSaver
 from .weights import WeightMonitor
 
 __all__ = [
-    "BackboneRest",
+    "BackboneFreezer",
+    "BatchNormUpdater",
     "EpochHistory",
     "FeatureMonitor",
-    "NormCalibrator",
     "PhaseProgress",
     "PredictionCollector",
     "Resumer",

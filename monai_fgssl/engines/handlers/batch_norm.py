@@ -18,17 +18,17 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from monai_fgssl.engines.hierarchical import prepare_images
 from monai_fgssl.networks import unwrap
 
-__all__ = ["NormCalibrator"]
+__all__ = ["BatchNormUpdater"]
 
 
-class NormCalibrator:
+class BatchNormUpdater:
     """Measures the running statistics of all batch norms on whole images, at the start and after every epoch.
 
     The running averages of a short or fast training lag behind the weights. Attach this before the handlers that
     evaluate: they then see the statistics of the weights as they are.
 
     Args:
-        network: network whose norms are calibrated.
+        network: network whose batch norms are updated.
         loader: batches of undistorted images, of the size that training uses.
         device: where to compute.
         num_batches: how many batches are averaged at most.
@@ -56,10 +56,10 @@ class NormCalibrator:
 
     def attach(self, engine: Workflow) -> None:
         """Attach to a trainer."""
-        engine.add_event_handler(Events.STARTED | Events.EPOCH_COMPLETED, self.calibrate)
+        engine.add_event_handler(Events.STARTED | Events.EPOCH_COMPLETED, self.update)
 
     @torch.no_grad()
-    def calibrate(self) -> None:
+    def update(self) -> None:
         """Measure now."""
         network = unwrap(self.network)
         norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]

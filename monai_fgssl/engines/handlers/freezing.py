@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""A backbone that rests while what is new on top of it learns."""
+"""Freezing the backbone while the new layers on top of it learn."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ from torch import nn
 
 from monai_fgssl.networks import unwrap
 
-__all__ = ["BackboneRest"]
+__all__ = ["BackboneFreezer"]
 
 
-class BackboneRest:
-    """Lets the backbone learn only after a share of the epochs.
+class BackboneFreezer:
+    """Freezes the backbone for the first epochs of a training.
 
     Classifiers start from random weights. Were the backbone to follow their gradients from the first step, it would
-    lose what it learnt in pre-training before they know anything. The weights rest; the statistics of batch norms do
-    not. While they rest an epoch is faster: nothing goes back through the backbone.
+    lose what it learned in pre-training before they know anything. The weights are frozen; the statistics of batch
+    norms are not. An epoch with a frozen backbone is faster: nothing goes back through the backbone.
 
     Args:
         network: has the attribute ``backbone``; may be wrapped by :func:`~monai_fgssl.networks.distribute`.
-        share: of the trainer's epochs, in [0, 1), rounded down to whole epochs; 0: the backbone never rests.
+        share: share of the trainer's epochs with a frozen backbone, in [0, 1), rounded down to whole epochs; 0: the
+            backbone is never frozen.
 
     Raises:
         ValueError: when ``share`` is out of range.
@@ -40,12 +41,12 @@ class BackboneRest:
 
     def attach(self, engine: Workflow) -> None:
         """Attach to a trainer."""
-        engine.add_event_handler(Events.EPOCH_STARTED, self._rest_or_learn)
-        engine.add_event_handler(Events.COMPLETED, self._learn)
+        engine.add_event_handler(Events.EPOCH_STARTED, self._freeze_or_unfreeze)
+        engine.add_event_handler(Events.COMPLETED, self._unfreeze)
 
-    def _rest_or_learn(self, engine: Workflow) -> None:
-        rests = engine.state.epoch <= int(self.share * engine.state.max_epochs)
-        unwrap(self.network).backbone.requires_grad_(not rests)
+    def _freeze_or_unfreeze(self, engine: Workflow) -> None:
+        frozen = engine.state.epoch <= int(self.share * engine.state.max_epochs)
+        unwrap(self.network).backbone.requires_grad_(not frozen)
 
-    def _learn(self) -> None:
+    def _unfreeze(self) -> None:
         unwrap(self.network).backbone.requires_grad_(True)
