@@ -14,12 +14,16 @@ from tempfile import mkdtemp
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
-from monai.apps.utils import HashCheckError, check_hash, download_url, extractall
+import monai.apps.utils
+from monai.apps.utils import check_hash, download_url, extractall
 
 from .atomic import atomic_write
 from .errors import DataError
 
 __all__ = ["download_file"]
+
+# MONAI's error for a checksum that differs. Up to 1.6.0 it is a plain RuntimeError.
+HashCheckError = getattr(monai.apps.utils, "HashCheckError", RuntimeError)
 
 
 def download_file(url: str, folder: str | Path, md5: str | None = None, progress: bool = True) -> Path:

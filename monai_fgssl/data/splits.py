@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
+from sklearn.utils import check_random_state
 
 from .atomic import atomic_write
 from .errors import DataError, first_names
@@ -117,11 +118,13 @@ def fold_table(
     labelled = _labelled(free)
     _check_groups(ImageTable(table.class_names, labelled), [f"fold {fold}" for fold in range(num_folds)])
     labels = np.array([item["label"] for item in labelled])
-    folder = StratifiedGroupKFold(num_folds, shuffle=True, random_state=seed)
+    # Shuffled here: before scikit-learn 1.8 (Python 3.10 has no later one) its own shuffling undoes the stratification.
+    _, groups = np.unique([item["group"] for item in labelled], return_inverse=True)
+    places = np.argsort(check_random_state(seed).permutation(groups.max() + 1))
     with warnings.catch_warnings():
         # Warned of classes with fewer images than folds, which have been refused by now.
         warnings.simplefilter("ignore", UserWarning)
-        tested = [positions for _, positions in folder.split(labels, labels, [item["group"] for item in labelled])]
+        tested = [positions for _, positions in StratifiedGroupKFold(num_folds).split(labels, labels, places[groups])]
     rest = [item for item in table.items if item.get("part") != "test"]
     fractions = {"train": 1 - validation_fraction, "validation": validation_fraction}
     folds: list[dict[str, Items]] = []
