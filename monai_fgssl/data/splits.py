@@ -119,12 +119,13 @@ def fold_table(
     _check_groups(ImageTable(table.class_names, labelled), [f"fold {fold}" for fold in range(num_folds)])
     labels = np.array([item["label"] for item in labelled])
     # Shuffled here: before scikit-learn 1.8 (Python 3.10 has no later one) its own shuffling undoes the stratification.
-    _, groups = np.unique([item["group"] for item in labelled], return_inverse=True)
-    places = np.argsort(check_random_state(seed).permutation(groups.max() + 1))
+    _, group_numbers = np.unique([item["group"] for item in labelled], return_inverse=True)
+    places = np.argsort(check_random_state(seed).permutation(group_numbers.max() + 1))
     with warnings.catch_warnings():
         # Warned of classes with fewer images than folds, which have been refused by now.
         warnings.simplefilter("ignore", UserWarning)
-        tested = [positions for _, positions in StratifiedGroupKFold(num_folds).split(labels, labels, places[groups])]
+        folds_of_labelled = StratifiedGroupKFold(num_folds).split(labels, labels, places[group_numbers])
+        tested = [positions for _, positions in folds_of_labelled]
     rest = [item for item in table.items if item.get("part") != "test"]
     fractions = {"train": 1 - validation_fraction, "validation": validation_fraction}
     folds: list[dict[str, Items]] = []
