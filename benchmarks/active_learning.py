@@ -65,7 +65,7 @@ def encode(network: HierarchicalNet, images: CachedImages) -> list[Tensor]:
     batches = []
     with eval_mode(network):
         for batch in make_loader(images, batch_size=256):
-            maps = network.backbone(network.normalise(batch["image"].float() / 255))
+            maps = network.backbone(network.normalize(batch["image"].float() / 255))
             batches.append([maps[index].mean((2, 3)) for index in network.stage_indices])
     return [torch.cat(stage) for stage in zip(*batches, strict=True)]
 

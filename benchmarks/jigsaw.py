@@ -18,7 +18,7 @@ import torch
 from timing import milliseconds, processor
 from torch import Tensor
 
-from monai_fgssl.functional.jigsaw import jigsaw, random_permutations
+from monai_fgssl.functional import jigsaw, random_permutations
 
 
 def swap_tiles(images: Tensor, grid: int) -> None:

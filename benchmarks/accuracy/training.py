@@ -234,7 +234,7 @@ def _encode(network: Any, images: CachedImages, device: str) -> Array:
     batches = []
     with eval_mode(network):
         for batch in make_loader(images, batch_size=256):
-            maps = network.backbone(network.normalise(batch["image"].to(device).float() / 255))
+            maps = network.backbone(network.normalize(batch["image"].to(device).float() / 255))
             batches.append(torch.cat([stage.flatten(2).mean(2) for stage in maps], dim=1))
     return torch.cat(batches).double().cpu().numpy()
 

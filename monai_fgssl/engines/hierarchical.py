@@ -87,7 +87,8 @@ class HierarchicalTrainer(SupervisedTrainer):
         device: where to train.
         max_epochs: number of epochs.
         train_data_loader: yields dictionaries that ``prepare_batch`` understands.
-        network: has ``num_steps`` and ``forward(images, step, project)``, where step -1 is every step at once, as
+        network: has ``num_steps`` and for pre-training ``vectors_at_step(images, step)`` and ``stage_vectors(images)``,
+            for fine-tuning ``logits_at_step(images, step)`` and ``stage_logits(images)``, as
             :class:`~monai_fgssl.networks.HierarchicalNet`; may be wrapped by :func:`~monai_fgssl.networks.distribute`.
         optimizer: one optimizer over all parameters. A step leaves parameters that it does not use without gradient,
             so neither momentum nor weight decay moves them.
@@ -134,7 +135,8 @@ class HierarchicalTrainer(SupervisedTrainer):
             optim_set_to_none=True,
             **kwargs,
         )
-        self.num_steps: int = unwrap(network).num_steps
+        self.module = unwrap(network)
+        self.num_steps: int = self.module.num_steps
         if len(grids) != self.num_steps - 1:
             raise ValueError(
                 f"grids must have one entry per stage, fine to coarse: the network has {self.num_steps - 1} "
@@ -169,10 +171,17 @@ class HierarchicalTrainer(SupervisedTrainer):
     def step_loss(self, step: int, inputs: Any, labels: Tensor | None) -> tuple[Tensor, Tensor]:
         """Prediction and unweighted scalar loss of one step (1 .. num_steps)."""
 
-    def forward_step(self, images: Tensor, step: int, project: bool, update_statistics: bool) -> Tensor:
-        """The network's output at a step, in training mode."""
+    def forward(self, method: Callable[..., Tensor], images: Tensor, *step: int, update_statistics: bool) -> Tensor:
+        """Output of the network in training mode.
+
+        Args:
+            method: of the network, which maps images, and for some methods a step, to logits or vectors.
+            images: ``(B, C, *spatial)``.
+            step: for methods that take one.
+            update_statistics: whether the images count for the running statistics of batch norms.
+        """
         with nullcontext() if update_statistics else frozen_running_statistics(self.network):
-            return self.inferer(images, self.network, step, project)
+            return self.inferer(images, method, *step)
 
     def _autocast_dtype(self) -> torch.dtype:
         return self.amp_kwargs.get("dtype", torch.get_autocast_dtype(self.state.device.type))

@@ -73,12 +73,12 @@ class PreTrainer(HierarchicalTrainer):
         if not whole:
             regularized = jigsaw(regularized, self.grids[step - 1], self.permutation, generator=self.generator)
         # Two forwards: each view is normalised with its own statistics.
-        features = self.forward_step(regularized, step, project=True, update_statistics=whole)
+        features = self.forward(self.module.vectors_at_step, regularized, step, update_statistics=whole)
         return features, self.loss_function(features, self._distorted_features(step, inputs))
 
     def _distorted_features(self, step: int, inputs: Views) -> Tensor:
         if self.schedule != "joint" or self.num_steps == 1:
-            return self.forward_step(inputs.distorted, step, project=True, update_statistics=False)
+            return self.forward(self.module.vectors_at_step, inputs.distorted, step, update_statistics=False)
         if inputs.features is None:
-            inputs.features = self.forward_step(inputs.distorted, -1, project=True, update_statistics=False)
+            inputs.features = self.forward(self.module.stage_vectors, inputs.distorted, update_statistics=False)
         return inputs.features[:, step - 1]

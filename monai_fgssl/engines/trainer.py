@@ -70,13 +70,13 @@ class ProgressiveTrainer(HierarchicalTrainer):
             raise ValueError(f"fine-tuning needs labels: the batches have no entry {Keys.LABEL.value!r}.")
         if self._one_pass_serves_all:
             if inputs.logits is None:
-                inputs.logits = self.forward_step(inputs.images, -1, project=False, update_statistics=True)
+                inputs.logits = self.forward(self.module.stage_logits, inputs.images, update_statistics=True)
             logits = inputs.logits[:, step - 1]
             return logits, mixed_loss(self.loss_function, logits, labels, inputs.mixture)
         whole, images = step == self.num_steps, inputs.images
         if not whole:
             images = jigsaw(images, self.grids[step - 1], self.permutation, generator=self.generator)
-        logits = self.forward_step(images, step, project=False, update_statistics=whole)
+        logits = self.forward(self.module.logits_at_step, images, step, update_statistics=whole)
         return logits, mixed_loss(self.loss_function, logits, labels, inputs.mixture)
 
     @property

@@ -4,8 +4,8 @@
 
 from __future__ import annotations
 
+from .correlation import cross_correlation, cross_correlation_loss
 from .geometric import affine_matrices, all_orientations, orient, resample
-from .jigsaw import invert_permutations, jigsaw, random_permutations, shuffle_tiles
 from .mixture import Mixture, mixed_loss, mixup
 from .photometric import (
     adjust_brightness,
@@ -16,6 +16,7 @@ from .photometric import (
     grayscale,
     solarize,
 )
+from .puzzles import invert_permutations, jigsaw, random_permutations, shuffle_tiles
 from .views import DISTORTED, REGULARIZED, ViewDraw, ViewSettings, apply_view, draw_view, random_view
 
 __all__ = [
@@ -31,6 +32,8 @@ __all__ = [
     "affine_matrices",
     "all_orientations",
     "apply_view",
+    "cross_correlation",
+    "cross_correlation_loss",
     "draw_view",
     "gaussian_blur",
     "grayscale",

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from monai_fgssl.functional.cross_correlation import cross_correlation, cross_correlation_loss
+from monai_fgssl.functional import cross_correlation, cross_correlation_loss
 
 __all__ = ["CrossCorrelationLoss"]
 

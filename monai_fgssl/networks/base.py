@@ -87,7 +87,7 @@ class StagedNet(nn.Module):
                 raise ValueError(f"{name} needs one number or {in_channels}, one per channel, got {value}.")
             self.register_buffer(name, torch.tensor(values, dtype=torch.float32).view(shape))
 
-    def normalise(self, x: torch.Tensor) -> torch.Tensor:
+    def normalize(self, x: torch.Tensor) -> torch.Tensor:
         """Check an image batch (B, in_channels, *spatial) in [0, 1] and normalise it with ``mean`` and ``std``.
 
         Raises:

@@ -22,7 +22,7 @@ class HierarchicalNet(StagedNet):
 
     The network of PMG (Du et al., ECCV 2020) and FG-SSL. Training goes through the steps ``1..num_steps``: step
     ``k <= K`` is stage k, computed from the network up to that stage and no further; step ``K + 1`` is the concat
-    head. Step 0 is the prediction: the sum of the logits of all K + 1 classifiers (PMG eq. 7).
+    head. The prediction is the sum of the logits of all K + 1 classifiers (PMG eq. 7).
 
     Args:
         backbone: a name that :func:`~monai_fgssl.networks.make_backbone` knows, or a module with the attributes of
@@ -48,7 +48,7 @@ class HierarchicalNet(StagedNet):
     Example:
         >>> net = HierarchicalNet("resnet18", num_classes=7).eval()
         >>> x = torch.rand(2, 3, 64, 64)
-        >>> net(x).shape, net.stage_logits(x).shape, net(x, step=1, project=True).shape
+        >>> net(x).shape, net.stage_logits(x).shape, net.vectors_at_step(x, 1).shape
         (torch.Size([2, 7]), torch.Size([2, 4, 7]), torch.Size([2, 256]))
     """
 
@@ -78,40 +78,26 @@ class HierarchicalNet(StagedNet):
         self.num_steps = len(self.blocks) + 1
         self.width = width
 
-    def forward(self, x: torch.Tensor, step: int = 0, project: bool = False) -> torch.Tensor:
-        """Class scores or projection of one step, computing nothing deeper than the step needs.
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Prediction: the sum of the logits of all steps (PMG eq. 7).
 
         Args:
             x: images (B, in_channels, *spatial) in [0, 1], of any size.
-            step: 0 for the prediction, k in 1..K for stage k, K + 1 for the concat head, -1 for every one of these.
-            project: return the vector ``z`` that the self-supervised loss compares instead of logits; for step 0
-                that of the concat head.
 
         Returns:
-            (B, num_classes) logits, or (B, embedding_dim) vectors; for step -1 (B, K + 1, num_classes) or
-            (B, K + 1, embedding_dim).
+            (B, num_classes) logits.
         """
-        if step < -1 or step > self.num_steps:
-            raise ValueError(f"step must be from -1 to {self.num_steps}, got {step}.")
-        if step == -1:
-            return self._all_steps(x, project)
-        if step == 0 and not project:
-            return self._all_steps(x, False).sum(dim=1)
-        x = self.normalise(x)
-        for k, block in enumerate(self.blocks):
-            if step == k + 1:
-                return block(self.backbone(x, self.stage_indices[k] + 1)[-1], project)
-        return self.concat_head(torch.cat(self._pooled(x), dim=1), project)
+        return self._all_steps(x, False).sum(dim=1)
 
-    def definition(self) -> dict[str, Any]:
-        """See :meth:`StagedNet.definition`."""
-        return super().definition() | {
-            "num_classes": self.concat_head.classifier.out_features,
-            "stages": list(self.stage_indices),
-            "width": self.width,
-            "embedding_dim": self.concat_head.classifier.in_features,
-            "linear_projection": self.concat_head.linear_projection,
-        }
+    @torch.jit.export
+    def logits_at_step(self, x: torch.Tensor, step: int) -> torch.Tensor:
+        """Logits (B, num_classes) of one step in 1..K + 1, computing nothing deeper than the step needs."""
+        return self._one_step(x, step, False)
+
+    @torch.jit.export
+    def vectors_at_step(self, x: torch.Tensor, step: int) -> torch.Tensor:
+        """Vectors ``z`` (B, embedding_dim) of one step in 1..K + 1, which the self-supervised loss compares."""
+        return self._one_step(x, step, True)
 
     @torch.jit.export
     def stage_logits(self, x: torch.Tensor) -> torch.Tensor:
@@ -123,8 +109,27 @@ class HierarchicalNet(StagedNet):
         """Vectors ``z`` of every step, (B, K + 1, embedding_dim)."""
         return self._all_steps(x, True)
 
+    def definition(self) -> dict[str, Any]:
+        """See :meth:`StagedNet.definition`."""
+        return super().definition() | {
+            "num_classes": self.concat_head.classifier.out_features,
+            "stages": list(self.stage_indices),
+            "width": self.width,
+            "embedding_dim": self.concat_head.classifier.in_features,
+            "linear_projection": self.concat_head.linear_projection,
+        }
+
+    def _one_step(self, x: torch.Tensor, step: int, project: bool) -> torch.Tensor:
+        if step < 1 or step > self.num_steps:
+            raise ValueError(f"step must be from 1 to {self.num_steps}, got {step}.")
+        x = self.normalize(x)
+        for k, block in enumerate(self.blocks):
+            if step == k + 1:
+                return block(self.backbone(x, self.stage_indices[k] + 1)[-1], project)
+        return self.concat_head(torch.cat(self._pooled(x), dim=1), project)
+
     def _all_steps(self, x: torch.Tensor, project: bool) -> torch.Tensor:
-        pooled = self._pooled(self.normalise(x))
+        pooled = self._pooled(self.normalize(x))
         outputs = [block.head(pooled[k], project) for k, block in enumerate(self.blocks)]  # type: ignore[operator]
         outputs.append(self.concat_head(torch.cat(pooled, dim=1), project))
         return torch.stack(outputs, dim=1)

@@ -68,13 +68,21 @@ class PlainNet(StagedNet):
         self.classifier = nn.Linear(channels, num_classes)
         self.num_steps = 1
 
-    def forward(self, x: torch.Tensor, step: int = 0, project: bool = False) -> torch.Tensor:
-        """Class scores (B, num_classes), or with ``project`` vectors ``z`` (B, embedding_dim); steps 0 and 1 agree."""
-        if step < 0 or step > self.num_steps:
-            raise ValueError(f"step must be from 0 to {self.num_steps}, got {step}.")
-        if project:
-            return self.projector(self._pooled(x))
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Class scores (B, num_classes) of images (B, in_channels, *spatial) in [0, 1]."""
         return self.classifier(self._pooled(x))
+
+    @torch.jit.export
+    def logits_at_step(self, x: torch.Tensor, step: int) -> torch.Tensor:
+        """The class scores (B, num_classes); ``step`` must be 1."""
+        self._check_step(step)
+        return self.classifier(self._pooled(x))
+
+    @torch.jit.export
+    def vectors_at_step(self, x: torch.Tensor, step: int) -> torch.Tensor:
+        """The vectors ``z`` (B, embedding_dim); ``step`` must be 1."""
+        self._check_step(step)
+        return self.projector(self._pooled(x))
 
     def definition(self) -> dict[str, Any]:
         """See :meth:`StagedNet.definition`."""
@@ -93,5 +101,9 @@ class PlainNet(StagedNet):
         """The vectors ``z`` as (B, 1, embedding_dim)."""
         return self.projector(self._pooled(x)).unsqueeze(1)
 
+    def _check_step(self, step: int) -> None:
+        if step != 1:
+            raise ValueError(f"step must be 1, got {step}.")
+
     def _pooled(self, x: torch.Tensor) -> torch.Tensor:
-        return self.backbone(self.normalise(x))[-1].flatten(2).mean(dim=2)
+        return self.backbone(self.normalize(x))[-1].flatten(2).mean(dim=2)

@@ -14,8 +14,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from monai_fgssl.engines.hierarchical import frozen_running_statistics, step_names
-from monai_fgssl.functional import jigsaw
-from monai_fgssl.functional.cross_correlation import cross_correlation
+from monai_fgssl.functional import cross_correlation, jigsaw
 from monai_fgssl.networks import HierarchicalNet
 from monai_fgssl.transforms import RandDistortedView, RandRegularizedView, RandView
 
@@ -61,7 +60,8 @@ def step_correlations(
             matrices = []
             for step, grid in enumerate([*grids, 1], start=1):
                 puzzle = jigsaw(light, grid, generator=generator)
-                matrices.append(cross_correlation(*(network(view, step, project=True) for view in (puzzle, strong))))
+                ours, other = (network.vectors_at_step(view, step) for view in (puzzle, strong))
+                matrices.append(cross_correlation(ours, other))
     finally:
         network.train(training)
     return torch.stack(matrices)

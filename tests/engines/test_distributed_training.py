@@ -132,7 +132,7 @@ def what_the_network_sees() -> dict[str, Tensor]:
     """Puzzle of step 1 and distorted view of step 4, where all processes begin with the same images."""
     seen: list[Tensor] = []
     network = make_network().float()
-    network.register_forward_pre_hook(lambda _, args: seen.append(args[0].clone()))
+    network.backbone.register_forward_pre_hook(lambda _, args: seen.append(args[0].clone()))
     PreTrainer(
         device="cpu",
         max_epochs=1,

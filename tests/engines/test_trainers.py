@@ -74,8 +74,9 @@ def step_by_hand(
     first = images[0] if step == 4 or grids[step - 1] == 1 else jigsaw(images[0], grids[step - 1], generator=generator)
     weight = 2.0 if step == 4 else 1.0
     if kind == "train":
-        return weight * nn.functional.cross_entropy(network(first, step), labels)
-    return weight * CrossCorrelationLoss()(network(first, step, True), network(images[1], step, True))
+        return weight * nn.functional.cross_entropy(network.logits_at_step(first, step), labels)
+    vectors = [network.vectors_at_step(view, step) for view in (first, images[1])]
+    return weight * CrossCorrelationLoss()(*vectors)
 
 
 def in_double_precision(batch: dict[str, Any], device: torch.device, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
@@ -189,9 +190,9 @@ def test_one_pass_serves_all_classifiers_when_no_puzzle_is_cut() -> None:
     expected, _ = train_by_hand("train", "joint", grids=[1, 1, 1])
     network = make_network().double()
     passes: list[int] = []
-    network.register_forward_pre_hook(lambda _module, args: passes.append(args[1]))
+    network.backbone.register_forward_pre_hook(lambda _module, args: passes.append(len(args[0])))
     make_trainer("train", network, schedule="joint", grids=[1, (1, 1), 1], prepare_batch=in_double_precision).run()
-    assert passes == [-1, -1]
+    assert passes == [8, 8]
     for name, parameter in expected.named_parameters():
         torch.testing.assert_close(network.get_parameter(name), parameter, rtol=1e-9, atol=1e-12, msg=name)
 
@@ -242,7 +243,7 @@ def test_running_statistics_are_those_of_whole_undistorted_images(kind: str) -> 
     inputs: dict[str, Tensor] = {}
     norm_name, norm = next((n, m) for n, m in reference.named_modules() if isinstance(m, nn.BatchNorm2d))
     norm.register_forward_hook(lambda _module, args, _output: inputs.update(x=args[0]))
-    reference(images, 4, True)
+    reference.vectors_at_step(images, 4)
     expected = norm.momentum * inputs["x"].mean((0, 2, 3))
     torch.testing.assert_close(network.get_submodule(norm_name).running_mean, expected, rtol=1e-4, atol=1e-6)
     assert network.get_submodule(norm_name).momentum == norm.momentum
@@ -343,7 +344,7 @@ def test_evaluator_sums_the_stages() -> None:
     evaluator.run()
     with torch.no_grad():
         images = batches[0]["image"].float() / 255
-        stage_logits = torch.stack([network(images, step) for step in (1, 2, 3, 4)], 1)
+        stage_logits = torch.stack([network.logits_at_step(images, step) for step in (1, 2, 3, 4)], 1)
     output = evaluator.state.output
     torch.testing.assert_close(output["stage_logits"], stage_logits)
     torch.testing.assert_close(output["pred"], stage_logits.sum(1))

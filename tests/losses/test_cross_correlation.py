@@ -14,7 +14,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import Tensor, nn
 
-from monai_fgssl.functional.cross_correlation import cross_correlation
+from monai_fgssl.functional import cross_correlation
 from monai_fgssl.losses import CrossCorrelationLoss
 
 

@@ -30,7 +30,11 @@ def test_torchscript_equals_eager(net_class, backbone, spatial_dims):
     # Without the optimisation that a graph's first runs go through, which takes most of the time.
     with torch.no_grad(), torch.jit.optimized_execution(False):
         torch.testing.assert_close(scripted(x), net(x), rtol=0, atol=1e-5)
-        torch.testing.assert_close(scripted(x, 1, True), net(x, 1, True), rtol=0, atol=1e-5)
+        for step in range(1, net.num_steps + 1):
+            expected, actual = net.logits_at_step(x, step), scripted.logits_at_step(x, step)
+            torch.testing.assert_close(actual, expected, rtol=0, atol=1e-5)
+            expected, actual = net.vectors_at_step(x, step), scripted.vectors_at_step(x, step)
+            torch.testing.assert_close(actual, expected, rtol=0, atol=1e-5)
         torch.testing.assert_close(scripted.stage_logits(x), net.stage_logits(x), rtol=0, atol=1e-5)
         torch.testing.assert_close(scripted.stage_vectors(x), net.stage_vectors(x), rtol=0, atol=1e-5)
 

@@ -48,10 +48,9 @@ def test_every_step_agrees_with_the_complete_forward(spatial_dims, train):
     assert vectors.shape == (3, 4, 7)
     assert net.num_steps == 4
     for step in range(1, 5):
-        assert torch.equal(net(x, step), logits[:, step - 1])
-        assert torch.equal(net(x, step, project=True), vectors[:, step - 1])
+        assert torch.equal(net.logits_at_step(x, step), logits[:, step - 1])
+        assert torch.equal(net.vectors_at_step(x, step), vectors[:, step - 1])
     assert torch.equal(net(x), logits.sum(1))
-    assert torch.equal(net(x, project=True), vectors[:, -1])
 
 
 def test_logits_are_the_classifier_of_the_vector():
@@ -59,7 +58,7 @@ def test_logits_are_the_classifier_of_the_vector():
     x = torch.rand(3, 3, 64, 64)
     heads = [block.head for block in net.blocks] + [net.concat_head]
     for step, head in enumerate(heads, start=1):
-        assert torch.equal(net(x, step), head.classifier(net(x, step, project=True)))
+        assert torch.equal(net.logits_at_step(x, step), head.classifier(net.vectors_at_step(x, step)))
 
 
 def test_concat_head_reads_the_pooled_vectors_of_all_blocks():
@@ -67,7 +66,7 @@ def test_concat_head_reads_the_pooled_vectors_of_all_blocks():
     x = torch.rand(3, 3, 64, 64)
     maps = net.backbone((x - 0.5) / 0.5)
     pooled = torch.cat([block.pool(maps[k]) for block, k in zip(net.blocks, (1, 2, 3), strict=True)], dim=1)
-    assert torch.equal(net(x, 4), net.concat_head(pooled))
+    assert torch.equal(net.logits_at_step(x, 4), net.concat_head(pooled))
 
 
 @pytest.mark.parametrize("backbone", ["tiny", "resnet18", "densenet121"])
@@ -85,7 +84,7 @@ def test_gradients_of_a_step_equal_those_of_the_complete_forward(backbone, proje
         # Sums are in the order that the machine likes, and gradients that are 0 in theory come out as rounding errors.
         rounding = 1e-12 * max(float(grad.abs().max()) for grad in complete.values() if grad is not None)
         net.zero_grad()
-        (net(x, step, project) * weight).sum().backward()
+        ((net.vectors_at_step if project else net.logits_at_step)(x, step) * weight).sum().backward()
         assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in net.backbone.parameters())
         for name, parameter in net.named_parameters():
             if parameter.grad is None:
@@ -100,10 +99,10 @@ def test_a_step_touches_nothing_deeper(stages):
     x = torch.rand(2, 3, 64, 64)
     net.concat_head = Exploding()
     for k in reversed(range(len(net.blocks))):
-        assert net(x, k + 1).shape == (2, 5)
-        assert net(x, k + 1, project=True).shape == (2, 7)
+        assert net.logits_at_step(x, k + 1).shape == (2, 5)
+        assert net.vectors_at_step(x, k + 1).shape == (2, 7)
         with pytest.raises(AssertionError, match="not needed"):
-            net(x, k + 2)
+            net.logits_at_step(x, k + 2)
         net.blocks[k] = Exploding()
         net.backbone.stages[net.stage_indices[k]] = Exploding()
 
@@ -111,15 +110,14 @@ def test_a_step_touches_nothing_deeper(stages):
 def test_all_steps_at_once():
     net = tiny_net()
     x = torch.rand(3, 3, 64, 64)
-    for project in (False, True):
-        one_by_one = [net(x, step, project) for step in range(1, 5)]
-        torch.testing.assert_close(net(x, -1, project), torch.stack(one_by_one, 1))
+    for at_step, all_steps in ((net.logits_at_step, net.stage_logits), (net.vectors_at_step, net.stage_vectors)):
+        torch.testing.assert_close(all_steps(x), torch.stack([at_step(x, step) for step in range(1, 5)], 1))
 
 
 def test_a_step_leaves_the_other_blocks_alone():
     net = tiny_net()
     net.blocks[0], net.blocks[2] = Exploding(), Exploding()
-    assert net(torch.rand(2, 3, 64, 64), 2).shape == (2, 5)
+    assert net.logits_at_step(torch.rand(2, 3, 64, 64), 2).shape == (2, 5)
 
 
 def test_stages_that_no_step_needs_are_dropped():
@@ -171,9 +169,10 @@ def test_wrong_arguments():
     net = tiny_net()
     with pytest.raises(ValueError, match=r"\[0, 1\], got torch.uint8"):
         net(torch.zeros(1, 3, 32, 32, dtype=torch.uint8))
-    for step in (-2, 5):
-        with pytest.raises(ValueError, match=f"step must be from -1 to 4, got {step}"):
-            net(torch.rand(1, 3, 32, 32), step)
+    for step in (-1, 0, 5):
+        for method in (net.logits_at_step, net.vectors_at_step):
+            with pytest.raises(ValueError, match=f"step must be from 1 to 4, got {step}"):
+                method(torch.rand(1, 3, 32, 32), step)
     with pytest.raises(ValueError, match="did you mean 'resnet18'"):
         HierarchicalNet("resnet17")
     with pytest.raises(TypeError, match="backbone Conv2d lacks stem, stages, channels, strides"):
@@ -260,6 +259,6 @@ def test_bfloat16_autocast():
     net = tiny_net()
     x = torch.rand(4, 3, 64, 64)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        low = net(x, 4, project=True)
+        low = net.vectors_at_step(x, 4)
     assert low.isfinite().all()
-    assert torch.nn.functional.cosine_similarity(low.float(), net(x, 4, project=True)).min() > 0.95
+    assert torch.nn.functional.cosine_similarity(low.float(), net.vectors_at_step(x, 4)).min() > 0.95

@@ -23,7 +23,7 @@ def test_projector_is_three_layers_as_in_barlow_twins():
     torch.manual_seed(0)
     net = PlainNet("resnet18", embedding_dim=7)
     x = torch.rand(4, 3, 64, 64)
-    z = net(x, project=True)
+    z = net.vectors_at_step(x, 1)
 
     hidden = net.backbone((x - 0.5) / 0.5)[-1].mean(dim=(2, 3)).double()
     weights = [module.weight.double() for module in net.projector if isinstance(module, torch.nn.Linear)]
@@ -41,12 +41,12 @@ def test_its_one_step_is_the_prediction():
     net = PlainNet("resnet18", embedding_dim=7).eval()
     x = torch.rand(2, 3, 64, 64)
     assert net.num_steps == 1
-    assert torch.equal(net(x, 1), net(x))
-    assert torch.equal(net(x, 1, project=True), net(x, project=True))
+    assert torch.equal(net.logits_at_step(x, 1), net(x))
     assert torch.equal(net.stage_logits(x), net(x)[:, None])
-    assert torch.equal(net.stage_vectors(x), net(x, project=True)[:, None])
-    with pytest.raises(ValueError, match="step must be from 0 to 1, got 2"):
-        net(x, 2)
+    assert torch.equal(net.stage_vectors(x), net.vectors_at_step(x, 1)[:, None])
+    for method in (net.logits_at_step, net.vectors_at_step):
+        with pytest.raises(ValueError, match="step must be 1, got 2"):
+            method(x, 2)
 
 
 def test_the_projector_is_no_part_of_the_classifier():

@@ -28,7 +28,7 @@ def test_without_views_and_puzzles_it_is_the_correlation_of_the_features() -> No
     assert matrices.shape == (4, 6, 6)
     with torch.no_grad():
         for step, matrix in enumerate(matrices, start=1):
-            features = deepcopy(network).train()(images, step, project=True).double().numpy()
+            features = deepcopy(network).train().vectors_at_step(images, step).double().numpy()
             np.testing.assert_allclose(matrix, np.corrcoef(features.T), atol=1e-3)
 
 

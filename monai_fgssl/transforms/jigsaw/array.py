@@ -15,7 +15,7 @@ from monai.transforms import InvertibleTransform, RandomizableTransform
 from monai.utils import MAX_SEED, TraceKeys, TransformBackends, convert_to_dst_type, convert_to_tensor, look_up_option
 from torch import Tensor
 
-from monai_fgssl.functional.jigsaw import (
+from monai_fgssl.functional.puzzles import (
     PERMUTATION_KINDS,
     REMAINDERS,
     check_permutations,
@@ -108,7 +108,7 @@ class JigsawPuzzle(_Puzzle):
 class RandJigsawPuzzle(RandomizableTransform, _Puzzle):
     """Cut an image into equal tiles and put them into a random order, with probability ``prob``.
 
-    See :class:`JigsawPuzzle` for what it returns, and :func:`monai_fgssl.functional.jigsaw.jigsaw` for the version that
+    See :class:`JigsawPuzzle` for what it returns, and :func:`monai_fgssl.functional.jigsaw` for the version that
     shuffles a whole batch on its device.
 
     Args:

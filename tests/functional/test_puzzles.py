@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from monai_fgssl.functional import invert_permutations, jigsaw, random_permutations, shuffle_tiles
-from monai_fgssl.functional.jigsaw import check_permutations, tile_grid
+from monai_fgssl.functional.puzzles import check_permutations, tile_grid
 
 DTYPES = (
     *(torch.bool, torch.uint8, torch.uint16, torch.int16, torch.int64),
