@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from monai_fgssl.engines.handlers import BatchNormUpdater, EpochHistory, FeatureMonitor, PhaseProgress, WeightMonitor
 from monai_fgssl.metrics import effective_rank
+from monai_fgssl.networks import PlainNet
 
 
 class TinyNet(nn.Module):
@@ -44,7 +45,7 @@ def make_engine(update: Any = lambda _engine, _batch: {"image": [0] * 4, "loss":
     return engine
 
 
-def test_calibrated_norms_evaluate_as_the_whole_set_in_training_mode() -> None:
+def test_updated_norms_evaluate_as_the_whole_set_in_training_mode() -> None:
     network = TinyNet()
     network.norm.running_mean.fill_(5.0)
     batches = make_batches()
@@ -56,6 +57,21 @@ def test_calibrated_norms_evaluate_as_the_whole_set_in_training_mode() -> None:
     torch.testing.assert_close(network.norm.running_var, means.var(1).mean(0), rtol=1e-4, atol=1e-7)
     assert network.norm.momentum == 0.1
     assert network.training
+
+
+def test_norms_of_a_projector_are_updated_too_and_the_mode_is_kept() -> None:
+    torch.manual_seed(0)
+    network = PlainNet("resnet18", num_classes=2, embedding_dim=4).eval()
+    images = torch.rand(6, 3, 32, 32)
+    BatchNormUpdater(network, [{"image": images}], "cpu").update()
+    assert not any(module.training for module in network.modules())
+    inputs: list[Tensor] = []
+    network.projector[1].register_forward_pre_hook(lambda _module, args: inputs.append(args[0]))
+    norm = network.projector[1]
+    mean, variance = norm.running_mean.clone(), norm.running_var.clone()
+    network.train().vectors_at_step(images, 1)
+    torch.testing.assert_close(mean, inputs[0].mean(0), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(variance, inputs[0].var(0), rtol=1e-4, atol=1e-7)
 
 
 @pytest.mark.parametrize("collapsed", [False, True])

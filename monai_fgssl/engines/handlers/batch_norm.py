@@ -11,14 +11,29 @@ from typing import Any
 import torch
 from ignite.engine import Events
 from monai.engines import Workflow
-from monai.networks.utils import train_mode
-from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch import Tensor, nn
+from torch.optim.swa_utils import update_bn
 
 from monai_fgssl.engines.hierarchical import prepare_images
 from monai_fgssl.networks import unwrap
 
 __all__ = ["BatchNormUpdater"]
+
+
+class StageVectors(nn.Module):
+    """A network with ``stage_vectors`` as its ``forward``: all batch norms take part in them.
+
+    Those of a projector do not in the network's own ``forward``, which gives logits.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.train(network.training)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map (B, C, *spatial) to (B, K + 1, embedding_dim)."""
+        return self.network.stage_vectors(images)  # type: ignore[operator]
 
 
 class BatchNormUpdater:
@@ -58,21 +73,8 @@ class BatchNormUpdater:
         """Attach to a trainer."""
         engine.add_event_handler(Events.STARTED | Events.EPOCH_COMPLETED, self.update)
 
-    @torch.no_grad()
     def update(self) -> None:
         """Measure now."""
-        network = unwrap(self.network)
-        norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
-        momenta = [norm.momentum for norm in norms]
-        for norm in norms:
-            norm.reset_running_stats()
-            # Without a momentum a norm keeps the plain mean over all batches.
-            norm.momentum = None
-        try:
-            with train_mode(network), torch.autocast(self.device.type, enabled=self.amp, **self.amp_kwargs):
-                for batch in islice(self.loader, self.num_batches):
-                    images, _ = prepare_images(batch, self.device)
-                    network.stage_vectors(images)
-        finally:
-            for norm, momentum in zip(norms, momenta, strict=True):
-                norm.momentum = momentum
+        images = (prepare_images(batch, self.device)[0] for batch in islice(self.loader, self.num_batches))
+        with torch.autocast(self.device.type, enabled=self.amp, **self.amp_kwargs):
+            update_bn(images, StageVectors(unwrap(self.network)))

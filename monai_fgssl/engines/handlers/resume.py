@@ -45,6 +45,9 @@ class Resumer:
     number of processes or another batch size it goes on after the same images, with new random views. With a loader
     that is not made by :func:`~monai_fgssl.data.make_loader` it repeats the epoch that was interrupted.
 
+    Ignite's ``Checkpoint`` would keep one checkpoint, not two, while it writes the next, and would know none that an
+    earlier process has written.
+
     Attach it before all other handlers: what they do at the start sees the training as it is resumed. Where processes
     share the work, all of them must see the folder.
 

@@ -23,8 +23,8 @@ __all__ = ["WeightsSaver"]
 class WeightsSaver:
     """Writes the weights at the end of a training, or after each evaluation whose key metric is the best so far.
 
-    ``monai.handlers.CheckpointSaver`` removes the file before it writes it anew: a run that is stopped in between has
-    lost its best weights. And it can't be resumed where the file is not as its list says.
+    ``monai.handlers.CheckpointSaver`` and Ignite's ``Checkpoint``, which it is made of, remove the file before they
+    write it anew: a run that is stopped in between has lost its best weights. Here the new file replaces the old one.
 
     Args:
         network: whose state dict is written.
