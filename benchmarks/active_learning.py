@@ -36,11 +36,11 @@ from torch import Tensor
 
 from monai_fgssl.bundle import shipped_bundle
 from monai_fgssl.data import CachedImages, make_loader, prepare_data
-from monai_fgssl.data.atomic import atomic_write
 from monai_fgssl.metrics import classification_metrics
 from monai_fgssl.metrics.acquisition import STRATEGIES, choose
 from monai_fgssl.networks import HierarchicalNet
 from monai_fgssl.report.style import COLORS, INK, readable, save_figure, style
+from monai_fgssl.utils.files import atomic_write
 
 RESULTS = Path(__file__).parent / "results"
 FRACTIONS = {"train": 0.7, "validation": 0.1, "test": 0.2}

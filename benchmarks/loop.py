@@ -27,7 +27,7 @@ from timing import processor
 from torch import Tensor
 
 from monai_fgssl.data import CachedImages, make_loader
-from monai_fgssl.data.image_store import make_store
+from monai_fgssl.data.store.image_store import make_store
 from monai_fgssl.engines import PreTrainer
 from monai_fgssl.losses import CrossCorrelationLoss
 from monai_fgssl.networks import HierarchicalNet

@@ -30,7 +30,7 @@ import torch
 from scipy import stats
 
 from monai_fgssl.bundle import shipped_bundle
-from monai_fgssl.data.atomic import atomic_write
+from monai_fgssl.utils.files import atomic_write
 
 RESULTS = Path(__file__).parent / "results"
 # The colour changes of the regularised view, also in the distorted one.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from monai_fgssl.data.synthetic import draw_lesion
+from monai_fgssl.data.synthetic.lesions import draw_lesion
 from monai_fgssl.report import plot_views
 
 LESIONS = [draw_lesion(texture, image_size=256, lesion=lesion) for texture, lesion in (("NETWORK", 0), ("STREAKS", 7))]

@@ -34,7 +34,7 @@ from selenium.common.exceptions import WebDriverException
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService, Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
-from monai_fgssl.data.synthetic import TEXTURES, draw_lesion
+from monai_fgssl.data.synthetic.lesions import TEXTURES, draw_lesion
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 

@@ -24,13 +24,13 @@ from monai.utils import ensure_tuple_rep
 from torch import Tensor, nn
 
 from monai_fgssl.data import CachedImages, class_weights
-from monai_fgssl.data.atomic import atomic_write
-from monai_fgssl.data.medical_image import check_options
+from monai_fgssl.data.io.reader import check_options
 from monai_fgssl.engines.handlers import PredictionCollector
 from monai_fgssl.metrics import expected_calibration_error, fit_temperature
 from monai_fgssl.networks import OnnxNet, export_onnx, unwrap
 from monai_fgssl.networks.base import StagedNet
-from monai_fgssl.report.dicom_header import ModelDescription
+from monai_fgssl.report.dicom.header import ModelDescription
+from monai_fgssl.utils.files import atomic_write
 
 __all__ = [
     "BUNDLES",

@@ -30,8 +30,8 @@ from report import TITLES, Results, cell, load_runs, table
 from run import parse_settings
 from scoring import interval, measure
 
-from monai_fgssl.data.atomic import atomic_write
 from monai_fgssl.report.style import readable
+from monai_fgssl.utils.files import atomic_write
 
 HERE = Path(__file__).resolve().parent
 METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "macro_auc", "kappa", "calibration_error")

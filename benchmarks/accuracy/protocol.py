@@ -36,8 +36,8 @@ from monai_fgssl.data import (
     split_table,
     write_split,
 )
-from monai_fgssl.data.atomic import atomic_write
-from monai_fgssl.data.table import PARTS
+from monai_fgssl.data.layouts.table import PARTS
+from monai_fgssl.utils.files import atomic_write
 
 __all__ = ["BUDGETS", "DATA_SETS", "DataSet", "label_budget", "load_data", "make_split", "read_parts", "repeated"]
 

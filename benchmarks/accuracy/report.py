@@ -28,8 +28,8 @@ from protocol import BUDGETS, DATA_SETS, SPLITS, read_parts, split_file
 from questions import FEW, ONE_VIEW_LIGHT, ONE_VIEW_LIGHT_NAME, QUESTIONS, SCALES, Entry, Question, scaled
 from scoring import Interval, difference, interval, measure, resample_weights
 
-from monai_fgssl.data.atomic import atomic_write
 from monai_fgssl.report.style import COLORS, INK, readable, save_figure, style
+from monai_fgssl.utils.files import atomic_write
 
 HERE = Path(__file__).resolve().parent
 SCALE_TITLES = {

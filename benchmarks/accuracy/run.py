@@ -48,7 +48,7 @@ from training import Place, Result, finish, pretrain
 
 from monai_fgssl.bundle import SettingsError
 from monai_fgssl.data import DataError
-from monai_fgssl.data.atomic import atomic_write
+from monai_fgssl.utils.files import atomic_write
 
 HERE = Path(__file__).resolve().parent
 RUNS = HERE / "runs"

@@ -25,9 +25,9 @@ from torch import Tensor, nn
 
 from monai_fgssl.bundle import load_weights
 from monai_fgssl.data import CachedImages, PreparedData, make_loader
-from monai_fgssl.data.atomic import atomic_write
 from monai_fgssl.engines.handlers import BatchNormUpdater, Resumer
 from monai_fgssl.metrics import classification_metrics, fit_temperature
+from monai_fgssl.utils.files import atomic_write
 
 __all__ = ["Place", "Result", "finish", "pretrain"]
 

@@ -15,8 +15,8 @@ import psutil
 from tqdm import tqdm
 
 from monai_fgssl.data import LAYOUTS, UNLABELLED, DataError, ImageTable, read_image, read_table, split_table
-from monai_fgssl.data.errors import first_lines
-from monai_fgssl.data.layouts import recognise_layout
+from monai_fgssl.data.layouts.registry import recognise_layout
+from monai_fgssl.utils.errors import first_lines
 
 from .doctor import Check
 

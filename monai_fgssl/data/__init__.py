@@ -4,28 +4,29 @@
 
 from __future__ import annotations
 
-from .aptos2019 import APTOS2019_CLASSES, read_aptos2019
+from monai_fgssl.utils.errors import DataError
+
 from .balance import balanced_order, class_weights
 from .datasets import APTOS2019Dataset, ISIC2017Dataset, ISIC2018Dataset
 from .download import download_file
 from .duplicates import DuplicatePair, find_duplicates, join_duplicates, pairs_across_parts, write_duplicates
-from .errors import DataError
-from .folders import read_class_folders, read_image_folder
-from .inputs import list_images
-from .isic2017 import ISIC2017_CLASSES, read_isic2017
-from .isic2018 import ISIC2018_CLASSES, read_isic2018
-from .layouts import LAYOUTS, read_part, read_table
-from .listed import read_csv_list, read_data_list
-from .load_image import LoadMedicalImage, LoadMedicalImageD, LoadMedicalImaged, LoadMedicalImageDict
-from .loading import CachedImages, ReadImaged, load_images, make_loader, read_image
-from .medical_image import read_medical_image
+from .io.reader import read_medical_image
+from .io.transform import LoadMedicalImage, LoadMedicalImageD, LoadMedicalImaged, LoadMedicalImageDict
+from .io.volumes import fit_volume, read_volume
+from .layouts.aptos2019 import APTOS2019_CLASSES, read_aptos2019
+from .layouts.folders import read_class_folders, read_image_folder
+from .layouts.inputs import list_images
+from .layouts.isic2017 import ISIC2017_CLASSES, read_isic2017
+from .layouts.isic2018 import ISIC2018_CLASSES, read_isic2018
+from .layouts.lists import read_csv_list, read_data_list
+from .layouts.registry import LAYOUTS, read_part, read_table
+from .layouts.table import UNLABELLED, ImageTable
 from .prepare import PreparedData, load_test_images, prepare_data
 from .splits import fold_table, limit_labels, read_split, split_table, write_split
-from .stream import ImageStream
-from .synthetic import make_synthetic_lesions
-from .synthetic_volumes import make_synthetic_volumes
-from .table import UNLABELLED, ImageTable
-from .volumes import fit_volume, read_volume
+from .store.cached_images import CachedImages, ReadImaged, load_images, make_loader, read_image
+from .store.stream import ImageStream
+from .synthetic.lesions import make_synthetic_lesions
+from .synthetic.volumes import make_synthetic_volumes
 
 __all__ = [
     "APTOS2019_CLASSES",

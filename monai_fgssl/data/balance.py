@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .errors import DataError
-from .table import UNLABELLED
+from monai_fgssl.data.layouts.table import UNLABELLED
+from monai_fgssl.utils.errors import DataError
 
 __all__ = ["balanced_order", "class_weights"]
 

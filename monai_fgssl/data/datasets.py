@@ -13,14 +13,15 @@ from monai.data import CacheDataset
 from monai.transforms import Randomizable
 from monai.utils import look_up_option
 
-from .aptos2019 import has_aptos2019, read_aptos2019
+from monai_fgssl.data.io.transform import LoadMedicalImaged
+from monai_fgssl.data.layouts.aptos2019 import has_aptos2019, read_aptos2019
+from monai_fgssl.data.layouts.official import find_csv
+from monai_fgssl.data.layouts.registry import OFFICIAL, Official
+from monai_fgssl.data.layouts.table import UNLABELLED, ImageTable
+from monai_fgssl.utils.errors import DataError
+
 from .download import download_file
-from .errors import DataError
-from .layouts import OFFICIAL, Official
-from .load_image import LoadMedicalImaged
-from .official import find_csv
 from .splits import split_table
-from .table import UNLABELLED, ImageTable
 
 __all__ = ["APTOS2019Dataset", "ISIC2017Dataset", "ISIC2018Dataset"]
 

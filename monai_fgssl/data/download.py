@@ -17,8 +17,8 @@ from urllib.request import Request, urlopen
 import monai.apps.utils
 from monai.apps.utils import check_hash, download_url, extractall
 
-from .atomic import atomic_write
-from .errors import DataError
+from monai_fgssl.utils.errors import DataError
+from monai_fgssl.utils.files import atomic_write
 
 __all__ = ["download_file"]
 

@@ -16,7 +16,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
-from .atomic import atomic_write
+from monai_fgssl.utils.files import atomic_write
 
 __all__ = ["DuplicatePair", "find_duplicates", "join_duplicates", "pairs_across_parts", "write_duplicates"]
 

@@ -14,14 +14,15 @@ import torch
 from ignite import distributed as idist
 from monai.utils import ensure_tuple_rep
 
+from monai_fgssl.data.layouts.registry import explain_missing_labels, read_part, read_table
+from monai_fgssl.data.layouts.table import PARTS, UNLABELLED, ImageTable
+from monai_fgssl.data.store.cached_images import CachedImages, load_images
+from monai_fgssl.data.synthetic.lesions import make_synthetic_lesions
+from monai_fgssl.data.synthetic.volumes import make_synthetic_volumes
+from monai_fgssl.utils.errors import DataError
+
 from .duplicates import find_duplicates, join_duplicates, pairs_across_parts, write_duplicates
-from .errors import DataError
-from .layouts import explain_missing_labels, read_part, read_table
-from .loading import CachedImages, load_images
 from .splits import fold_table, limit_labels, read_split, split_table, write_split
-from .synthetic import make_synthetic_lesions
-from .synthetic_volumes import make_synthetic_volumes
-from .table import PARTS, UNLABELLED, ImageTable
 
 __all__ = ["PreparedData", "load_test_images", "prepare_data"]
 

@@ -15,9 +15,9 @@ import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.utils import check_random_state
 
-from .atomic import atomic_write
-from .errors import DataError, first_names
-from .table import UNLABELLED, ImageTable
+from monai_fgssl.data.layouts.table import UNLABELLED, ImageTable
+from monai_fgssl.utils.errors import DataError, first_names
+from monai_fgssl.utils.files import atomic_write
 
 __all__ = ["fold_table", "limit_labels", "read_split", "split_table", "write_split"]
 

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from monai_fgssl.engines.hierarchical import prepare_images
 from monai_fgssl.functional import all_orientations
-from monai_fgssl.functional.processes import num_processes, sum_over_processes
 from monai_fgssl.networks import unwrap
+from monai_fgssl.utils.distributed import num_processes, sum_over_processes
 
 __all__ = ["HierarchicalEvaluator"]
 

@@ -18,8 +18,8 @@ from monai.utils.enums import CommonKeys as Keys
 from monai.utils.module import look_up_option
 from torch import Tensor, nn
 
-from monai_fgssl.functional.processes import num_processes, sum_over_processes
 from monai_fgssl.networks import unwrap
+from monai_fgssl.utils.distributed import num_processes, sum_over_processes
 
 __all__ = ["HierarchicalTrainer", "prepare_images", "step_names"]
 

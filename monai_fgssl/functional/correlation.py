@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from monai_fgssl.functional.processes import global_moments, num_processes, sum_over_processes
+from monai_fgssl.utils.distributed import global_moments, num_processes, sum_over_processes
 
 __all__ = ["cross_correlation", "cross_correlation_loss"]
 

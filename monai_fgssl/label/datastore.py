@@ -29,10 +29,10 @@ from pydicom.dataset import Dataset
 from pydicom.filewriter import dcmwrite
 
 from monai_fgssl.data import DataError
-from monai_fgssl.data.atomic import atomic_write
-from monai_fgssl.data.dicom import open_dicom
-from monai_fgssl.data.image_files import IMAGE_SUFFIXES, is_image
-from monai_fgssl.report.secondary_capture import SERIES_DESCRIPTION as HEAT_MAP_DESCRIPTION
+from monai_fgssl.data.io.dicom import open_dicom
+from monai_fgssl.data.layouts.image_files import IMAGE_SUFFIXES, is_image
+from monai_fgssl.report.dicom.secondary_capture import SERIES_DESCRIPTION as HEAT_MAP_DESCRIPTION
+from monai_fgssl.utils.files import atomic_write
 
 from .structured_report import SERIES_DESCRIPTION, make_label_report, read_label_report
 

@@ -17,11 +17,11 @@ from torch import Tensor
 
 from monai_fgssl.bundle import SettingsError, describe_model, load_weights, make_network, read_record
 from monai_fgssl.data import DataError, ReadImaged, read_image
-from monai_fgssl.data.dicom import open_dicom
+from monai_fgssl.data.io.dicom import open_dicom
 from monai_fgssl.networks import HierarchicalNet
 from monai_fgssl.report import stage_heat_maps
-from monai_fgssl.report.dicom_results import as_prediction, dicom_files
-from monai_fgssl.report.dicom_sr import write_sr
+from monai_fgssl.report.dicom.structured_report import write_sr
+from monai_fgssl.report.dicom.writer import as_prediction, dicom_files
 from monai_fgssl.report.heat_maps import draw_heat_maps
 from monai_fgssl.report.results import describe
 
@@ -146,7 +146,7 @@ class LabelModel:
         Args:
             path: of the image.
             result: what was said.
-            report: where to write it; see :func:`~monai_fgssl.report.dicom_sr.write_sr`.
+            report: where to write it; see :func:`~monai_fgssl.report.dicom.structured_report.write_sr`.
 
         Raises:
             DataError: when no report can refer to the image; the message starts after its name.

@@ -15,8 +15,8 @@ from monai.data import Dataset
 from torch import Tensor
 
 from monai_fgssl.data import ImageStream
-from monai_fgssl.data.atomic import atomic_write
 from monai_fgssl.metrics.acquisition import choose
+from monai_fgssl.utils.files import atomic_write
 
 from .model import LabelModel
 

@@ -10,9 +10,9 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import generate_uid
 
-from monai_fgssl.report.codes import class_codes
-from monai_fgssl.report.dicom_header import CHARACTER_SET, as_sources, copy_patient_and_study, import_highdicom
-from monai_fgssl.report.dicom_sr import reference_to
+from monai_fgssl.report.dicom.codes import class_codes
+from monai_fgssl.report.dicom.header import CHARACTER_SET, as_sources, copy_patient_and_study, import_highdicom
+from monai_fgssl.report.dicom.structured_report import reference_to
 
 __all__ = ["SERIES_DESCRIPTION", "make_label_report", "read_label_report"]
 
@@ -34,7 +34,7 @@ def make_label_report(source: Dataset | Sequence[Dataset], class_name: str, clas
         source: header of the image, or those of all images of its series.
         class_name: the class.
         class_names: all classes that it was chosen from, which may have standard codes together; see
-            :func:`~monai_fgssl.report.codes.class_codes`.
+            :func:`~monai_fgssl.report.dicom.codes.class_codes`.
 
     Raises:
         DataError: when a header lacks an identifier.

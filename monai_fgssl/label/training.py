@@ -20,8 +20,8 @@ from filelock import FileLock, Timeout
 
 from monai_fgssl import __version__
 from monai_fgssl.bundle import SettingsError, read_record, with_new_names
-from monai_fgssl.data.atomic import atomic_write
-from monai_fgssl.data.dicom import is_dicom
+from monai_fgssl.data.io.dicom import is_dicom
+from monai_fgssl.utils.files import atomic_write
 
 __all__ = ["fine_tune", "pretrain", "train_stats", "write_data_list"]
 

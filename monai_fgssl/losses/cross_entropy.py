@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from monai_fgssl.functional.processes import num_processes, sum_over_processes
+from monai_fgssl.utils.distributed import num_processes, sum_over_processes
 
 __all__ = ["GlobalCrossEntropyLoss"]
 

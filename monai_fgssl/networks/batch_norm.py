@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import batch_norm
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from monai_fgssl.functional.processes import global_moments, sum_over_processes
+from monai_fgssl.utils.distributed import global_moments, sum_over_processes
 
 __all__ = ["SynchronizedBatchNorm", "synchronize_batch_norms"]
 

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from .correlation_figure import plot_correlations, step_correlations
-from .dicom_results import DicomResultWriter
+from .dicom.writer import DicomResultWriter
 from .feature_map import embed_features, plot_feature_map
 from .figures import plot_confusion, plot_learning_curves, plot_roc
 from .heat_maps import HeatMapWriter, stage_heat_maps

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from monai_fgssl.data.atomic import atomic_write
 from monai_fgssl.networks import HierarchicalNet, unwrap
+from monai_fgssl.utils.files import atomic_write
 
 __all__ = ["HeatMapWriter", "overlay", "stage_heat_maps"]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
-from monai_fgssl.data.atomic import atomic_write
+from monai_fgssl.utils.files import atomic_write
 
 __all__ = ["write_predictions"]
 

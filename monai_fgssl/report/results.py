@@ -16,12 +16,12 @@ from ignite.engine import Events
 from monai.engines import Workflow
 from monai.engines.utils import IterationEvents
 
-from monai_fgssl.data.atomic import atomic_write
-from monai_fgssl.data.errors import DataError, first_lines
-from monai_fgssl.data.stream import ImageStream
+from monai_fgssl.data.store.stream import ImageStream
 from monai_fgssl.engines.hierarchical import step_names
 from monai_fgssl.metrics.uncertainty import disagreement, predictive_entropy
 from monai_fgssl.networks import unwrap
+from monai_fgssl.utils.errors import DataError, first_lines
+from monai_fgssl.utils.files import atomic_write
 
 __all__ = ["ResultWriter", "describe", "result_columns"]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from monai_fgssl.data.atomic import atomic_write
+from monai_fgssl.utils.files import atomic_write
 
 __all__ = ["BLUE", "COLORS", "INK", "VERMILION", "readable", "save_figure", "style"]
 

@@ -12,8 +12,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from monai_fgssl.data.atomic import atomic_write
 from monai_fgssl.metrics.classification import METRICS
+from monai_fgssl.utils.files import atomic_write
 
 from .style import readable
 

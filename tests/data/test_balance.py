@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sklearn.utils.class_weight import compute_class_weight
 
 from monai_fgssl.data.balance import balanced_order, class_weights
-from monai_fgssl.data.errors import DataError
+from monai_fgssl.utils.errors import DataError
 
 
 @st.composite

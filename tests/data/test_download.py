@@ -21,8 +21,8 @@ from PIL import Image
 
 from monai_fgssl.data.datasets import APTOS2019Dataset, ISIC2017Dataset, ISIC2018Dataset
 from monai_fgssl.data.download import download_file
-from monai_fgssl.data.errors import DataError
-from monai_fgssl.data.load_image import LoadMedicalImaged
+from monai_fgssl.data.io.transform import LoadMedicalImaged
+from monai_fgssl.utils.errors import DataError
 
 
 @dataclass

@@ -24,11 +24,11 @@ from monai_fgssl.data.duplicates import (
     pairs_across_parts,
     write_duplicates,
 )
-from monai_fgssl.data.layouts import read_table
-from monai_fgssl.data.loading import load_images
+from monai_fgssl.data.layouts.registry import read_table
+from monai_fgssl.data.layouts.table import ImageTable
 from monai_fgssl.data.splits import split_table
-from monai_fgssl.data.synthetic import TEXTURES, draw_lesion
-from monai_fgssl.data.table import ImageTable
+from monai_fgssl.data.store.cached_images import load_images
+from monai_fgssl.data.synthetic.lesions import TEXTURES, draw_lesion
 
 SIZE = 96
 

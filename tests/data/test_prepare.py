@@ -15,10 +15,10 @@ import pytest
 import torch
 from PIL import Image
 
-from monai_fgssl.data.errors import DataError
-from monai_fgssl.data.loading import read_image
 from monai_fgssl.data.prepare import PreparedData, load_test_images, prepare_data
-from monai_fgssl.data.synthetic import TEXTURES, draw_lesion
+from monai_fgssl.data.store.cached_images import read_image
+from monai_fgssl.data.synthetic.lesions import TEXTURES, draw_lesion
+from monai_fgssl.utils.errors import DataError
 
 FRACTIONS = {"train": 0.6, "validation": 0.2, "test": 0.2}
 

@@ -23,7 +23,7 @@ from monai_fgssl.data import (
     split_table,
     write_split,
 )
-from monai_fgssl.data.layouts import read_table
+from monai_fgssl.data.layouts.registry import read_table
 from monai_fgssl.data.splits import fold_table
 
 PARTS = ("train", "validation", "test")

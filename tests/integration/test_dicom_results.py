@@ -23,9 +23,9 @@ from pydicom import examples
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
-from monai_fgssl.report.dicom_header import ModelDescription
-from monai_fgssl.report.dicom_sr import Prediction, write_sr
-from monai_fgssl.report.secondary_capture import write_secondary_capture
+from monai_fgssl.report.dicom.header import ModelDescription
+from monai_fgssl.report.dicom.secondary_capture import write_secondary_capture
+from monai_fgssl.report.dicom.structured_report import Prediction, write_sr
 
 MODEL = ModelDescription("lesions", "1.2", "Ours", "ab" * 32, ("image_size=224",))
 CLASSES = ("MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC")

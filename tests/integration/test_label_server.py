@@ -36,8 +36,8 @@ from test_dicom_results import is_known, run
 
 from monai_fgssl.data import read_isic2018
 from monai_fgssl.label.structured_report import SERIES_DESCRIPTION
-from monai_fgssl.report.dicom_header import ModelDescription
-from monai_fgssl.report.secondary_capture import write_secondary_capture
+from monai_fgssl.report.dicom.header import ModelDescription
+from monai_fgssl.report.dicom.secondary_capture import write_secondary_capture
 
 REPOSITORY = Path(__file__).parents[2]
 REQUIREMENTS = ("monailabel==0.8.5", "pydicom<3", "dicomweb-client<0.60", "pynetdicom<3", "highdicom<0.23")

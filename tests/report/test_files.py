@@ -14,10 +14,10 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
-from monai_fgssl.data.atomic import atomic_write
 from monai_fgssl.engines.handlers import PredictionCollector
 from monai_fgssl.metrics import classification_metrics
 from monai_fgssl.report import Report, plot_confusion, plot_learning_curves, plot_roc, write_predictions
+from monai_fgssl.utils.files import atomic_write
 
 CLASSES = ["A", "B", "C"]
 

@@ -18,11 +18,11 @@ import torch
 from ignite import distributed as idist
 from ignite.engine import Events
 
-from monai_fgssl.data.atomic import atomic_write
-from monai_fgssl.data.loading import EpochBatches
+from monai_fgssl.data.store.cached_images import EpochBatches
 from monai_fgssl.engines.hierarchical import HierarchicalTrainer
-from monai_fgssl.engines.random_state import get_random_state, set_random_state
 from monai_fgssl.networks import unwrap
+from monai_fgssl.utils.files import atomic_write
+from monai_fgssl.utils.random_state import get_random_state, set_random_state
 
 __all__ = ["Resumer"]
 

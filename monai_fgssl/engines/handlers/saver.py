@@ -14,8 +14,8 @@ from ignite.engine import Events
 from monai.engines import Evaluator, Workflow
 from torch import nn
 
-from monai_fgssl.data.atomic import atomic_write
 from monai_fgssl.networks import unwrap
+from monai_fgssl.utils.files import atomic_write
 
 __all__ = ["WeightsSaver"]
 

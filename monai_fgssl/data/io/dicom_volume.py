@@ -1,0 +1,193 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""DICOM slices, one per file or all in one file, put together by where they are in the patient."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+
+from monai_fgssl.utils.errors import DataError
+
+from .dicom import UID_KEYS, frame_module, open_dicom, read_frame
+from .dicom_pixels import number_of_frames
+from .display import StoredImage
+from .reasons import reason_of
+
+__all__ = ["read_dicom_volume"]
+
+TOLERANCE = 0.1
+"""How far a slice may lie from its place on an even grid, in slice distances. Positions are often rounded."""
+SAME = 1e-3
+"""Largest difference between equal directions (cosines), spacings (mm) and positions (mm)."""
+
+
+@dataclass(frozen=True)
+class Slice:
+    """A frame of a file and its place: lengths in mm, directions in the patient's axes of DICOM (LPS)."""
+
+    path: Path
+    frame: int
+    name: str
+    uid: str
+    shape: tuple[int, int]
+    position: NDArray[np.float64]
+    directions: NDArray[np.float64]
+    spacing: NDArray[np.float64]
+    distance: float
+
+    @property
+    def height(self) -> float:
+        """Place along the normal."""
+        return float(self.position @ np.cross(*self.directions))
+
+
+def read_dicom_volume(paths: Sequence[Path]) -> StoredImage:
+    """Read the slices of a series, or the frames of a file, as a volume.
+
+    Slices are put in order along their normal by Image Position (Patient), whatever the names of the files and their
+    Instance Numbers. They must lie on an even grid, which may be sheared (a tilted gantry). The distance of a single
+    slice is its Spacing Between Slices, its Slice Thickness or 1 mm.
+
+    Args:
+        paths: files of one series with a slice each, or one file.
+
+    Returns:
+        Grey values in the units of the modality, float32, ``(1, X, Y, Z)``: X runs along the columns, Y along the rows
+        and Z from slice to slice, as in ITK and NIfTI. The affine is RAS, as in nibabel and MONAI. SOP Instance UIDs
+        of several files are joined in this order by backslashes, as DICOM writes multiple values.
+
+    Raises:
+        DataError: when a file can't be read, is twice there, in colour or of another series; when slices differ in
+            size, spacing or direction, or have no place; when one is missing. The message starts after the name.
+
+    Source: DICOM PS3.3, C.7.6.2.1.1; C.7.6.16.2.3 and C.7.6.16.2.4 for frames.
+    """
+    slices: list[Slice] = []
+    series: Counter[str] = Counter()
+    for path in paths:
+        try:
+            header = open_dicom(path, headers_only=True)
+            series[str(header.get("SeriesInstanceUID", ""))] += 1
+            if len(paths) > 1 and number_of_frames(header) > 1:
+                raise DataError(f"has {number_of_frames(header)} frames: name it alone.")
+            slices += [_locate(path, header, frame) for frame in range(number_of_frames(header))]
+        except Exception as error:
+            raise _in_file(path, len(paths), error) from error
+    if len(series) > 1:
+        raise DataError(
+            f"has images of {len(series)} series ({', '.join(map(str, series.values()))} files): keep each series in a "
+            "folder of its own."
+        )
+    slices.sort(key=lambda one: one.height)
+    step = _even_step(slices)
+
+    first = slices[0]
+    rows, columns = first.shape
+    affine = np.eye(4)
+    affine[:3, 0] = first.directions[0] * first.spacing[1]
+    affine[:3, 1] = first.directions[1] * first.spacing[0]
+    affine[:3, 2] = step
+    affine[:3, 3] = first.position
+    affine[:2] *= -1
+
+    values = np.empty((1, columns, rows, len(slices)), dtype=np.float32)
+    windows, opened = [], None
+    for number, one in enumerate(slices):
+        try:
+            if one.path != opened:
+                dataset, opened = open_dicom(one.path), one.path
+            image = read_frame(dataset, one.frame)
+            if len(image.values) != 1:
+                raise DataError("is in colour, but volumes are grey: read it with spatial_dims=2.")
+        except Exception as error:
+            raise _in_file(one.path, len(paths), error) from error
+        values[0, :, :, number] = image.values[0].T
+        windows.append(image.voi)
+    return StoredImage(
+        values,
+        affine,
+        None,
+        voi=windows[0] if all(window == windows[0] for window in windows) else None,
+        inverted=image.inverted,
+        uids={key: str(dataset.get(key, "")) for key in UID_KEYS}
+        | {"SOPInstanceUID": "\\".join(dict.fromkeys(one.uid for one in slices))},
+    )
+
+
+def _in_file(path: Path, count: int, error: Exception) -> DataError:
+    """Name the file that an error is about, unless there is only one."""
+    return DataError(reason_of(error) if count == 1 else f"has {path.name}, which {reason_of(error)}")
+
+
+def _locate(path: Path, header: Dataset, frame: int) -> Slice:
+    """Read the place of a slice."""
+    count = number_of_frames(header)
+    if count > 1 and "PerFrameFunctionalGroupsSequence" not in header:
+        raise DataError(
+            f"has {count} frames and doesn't say where they are: read single ones with spatial_dims=2 and frame=0 to "
+            f"{count - 1}."
+        )
+    module = frame_module(header, frame)
+    needed = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
+    missing = [key for key in needed if key not in module]
+    if missing:
+        raise DataError(
+            f"doesn't say where it is in the patient (no {', '.join(missing)}): read it with spatial_dims=2."
+        )
+    position, directions, spacing = (np.array(module[key].value, dtype=np.float64) for key in needed)
+    directions = directions.reshape(2, 3)
+    if not np.allclose(directions @ directions.T, np.eye(2), atol=SAME):
+        raise DataError("has an ImageOrientationPatient that is not two perpendicular unit vectors.")
+    return Slice(
+        path=path,
+        frame=frame,
+        name=path.name if count == 1 else f"frame {frame}",
+        uid=str(header.get("SOPInstanceUID", "")),
+        shape=(int(header.Rows), int(header.Columns)),
+        position=position,
+        directions=directions,
+        spacing=spacing,
+        distance=abs(float(module.get("SpacingBetweenSlices", module.get("SliceThickness", 1)))) or 1.0,
+    )
+
+
+def _even_step(slices: Sequence[Slice]) -> NDArray[np.float64]:
+    """Check that slices, in order, form an even grid, and give the way from one to the next, ``(3,)``."""
+    first = slices[0]
+    for one in slices:
+        if one.shape != first.shape:
+            raise DataError(
+                f"has slices of different size: {first.name} of {first.shape[1]} x {first.shape[0]} and {one.name} of "
+                f"{one.shape[1]} x {one.shape[0]} pixels."
+            )
+        if not np.allclose(one.spacing, first.spacing, atol=SAME):
+            raise DataError(f"has slices of different pixel spacing: {first.name} and {one.name}.")
+        if not np.allclose(one.directions, first.directions, atol=SAME):
+            raise DataError(f"has slices in different directions, as localizers do: {first.name} and {one.name}.")
+    if len(slices) == 1:
+        return np.cross(*first.directions) * first.distance
+
+    gaps = np.diff([one.height for one in slices])
+    if gaps.min() < SAME:
+        here = int(gaps.argmin())
+        raise DataError(
+            f"has several slices in the same place, such as {slices[here].name} and {slices[here + 1].name}: copies, "
+            "or several times, echoes or directions, each of which needs a folder of its own."
+        )
+    positions = np.array([one.position for one in slices])
+    step = (positions[-1] - positions[0]) / (len(slices) - 1)
+    even = positions[0] + np.arange(len(slices))[:, None] * step
+    if np.linalg.norm(positions - even, axis=1).max() > TOLERANCE * np.linalg.norm(step):
+        here = int(gaps.argmax())
+        raise DataError(
+            f"has slices at uneven distances, from {gaps.min():.4g} mm to {gaps.max():.4g} mm (between "
+            f"{slices[here].name} and {slices[here + 1].name}): one may be missing."
+        )
+    return step

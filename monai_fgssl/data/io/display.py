@@ -1,0 +1,203 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""From the values that a file stores to those that a screen shows: windows, lookup tables, ranges, channels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit
+
+from monai_fgssl.utils.errors import DataError
+
+__all__ = ["LookupTable", "StoredImage", "Window", "choose_frame", "match_channels", "natural_range", "to_display"]
+
+LUMINANCE = (0.299, 0.587, 0.114)
+"""Weights of red, green and blue in the luminance of ITU-R BT.601-7, section 2.5.1, as in Pillow and JPEG."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """A window of values that is shown from black to white.
+
+    Args:
+        center: its middle, in the units of the values.
+        width: from black to white, in the same units.
+        function: ``"LINEAR"``, ``"LINEAR_EXACT"`` or ``"SIGMOID"``.
+
+    Source: DICOM PS3.3, C.11.2.1.2.1 (LINEAR), C.11.2.1.3.2 (LINEAR_EXACT), C.11.2.1.3.1 (SIGMOID).
+
+    Example:
+        >>> Window(40, 400)(np.array([-160.0, 39.5, 239.0]))
+        array([0. , 0.5, 1. ])
+    """
+
+    center: float
+    width: float
+    function: str = "LINEAR"
+
+    def __call__(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Map values of any shape to [0, 1].
+
+        Raises:
+            DataError: when the width is too small for the function, or the function is another.
+        """
+        if self.function not in ("LINEAR", "LINEAR_EXACT", "SIGMOID"):
+            raise DataError(
+                f"has the VOI LUT Function {self.function}, which is not known: give window=(center, width)."
+            )
+        if self.width <= 0 or (self.function == "LINEAR" and self.width < 1):
+            raise DataError(
+                f"has a window of width {self.width:g}, too small for {self.function}: give window=(center, width)."
+            )
+        if self.function == "SIGMOID":
+            return expit(4 * (values - self.center) / self.width)
+        center, width = (self.center - 0.5, self.width - 1) if self.function == "LINEAR" else (self.center, self.width)
+        if width == 0:
+            return (values > center).astype(np.float32)
+        return np.clip((values - center) / width + 0.5, 0, 1)
+
+
+@dataclass(frozen=True, eq=False)
+class LookupTable:
+    """A table from values to brightness.
+
+    pydicom's ``apply_voi`` can't take its place: up to 3.0.2 it looks up modulo 256 when the entries have 8 bits.
+
+    Args:
+        first: the value of the first entry; smaller values get that entry, larger ones than the last the last.
+        entries: ``(N,)``, from 0 (black) to ``2 ** bits - 1`` (white).
+        bits: of an entry.
+
+    Source: DICOM PS3.3, C.11.2.1.1.
+    """
+
+    first: int
+    entries: NDArray[Any]
+    bits: int
+
+    def __call__(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Map values of any shape to [0, 1]."""
+        positions = np.clip(np.rint(values) - self.first, 0, len(self.entries) - 1).astype(np.int64)
+        return np.clip(self.entries[positions] / (2**self.bits - 1), 0, 1)
+
+
+@dataclass
+class StoredImage:
+    """What a file holds, before it is made ready for a screen or for a network.
+
+    Args:
+        values: ``(C, *spatial)``: rows and columns of a picture, X, Y and Z of a volume; grey values in the units of
+            the modality.
+        affine: ``(4, 4)``, from indices to mm; see :func:`~monai_fgssl.data.read_medical_image`.
+        value_range: black and white; ``None`` when nothing tells them.
+        voi: the window or lookup table that the file asks for.
+        inverted: small values are bright (MONOCHROME1, WhiteIsZero).
+        frame: number of the frame, page or slice that was read.
+        uids: the DICOM UIDs that refer to the image.
+    """
+
+    values: NDArray[Any]
+    affine: NDArray[np.float64]
+    value_range: tuple[float, float] | None
+    voi: Window | LookupTable | None = None
+    inverted: bool = False
+    frame: int = 0
+    uids: dict[str, str] = field(default_factory=dict)
+
+
+def choose_frame(count: int, frame: int | None, kind: str = "frames") -> int:
+    """Number of the frame to read.
+
+    Args:
+        count: of frames in the file.
+        frame: the one that was asked for, from 0.
+        kind: what the file has several of, for the message.
+
+    Raises:
+        DataError: when there are several and none was asked for, or there is no such frame.
+    """
+    if frame is None and count != 1:
+        raise DataError(f"has {count} {kind}: choose one by its number, frame=0 to {count - 1}.")
+    if frame is not None and frame >= count:
+        raise DataError(f"has no frame={frame}: its {kind} are 0 to {count - 1}.")
+    return frame or 0
+
+
+def natural_range(values: NDArray[Any]) -> tuple[float, float] | None:
+    """Values of black and white where only the array itself tells them.
+
+    Integers of 8 and 16 bits: the range of their type. Wider types have no natural white; floats in [0, 1] are taken
+    as they are, and whole numbers from 0 to 255 for a picture of 8 bits (MONAI's ``SaveImage`` stores one as float32).
+
+    Returns:
+        Black and white, or ``None`` for other values.
+    """
+    if values.dtype.kind in "iu" and values.dtype.itemsize <= 2:
+        limits = np.iinfo(values.dtype)
+        return int(limits.min), int(limits.max)
+    low, high = values.min(), values.max()
+    if low >= 0 and high <= 1 and values.dtype.kind == "f":
+        return 0, 1
+    if low >= 0 and high <= 255 and (values == np.rint(values)).all():
+        return 0, 255
+    return None
+
+
+def to_display(image: StoredImage, window: str | Sequence[float] | None = None) -> NDArray[np.float32]:
+    """Values as a screen shows them, from 0 (black) to 1 (white).
+
+    Args:
+        image: a picture, or a volume for which a window is asked for.
+        window: ``(center, width)`` instead of the window of the file. Colour has no window: it is scaled by its range.
+
+    Returns:
+        float32, the shape of ``image.values``; at 8 bits exactly ``values / 255``.
+
+    Raises:
+        DataError: when nothing tells black and white.
+    """
+    values = image.values
+    # Exact for integers of up to 16 bits in float32, of up to 32 bits in float64.
+    values = values.astype(np.result_type(values.dtype, np.float32), copy=False)
+    is_grey = len(values) == 1 or image.values.ndim == 4
+    voi = image.voi if window is None or isinstance(window, str) else Window(float(window[0]), float(window[1]))
+    if is_grey and voi is not None:
+        shown = voi(values)
+    elif window == "dicom" and image.values.ndim == 4:
+        raise DataError("has no window that holds for the whole volume: give window=(center, width).")
+    elif image.value_range is not None:
+        low, high = image.value_range
+        shown = (values - low) / (high - low)
+    else:
+        raise DataError(
+            f"has {image.values.dtype.name} values from {values.min():g} to {values.max():g}, and nothing tells which "
+            "are black and white: give window=(center, width)."
+        )
+    return np.asarray(1 - shown if image.inverted else shown, dtype=np.float32)
+
+
+def match_channels(values: NDArray[np.float32], channels: int | None) -> NDArray[np.float32]:
+    """Bring an image to 1 or 3 channels.
+
+    Grey becomes three equal channels. A colour picture becomes its luminance, ``0.299 R + 0.587 G + 0.114 B``
+    (ITU-R BT.601), not rounded.
+
+    Args:
+        values: ``(C, *spatial)``.
+        channels: 1, 3, or ``None`` for those that there are.
+
+    Raises:
+        DataError: when there is no such conversion.
+    """
+    if channels is None or len(values) == channels:
+        return values
+    if len(values) == 1:
+        return np.repeat(values, channels, axis=0)
+    if len(values) == 3 and values.ndim == 3:
+        return np.tensordot(np.array([LUMINANCE], dtype=np.float32), values, axes=1)
+    raise DataError(f"has {len(values)} channels, which can't be made {channels}: use channels=None.")

@@ -1,0 +1,45 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""NRRD, MetaImage and TIFF stacks, read by MONAI's reader on ITK."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from monai.data import ITKReader
+from monai.utils import optional_import
+
+from monai_fgssl.utils.errors import DataError
+
+from .grids import Grid, affine_of, padded
+
+itk, _ = optional_import("itk", allow_namespace_pkg=True)
+
+__all__ = ["read_itk"]
+
+
+def read_itk(path: Path) -> Grid:
+    """Read a file with MONAI's ``ITKReader``: NRRD, MetaImage, TIFF, PNG.
+
+    Returns:
+        Values ``(X, Y, Z, C)`` and affine ``(4, 4)`` in RAS.
+
+    Raises:
+        DataError: when ITK doesn't know the format.
+    """
+    header = itk.ImageIOFactory.CreateImageIO(str(path), itk.CommonEnums.IOFileMode_ReadMode)
+    if header is None:
+        raise DataError("is damaged, or in a form that ITK doesn't read.")
+    header.SetFileName(str(path))
+    header.ReadImageInformation()
+    # ITK's Python package has no images of, say, three 16-bit channels, but it has vector images.
+    types = {"unsigned_char": itk.UC, "unsigned_short": itk.US, "short": itk.SS, "double": itk.D}
+    component = types.get(itk.ImageIOBase.GetComponentTypeAsString(header.GetComponentType()), itk.F)
+    several = {"pixel_type": itk.VariableLengthVector[component]} if header.GetNumberOfComponents() > 1 else {}
+    reader = ITKReader(**several)
+    values, meta = reader.get_data(reader.read(path))
+    if not several:
+        values = values[..., None]
+    if values.ndim > 4:
+        raise DataError(f"has the axes {values.shape[:-1]}; at most X, Y and Z can be read.")
+    return values.reshape(*padded(values.shape[:-1], 3), values.shape[-1]), affine_of(meta)

@@ -1,0 +1,214 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""One loader for all files: what a file holds tells how it is read, and the same pixels always come out."""
+
+from __future__ import annotations
+
+import gzip
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from numpy.typing import NDArray
+
+from monai_fgssl.utils.errors import DataError
+
+from .dicom import UID_KEYS, is_dicom, read_dicom
+from .dicom_volume import read_dicom_volume
+from .display import StoredImage, match_channels, to_display
+from .grids import slice_of, volume_of
+from .itk import read_itk
+from .nifti import read_nifti
+from .pictures import is_tiff, read_photo
+from .reasons import reason_of
+
+__all__ = ["check_options", "read_medical_image"]
+
+PathLike = str | os.PathLike[str]
+
+SUFFIXES = {
+    "NIfTI": (".nii", ".hdr"),
+    "gzipped NIfTI": (".nii.gz",),
+    "NRRD": (".nrrd", ".nhdr"),
+    "MetaImage": (".mha", ".mhd"),
+}
+"""Names that nibabel and ITK need to know a format."""
+
+
+def read_medical_image(
+    path: PathLike | Sequence[PathLike],
+    spatial_dims: int = 2,
+    channels: int | None = None,
+    window: str | Sequence[float] | None = None,
+    frame: int | None = None,
+) -> MetaTensor:
+    """Read a picture or a volume from DICOM, NIfTI, NRRD, MetaImage, TIFF, PNG, JPEG and whatever else Pillow reads.
+
+    What a file holds is told from its content, not from its name. The same picture gives the same array whatever file
+    it is stored in, bit for bit where the storage is lossless.
+
+    Pictures (``spatial_dims=2``) are ``(C, rows, columns)`` and show from 0 (black) to 1 (white) what a viewer shows:
+
+    - 8 bits are ``value / 255``, equal to Pillow's ``convert("RGB")``: palettes are looked up, CMYK and YBR become RGB,
+      transparency is dropped. An orientation tag (EXIF) is applied. Colour profiles are not.
+    - Grey DICOM values go through their Modality LUT or rescale, then their first VOI LUT or window. MONOCHROME1 is
+      inverted.
+    - Without a window, more than 8 bits are scaled by their whole range, never clipped: Bits Stored in DICOM, elsewhere
+      the range of the type. Floats are taken as they are in [0, 1], and divided by 255 when they are whole numbers up
+      to 255; for others, and for integers of 32 bits and more, a window must be given.
+    - A slice in NIfTI, NRRD or MetaImage has X along the columns and Y along the rows, so the file that ITK or MONAI
+      writes from a picture is that picture. MONAI's writers in turn expect ``(C, columns, rows)``.
+
+    Volumes (``spatial_dims=3``) are ``(C, X, Y, Z)``, as MONAI's ``LoadImage`` and ``EnsureChannelFirst`` give NIfTI,
+    in the units of the modality, such as HU. Their affine is RAS, so ``Spacingd`` and ``Orientationd`` work.
+
+    Args:
+        path: a file, a folder with one DICOM series (others of its files are ignored), or the files of such a series.
+        spatial_dims: 2 for pictures, 3 for volumes.
+        channels: 3 for RGB, where grey is repeated; 1 for grey, where a picture in colour becomes its luminance
+            (ITU-R BT.601); ``None`` for those of the file.
+        window: ``(center, width)`` in units of the modality, shown linearly from black to white by DICOM PS3.3,
+            C.11.2.1.2.1; values outside are clipped. ``"dicom"``: that of the file, which a volume must have and a
+            picture may have. ``None``: the same for pictures, and no window for volumes. Colour has no window.
+        frame: number of the frame, page or slice that is the picture, from 0, where a file has several.
+
+    Returns:
+        float32. The affine ``(4, 4)`` of pictures holds their spacing of rows and columns in mm where the file has it.
+        ``meta`` has the same keys for all files, so they can be collated: those of MONAI, ``"frame"``, and the DICOM
+        UIDs that a report refers to (``"SOPInstanceUID"``, ``"SOPClassUID"``, ``"StudyInstanceUID"``,
+        ``"SeriesInstanceUID"``; empty for other files). It has no name, no other id and no date.
+
+    Raises:
+        DataError: when it can't be read; the message names the file, the reason and, where there is one, the remedy.
+        ValueError: when an option has no such value.
+
+    Example:
+        >>> read_medical_image("lesion.dcm", channels=3).shape
+        torch.Size([3, 450, 600])
+    """
+    check_options(spatial_dims, channels, window, frame)
+    paths = [Path(path)] if isinstance(path, (str, os.PathLike)) else [Path(one) for one in path]
+    if not paths:
+        raise DataError("there are no files to read: the list is empty.")
+    name = str(paths[0]) if len(paths) == 1 else f"{paths[0]} (and {len(paths) - 1} more)"
+    try:
+        files = _files_of(paths)
+        image = _read_volume(files) if spatial_dims == 3 else _read_picture(files, frame)
+        values = image.values
+        if values.dtype.kind not in "iuf":
+            raise DataError(f"has values of type {values.dtype}, which are no brightness.")
+        if spatial_dims == 2 or window is not None:
+            values = to_display(image, window)
+        values = match_channels(values.astype(np.float32, copy=False), channels)
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise DataError(f"{name} {reason_of(error)}") from error
+    meta = {
+        "filename_or_obj": str(paths[0]),
+        "original_affine": image.affine.copy(),
+        "spatial_shape": np.asarray(values.shape[1:]),
+        "original_channel_dim": 0,
+        "space": "RAS",
+        "frame": image.frame,
+        **{key: image.uids.get(key, "") for key in UID_KEYS},
+    }
+    return MetaTensor(torch.from_numpy(np.ascontiguousarray(values)), torch.from_numpy(image.affine), meta)
+
+
+def check_options(
+    spatial_dims: int, channels: int | None, window: str | Sequence[float] | None, frame: int | None
+) -> None:
+    """Check the options of :func:`read_medical_image` before there is a file.
+
+    Raises:
+        ValueError: when one has no such value.
+    """
+    if spatial_dims not in (2, 3):
+        raise ValueError(f"spatial_dims must be 2 or 3, got {spatial_dims}.")
+    if channels not in (None, 1, 3):
+        raise ValueError(f"channels must be 1, 3 or None, got {channels}.")
+    is_pair = isinstance(window, Sequence) and not isinstance(window, str) and len(window) == 2
+    if not (window in (None, "dicom") or (is_pair and float(window[1]) >= 1)):
+        raise ValueError(f"window must be None, 'dicom' or (center, width) with a width of at least 1, got {window!r}.")
+    if frame is not None and (frame < 0 or spatial_dims == 3):
+        raise ValueError(f"frame must be a number from 0, and is for spatial_dims=2 only, got {frame}.")
+
+
+def _files_of(paths: Sequence[Path]) -> list[Path]:
+    """The file, the files, or the DICOM files of the folder."""
+    if len(paths) > 1 or not paths[0].is_dir():
+        return list(paths)
+    inside = sorted(one for one in paths[0].iterdir() if one.is_file() and not one.name.startswith("."))
+    files = [one for one in inside if one.name != "DICOMDIR" and is_dicom(one)]
+    if not files:
+        raise DataError(
+            f"is a folder without DICOM images ({len(inside)} files): name a file, or the folder of a series."
+        )
+    # A copy that broke off must not pass for a series that ends there.
+    broken = [one.name for one in inside if one not in files and one.suffix.lower() == ".dcm"]
+    if broken:
+        raise DataError(f"has {broken[0]}, which is no DICOM file, or a damaged one.")
+    return files
+
+
+def _read_picture(files: Sequence[Path], frame: int | None) -> StoredImage:
+    if len(files) > 1:
+        raise DataError(f"holds {len(files)} images: name one for a picture, or use spatial_dims=3 for a volume.")
+    kind = _kind_of(files[0])
+    if kind == "DICOM":
+        return read_dicom(files[0], frame)
+    if kind == "picture":
+        return read_photo(files[0], frame)
+    return slice_of(*_read_grid(files[0], kind), frame)
+
+
+def _read_volume(files: Sequence[Path]) -> StoredImage:
+    kinds = {_kind_of(file) for file in files}
+    if kinds == {"DICOM"}:
+        return read_dicom_volume(files)
+    if len(files) > 1:
+        raise DataError("holds other files than DICOM slices: a volume in another format is one file.")
+    (kind,) = kinds
+    if kind != "picture":
+        return volume_of(*_read_grid(files[0], kind))
+    picture = read_photo(files[0], 0)
+    if is_tiff(files[0]):
+        values, affine = read_itk(files[0])
+        if values.shape[2] > 1:
+            return volume_of(values, affine)
+    raise DataError(
+        f"is a picture of {picture.values.shape[2]} x {picture.values.shape[1]} pixels: use spatial_dims=2."
+    )
+
+
+def _kind_of(path: Path) -> str:
+    """Tell from the content what a file holds: ``"DICOM"``, a key of :data:`SUFFIXES`, or else ``"picture"``."""
+    with open(path, "rb") as file:
+        head = file.read(1024)
+    if not head:
+        raise DataError("is empty.")
+    if head[128:132] == b"DICM":
+        return "DICOM"
+    is_gzipped = head.startswith(b"\x1f\x8b")
+    if is_gzipped:
+        with gzip.open(path) as file:
+            head = file.read(1024)
+    if head[344:348] in (b"n+1\0", b"ni1\0") or head[4:8] in (b"n+2\0", b"ni2\0"):
+        return "gzipped NIfTI" if is_gzipped else "NIfTI"
+    if is_gzipped:
+        raise DataError("is compressed with gzip, and no NIfTI: unpack it first.")
+    if head.startswith(b"NRRD"):
+        return "NRRD"
+    return "MetaImage" if b"DimSize" in head else "picture"
+
+
+def _read_grid(path: Path, kind: str) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    """Read a format of :data:`SUFFIXES`: values ``(X, Y, Z, C)`` and affine."""
+    if not path.name.lower().endswith(SUFFIXES[kind]):
+        raise DataError(f"holds {kind}, which can only be read when its name ends in {SUFFIXES[kind][0]}: rename it.")
+    return read_nifti(path) if "NIfTI" in kind else read_itk(path)

@@ -1,0 +1,38 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Why a file can't be read, in one sentence after its name."""
+
+from __future__ import annotations
+
+import re
+
+from PIL import Image
+
+from monai_fgssl.utils.errors import DataError
+
+__all__ = ["reason_of"]
+
+
+def reason_of(error: Exception) -> str:
+    """Say what an error means, to be put after the name of the file.
+
+    Example:
+        >>> reason_of(FileNotFoundError())
+        'does not exist.'
+    """
+    if isinstance(error, DataError):
+        return str(error)
+    if isinstance(error, FileNotFoundError):
+        return "does not exist."
+    if isinstance(error, PermissionError):
+        return "may not be read (permission denied)."
+    if isinstance(error, Image.UnidentifiedImageError):
+        return (
+            'is nothing that can be read: DICOM (with "DICM" at byte 128), NIfTI, NRRD, MetaImage, TIFF, PNG, JPEG ...'
+        )
+    # ITK begins with a place in its own source and an address, and its MetaImage reader says that of any damage.
+    message = re.split(r"(?:ITK |itk::)ERROR: \w+\(\w+\): ", str(error))[-1].replace(
+        "Reason: No such file or directory", ""
+    )
+    message = " ".join(message.split())
+    return f"is damaged, or not what it says it is: {message[:300] or type(error).__name__}"

@@ -1,0 +1,91 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Volumes made ready for a network: the same orientation, spacing, size and brightness for all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import torch
+from monai.data import MetaTensor
+from monai.transforms import (
+    Orientation,
+    Resize,
+    ResizeWithPadOrCrop,
+    ScaleIntensityRangePercentiles,
+    Spacing,
+)
+from monai.utils import convert_to_dst_type, ensure_tuple_rep
+from scipy.ndimage import gaussian_filter
+from torch import Tensor
+
+from .reader import read_medical_image
+
+__all__ = ["fit_volume", "read_volume"]
+
+PERCENTILES = (0.5, 99.5)
+"""Shown as black and white where there is no window: outliers, such as metal, do not count."""
+
+
+def read_volume(
+    path: str | os.PathLike[str],
+    image_size: int | Sequence[int],
+    spacing: float | Sequence[float] | None = None,
+    window: str | Sequence[float] | None = None,
+) -> Tensor:
+    """Read a volume from any file or from the folder of a DICOM series, as the network is to see it.
+
+    Args:
+        path: see :func:`~monai_fgssl.data.read_medical_image`.
+        image_size: voxels along each axis; see :func:`fit_volume`.
+        spacing: in mm; see :func:`fit_volume`.
+        window: what is shown from 0 to 1: ``(center, width)`` in the units of the modality, or ``"dicom"`` for that of
+            the file; None: the range of the result's values, without the lowest and the highest 0.5 %.
+
+    Returns:
+        uint8, ``(1, X, Y, Z)``: to the patient's right, to the front, to the head.
+
+    Raises:
+        DataError: when the file is missing, damaged, in colour or no volume.
+    """
+    volume = fit_volume(read_medical_image(path, spatial_dims=3, channels=1, window=window), image_size, spacing)
+    if window is None:
+        volume = ScaleIntensityRangePercentiles(*PERCENTILES, 0, 1, clip=True)(volume)
+    return volume.as_tensor().mul(255).round().clamp(0, 255).to(torch.uint8).contiguous()
+
+
+def fit_volume(
+    volume: MetaTensor, image_size: int | Sequence[int], spacing: float | Sequence[float] | None = None
+) -> MetaTensor:
+    """Turn a volume to RAS, and resample and crop it to a size.
+
+    Interpolation is linear. Where the result is coarser, a Gaussian takes away first what it can't show, of half the
+    standard deviation that the step is longer than a voxel, as in MONAI's ``Resize``.
+
+    Args:
+        volume: ``(C, X, Y, Z)`` with an affine.
+        image_size: voxels of the result along each axis, one number for all or one for each.
+        spacing: of the result in mm, one number for all or one for each; what does not fit around the middle is cut
+            off, and what is missing is filled with the edge's values. None: the whole volume is scaled to
+            ``image_size``, whatever spacing that gives.
+
+    Returns:
+        ``(C, *image_size)``, with the affine of its own voxels.
+    """
+    size = ensure_tuple_rep(image_size, 3)
+    volume = Orientation("RAS", labels=None)(volume)
+    if spacing is None:
+        steps = [before / after for before, after in zip(volume.shape[1:], size, strict=True)]
+    else:
+        wanted = ensure_tuple_rep(spacing, 3)
+        steps = [after / before for before, after in zip(volume.pixdim.tolist(), wanted, strict=True)]
+    sigma = [0.0, *(max(0.0, (step - 1) / 2) for step in steps)]
+    if any(sigma):
+        # Not MONAI's GaussianSmooth: it takes all around the volume for 0, which is no neutral value.
+        smooth = gaussian_filter(volume.numpy(), sigma, mode="nearest")
+        volume = convert_to_dst_type(smooth, volume)[0]
+    if spacing is None:
+        return Resize(size, mode="trilinear")(volume)
+    volume = Spacing(wanted, mode="bilinear", padding_mode="border")(volume)
+    return ResizeWithPadOrCrop(size, mode="edge")(volume)

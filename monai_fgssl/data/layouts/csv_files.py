@@ -1,0 +1,108 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Tables in CSV files: columns by name, and all problems told together."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from monai_fgssl.utils.errors import first_names
+
+from .image_files import without_suffix
+from .table import UNLABELLED
+
+__all__ = ["Row", "as_number", "one_hot_label", "read_labels", "read_rows"]
+
+Row = dict[str, str]
+
+
+def read_rows(path: Path, needed: Sequence[str], problems: list[str]) -> tuple[list[str], list[Row]]:
+    """Read a CSV file whose first row names the columns.
+
+    Args:
+        path: in UTF-8; a byte order mark, spaces around values and empty lines do not matter.
+        needed: names of columns that must be there.
+        problems: gets a sentence more when the file can't be used.
+
+    Returns:
+        Names of the columns, and the rows by these names; neither when the file can't be used. Values that are missing
+        at the end of a row are empty.
+    """
+    try:
+        # utf-8-sig: spreadsheets put a byte order mark before the first column's name.
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            lines = [[cell.strip() for cell in line] for line in csv.reader(file) if any(line)]
+    except (UnicodeDecodeError, csv.Error):
+        problems.append(f"{path.name}: is not a text file in UTF-8; save it again as CSV.")
+        return [], []
+    columns = lines[0] if lines else []
+    if lacking := [name for name in needed if name not in columns]:
+        problems.append(
+            f"{path.name}: no column {', '.join(lacking)}; its columns are: {', '.join(columns) or 'none'}."
+        )
+        return [], []
+    if len(set(columns)) < len(columns) or "" in columns:
+        problems.append(f"{path.name}: columns without a name or with the same name: {', '.join(columns)}.")
+        return [], []
+    # Short lines are filled up: the missing values are then reported where they are read.
+    filled = (line + [""] * (len(columns) - len(line)) for line in lines[1:])
+    return columns, [dict(zip(columns, line, strict=False)) for line in filled]
+
+
+def read_labels(
+    path: Path,
+    rows: Sequence[Row],
+    column: str,
+    label_of: Callable[[Row], int | None],
+    fault: tuple[str, str],
+    problems: list[str],
+) -> dict[str, int]:
+    """Labels by the name of the image, which may be written with or without a suffix.
+
+    Args:
+        path: of the file that the rows are from, named in problems.
+        rows: see :func:`read_rows`.
+        column: that of the image's name.
+        label_of: label of a row; None when it has no valid one.
+        fault: what is wrong with rows that have no valid label ("have ..."), and the fix ("correct them").
+        problems: gets a sentence more for every kind of problem.
+    """
+    labels: dict[str, int] = {}
+    wrong: list[str] = []
+    repeated: list[str] = []
+    for row in rows:
+        name = without_suffix(row[column])
+        label = label_of(row)
+        if label is None:
+            wrong.append(name)
+        if name in labels:
+            repeated.append(name)
+        labels[name] = UNLABELLED if label is None else label
+    if wrong:
+        problems.append(f"{path.name}: {len(wrong)} rows {fault[0]} ({first_names(wrong)}): {fault[1]}.")
+    if repeated:
+        problems.append(
+            f"{path.name}: {len(repeated)} rows repeat an image ({first_names(repeated)}): keep one row for each image."
+        )
+    return labels
+
+
+def one_hot_label(row: Row, class_names: Sequence[str]) -> int | None:
+    """Number of the only column with a 1 among zeros; None when the row is not so.
+
+    Example:
+        >>> one_hot_label({"image": "a", "MEL": "0.0", "NV": "1.0"}, ("MEL", "NV"))
+        1
+    """
+    values = [as_number(row[name]) for name in class_names]
+    return values.index(1.0) if sorted(values) == [0.0] * (len(values) - 1) + [1.0] else None
+
+
+def as_number(text: str) -> float:
+    """The number that a text is, or minus infinity."""
+    try:
+        return float(text)
+    except ValueError:
+        return float("-inf")

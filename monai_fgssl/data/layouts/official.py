@@ -1,0 +1,122 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""What the official layouts have in common: a folder of images, and a CSV file with a row for each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from monai_fgssl.utils.errors import DataError, first_names
+
+from .image_files import PHOTO_SUFFIXES, is_image
+from .table import UNLABELLED
+
+__all__ = [
+    "check_rows_have_images",
+    "contents",
+    "find_csv",
+    "find_photos",
+    "make_items",
+    "raise_problems",
+    "raise_wrong_folder",
+]
+
+
+def find_csv(root: Path, stem: str) -> Path | None:
+    """The CSV file, which may also lie in a folder of its name, as the official archives unpack."""
+    candidates = (root / f"{stem}.csv", root / stem / f"{stem}.csv")
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def find_photos(folder: Path, problems: list[str], ignored: str | None = None) -> dict[str, Path]:
+    """Images of a folder by their names without suffix.
+
+    Args:
+        folder: the folders below it are not looked into.
+        problems: gets a sentence more when two images have one name, or there are none.
+        ignored: end of the names, without suffix, of files that are no images.
+    """
+    images: dict[str, Path] = {}
+    repeated: list[str] = []
+    for path in sorted(folder.iterdir()):
+        if not is_image(path, PHOTO_SUFFIXES) or (ignored is not None and path.stem.endswith(ignored)):
+            continue
+        if path.stem in images:
+            repeated.append(path.name)
+        images[path.stem] = path
+    if repeated:
+        problems.append(
+            f"{folder.name}/: {len(repeated)} images have the name of another one but for the suffix "
+            f"({first_names(repeated)}): keep one of each."
+        )
+    if not images:
+        problems.append(f"{folder.name}/: there are no images ({', '.join(PHOTO_SUFFIXES)}) in it.")
+    return images
+
+
+def check_rows_have_images(
+    truth_file: Path, labels: Mapping[str, int], folder: Path, images: Mapping[str, Path], problems: list[str]
+) -> None:
+    """Add to the problems when rows of the CSV file have no image in the folder."""
+    if missing := sorted(labels.keys() - images.keys()):
+        problems.append(
+            f"{truth_file.name}: {len(missing)} rows have no image in {folder.name}/ ({first_names(missing)}): "
+            "add the images or delete the rows."
+        )
+
+
+def make_items(
+    images: Mapping[str, Path], labels: Mapping[str, int], groups: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    """Put images, labels and groups together, sorted by name.
+
+    Args:
+        images: files by name.
+        labels: by name; images that have none are unlabelled.
+        groups: by name; images that have none are a group of their own.
+    """
+    return [
+        {
+            "image": str(images[name]),
+            "name": name,
+            "label": labels.get(name, UNLABELLED),
+            "group": groups.get(name, name),
+        }
+        for name in sorted(images)
+    ]
+
+
+def raise_problems(source: Path, problems: Sequence[str]) -> None:
+    """Tell all problems of a data set in one message.
+
+    Raises:
+        DataError: when there are any.
+    """
+    if problems:
+        raise DataError("\n  - ".join([f"{len(problems)} problem(s) in {source}:", *problems]))
+
+
+def raise_wrong_folder(root: Path, wanted: str, fits: Callable[[Path], bool]) -> NoReturn:
+    """Say that a folder has not what it should have, and where that is.
+
+    Args:
+        root: the folder.
+        wanted: what was looked for.
+        fits: whether a folder has it; asked of the folder above and of those below.
+
+    Raises:
+        DataError: always.
+    """
+    if not root.is_dir():
+        raise DataError(f"the data set folder {root} does not exist (dataset_dir): name the folder that has {wanted}.")
+    near = (root.resolve().parent, *sorted(path for path in root.iterdir() if path.is_dir()))
+    if (folder := next((folder for folder in near if fits(folder)), None)) is not None:
+        raise DataError(f"{wanted} are not in {root} but in {folder}: use that as dataset_dir.")
+    raise DataError(f"looked for {wanted} in {root} (dataset_dir), found {contents(root)}.")
+
+
+def contents(root: Path) -> str:
+    """What is in a folder, for an error."""
+    return first_names([path.name + "/" * path.is_dir() for path in sorted(root.iterdir())]) or "an empty folder"

@@ -1,0 +1,196 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Which layout a data set has, told by what is there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from monai_fgssl.utils.errors import DataError
+
+from .aptos2019 import APTOS2019_PARTS, has_aptos2019, read_aptos2019
+from .folders import has_class_folders, has_images, read_class_folders, read_image_folder
+from .isic2017 import ISIC2017_PARTS, has_isic2017, read_isic2017
+from .isic2018 import ISIC2018_PARTS, has_isic2018, read_isic2018
+from .lists import is_csv_list, is_data_list, read_csv_list, read_data_list
+from .official import contents
+from .table import PARTS, ImageTable, join_parts, part_named
+
+__all__ = ["LAYOUTS", "explain_missing_labels", "read_part", "read_table", "recognise_layout"]
+
+
+@dataclass(frozen=True)
+class Official:
+    """A data set in parts, each with a folder and a CSV file of its own."""
+
+    read: Callable[[str | Path, str], ImageTable]
+    has_part: Callable[[Path, str], bool]
+    parts: Mapping[str, str]
+    folder: str
+
+    def has_folder(self, root: Path) -> bool:
+        """Whether the images of any part are there, with or without their ground truth."""
+        return any((root / self.folder.format(part=name)).is_dir() for name in self.parts.values())
+
+    def is_there(self, root: Path) -> bool:
+        """Whether any part is there."""
+        return any(self.has_part(root, name) for name in self.parts.values())
+
+    def read_all(self, root: Path) -> ImageTable:
+        """All parts that are there."""
+        found = {part: name for part, name in self.parts.items() if self.has_part(root, name)}
+        if not found:
+            return self.read(root, self.parts["train"])
+        return join_parts({part: self.read(root, name) for part, name in found.items()}, root)
+
+
+OFFICIAL = {
+    "isic2018": Official(read_isic2018, has_isic2018, ISIC2018_PARTS, "ISIC2018_Task3_{part}_Input"),
+    "isic2017": Official(read_isic2017, has_isic2017, ISIC2017_PARTS, "ISIC-2017_{part}_Data"),
+    "aptos2019": Official(read_aptos2019, has_aptos2019, APTOS2019_PARTS, "{part}_images"),
+}
+
+LAYOUTS = {
+    "isic2018": "ISIC2018_Task3_<part>_Input/ and ISIC2018_Task3_<part>_GroundTruth.csv",
+    "isic2017": "ISIC-2017_<part>_Data/ and ISIC-2017_<part>_Part3_GroundTruth.csv",
+    "aptos2019": "train_images/ and train.csv",
+    "json": "a .json file with lists of images under 'training', 'validation' or 'test' (MONAI data list)",
+    "csv": "a .csv file with a column 'image'",
+    "classes": "a folder with images for each of at least 2 classes, and no images beside these folders",
+    "images": "images of any kind, without labels: for pre-training only",
+}
+"""Layouts and what they are recognised by, in the order in which they are looked for."""
+
+
+def read_table(dataset_dir: str | Path, layout: str | None = None) -> ImageTable:
+    """Read a data set in any layout.
+
+    The data set's own parts are kept: every item then has its ``"part"``. An official part is taken when both its
+    images and its ground truth are there.
+
+    Args:
+        dataset_dir: the folder, or the CSV or JSON file that lists the images. A folder may also hold one such file.
+        layout: one of :data:`LAYOUTS`; None takes the first that fits.
+
+    Returns:
+        The images with their labels, groups and parts; see :func:`~monai_fgssl.data.read_isic2018`,
+        :func:`~monai_fgssl.data.read_isic2017`, :func:`~monai_fgssl.data.read_aptos2019`,
+        :func:`~monai_fgssl.data.read_data_list`, :func:`~monai_fgssl.data.read_csv_list`,
+        :func:`~monai_fgssl.data.read_class_folders` and :func:`~monai_fgssl.data.read_image_folder`.
+
+    Raises:
+        DataError: when no layout fits, which the message explains, or anything is missing or contradictory.
+
+    Example:
+        >>> table = read_table("my_images")
+        >>> table.class_names
+        ('melanoma', 'nevus')
+    """
+    root = Path(dataset_dir)
+    layout = layout or recognise_layout(root)
+    if layout not in LAYOUTS:
+        raise DataError(f"there is no layout {layout!r} (layout): use {', '.join(LAYOUTS)}, or leave it out.")
+    if not root.exists():
+        raise DataError(f"{root} does not exist (dataset_dir): name the folder with {LAYOUTS[layout]}.")
+    if layout in OFFICIAL:
+        return OFFICIAL[layout].read_all(root)
+    if layout in ("json", "csv"):
+        file = root if root.is_file() else _one_list(root, layout)
+        return read_data_list(file) if layout == "json" else read_csv_list(file)
+    return read_class_folders(root) if layout == "classes" else read_image_folder(root)
+
+
+def read_part(dataset_dir: str | Path, part: str, layout: str | None = None) -> ImageTable:
+    """Read one part of a data set.
+
+    Args:
+        dataset_dir: see :func:`read_table`.
+        part: ``"train"``, ``"validation"`` or ``"test"``, or whatever stands in their place in the official names.
+            Without parts, all is ``"train"``.
+        layout: see :func:`read_table`.
+
+    Raises:
+        DataError: when the data set has no such part.
+    """
+    root = Path(dataset_dir)
+    for official in OFFICIAL.values():
+        # Own data in an official layout may have parts of other names.
+        if official.has_part(root, part):
+            return official.read(root, part)
+    layout = layout or recognise_layout(root)
+    wanted = part_named(part)
+    if layout in OFFICIAL:
+        official = OFFICIAL[layout]
+        return official.read(root, part if wanted is None else official.parts.get(wanted, part))
+    table = read_table(root, layout)
+    items = [item for item in table.items if item.get("part", "train") == wanted]
+    if not items:
+        there = sorted({item.get("part", "train") for item in table.items}, key=PARTS.index)
+        raise DataError(f"{root} has no part {part!r} (part): it has {', '.join(there)}.")
+    return ImageTable(table.class_names, items)
+
+
+def explain_missing_labels(dataset_dir: str | Path) -> str:
+    """What to do about a data set without any label."""
+    root = Path(dataset_dir)
+    for official in OFFICIAL.values():
+        if official.is_there(root.resolve().parent):
+            return f"no image in {root} has a label, but {root.resolve().parent} has some: use that as dataset_dir."
+    return (
+        f"no image in {root} has a label, so it is good for pre-training only. To fine-tune, put the images into a "
+        "folder for each class, or list them in a CSV file with the columns image and label."
+    )
+
+
+def recognise_layout(root: Path) -> str:
+    """The first of :data:`LAYOUTS` that fits.
+
+    Raises:
+        DataError: when none does, which the message explains.
+    """
+    if root.is_file():
+        for layout, fits in (("json", is_data_list), ("csv", is_csv_list)):
+            if root.suffix.lower() == f".{layout}" and fits(root):
+                return layout
+        raise DataError(f"{root} (dataset_dir) is neither {LAYOUTS['json']} nor {LAYOUTS['csv']}.")
+    if not root.is_dir():
+        raise DataError(f"the data set {root} does not exist (dataset_dir): name a folder, or a .csv or .json file.")
+    for layout, official in OFFICIAL.items():
+        if official.is_there(root):
+            return layout
+    for layout in ("json", "csv"):
+        if _lists(root, layout):
+            return layout
+    # Without their ground truth, or one beside the other, they would pass for folders of classes.
+    for layout, official in OFFICIAL.items():
+        if official.has_folder(root):
+            return layout
+        for folder in sorted(path for path in root.iterdir() if path.is_dir()):
+            if official.is_there(folder):
+                raise DataError(f"{LAYOUTS[layout]} are not in {root} but in {folder}: use that as dataset_dir.")
+    if has_class_folders(root):
+        return "classes"
+    if has_images(root):
+        return "images"
+    raise DataError(
+        "\n  - ".join([f"{root} (dataset_dir) has {contents(root)}. Looked for one of:", *LAYOUTS.values()])
+    )
+
+
+def _lists(root: Path, layout: str) -> list[Path]:
+    fits = is_data_list if layout == "json" else is_csv_list
+    return [path for path in sorted(root.glob(f"*.{layout}")) if not path.name.startswith(".") and fits(path)]
+
+
+def _one_list(root: Path, layout: str) -> Path:
+    files = _lists(root, layout)
+    if len(files) != 1:
+        names = ", ".join(path.name for path in files)
+        raise DataError(
+            f"{root} has {len(files)} files that list images ({names}): name the right one as dataset_dir."
+            if files
+            else f"{root} has not {LAYOUTS[layout]} (dataset_dir)."
+        )
+    return files[0]

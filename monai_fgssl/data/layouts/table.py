@@ -1,0 +1,83 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""What every reader of a data set returns."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from monai_fgssl.utils.errors import DataError, first_names
+
+__all__ = ["PARTS", "UNLABELLED", "ImageTable", "join_parts", "part_named"]
+
+UNLABELLED = -1
+"""Label of an image whose class is not known: used in pre-training only."""
+
+PARTS = ("train", "validation", "test")
+"""The parts of a data set."""
+
+PART_NAMES = {
+    "train": "train",
+    "training": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "test": "test",
+    "testing": "test",
+}
+
+
+@dataclass(frozen=True)
+class ImageTable:
+    """Images of a data set with their labels, as a MONAI data list.
+
+    Attributes:
+        class_names: one name for each label from 0 up; none where no image has a label.
+        items: one dictionary per image: ``"image"`` (path), ``"name"`` (unique; the file name without suffix, with the
+            folders where there are any), ``"label"`` (int, :data:`UNLABELLED` where not known), ``"group"`` (what must
+            not be torn apart by a split: the lesion, the patient) and, where the data set itself is divided,
+            ``"part"`` (one of :data:`PARTS`).
+    """
+
+    class_names: tuple[str, ...]
+    items: list[dict[str, Any]]
+
+
+def part_named(name: str) -> str | None:
+    """The part that a folder, a key or a column calls so, whatever the case; None for other names.
+
+    Example:
+        >>> part_named("Training"), part_named("val"), part_named("nevus")
+        ('train', 'validation', None)
+    """
+    return PART_NAMES.get(name.strip().lower())
+
+
+def join_parts(tables: Mapping[str, ImageTable], source: Path) -> ImageTable:
+    """Make one table of those of the parts, in which every image knows its part.
+
+    Args:
+        tables: by part; their classes may be in different orders, the first table's is kept.
+        source: named in errors.
+
+    Raises:
+        DataError: when the parts have different classes, or one image is in two of them.
+    """
+    class_names = next(iter(tables.values())).class_names
+    items: list[dict[str, Any]] = []
+    for part, table in tables.items():
+        if set(table.class_names) != set(class_names):
+            raise DataError(
+                f"{source}: the part {part} has the classes {', '.join(table.class_names)}, but another part has "
+                f"{', '.join(class_names)}: give all parts the same."
+            )
+        label_of = {UNLABELLED: UNLABELLED} | {i: class_names.index(name) for i, name in enumerate(table.class_names)}
+        items += [item | {"label": label_of[item["label"]], "part": part} for item in table.items]
+    counts = Counter(item["name"] for item in items)
+    if repeated := sorted(name for name, count in counts.items() if count > 1):
+        raise DataError(f"{source}: {len(repeated)} images are in two parts ({first_names(repeated)}): keep one each.")
+    return ImageTable(class_names, items)

@@ -1,0 +1,105 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Decoded images of one size: in memory, or in a file that is mapped into memory and found again by the next run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from ignite import distributed as idist
+from torch import Tensor
+
+from monai_fgssl.utils.errors import DataError
+from monai_fgssl.utils.files import atomic_write
+
+__all__ = ["fingerprint", "make_store"]
+
+# Raise it whenever the same file is decoded to other pixels: older stores are then not used any more.
+VERSION = 1
+MEMORY_SHARE = 0.8
+"""Of the available memory, that images may take."""
+
+
+def make_store(shape: Sequence[int], fill: Callable[[Tensor], None], file: str | Path | None = None) -> Tensor:
+    """Make a tensor of images once, in memory or in a file.
+
+    A file's pages come into memory as they are used, and the system drops them when it needs the space: data sets
+    larger than the memory can be trained on, and processes on one machine share them. Not one of MONAI's caches: its
+    ``PersistentDataset`` opens and unpickles a file for every image.
+
+    Args:
+        shape: ``(N, C, *spatial)``.
+        fill: writes the images into the empty tensor. Not called when the file is there already.
+        file: where they are kept, written as a whole or not at all, by one process of each machine; None: memory.
+
+    Returns:
+        uint8 of that shape. That of a file must not be written to.
+
+    Raises:
+        DataError: when the images don't fit into the memory, or the file on the disk.
+    """
+    if file is None:
+        _check_memory(math.prod(shape))
+        images = torch.empty(*shape, dtype=torch.uint8)
+        fill(images)
+        return images
+    file = Path(file)
+    with idist.one_rank_first(local=True):
+        if not file.is_file():
+            _check_disk(math.prod(shape), file)
+            with atomic_write(file) as temporary:
+                fill(_mapped(temporary, shape))
+        return _mapped(file, shape)
+
+
+def fingerprint(paths: Iterable[str | Path], **settings: Any) -> str:
+    """Name for a store: it is another one as soon as a file or a setting changes.
+
+    Args:
+        paths: of the images, files or folders of a series, in their order.
+        settings: all that the pixels depend on besides.
+
+    Returns:
+        32 hexadecimal digits.
+    """
+    digest = hashlib.blake2b(json.dumps([VERSION, settings], sort_keys=True).encode(), digest_size=16)
+    for path in map(Path, paths):
+        files = sorted(path.iterdir()) if path.is_dir() else [path]
+        for file in files:
+            # A file that is missing is told of when it is read.
+            status = file.stat() if file.exists() else None
+            size, time = (status.st_size, status.st_mtime_ns) if status else (0, 0)
+            digest.update(f"{file.absolute()}\0{size}\0{time}\0".encode())
+    return digest.hexdigest()
+
+
+def _mapped(file: Path, shape: Sequence[int]) -> Tensor:
+    return torch.from_file(os.fspath(file), shared=True, size=math.prod(shape), dtype=torch.uint8).view(*shape)
+
+
+def _check_memory(size: int) -> None:
+    available = psutil.virtual_memory().available
+    if size > MEMORY_SHARE * available:
+        raise DataError(
+            f"the images take {size / 2**30:.1f} GiB of memory, and {available / 2**30:.1f} GiB are available: keep "
+            "them on disk with --cache_dir FOLDER, or use a smaller --image_size."
+        )
+
+
+def _check_disk(size: int, file: Path) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    available = psutil.disk_usage(os.fspath(file.parent)).free
+    # A sparse file that outgrows its disk would end the process by a signal.
+    if size > available:
+        raise DataError(
+            f"the images take {size / 2**30:.1f} GiB in {file.parent}, where {available / 2**30:.1f} GiB are free: "
+            "name another folder with --cache_dir, or use a smaller --image_size."
+        )

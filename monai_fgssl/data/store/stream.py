@@ -1,0 +1,106 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Batches of images of any number of files, read ahead in threads; files that can't be read stop nothing."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import torch
+from monai.data import Dataset
+from torch import Tensor
+from tqdm import tqdm
+
+from monai_fgssl.utils.errors import DataError
+
+__all__ = ["ImageStream"]
+
+
+class ImageStream:
+    """Reads images in threads while the network computes, and hands out batches of those that could be read.
+
+    At most three batches are in memory, however many files there are.
+
+    Args:
+        dataset: a MONAI data set of dictionaries with ``"image"`` (path) and ``"name"``, whose transform makes images
+            ``(C, *spatial)`` of one shape and raises :class:`~monai_fgssl.data.DataError` where it can't.
+        batch_size: images per batch; the last one may be smaller.
+        num_threads: that read at the same time; None: one for each core, at most 8.
+
+    Attributes:
+        failures: name of each image that could not be read, and why; complete when the iteration has ended.
+
+    Raises:
+        ValueError: when ``batch_size`` or ``num_threads`` is less than 1.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        batch_size: int,
+        num_threads: int | None = None,
+    ) -> None:
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}.")
+        if num_threads is not None and num_threads < 1:
+            raise ValueError(f"num_threads must be at least 1, got {num_threads}.")
+        self.dataset = dataset
+        self.batch_size = batch_size
+        self.num_threads = num_threads or min(8, os.cpu_count() or 1)
+        self.failures: list[tuple[str, str]] = []
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """Yield ``"image"`` ``(B, C, *spatial)``, and lists of ``B``: ``"name"`` and ``"path"``."""
+        self.failures = []
+        readable: list[tuple[Mapping[str, Any], Tensor]] = []
+        with ThreadPoolExecutor(self.num_threads) as pool:
+            progress = tqdm(total=len(self.dataset), desc="images", unit="image", disable=None)
+            try:
+                for item, image in self._read_ahead(pool):
+                    progress.update()
+                    if image is None:
+                        continue
+                    readable.append((item, image))
+                    if len(readable) == self.batch_size:
+                        yield _collate(readable)
+                        readable = []
+                if readable:
+                    yield _collate(readable)
+            finally:
+                progress.close()
+                # Without it, leaving early would wait for all that has been asked for.
+                pool.shutdown(cancel_futures=True)
+
+    def _read_ahead(self, pool: ThreadPoolExecutor) -> Iterator[tuple[Mapping[str, Any], Tensor | None]]:
+        """Items in their order with their images; None and an entry in ``failures`` for those without."""
+        waiting: deque[tuple[int, Future[Any]]] = deque()
+        for index in range(len(self.dataset)):
+            waiting.append((index, pool.submit(self.dataset.__getitem__, index)))
+            if len(waiting) > self.batch_size + self.num_threads:
+                yield self._result(*waiting.popleft())
+        while waiting:
+            yield self._result(*waiting.popleft())
+
+    def _result(self, index: int, future: Future[Any]) -> tuple[Mapping[str, Any], Tensor | None]:
+        item = self.dataset.data[index]
+        try:
+            return item, future.result()["image"]
+        except Exception as error:
+            # MONAI wraps what a transform raises.
+            reason = error if isinstance(error, DataError) else error.__cause__
+            if not isinstance(reason, DataError):
+                raise
+            self.failures.append((item["name"], str(reason)))
+            return item, None
+
+
+def _collate(readable: Sequence[tuple[Mapping[str, Any], Tensor]]) -> dict[str, Any]:
+    return {
+        "image": torch.stack([image for _, image in readable]),
+        "name": [item["name"] for item, _ in readable],
+        "path": [item["image"] for item, _ in readable],
+    }

@@ -1,0 +1,156 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""What all results in DICOM share: whose image they are about, in which study, and which model made them."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from pydicom.config import disable_value_validation
+from pydicom.datadict import dictionary_description, tag_for_keyword
+from pydicom.dataset import Dataset
+from pydicom.sr.codedict import codes
+from pydicom.tag import Tag
+
+from monai_fgssl.data.io.dicom import UID_KEYS
+from monai_fgssl.utils.errors import DataError
+
+if TYPE_CHECKING:
+    from highdicom.base import SOPClass
+
+__all__ = [
+    "CHARACTER_SET",
+    "NOT_FOR_DIAGNOSIS",
+    "ModelDescription",
+    "add_processing_equipment",
+    "as_sources",
+    "copy_patient_and_study",
+    "import_highdicom",
+    "name_based_uid",
+    "referenced_frames",
+]
+
+NOT_FOR_DIAGNOSIS = "Result of a machine learning model, not verified by a person. Not for primary diagnosis."
+
+CHARACTER_SET = "ISO_IR 192"
+"""UTF-8, which can hold the patient's name in any script together with any name of a class."""
+
+
+@dataclass(frozen=True)
+class ModelDescription:
+    """Which model made a result.
+
+    Args:
+        name: at most 64 characters, as the next two.
+        version: of the model, not of this package.
+        manufacturer: who answers for it.
+        checksum: of the file of its weights, e.g. SHA-256 as hexadecimal digits.
+        parameters: what else changes its results, one text each, such as ``"image_size=224"``.
+    """
+
+    name: str
+    version: str
+    manufacturer: str
+    checksum: str
+    parameters: tuple[str, ...] = ()
+
+    @property
+    def device_uid(self) -> str:
+        """The same for the same model, and another one once its weights change, as IHE AIR, section 6.5.3.1 asks."""
+        return name_based_uid(self.manufacturer, self.name, self.version, self.checksum, *self.parameters)
+
+
+def import_highdicom() -> ModuleType:
+    """Import highdicom, which this package needs for writing DICOM only.
+
+    Raises:
+        ImportError: when it is not installed.
+    """
+    try:
+        import highdicom
+    except ImportError as error:
+        raise ImportError('writing DICOM needs highdicom: pip install "monai-fgssl[dicom]"') from error
+    # It logs identifiers of images as information.
+    logging.getLogger("highdicom").setLevel(logging.WARNING)
+    return highdicom
+
+
+def name_based_uid(*names: str) -> str:
+    """UID that is always the same for the same names.
+
+    Source:
+        DICOM PS3.5, section B.2; RFC 9562, section 5.5.
+    """
+    return f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, chr(0).join(names)).int}"
+
+
+def as_sources(source: Dataset | Sequence[Dataset]) -> list[Dataset]:
+    """Check that a result can refer to its source.
+
+    Args:
+        source: header of the image, or those of all slices of a volume.
+
+    Raises:
+        DataError: when an identifier is missing, or the slices are of several studies.
+    """
+    sources = [source] if isinstance(source, Dataset) else list(source)
+    if not sources:
+        raise DataError("has no header of the source image, so no result can refer to it: give at least one.")
+    for header in sources:
+        for keyword in UID_KEYS:
+            if not header.get(keyword):
+                tag = Tag(tag_for_keyword(keyword) or 0)
+                raise DataError(
+                    f"has no {dictionary_description(tag)} {tag}, so no DICOM result can refer to it: have the file "
+                    "sent or converted again with it, or write the result as CSV or JSON."
+                )
+    if len({header.StudyInstanceUID for header in sources}) > 1:
+        raise DataError(
+            "has slices with different Study Instance UIDs (0020,000D): one result belongs to one study, so write one "
+            "for each."
+        )
+    return sources
+
+
+def referenced_frames(header: Dataset, frame: int | None) -> list[int] | None:
+    """Numbers of frames as DICOM counts them, from 1; None for images that are no multi-frame images."""
+    return [frame + 1] if frame is not None and int(header.get("NumberOfFrames") or 1) > 1 else None
+
+
+def copy_patient_and_study(result: SOPClass, source: Dataset) -> None:
+    """Say the same about patient and study as the source does, so that an archive files the two together.
+
+    Nothing is checked or corrected: a result that disagrees with its images is filed as another patient's.
+
+    Args:
+        result: of highdicom, whose attributes of types 1 and 2 are there already; changed in place.
+        source: header of the image.
+    """
+    # Warnings and errors about invalid values repeat the values.
+    with disable_value_validation():
+        header = deepcopy(source[0x00080000:0x00500000])
+        # The modules are the same for all images, and highdicom does not know every kind.
+        header.SOPClassUID = result.SOPClassUID
+        result.copy_patient_and_study_information(header)
+
+
+def add_processing_equipment(result: Dataset, model: ModelDescription) -> None:
+    """Add the model to the Contributing Equipment Sequence, as IHE AIR, section 6.5.3.1 asks.
+
+    By hand: highdicom does it from version 0.23 on, which MONAI Label 0.8.5 does not go with.
+    """
+    equipment = Dataset()
+    purpose = import_highdicom().sr.CodedConcept.from_code(codes.DCM.ProcessingEquipment)
+    equipment.PurposeOfReferenceCodeSequence = [purpose]
+    equipment.Manufacturer = model.manufacturer
+    equipment.ManufacturerModelName = model.name
+    equipment.SoftwareVersions = model.version
+    equipment.ContributionDescription = NOT_FOR_DIAGNOSIS
+    equipment.DeviceUID = model.device_uid
+    result.ContributingEquipmentSequence = [*result.get("ContributingEquipmentSequence", ()), equipment]

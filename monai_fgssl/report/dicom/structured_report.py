@@ -1,0 +1,258 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""A prediction as a DICOM structured report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pydicom.dataset import Dataset
+from pydicom.sr.codedict import codes
+from pydicom.sr.coding import Code
+from pydicom.uid import generate_uid
+
+from monai_fgssl.data.io.dicom import UID_KEYS
+from monai_fgssl.utils.errors import DataError
+from monai_fgssl.utils.files import atomic_write
+
+from .codes import STAGES_AGREE, class_codes, coding_scheme, uncertainty_code
+from .header import (
+    CHARACTER_SET,
+    NOT_FOR_DIAGNOSIS,
+    ModelDescription,
+    add_processing_equipment,
+    as_sources,
+    copy_patient_and_study,
+    import_highdicom,
+    name_based_uid,
+    referenced_frames,
+)
+
+if TYPE_CHECKING:
+    from highdicom import sr
+
+__all__ = ["Prediction", "reference_to", "write_sr"]
+
+SERIES_NUMBER = 9001
+"""High, so that viewers list the report after the images."""
+
+PATIENT_KEYS = (
+    "AccessionNumber",
+    "PatientBirthDate",
+    "PatientID",
+    "PatientName",
+    "PatientSex",
+    "StudyDate",
+    "StudyID",
+    "StudyTime",
+)
+"""What highdicom asks of the images that a report refers to."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says about an image.
+
+    Args:
+        class_names: names of the ``C`` classes.
+        probabilities: ``C`` numbers in [0, 1].
+        stage_probabilities: those of each classifier by itself, in the order of
+            :meth:`~monai_fgssl.networks.HierarchicalNet.stage_logits`: stages from shallow to deep, then all of them
+            together; none for a network that has one classifier.
+        uncertainty: measures by name, see :func:`~monai_fgssl.report.dicom.codes.uncertainty_code`; numbers in [0, 1].
+
+    Raises:
+        ValueError: when the numbers do not fit the classes, or are no probabilities.
+    """
+
+    class_names: Sequence[str]
+    probabilities: Sequence[float]
+    stage_probabilities: Sequence[Sequence[float]] = ()
+    uncertainty: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for row in (self.probabilities, *self.stage_probabilities):
+            if np.shape(row) != (len(self.class_names),):
+                raise ValueError(f"{len(self.class_names)} classes need as many probabilities, got {np.shape(row)}.")
+        values = np.array([*self.probabilities, *np.ravel(self.stage_probabilities), *self.uncertainty.values()], float)
+        # What is written is rounded by as much, such as the entropy of equal probabilities in float32.
+        outside = values[~((values >= -5e-7) & (values <= 1 + 5e-7))]
+        if len(outside):
+            raise ValueError(f"probabilities and uncertainties must be in [0, 1], got {outside.tolist()}.")
+
+
+def write_sr(
+    path: str | Path,
+    source: Dataset | Sequence[Dataset],
+    prediction: Prediction,
+    model: ModelDescription,
+    frame: int | None = None,
+) -> None:
+    """Write a prediction as Comprehensive 3D SR in the study of its image, with the template Measurement Report.
+
+    The report is complete, preliminary and unverified: it holds all that the model says, and nobody has looked at it.
+    It says that it is no basis of a diagnosis in its series description, in each measurement group, and by Content
+    Qualification RESEARCH. Each report is a new object in a new series, since two objects with one UID must be equal
+    (DICOM PS3.5, chapter 9) and a later run may say something else; what it is about keeps its Tracking Unique
+    Identifier, so that reports of several runs can be put side by side.
+
+    Args:
+        path: of the file, which is complete or not there.
+        source: header of the image, or those of all slices of a volume.
+        prediction: what it says.
+        model: which says it.
+        frame: the number of the frame, from 0, if the source is a multi-frame image and only one was looked at.
+
+    Raises:
+        DataError: when the header lacks an identifier, or no report can refer to this kind of object; the message
+            starts after the name of the file.
+        ImportError: without highdicom.
+
+    Example:
+        >>> from pydicom import dcmread
+        >>> prediction = Prediction(["MEL", "NV"], [0.8, 0.2])
+        >>> model = ModelDescription("fgssl", "1", "Ours", "0a1b")
+        >>> write_sr("result.dcm", dcmread("lesion.dcm"), prediction, model)
+
+    Source:
+        DICOM PS3.16, TID 1500, 1501, 300, 1004 and 4019. IHE Radiology, supplement AI Results (AIR), section 6.5.3.
+    """
+    hd = import_highdicom()
+    sources = as_sources(source)
+    report = hd.sr.MeasurementReport(
+        observation_context=hd.sr.ObservationContext(_observer(model)),
+        procedure_reported=codes.SCT.ImagingProcedure,
+        imaging_measurements=_measurement_groups(sources, prediction, model, frame),
+        title=codes.DCM.ImagingMeasurementReport,
+    )
+    try:
+        document = hd.sr.Comprehensive3DSR(
+            evidence=[reference_to(header) for header in sources],
+            content=report,
+            series_instance_uid=generate_uid(prefix=None),
+            series_number=SERIES_NUMBER,
+            sop_instance_uid=generate_uid(prefix=None),
+            instance_number=1,
+            manufacturer=model.manufacturer,
+            manufacturer_model_name=model.name,
+            software_versions=model.version,
+            series_description="AI result, not for primary diagnosis",
+            content_qualification="RESEARCH",
+            is_complete=True,
+            coding_schemes=[coding_scheme()],
+        )
+    except KeyError as error:
+        raise DataError(
+            f"has the SOP Class UID (0008,0016) {sources[0].SOPClassUID.name}, which DICOM does not have any more: "
+            "convert the file to a present kind of image, or write the result as CSV or JSON."
+        ) from error
+    document.SpecificCharacterSet = CHARACTER_SET
+    add_processing_equipment(document, model)
+    copy_patient_and_study(document, sources[0])
+    with atomic_write(path) as temporary:
+        document.save_as(temporary)
+
+
+def _observer(model: ModelDescription) -> sr.ObserverContext:
+    """TID 1002 with TID 1004: the model made the observations, not a person."""
+    hd = import_highdicom()
+    device = hd.sr.DeviceObserverIdentifyingAttributes(
+        uid=model.device_uid, name=model.name, manufacturer_name=model.manufacturer, model_name=model.name
+    )
+    return hd.sr.ObserverContext(codes.DCM.Device, device)
+
+
+def reference_to(header: Dataset) -> Dataset:
+    """The identifiers of an image without its patient, whom highdicom would check, and tell its log about."""
+    reference = Dataset()
+    for keyword in UID_KEYS:
+        setattr(reference, keyword, header[keyword].value)
+    for keyword in PATIENT_KEYS:
+        setattr(reference, keyword, None)
+    return reference
+
+
+def _measurement_groups(
+    sources: Sequence[Dataset], prediction: Prediction, model: ModelDescription, frame: int | None
+) -> list[sr.MeasurementsAndQualitativeEvaluations]:
+    """TID 1501: the prediction with its finding, then each classifier by itself without one.
+
+    What a classifier finds likeliest is no finding: a reader would take it for a second opinion.
+    """
+    hd = import_highdicom()
+    terms = class_codes(prediction.class_names)
+    # The same for the same images in any order.
+    subject = sorted(f"{header.SOPInstanceUID}{referenced_frames(header, frame)}" for header in sources)
+
+    def group(
+        name: str, probabilities: Sequence[float], uncertainty: Mapping[str, float], **finding: Any
+    ) -> sr.MeasurementsAndQualitativeEvaluations:
+        result = hd.sr.MeasurementsAndQualitativeEvaluations(
+            tracking_identifier=hd.sr.TrackingIdentifier(name_based_uid(*subject, name), name),
+            algorithm_id=_algorithm(model),
+            measurements=[
+                *(_measurement(codes.DCM.Probability, p, term) for p, term in zip(probabilities, terms, strict=True)),
+                *(_measurement(uncertainty_code(key), value) for key, value in uncertainty.items()),
+            ],
+            source_images=[_source_image(header, frame) for header in sources],
+            **finding,
+        )
+        comment = hd.sr.TextContentItem(codes.DCM.Comment, NOT_FOR_DIAGNOSIS, hd.sr.RelationshipTypeValues.CONTAINS)
+        result[0].ContentSequence.append(comment)
+        return result
+
+    stages = prediction.stage_probabilities
+    names = [*(f"Stage {k}" for k in range(1, len(stages))), "All stages"]
+    return [
+        group(
+            "Prediction",
+            prediction.probabilities,
+            prediction.uncertainty,
+            finding_type=terms[np.argmax(prediction.probabilities)],
+            qualitative_evaluations=_stages_agree(prediction),
+        ),
+        *(group(name, row, {}) for name, row in zip(names, stages, strict=False)),
+    ]
+
+
+def _stages_agree(prediction: Prediction) -> list[sr.QualitativeEvaluation]:
+    if not len(prediction.stage_probabilities):
+        return []
+    likeliest = np.argmax([prediction.probabilities, *prediction.stage_probabilities], axis=1)
+    agree = codes.SCT.Yes if (likeliest == likeliest[0]).all() else codes.SCT.No
+    return [import_highdicom().sr.QualitativeEvaluation(STAGES_AGREE, agree)]
+
+
+def _algorithm(model: ModelDescription) -> sr.AlgorithmIdentification:
+    """TID 4019, with the same names as in the Contributing Equipment Sequence (IHE AIR, table 6.5.3.1-1)."""
+    hd = import_highdicom()
+    algorithm = hd.sr.AlgorithmIdentification(
+        name=model.name,
+        version=model.version,
+        parameters=[f"checksum of the weights: {model.checksum}", *model.parameters],
+    )
+    # Not as arguments, which highdicom has from 0.23 on only.
+    relationship = hd.sr.RelationshipTypeValues.HAS_CONCEPT_MOD
+    algorithm.append(hd.sr.TextContentItem(codes.DCM.AlgorithmManufacturer, model.manufacturer, relationship))
+    algorithm.append(hd.sr.CodeContentItem(codes.DCM.AlgorithmFamily, codes.DCM.ArtificialIntelligence, relationship))
+    return algorithm
+
+
+def _measurement(name: Code, value: float, of: Code | None = None) -> sr.Measurement:
+    """TID 300: a number without unit; ``of`` becomes a modifier of its name, e.g. "Probability" of a finding."""
+    hd = import_highdicom()
+    measurement = hd.sr.Measurement(name, round(float(value), 6), codes.UCUM.NoUnits)
+    if of is not None:
+        modifier = hd.sr.CodeContentItem(codes.DCM.Finding, of, hd.sr.RelationshipTypeValues.HAS_CONCEPT_MOD)
+        measurement[0].ContentSequence = hd.sr.ContentSequence([modifier])
+    return measurement
+
+
+def _source_image(header: Dataset, frame: int | None) -> sr.SourceImageForMeasurementGroup:
+    return import_highdicom().sr.SourceImageForMeasurementGroup(
+        header.SOPClassUID, header.SOPInstanceUID, referenced_frames(header, frame)
+    )

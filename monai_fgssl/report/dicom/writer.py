@@ -1,0 +1,92 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Results of inference back into the studies that the images came from, while inference goes through them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from monai.engines import Workflow
+from monai.engines.utils import IterationEvents
+from monai.utils.enums import CommonKeys as Keys
+
+from monai_fgssl.data.io.dicom import is_dicom, open_dicom
+from monai_fgssl.data.store.stream import ImageStream
+from monai_fgssl.report.dicom.header import ModelDescription, import_highdicom
+from monai_fgssl.report.dicom.secondary_capture import write_secondary_capture
+from monai_fgssl.report.dicom.structured_report import Prediction, write_sr
+from monai_fgssl.report.heat_maps import draw_heat_maps
+from monai_fgssl.utils.errors import DataError
+
+__all__ = ["DicomResultWriter", "as_prediction", "dicom_files"]
+
+UNCERTAINTIES = ("entropy", "stage_disagreement", "orientation_disagreement")
+
+
+class DicomResultWriter:
+    """Writes a structured report for every DICOM file or series among the images, and its heat maps if there are some.
+
+    Writes ``dicom/<name>_report.dcm`` and ``dicom/<name>_heat_maps.dcm`` in ``output_dir``; see
+    :func:`~monai_fgssl.report.dicom.structured_report.write_sr`. Comes after a
+    :class:`~monai_fgssl.report.ResultWriter`, whose results it takes, and after a
+    :class:`~monai_fgssl.report.HeatMapWriter` if there is one. A file whose header lacks what a report must refer to is
+    added to the failures of the stream.
+
+    Args:
+        output_dir: folder of the folder ``dicom``.
+        class_names: one for each score.
+        model: what the reports say of the model.
+        stream: what the evaluator reads from.
+
+    Raises:
+        ImportError: without highdicom.
+    """
+
+    def __init__(
+        self, output_dir: str | Path, class_names: Sequence[str], model: ModelDescription, stream: ImageStream
+    ) -> None:
+        import_highdicom()
+        self.folder = Path(output_dir) / "dicom"
+        self.class_names = list(class_names)
+        self.model = model
+        self.stream = stream
+
+    def attach(self, engine: Workflow) -> None:
+        """Attach to an evaluator."""
+        engine.add_event_handler(IterationEvents.FORWARD_COMPLETED, self._write)
+
+    def _write(self, engine: Workflow) -> None:
+        batch, output = engine.state.batch, engine.state.output
+        for i, (name, path) in enumerate(zip(batch["name"], batch["path"], strict=True)):
+            files = dicom_files(Path(path))
+            if not files:
+                continue
+            try:
+                headers = [open_dicom(file, headers_only=True) for file in files]
+                prediction = as_prediction(output["results"][i], self.class_names)
+                write_sr(self.folder / f"{name}_report.dcm", headers, prediction, self.model)
+                if "heat_maps" in output:
+                    picture = draw_heat_maps(output[Keys.IMAGE][i], output["heat_maps"][i])
+                    description = f"The image, and Grad-CAM of each stage for {output['results'][i]['prediction']}."
+                    path_of_picture = self.folder / f"{name}_heat_maps.dcm"
+                    write_secondary_capture(path_of_picture, headers, picture, description, self.model)
+            except DataError as error:
+                self.stream.failures.append((name, f"{path} {error}"))
+
+
+def as_prediction(result: Mapping[str, Any], class_names: Sequence[str]) -> Prediction:
+    """What a report says of one of the results of :func:`~monai_fgssl.report.results.describe`."""
+    return Prediction(
+        class_names,
+        list(result["probabilities"].values()),
+        [list(stage.values()) for stage in result["stages"].values()],
+        {name: result[name] for name in UNCERTAINTIES if result[name] is not None},
+    )
+
+
+def dicom_files(path: Path) -> list[Path]:
+    """The file itself or those of the series in a folder; none where it is no DICOM."""
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    return [file for file in files if file.is_file() and file.name != "DICOMDIR" and is_dicom(file)]

@@ -1,0 +1,440 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import gzip
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import itk
+import nibabel
+import numpy as np
+import pytest
+import torch
+from dicom_files import PATIENT, write_dicom
+from monai.data import DataLoader, Dataset, MetaTensor
+from monai.transforms import Compose, EnsureChannelFirstd, LoadImage, Resized
+from numpy.typing import NDArray
+from picture_files import LOSSLESS_COLOUR, LOSSLESS_GREY, encoded, itk_writer, pillow, write_vector_nifti
+from PIL import Image, ImageOps, TiffImagePlugin
+from pydicom.uid import (
+    JPEGBaseline8Bit,
+)
+
+from monai_fgssl.data.io.reader import read_medical_image
+from monai_fgssl.data.io.reasons import reason_of
+from monai_fgssl.data.io.transform import LoadMedicalImage, LoadMedicalImaged, LoadMedicalImageDict
+from monai_fgssl.utils.errors import DataError
+
+ROWS, COLUMNS = 21, 34
+"""Odd, so that padded and transposed arrays don't pass."""
+
+
+@pytest.fixture(scope="module")
+def colour() -> NDArray[np.uint8]:
+    """Noise in 200 colours, which a palette can hold, with black, white and single primaries."""
+    rng = np.random.default_rng(0)
+    colours = rng.integers(0, 256, (200, 3), dtype=np.uint8)
+    colours[:5] = [[0, 0, 0], [255, 255, 255], [255, 0, 0], [0, 255, 0], [0, 0, 255]]
+    return colours[rng.integers(0, 200, (ROWS, COLUMNS))]
+
+
+@pytest.fixture(scope="module")
+def grey() -> NDArray[np.uint8]:
+    return np.random.default_rng(1).integers(0, 256, (ROWS, COLUMNS), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("name", LOSSLESS_COLOUR)
+def test_the_same_colour_picture_whatever_the_file(name: str, colour: NDArray[np.uint8], tmp_path: Path) -> None:
+    image = read_medical_image(LOSSLESS_COLOUR[name](colour, tmp_path))
+    assert isinstance(image, MetaTensor)
+    assert image.dtype == torch.float32
+    # As torchvision's ToTensor and the loader in loading.py do it.
+    expected = torch.from_numpy(colour).permute(2, 0, 1).float() / 255
+    assert image.shape == (3, ROWS, COLUMNS)
+    assert torch.equal(image.as_tensor(), expected)
+    assert torch.equal(read_medical_image(image.meta["filename_or_obj"], channels=3).as_tensor(), expected)
+
+
+@pytest.mark.parametrize("name", LOSSLESS_GREY)
+def test_the_same_grey_picture_whatever_the_file(name: str, grey: NDArray[np.uint8], tmp_path: Path) -> None:
+    path = LOSSLESS_GREY[name](grey, tmp_path)
+    expected = torch.from_numpy(grey).float()[None] / 255
+    assert torch.equal(read_medical_image(path).as_tensor(), expected)
+    assert torch.equal(read_medical_image(path, channels=3).as_tensor(), expected.expand(3, -1, -1))
+
+
+@pytest.mark.parametrize(("subsampling", "label"), [(0, "YBR_FULL"), (1, "YBR_FULL_422"), (2, "YBR_FULL_422")])
+def test_a_jpeg_in_dicom_is_bit_for_bit_that_jpeg(subsampling: int, label: str, tmp_path: Path) -> None:
+    noise = np.random.default_rng(2).integers(0, 256, (12, 16, 3), dtype=np.uint8)
+    pixels = np.asarray(Image.fromarray(noise).resize((320, 240), Image.Resampling.BICUBIC))
+    (tmp_path / "image.jpg").write_bytes(encoded(pixels, "JPEG", quality=90, subsampling=subsampling))
+    codestream = (tmp_path / "image.jpg").read_bytes()
+    path = write_dicom(
+        tmp_path / "image.dcm",
+        pixels,
+        syntax=JPEGBaseline8Bit,
+        codestreams=[codestream],
+        PhotometricInterpretation=label,
+    )
+    with Image.open(tmp_path / "image.jpg") as image:
+        expected = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).float() / 255
+    assert torch.equal(read_medical_image(tmp_path / "image.jpg").as_tensor(), expected)
+    assert torch.equal(read_medical_image(path).as_tensor(), expected)
+    # A device that calls such data RGB is not believed: a JFIF header means YCbCr.
+    wrong = write_dicom(tmp_path / "wrong.dcm", pixels, syntax=JPEGBaseline8Bit, codestreams=[codestream])
+    assert torch.equal(read_medical_image(wrong).as_tensor(), expected)
+
+
+def test_a_jpeg_in_rgb_in_dicom_is_not_converted(colour: NDArray[np.uint8], tmp_path: Path) -> None:
+    codestream = encoded(colour, "JPEG", quality=95, keep_rgb=True)
+    path = write_dicom(tmp_path / "image.dcm", colour, syntax=JPEGBaseline8Bit, codestreams=[codestream])
+    expected = np.asarray(Image.open(BytesIO(codestream)).convert("RGB"))
+    assert np.array_equal(255 * read_medical_image(path).numpy().transpose(1, 2, 0), expected.astype(np.float32))
+
+
+def test_ybr_full_differs_by_its_rounding_only(colour: NDArray[np.uint8], tmp_path: Path) -> None:
+    # PS3.3, C.7.6.3.1.2, and its inverse, in float64.
+    forward = np.array([[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]])
+    ybr = np.clip(np.rint(colour @ forward.T + [0, 128, 128]), 0, 255).astype(np.uint8)
+    back = np.clip(np.rint((ybr - np.array([0.0, 128, 128])) @ np.linalg.inv(forward).T), 0, 255)
+    path = write_dicom(tmp_path / "image.dcm", ybr, PhotometricInterpretation="YBR_FULL")
+    pixels = 255 * read_medical_image(path).numpy().transpose(1, 2, 0)
+    # Fixed point and floats may round a tie differently.
+    assert np.abs(pixels - back).max() < 1.001
+    assert (np.abs(pixels - back) > 0.5).mean() < 1e-3
+    # Y, Cb and Cr are rounded to whole numbers: an error of up to (1 + 1.772) / 2 + 1 / 2 after rounding again.
+    assert np.abs(pixels - colour).max() <= 2
+
+
+def test_ybr_full_422_is_expanded(tmp_path: Path) -> None:
+    # Pairs of equal pixels lose nothing by sharing their chroma: Y Y Cb Cr.
+    ybr = np.random.default_rng(3).integers(64, 192, (6, 8, 3)).astype(np.uint8)
+    ybr[:, 1::2, 1:] = ybr[:, ::2, 1:]
+    pairs = np.stack([ybr[:, ::2, 0], ybr[:, 1::2, 0], ybr[:, ::2, 1], ybr[:, ::2, 2]], axis=-1)
+    full = write_dicom(tmp_path / "full.dcm", ybr, PhotometricInterpretation="YBR_FULL")
+    half = write_dicom(
+        tmp_path / "half.dcm",
+        pairs.reshape(6, 16),
+        PhotometricInterpretation="YBR_FULL_422",
+        SamplesPerPixel=3,
+        PlanarConfiguration=0,
+        Columns=8,
+    )
+    assert torch.equal(read_medical_image(half).as_tensor(), read_medical_image(full).as_tensor())
+
+
+def test_cmyk_is_converted_as_by_pillow(colour: NDArray[np.uint8], tmp_path: Path) -> None:
+    path = pillow(".jpg", "CMYK", quality=95)(colour, tmp_path)
+    expected = np.asarray(Image.open(path).convert("RGB"))
+    assert np.array_equal(255 * read_medical_image(path).numpy().transpose(1, 2, 0), expected.astype(np.float32))
+
+
+def test_luminance_is_that_of_bt601(colour: NDArray[np.uint8], tmp_path: Path) -> None:
+    image = read_medical_image(pillow(".png")(colour, tmp_path), channels=1)
+    red, green, blue = np.moveaxis(colour.astype(np.float64), -1, 0)
+    assert image.shape == (1, ROWS, COLUMNS)
+    assert np.abs(image.numpy()[0] - (0.299 * red + 0.587 * green + 0.114 * blue) / 255).max() < 1e-6
+    # Pillow rounds the same sum.
+    assert np.abs(255 * image.numpy()[0] - np.asarray(Image.fromarray(colour).convert("L"))).max() < 1
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif"])
+def test_pictures_are_upright(orientation: int, suffix: str, colour: NDArray[np.uint8], tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[274] = orientation
+    path = pillow(suffix, exif=exif)(colour, tmp_path)
+    image = read_medical_image(path)
+    expected = np.asarray(ImageOps.exif_transpose(Image.open(path)).convert("RGB"))
+    assert image.shape == (3, *((ROWS, COLUMNS) if orientation < 5 else (COLUMNS, ROWS)))
+    assert np.array_equal(255 * image.numpy().transpose(1, 2, 0), expected.astype(np.float32))
+
+
+def test_bilevel_pictures_are_black_and_white(grey: NDArray[np.uint8], tmp_path: Path) -> None:
+    image = read_medical_image(pillow(".png", "1")(grey, tmp_path))
+    assert image.shape == (1, ROWS, COLUMNS)
+    assert set(image.unique().tolist()) == {0, 1}
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".nii", ".nrrd", ".mha", ".dcm"])
+def test_16_bits_are_not_clipped(suffix: str, tmp_path: Path) -> None:
+    pixels = np.random.default_rng(4).integers(0, 2**16, (ROWS, COLUMNS), dtype=np.uint16)
+    path = tmp_path / f"image{suffix}"
+    if suffix == ".dcm":
+        write_dicom(path, pixels)
+    elif suffix in (".png", ".tif"):
+        Image.fromarray(pixels).save(path)
+    else:
+        itk.imwrite(itk.image_from_array(pixels), str(path))
+    assert np.array_equal(read_medical_image(path).numpy()[0], pixels.astype(np.float32) / np.float32(65535))
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".nrrd", ".mha", ".dcm"])
+def test_16_bits_per_colour_are_not_clipped(suffix: str, tmp_path: Path) -> None:
+    pixels = np.random.default_rng(5).integers(0, 2**16, (ROWS, COLUMNS, 3), dtype=np.uint16)
+    path = tmp_path / f"image{suffix}"
+    if suffix == ".dcm":
+        write_dicom(path, pixels)
+    else:
+        itk.imwrite(itk.image_from_array(pixels, is_vector=True), str(path))
+    expected = pixels.astype(np.float32) / np.float32(65535)
+    assert np.array_equal(read_medical_image(path).numpy().transpose(1, 2, 0), expected)
+
+
+def test_16_bit_colour_with_an_orientation_tag_is_refused(tmp_path: Path) -> None:
+    itk.imwrite(itk.image_from_array(np.zeros((4, 5, 3), np.uint16), is_vector=True), str(tmp_path / "a.png"))
+    plain = (tmp_path / "a.png").read_bytes()
+    exif = Image.Exif()
+    exif[274] = 6
+    tagged = encoded(np.zeros((4, 5, 3), np.uint8), "PNG", exif=exif)
+    start = tagged.index(b"eXIf") - 4
+    chunk = tagged[start : start + 12 + int.from_bytes(tagged[start : start + 4], "big")]
+    (tmp_path / "a.png").write_bytes(plain[:33] + chunk + plain[33:])
+    with pytest.raises(DataError, match=r"a.png has 16 bits per colour and an orientation tag"):
+        read_medical_image(tmp_path / "a.png")
+
+
+def test_white_is_zero_is_inverted(tmp_path: Path) -> None:
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags[262] = 0
+    pixels = np.array([[0, 1000, 65535]], np.uint16)
+    Image.fromarray(pixels).save(tmp_path / "image.tif", tiffinfo=tags)
+    assert np.abs(read_medical_image(tmp_path / "image.tif").numpy()[0] - (1 - pixels / 65535)).max() < 1e-7
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".nii", ".nrrd"])
+def test_floats_need_a_window_unless_their_range_is_known(suffix: str, tmp_path: Path) -> None:
+    def read(values: list[float], window: tuple[float, float] | None = None) -> list[float]:
+        path = tmp_path / f"image{suffix}"
+        pixels = np.array([values], np.float32)
+        Image.fromarray(pixels).save(path) if suffix == ".tif" else itk.imwrite(itk.image_from_array(pixels), str(path))
+        return read_medical_image(path, window=window).numpy()[0, 0].tolist()
+
+    assert read([0, 0.25, 1]) == [0, 0.25, 1]
+    assert np.allclose(read([0, 51, 255]), [0, 0.2, 1])
+    assert np.allclose(read([-1024, 39.5, 3071], (40, 400)), [0, 0.5, 1])
+    for values in ([-1024, 0, 3071], [0, 0.5, 200], [0, np.nan, 1]):
+        with pytest.raises(DataError, match=r"has float32 values from .* to .* give window=\(center, width\)"):
+            read(values)
+
+
+def test_tiff_that_pillow_does_not_read(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(9).random((ROWS, COLUMNS, 3), dtype=np.float32)
+    itk.imwrite(itk.image_from_array(pixels, is_vector=True), str(tmp_path / "image.tif"))
+    with pytest.raises(Image.UnidentifiedImageError):
+        Image.open(tmp_path / "image.tif")
+    assert np.array_equal(read_medical_image(tmp_path / "image.tif").numpy().transpose(1, 2, 0), pixels)
+
+
+def test_integers_of_32_bits_need_a_window(tmp_path: Path) -> None:
+    nibabel.Nifti1Image(np.array([[[-1000], [3000]]], np.int32), np.eye(4)).to_filename(tmp_path / "image.nii")
+    with pytest.raises(DataError, match=r"image.nii has int32 values from -1000 to 3000"):
+        read_medical_image(tmp_path / "image.nii")
+    assert read_medical_image(tmp_path / "image.nii", window=(0, 1000)).flatten().tolist() == [0, 1]
+
+
+def test_spacing_of_pictures(colour: NDArray[np.uint8], tmp_path: Path) -> None:
+    nifti = read_medical_image(write_vector_nifti(colour, tmp_path))
+    dicom = read_medical_image(write_dicom(tmp_path / "a.dcm", colour, PixelSpacing=[0.2, 0.1]))
+    png = read_medical_image(pillow(".png")(colour, tmp_path))
+    assert torch.allclose(nifti.affine, torch.diag(torch.tensor([0.2, 0.1, 1, 1], dtype=torch.float64)))
+    assert torch.equal(dicom.affine, torch.diag(torch.tensor([0.2, 0.1, 1, 1], dtype=torch.float64)))
+    assert torch.equal(png.affine, torch.eye(4, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("kind", ["GIF", "TIFF", "APNG", "DICOM", "NIfTI"])
+def test_frames_must_be_chosen(kind: str, tmp_path: Path) -> None:
+    frames = np.random.default_rng(6).integers(0, 256, (3, ROWS, COLUMNS), dtype=np.uint8)
+    path = tmp_path / {"GIF": "a.gif", "TIFF": "a.tif", "APNG": "a.png", "DICOM": "a.dcm", "NIfTI": "a.nii"}[kind]
+    if kind == "DICOM":
+        write_dicom(path, frames, NumberOfFrames=3)
+    elif kind == "NIfTI":
+        nibabel.Nifti1Image(frames.transpose(2, 1, 0), np.eye(4)).to_filename(path)
+    else:
+        images = [Image.fromarray(frame) for frame in frames]
+        images[0].save(path, save_all=True, append_images=images[1:])
+    what = "slices" if kind == "NIfTI" else "frames"
+    with pytest.raises(DataError, match=rf"{path.name} has 3 {what}: choose one by its number, frame=0 to 2."):
+        read_medical_image(path)
+    with pytest.raises(DataError, match=rf"{path.name} has no frame=3: its {what} are 0 to 2."):
+        read_medical_image(path, frame=3)
+    for number, frame in enumerate(frames):
+        image = read_medical_image(path, channels=1, frame=number)
+        assert np.abs(255 * image.numpy()[0] - frame).max() < 1e-4
+        assert image.meta["frame"] == number
+
+
+def test_frame_0_of_a_single_picture_is_that_picture(colour: NDArray[np.uint8], tmp_path: Path) -> None:
+    path = pillow(".png")(colour, tmp_path)
+    assert torch.equal(read_medical_image(path, frame=0).as_tensor(), read_medical_image(path).as_tensor())
+
+
+def test_previews_in_a_jpeg_are_no_frames(colour: NDArray[np.uint8], tmp_path: Path) -> None:
+    image = Image.fromarray(colour)
+    image.save(tmp_path / "phone.jpg", "MPO", save_all=True, append_images=[image.resize((8, 8))])
+    with Image.open(tmp_path / "phone.jpg") as both:
+        assert both.n_frames == 2
+        expected = np.asarray(both.convert("RGB")).astype(np.float32)
+    assert np.array_equal(255 * read_medical_image(tmp_path / "phone.jpg").numpy().transpose(1, 2, 0), expected)
+
+
+def test_all_kinds_make_a_batch(colour: NDArray[np.uint8], tmp_path: Path) -> None:
+    names = ["PNG", "DICOM, RLE", "NIfTI by ITK", "NRRD", "TIFF"]
+    files = []
+    for name in names:
+        (tmp_path / name).mkdir()
+        files.append({"image": str(LOSSLESS_COLOUR[name](colour, tmp_path / name)), "name": name})
+    load = Compose([LoadMedicalImaged("image", channels=3), EnsureChannelFirstd("image"), Resized("image", (16, 16))])
+    (batch,) = DataLoader(Dataset(files, load), batch_size=len(files))
+    assert batch["image"].shape == (len(files), 3, 16, 16)
+    assert all(torch.equal(image.as_tensor(), batch["image"][0].as_tensor()) for image in batch["image"])
+    meta = batch["image"].meta
+    assert meta["filename_or_obj"] == [file["image"] for file in files]
+    assert [bool(uid) for uid in meta["SOPInstanceUID"]] == [False, True, False, False, False]
+    for key in ("SOPClassUID", "StudyInstanceUID", "SeriesInstanceUID", "spatial_shape", "frame", "affine"):
+        assert len(meta[key]) == len(files)
+
+
+def test_transforms_are_the_function(colour: NDArray[np.uint8], tmp_path: Path) -> None:
+    path = pillow(".png")(colour, tmp_path)
+    expected = read_medical_image(path, channels=1, window=(40, 400)).as_tensor()
+    assert torch.equal(LoadMedicalImage(channels=1, window=[40, 400])(path).as_tensor(), expected)
+    data = LoadMedicalImageDict(["image", "other"], channels=1, allow_missing_keys=True)({"image": path, "id": 3})
+    assert torch.equal(data["image"].as_tensor(), expected)
+    assert data["id"] == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"spatial_dims": 4}, "spatial_dims must be 2 or 3, got 4"),
+        ({"channels": 2}, "channels must be 1, 3 or None, got 2"),
+        ({"window": "ct"}, "window must be None, 'dicom' or .* got 'ct'"),
+        ({"window": (40, 0)}, r"width of at least 1, got \(40, 0\)"),
+        ({"window": (40,)}, r"window must be None, 'dicom' or .* got \(40,\)"),
+        ({"frame": -1}, "frame must be a number from 0, .* got -1"),
+        ({"frame": 1, "spatial_dims": 3}, "for spatial_dims=2 only, got 1"),
+    ],
+)
+def test_wrong_options_are_told_before_there_is_a_file(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        LoadMedicalImage(**options)
+
+
+def test_no_patient_data_in_meta(colour: NDArray[np.uint8], tmp_path: Path) -> None:
+    image = read_medical_image(write_dicom(tmp_path / "a.dcm", colour))
+    told = repr(image.meta)
+    assert not [value for value in PATIENT.values() if value in told]
+    assert image.meta["SOPInstanceUID"] in told
+
+
+def test_what_is_not_there_or_no_image_is_named(colour: NDArray[np.uint8], tmp_path: Path) -> None:
+    (tmp_path / "empty.png").touch()
+    (tmp_path / "notes.txt").write_text("This is no image, but it is long enough.\n" * 20)
+    (tmp_path / "folder").mkdir()
+    png = pillow(".png")(colour, tmp_path)
+    (tmp_path / "a.png.gz").write_bytes(gzip.compress(png.read_bytes()))
+    write_vector_nifti(colour, tmp_path).rename(tmp_path / "image.dat")
+    messages = {
+        "none.png": "none.png does not exist.",
+        "empty.png": "empty.png is empty.",
+        "notes.txt": "notes.txt is nothing that can be read: DICOM .*NIfTI, .*PNG",
+        "folder": r"folder is a folder without DICOM images \(0 files\)",
+        "a.png.gz": "a.png.gz is compressed with gzip, and no NIfTI: unpack it first.",
+        "image.dat": "image.dat holds NIfTI, which can only be read when its name ends in .nii: rename it.",
+    }
+    for name, message in messages.items():
+        with pytest.raises(DataError, match=message):
+            read_medical_image(tmp_path / name)
+    with pytest.raises(DataError, match=r"image.png is a picture of 34 x 21 pixels: use spatial_dims=2."):
+        read_medical_image(png, spatial_dims=3)
+    with pytest.raises(DataError, match=r"the list is empty"):
+        read_medical_image([])
+    with pytest.raises(DataError, match=r"image.png \(and 1 more\) holds 2 images: name one"):
+        read_medical_image([png, png])
+
+
+def test_what_is_neither_a_picture_nor_a_volume_is_named(colour: NDArray[np.uint8], tmp_path: Path) -> None:
+    def nifti(shape: tuple[int, ...], kind: str = "f4") -> Path:
+        nibabel.Nifti1Image(np.zeros(shape, kind), np.eye(4)).to_filename(tmp_path / "a.nii")
+        return tmp_path / "a.nii"
+
+    with pytest.raises(DataError, match=r"a.nii has 7 channels; a picture has 1 \(grey\) or 3 \(colour\)."):
+        read_medical_image(nifti((4, 5, 1, 7)))
+    with pytest.raises(DataError, match=r"a.nii has the axes \(4, 5, 6, 2, 3\); at most X, Y, Z and channels"):
+        read_medical_image(nifti((4, 5, 6, 2, 3)), 3)
+    with pytest.raises(DataError, match=r"a.nii has values of type complex64, which are no brightness"):
+        read_medical_image(nifti((4, 5, 6), "c8"), 3)
+    png = pillow(".png")(colour, tmp_path)
+    with pytest.raises(DataError, match=r"image.png \(and 1 more\) holds other files than DICOM slices"):
+        read_medical_image([png, png], 3)
+    assert reason_of(PermissionError()) == "may not be read (permission denied)."
+
+
+def test_a_resolution_is_no_spacing(tmp_path: Path) -> None:
+    pixels = np.zeros((4, 5, 3), np.uint16)
+    image = itk.image_from_array(pixels, is_vector=True)
+    image.SetSpacing([0.1, 0.2])
+    for name in ("deep.tif", "deep.png"):
+        itk.imwrite(image, str(tmp_path / name))
+        assert torch.equal(read_medical_image(tmp_path / name).affine, torch.eye(4, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".dcm", ".nii", ".nii.gz", ".nrrd", ".mha"])
+def test_damaged_files_are_named(suffix: str, colour: NDArray[np.uint8], tmp_path: Path) -> None:
+    path = tmp_path / f"image{suffix}"
+    if suffix == ".dcm":
+        codestream = encoded(colour, "JPEG")
+        write_dicom(
+            path, colour, syntax=JPEGBaseline8Bit, codestreams=[codestream], PhotometricInterpretation="YBR_FULL_422"
+        )
+    elif suffix in (".png", ".jpg"):
+        Image.fromarray(colour).save(path)
+    else:
+        itk_writer(suffix)(colour, tmp_path)  # ITK keeps the directory of a TIFF at its end
+    whole = path.read_bytes()
+    for share in (0.01, 0.3, 0.6, 0.9):
+        path.write_bytes(whole[: max(1, int(share * len(whole)))])
+        with pytest.raises(DataError, match=r"image\.[a-z.]+ (is|has) "):
+            read_medical_image(path)
+
+
+def test_volumes_are_as_monai_loads_them(tmp_path: Path) -> None:
+    rng = np.random.default_rng(7)
+    affine = nibabel.affines.from_matvec(np.array([[0, -0.7, 0], [0.8, 0, 0.1], [0, 0, 2.5]]), [10, -20, 30])
+    load = LoadImage(image_only=True, ensure_channel_first=True)
+    for shape in ((5, 6, 7), (5, 6, 1), (5, 6, 7, 4)):
+        grid = rng.normal(100, 500, shape).astype(np.float32)
+        nibabel.Nifti1Image(grid, affine).to_filename(tmp_path / "a.nii.gz")
+        image, expected = read_medical_image(tmp_path / "a.nii.gz", 3), load(tmp_path / "a.nii.gz")
+        assert torch.equal(image.as_tensor(), expected.as_tensor())
+        assert torch.equal(image.affine, expected.affine)
+        assert image.ndim == 4
+    with pytest.raises(DataError, match=r"a.nii.gz has 4 channels, which can't be made 1: use channels=None."):
+        read_medical_image(tmp_path / "a.nii.gz", 3, channels=1)
+
+
+@pytest.mark.parametrize("suffix", [".nrrd", ".mha", ".tif"])
+def test_volumes_of_itk(suffix: str, tmp_path: Path) -> None:
+    grid = np.random.default_rng(8).integers(0, 1000, (4, 5, 6)).astype(np.uint16)
+    image = itk.image_from_array(grid)
+    image.SetSpacing([0.5, 0.6, 2.0])
+    image.SetOrigin([1.0, 2.0, 3.0])
+    itk.imwrite(image, str(tmp_path / f"a{suffix}"))
+    volume = read_medical_image(tmp_path / f"a{suffix}", 3, channels=3)
+    assert torch.equal(
+        volume.as_tensor(), torch.from_numpy(grid.transpose(2, 1, 0).astype(np.float32)).expand(3, -1, -1, -1)
+    )
+    if suffix != ".tif":
+        expected = [[-0.5, 0, 0, -1], [0, -0.6, 0, -2], [0, 0, 2, 3], [0, 0, 0, 1]]
+        assert np.allclose(volume.affine.numpy(), expected)
+
+
+def test_a_window_makes_a_volume_shown(tmp_path: Path) -> None:
+    grid = np.array([-1000, -160, 39.5, 239, 3000], np.float32).reshape(5, 1, 1)
+    nibabel.Nifti1Image(grid, np.eye(4)).to_filename(tmp_path / "a.nii")
+    assert np.allclose(read_medical_image(tmp_path / "a.nii", 3, window=(40, 400)).flatten(), [0, 0, 0.5, 1, 1])
+    with pytest.raises(DataError, match=r"a.nii has no window that holds for the whole volume: give window="):
+        read_medical_image(tmp_path / "a.nii", 3, window="dicom")
