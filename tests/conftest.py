@@ -15,6 +15,16 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 from monai_fgssl.data import make_synthetic_lesions
 
+# Servers, other programs and whole trainings: `pytest -m "not slow"` leaves these folders out.
+SLOW_FOLDERS = ("docs", "integration", "tutorials")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of slow folders."""
+    for item in items:
+        if item.path.parent.name in SLOW_FOLDERS:
+            item.add_marker("slow")
+
 
 @pytest.fixture(scope="session")
 def lesions(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -1,0 +1,108 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Files around the package say the same: pyproject.toml, workflows, changelog, guides."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from packaging.specifiers import SpecifierSet
+
+from monai_fgssl import __version__
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+def read_workflow(name: str) -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load((ROOT / ".github" / "workflows" / name).read_text(encoding="utf-8"))
+    return content
+
+
+def test_ci_runs_every_python_that_is_promised() -> None:
+    tested = read_workflow("ci.yml")["jobs"]["test"]["strategy"]["matrix"]["python"]
+    prefix = "Programming Language :: Python :: 3."
+    assert [f"{prefix}{version.removeprefix('3.')}" for version in tested] == [
+        text for text in PROJECT["classifiers"] if text.startswith(prefix)
+    ]
+    allowed = SpecifierSet(PROJECT["requires-python"])
+    assert [f"3.{minor}" for minor in range(30) if f"3.{minor}" in allowed] == tested
+    oldest = [step["run"] for step in read_workflow("ci.yml")["jobs"]["lowest"]["steps"] if "uv venv" in str(step)]
+    assert len(oldest) == 1
+    assert f"--python {tested[0]} " in oldest[0]
+
+
+def test_every_dependency_has_a_lowest_version() -> None:
+    extras = PROJECT["optional-dependencies"]
+    named = [
+        *PROJECT["dependencies"],
+        *(text for extra in ("timm", "dicom", "onnx", "tracking") for text in extras[extra]),
+    ]
+    assert len(named) > 15
+    assert [text for text in named if not re.fullmatch(r"[\w-]+>=[\d.]+", text)] == []
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/contributing.md", ".ci/run"])
+def test_pages_name_the_fast_tests_as_ci_runs_them(page: str) -> None:
+    jobs = read_workflow("ci.yml")["jobs"]
+    (fast,) = {step["run"] for job in ("test", "lowest") for step in jobs[job]["steps"] if "pytest" in str(step)}
+    text = (ROOT / page).read_text(encoding="utf-8")
+    assert fast in text
+    assert "bash .ci/run" in text
+    assert "bash .ci/run" in {step.get("run") for step in jobs["everything"]["steps"]}
+
+
+def test_the_changelog_has_this_version_and_those_before() -> None:
+    headings = re.findall(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    releases = [heading for heading in headings if heading != "Unreleased"]
+    matches = [re.fullmatch(r"(\d+\.\d+\.\d+) \(\d{4}-\d\d-\d\d\)", heading) for heading in releases]
+    assert __version__ in [match[1] if match else None for match in matches]
+    assert all(matches)
+    # The workflow looks for the heading in this form.
+    check = str(read_workflow("release.yml")["jobs"]["build"]["steps"])
+    assert "^## $version (" in check
+
+
+def test_the_console_script_is_the_module(capsys: pytest.CaptureFixture[str]) -> None:
+    (script,) = PROJECT["scripts"].items()
+    assert script[0] == "monai-fgssl"
+    module, _, function = script[1].partition(":")
+    main = getattr(__import__(module, fromlist=[function]), function)
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"monai-fgssl {__version__}\n"
+
+
+@pytest.mark.parametrize("missing", ["dpkg", "root"])
+def test_the_script_of_all_checks_says_what_it_needs(missing: str, tmp_path: Path) -> None:
+    # As on another system, or as another user: programs of these names come first.
+    programs = {"dpkg": "exit 1", "id": "echo 1000", "apt-get": "exit 1"}
+    if missing == "dpkg":
+        del programs["dpkg"], programs["apt-get"]
+    for name in ("bash", "dirname", "env", "python3"):
+        found = subprocess.run(["which", name], capture_output=True, text=True, check=True).stdout.strip()
+        (tmp_path / name).symlink_to(found)
+    for name, body in programs.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{body}\n")
+        (tmp_path / name).chmod(0o755)
+    result = subprocess.run(
+        ["bash", ".ci/run"], cwd=ROOT, env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 1
+    assert result.stdout == ""
+    expected = "only root can install them" if missing == "root" else "run this on Debian"
+    assert result.stderr.startswith("error: some checks use programs of Debian")
+    assert expected in result.stderr
+    assert 'pytest -m "not slow"' in result.stderr
