@@ -375,6 +375,7 @@ def test_what_another_process_works_at_is_left_to_it(
     assert made == ["knn", "linear"]
 
 
+@pytest.mark.slow
 def test_processes_share_the_runs(folders: dict[str, Path], tmp_path: Path) -> None:
     words = ["--data_dir", str(folders["data"]), "--splits_dir", str(folders["splits"]), "--data_sets", "aptos2019"]
     words += ["--work_dir", str(tmp_path / "work"), "--runs_dir", str(tmp_path / "runs"), "--set", "image_size=32"]
@@ -386,6 +387,7 @@ def test_processes_share_the_runs(folders: dict[str, Path], tmp_path: Path) -> N
     assert stop.value.code == 1
 
 
+@pytest.mark.slow
 def test_who_stops_the_first_process_stops_all(folders: dict[str, Path], tmp_path: Path) -> None:
     words = ["--data_dir", str(folders["data"]), "--splits_dir", str(folders["splits"]), "--data_sets", "aptos2019"]
     words += ["--work_dir", str(tmp_path / "work"), "--runs_dir", str(tmp_path / "runs")]
@@ -426,6 +428,7 @@ def test_transfer_of_all_weights_or_of_the_backbone() -> None:
         assert torch.equal(value, before[name] if "classifier" in name else state[name]), name
 
 
+@pytest.mark.slow
 def test_tiny_runs_of_every_kind_and_their_report(
     folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

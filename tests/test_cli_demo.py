@@ -13,6 +13,7 @@ from monai_fgssl.__main__ import main
 from monai_fgssl.cli import commands
 
 
+@pytest.mark.slow
 def test_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     smaller = {"synthetic_images": 140, "image_size": 32, "grids": "[2,2,1]", "width": 16, "embedding_dim": 16}
     smaller |= {"pretrain_epochs": 1, "max_epochs": 1}
@@ -30,6 +31,7 @@ def test_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Cap
     assert "fgssl_demo exists already" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_demo_that_fails_says_where_to_look(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -25,6 +25,8 @@ from monai_fgssl.metrics import epoch_metric
 from monai_fgssl.networks import HierarchicalNet, StagedBackbone, distribute, unwrap
 from monai_fgssl.transforms import RandDistortedView
 
+pytestmark = pytest.mark.slow
+
 WORLD_SIZES = (2, 4)
 CLASS_WEIGHTS = (0.2, 1.0, 3.0)
 # Of each process in each of two steps.

@@ -163,6 +163,7 @@ def uninterrupted(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
     return request.param, folder
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments_ends_with_the_same_weights(uninterrupted: tuple[str, Path], tmp_path: Path) -> None:
     kind, reference = uninterrupted
     context = multiprocessing.get_context("forkserver")
@@ -203,6 +204,7 @@ def stop_at(iteration: int, action: Callable[[], None]) -> Callable[[Any], None]
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 # In an epoch, and at the end of one.
 @pytest.mark.parametrize("iteration", [10, 14])
+@pytest.mark.slow
 def test_a_signal_saves_and_ends(
     number: signal.Signals,
     iteration: int,

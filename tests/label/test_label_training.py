@@ -49,6 +49,7 @@ def test_too_few_labels_are_counted(tmp_path: Path) -> None:
         fine_tune(tmp_path, images[:3], {})
 
 
+@pytest.mark.slow
 def test_the_reason_of_a_failed_run_is_told(tmp_path: Path) -> None:
     root = copy_bundle("fgssl", tmp_path / "bundle")
     for number in range(6):

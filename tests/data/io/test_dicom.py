@@ -367,6 +367,7 @@ def test_no_patient_data_in_errors(tmp_path: Path) -> None:
         assert not [value for value in PATIENT.values() if value in str(caught.value)]
 
 
+@pytest.mark.slow
 def test_a_missing_decoder_is_named_with_the_command_that_installs_it(tmp_path: Path) -> None:
     """In a Python that has no plug-ins, which only a new process can show."""
     script = """

@@ -111,6 +111,7 @@ assert total == sum(row % 251 for row in range(count)), total
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits of memory are set as Linux has them")
+@pytest.mark.slow
 def test_larger_than_the_memory(tmp_path: Path) -> None:
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-c", MEMORY, *arguments]
