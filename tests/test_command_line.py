@@ -4,6 +4,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -28,6 +31,18 @@ def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
             main([argument])
         assert end.value.code == 0
         assert expected in capsys.readouterr().out
+
+
+def test_a_reader_that_has_gone_is_no_error(tmp_path: Path) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "monai_fgssl", "bundle", "fgssl", str(tmp_path / "mine")]
+    with os.fdopen(write, "wb") as closed:
+        ended = subprocess.run(command, stdout=closed, stderr=subprocess.PIPE, text=True, check=False)
+    assert (tmp_path / "mine" / "train.json").is_file()
+    assert ended.stderr == ""
+    # As a program that the signal ends.
+    assert ended.returncode == 141
 
 
 def test_a_copied_bundle_stands_alone_and_is_not_overwritten(

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from monai_fgssl import __version__
@@ -51,6 +53,17 @@ def test_every_dependency_has_a_lowest_version() -> None:
     ]
     assert len(named) > 15
     assert [text for text in named if not re.fullmatch(r"[\w-]+>=[\d.]+", text)] == []
+
+
+@pytest.mark.parametrize("bundle", ["fgssl", "fgssl_volume"])
+def test_a_bundle_names_this_package_and_versions_that_it_allows(bundle: str) -> None:
+    file = ROOT / "bundles" / bundle / "configs" / "metadata.json"
+    metadata = json.loads(file.read_text(encoding="utf-8"))
+    named = metadata["required_packages_version"]
+    named |= {"torch": metadata["pytorch_version"], "monai": metadata["monai_version"]}
+    assert named.pop("monai-fgssl") == __version__
+    allowed = {needed.name: needed.specifier for needed in map(Requirement, PROJECT["dependencies"])}
+    assert [name for name, version in named.items() if version not in allowed[name]] == []
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/contributing.md", ".ci/run"])
