@@ -13,7 +13,6 @@ from ignite.engine import Engine
 from monai.engines.utils import IterationEvents
 
 from monai_fgssl.bundle import (
-    MIN_CALIBRATION_IMAGES,
     SettingsError,
     calibrate,
     check_overrides,
@@ -28,6 +27,7 @@ from monai_fgssl.bundle import (
     with_new_names,
 )
 from monai_fgssl.data import CachedImages
+from monai_fgssl.engines.calibration import MIN_CALIBRATION_IMAGES
 from monai_fgssl.engines.handlers import PredictionCollector
 from monai_fgssl.networks import HierarchicalNet
 
@@ -73,7 +73,7 @@ def labelled(*labels: int) -> CachedImages:
 
 def test_weights_of_the_loss_are_one_for_each_class_of_the_network() -> None:
     images = labelled(0, 0, 0, 0, 2, -1)
-    weights = {name: loss_weights(name, images, 4, "cpu") for name in ("weights", "sqrt_weights")}
+    weights = {name: loss_weights(name, images.labels, 4, "cpu") for name in ("weights", "sqrt_weights")}
     for name, ratio in {"weights": 4, "sqrt_weights": 2}.items():
         values = weights[name]
         assert values is not None
@@ -84,8 +84,8 @@ def test_weights_of_the_loss_are_one_for_each_class_of_the_network() -> None:
 
 @pytest.mark.parametrize("balance", [None, "sampling"])
 def test_no_weights_of_the_loss(balance: str | None) -> None:
-    assert loss_weights(balance, labelled(0, 1), 2, "cpu") is None
-    assert loss_weights("weights", labelled(-1), 1, "cpu") is None
+    assert loss_weights(balance, labelled(0, 1).labels, 2, "cpu") is None
+    assert loss_weights("weights", labelled(-1).labels, 1, "cpu") is None
 
 
 def test_a_model_elsewhere_has_its_own_classes(tmp_path: Path) -> None:
@@ -133,3 +133,70 @@ def test_a_model_of_an_earlier_release_loads(tmp_path: Path) -> None:
     load_weights(again, path)
     assert again.definition() == network.definition()
     assert read_record(root)["network_def"]["embedding_dim"] == 4
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"_target_": "os.system", "command": "touch ran"}, "is none of the networks"),
+        ({"_target_": "torch.nn.Linear"}, "is none of the networks"),
+        ({"backbone": "$__import__('os').system('touch ran') or 'resnet18'"}, "which is no argument of a network"),
+        ({"backbone": {"_target_": "os.system", "command": "touch ran"}}, "which is no argument of a network"),
+        ({"weights": "/etc/passwd"}, "which is no argument of a network"),
+        ({"width": "8"}, "which is no argument of a network"),
+        ({"stages": [0, "$1"]}, "which is no argument of a network"),
+    ],
+)
+def test_a_model_runs_no_code(
+    changes: dict[str, object], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "model.pt"
+    save_model(HierarchicalNet("resnet18", num_classes=2, width=8, embedding_dim=4), path, ["a", "b"], 32)
+    assert make_network(shipped_bundle("fgssl"), path).definition()["width"] == 8
+    record = json.loads(path.with_suffix(".json").read_text())
+    record["network_def"] |= changes
+    path.with_suffix(".json").write_text(json.dumps(record))
+    with pytest.raises(SettingsError, match=message):
+        make_network(shipped_bundle("fgssl"), path)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "is damaged"),
+        ("[]", "holds no record"),
+        ("[" * 100_000, "is damaged"),
+        ('{"class_names": ["a"], "image_size": 32}', "has no network_def"),
+    ],
+)
+def test_a_damaged_record_is_one_line(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "model.json").write_text(text)
+    with pytest.raises(SettingsError, match=f"model.json: {message}"):
+        read_record(shipped_bundle("fgssl"), tmp_path / "model.pt")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("image_size", "32; rm -rf"),
+        ("image_size", [32]),
+        ("image_size", True),
+        ("spacing", "$1"),
+        ("spacing", -1.0),
+        ("window", "$1"),
+        ("window", ["a", "b"]),
+        ("temperature", "1"),
+        ("temperature", float("nan")),
+        ("class_names", "ab"),
+        ("class_names", [1, 2]),
+    ],
+)
+def test_values_of_a_record_are_checked(name: str, value: object, tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    save_model(HierarchicalNet("resnet18", num_classes=2, width=8, embedding_dim=4), path, ["a", "b"], 32)
+    record = json.loads(path.with_suffix(".json").read_text()) | {name: value}
+    path.with_suffix(".json").write_text(json.dumps(record))
+    with pytest.raises(SettingsError, match=r"model\.json: "):
+        read_record(shipped_bundle("fgssl"), path)

@@ -18,10 +18,10 @@ from monai_fgssl.bundle import (
     SettingsError,
     as_bool,
     check_overrides,
-    command_line_overrides,
     load_weights,
     shipped_bundle,
 )
+from monai_fgssl.bundle.locate import command_line_overrides
 from monai_fgssl.networks import PlainNet
 
 

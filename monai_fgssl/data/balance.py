@@ -14,7 +14,7 @@ from torch import Tensor
 from monai_fgssl.data.layouts.table import UNLABELLED
 from monai_fgssl.utils.errors import DataError
 
-__all__ = ["balanced_order", "class_weights"]
+__all__ = ["balanced_order", "class_weights", "loss_weights"]
 
 
 def class_weights(
@@ -100,3 +100,26 @@ def balanced_order(labels: Tensor | Sequence[int], rng: np.random.Generator) -> 
         rounds = [rng.permutation(positions) for _ in range(share // len(positions) + 1)]
         chosen.append(np.concatenate(rounds)[:share])
     return rng.permutation(np.concatenate(chosen))
+
+
+def loss_weights(balance: str | None, labels: Tensor, num_classes: int, device: str | torch.device) -> Tensor | None:
+    """Weights of the classes in the loss, see :func:`class_weights`.
+
+    A class without a labelled image, which the loss never meets, has a weight of 1.
+
+    Args:
+        balance: ``"weights"`` or ``"sqrt_weights"``; anything else: none.
+        labels: of the images of fine-tuning, int64 ``(N,)``; -1 where not known.
+        num_classes: classes of the network.
+        device: of the weights.
+
+    Returns:
+        ``(num_classes,)``, or None.
+    """
+    methods = {"weights": "balanced", "sqrt_weights": "square_root"}
+    seen, positions = torch.unique(labels[labels != UNLABELLED], return_inverse=True)
+    if balance not in methods or not len(seen):
+        return None
+    weights = torch.ones(num_classes)
+    weights[seen] = class_weights(positions, len(seen), methods[balance])
+    return weights.to(device)

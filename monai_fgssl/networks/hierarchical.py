@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from monai_fgssl.utils.deprecation import renamed_argument
+
 from .base import StagedNet
 from .block import HierarchicalBlock, ProjectionHead
 
@@ -52,6 +54,7 @@ class HierarchicalNet(StagedNet):
         (torch.Size([2, 7]), torch.Size([2, 4, 7]), torch.Size([2, 256]))
     """
 
+    @renamed_argument("features", "embedding_dim")
     def __init__(
         self,
         backbone: str | nn.Module = "resnet18",

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from monai_fgssl.utils.deprecation import renamed_argument
+
 from .base import StagedNet
 
 __all__ = ["PlainNet"]
@@ -42,6 +44,7 @@ class PlainNet(StagedNet):
         ValueError: on an unknown backbone, or images of another shape or integer type.
     """
 
+    @renamed_argument("features", "embedding_dim")
     def __init__(
         self,
         backbone: str | nn.Module = "resnet18",

@@ -5,11 +5,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
 
-import torch
 from torch import nn
+
+from monai_fgssl.utils.files import read_state_dict
 
 __all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "load_imagenet_resnet"]
 
@@ -31,18 +31,12 @@ def load_imagenet_resnet(backbone: nn.Module, path: str | Path) -> None:
 
     Raises:
         FileNotFoundError: when there is no such file.
-        ValueError: when the file holds no state dict, or names or shapes differ; all of them are listed.
+        ValueError: when the file is damaged or holds no state dict, or names or shapes differ; all of them are listed.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"weights: there is no file {str(path)!r}.")
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise ValueError(
-            f"weights: {str(path)!r} holds no state dict (name to tensor) but {type(state).__name__}: "
-            "save model.state_dict() of a torchvision ResNet."
-        )
-
+    state = read_state_dict(path)
     expected = backbone.state_dict()
     loaded = {_staged_name(name): value for name, value in state.items() if not name.startswith("fc.")}
     first = "stem.conv1.weight"

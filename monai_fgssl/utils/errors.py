@@ -6,11 +6,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["DataError", "first_lines", "first_names"]
+__all__ = ["DataError", "SettingsError", "first_lines", "first_names"]
 
 
 class DataError(ValueError):
     """Something in the data is missing or wrong; the message names the file, the field and the fix."""
+
+
+class SettingsError(ValueError):
+    """A setting of the bundle is unknown or can't work; the message says which and what to change."""
 
 
 def first_names(names: Sequence[str], limit: int = 5) -> str:

@@ -1,15 +1,19 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Files that are either complete or not there."""
+"""Files that are either complete or not there, and weights that are data and never code."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["atomic_write"]
+import torch
+
+from .errors import SettingsError
+
+__all__ = ["atomic_write", "read_state_dict"]
 
 
 @contextmanager
@@ -37,3 +41,32 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def read_state_dict(path: str | Path) -> dict[str, torch.Tensor]:
+    """Read weights that ``torch.save`` wrote, whoever sent them: nothing in the file can run.
+
+    Args:
+        path: of a state dict, plain or under ``"model"`` as ``monai.handlers.CheckpointSaver`` may write it.
+
+    Raises:
+        SettingsError: when the file is missing, damaged, holds anything but tensors by name, or more than data.
+    """
+    if not Path(path).is_file():
+        raise SettingsError(f"there are no weights at {path}: train first, or name the right file.")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except MemoryError:
+        raise
+    except Exception as error:
+        # torch tells of a damaged file in many ways, and suggests to load what could run code.
+        reason = (str(error).splitlines() or [""])[0][:120]
+        raise SettingsError(
+            f"{path} is damaged or holds more than weights, and is not loaded ({type(error).__name__}: {reason})"
+        ) from error
+    state = state.get("model", state) if isinstance(state, Mapping) else state
+    if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise SettingsError(
+            f"{path} holds no state dict (name to tensor) but {type(state).__name__}: save model.state_dict()."
+        )
+    return dict(state)

@@ -262,3 +262,10 @@ def test_bfloat16_autocast():
         low = net.vectors_at_step(x, 4)
     assert low.isfinite().all()
     assert torch.nn.functional.cosine_similarity(low.float(), net.vectors_at_step(x, 4)).min() > 0.95
+
+
+@pytest.mark.parametrize("network", [HierarchicalNet, PlainNet])
+def test_the_former_name_of_an_argument_works_with_a_warning(network: type) -> None:
+    with pytest.warns(FutureWarning, match="embedding_dim"):
+        former = network("resnet18", num_classes=2, features=4)
+    assert former.definition()["embedding_dim"] == 4

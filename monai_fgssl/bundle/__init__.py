@@ -1,0 +1,56 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Functions that the configs of the bundles call as ``fgssl.NAME``.
+
+:mod:`~monai_fgssl.bundle.locate` finds bundles, :mod:`~monai_fgssl.bundle.settings` checks settings,
+:mod:`~monai_fgssl.bundle.model_file` writes and reads models, :mod:`~monai_fgssl.bundle.workflow` runs.
+"""
+
+from __future__ import annotations
+
+from monai_fgssl.data.balance import loss_weights
+from monai_fgssl.engines.calibration import calibrate
+from monai_fgssl.networks.placement import has_bfloat16, memory_format, place_network
+from monai_fgssl.utils.errors import SettingsError
+
+from .locate import BUNDLES, copy_bundle, find_root, read_defaults, shipped_bundle
+from .model_file import (
+    describe_model,
+    export_model,
+    load_pretrained,
+    load_weights,
+    make_network,
+    read_record,
+    save_model,
+)
+from .settings import as_bool, check_command, check_overrides, check_settings, renamed, with_new_names
+from .workflow import run_from_random_weights, start_process
+
+__all__ = [
+    "BUNDLES",
+    "SettingsError",
+    "as_bool",
+    "calibrate",
+    "check_command",
+    "check_overrides",
+    "check_settings",
+    "copy_bundle",
+    "describe_model",
+    "export_model",
+    "find_root",
+    "has_bfloat16",
+    "load_pretrained",
+    "load_weights",
+    "loss_weights",
+    "make_network",
+    "memory_format",
+    "place_network",
+    "read_defaults",
+    "read_record",
+    "renamed",
+    "run_from_random_weights",
+    "save_model",
+    "shipped_bundle",
+    "start_process",
+    "with_new_names",
+]

@@ -1,0 +1,239 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The record of a trained model on disk: weights, and how to rebuild the network and name its outputs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+from ignite import distributed as idist
+from monai.bundle import ConfigParser
+from monai.utils import ensure_tuple_rep
+from torch import Tensor, nn
+
+from monai_fgssl.data.io.reader import check_options
+from monai_fgssl.networks import HierarchicalNet, OnnxNet, PlainNet, export_onnx, unwrap
+from monai_fgssl.networks.base import StagedNet
+from monai_fgssl.report.dicom.header import ModelDescription
+from monai_fgssl.utils.errors import SettingsError
+from monai_fgssl.utils.files import atomic_write, read_state_dict
+
+from .settings import with_new_names
+
+__all__ = [
+    "describe_model",
+    "export_model",
+    "load_pretrained",
+    "load_weights",
+    "make_network",
+    "read_record",
+    "save_model",
+]
+
+NETWORKS = {f"monai_fgssl.networks.{kind.__name__}": kind for kind in (HierarchicalNet, PlainNet)}
+"""Networks that a record may name. A model that somebody sends is data: no record chooses code to run."""
+ARGUMENTS = {
+    "backbone": str,
+    "stem": str,
+    "linear_projection": bool,
+    **dict.fromkeys(("spatial_dims", "in_channels", "num_classes", "width", "embedding_dim"), int),
+}
+"""Types of a network's arguments in a record; ``stages`` is a number or a list of numbers."""
+
+
+@idist.one_rank_only()
+def save_model(
+    network: nn.Module,
+    path: str | Path,
+    class_names: Sequence[str],
+    image_size: int | Sequence[int],
+    temperature: float = 1.0,
+    spacing: float | Sequence[float] | None = None,
+    window: str | Sequence[float] | None = None,
+) -> None:
+    """Write the weights, and beside them as JSON what it takes to rebuild the network and to name its outputs.
+
+    Args:
+        network: what to save, maybe wrapped by :func:`~monai_fgssl.networks.distribute`.
+        path: of the state dict, ``models/model.pt``; the JSON file has the same name with ``.json``.
+        class_names: one for each score.
+        image_size: that it was trained with, see :func:`monai_fgssl.data.read_image`.
+        temperature: of the calibration, see :func:`monai_fgssl.metrics.fit_temperature`.
+        spacing: that it was trained with, see :func:`monai_fgssl.data.read_image`.
+        window: that it was trained with, see :func:`monai_fgssl.data.read_image`.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    module = unwrap(network)
+    record = {
+        "network_def": module.definition(),
+        "class_names": list(class_names),
+        "image_size": image_size,
+        "spacing": spacing,
+        "window": window,
+        "temperature": temperature,
+    }
+    with atomic_write(path) as temporary:
+        torch.save(module.state_dict(), temporary)
+    with atomic_write(path.with_suffix(".json")) as temporary:
+        Path(temporary).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+def read_record(bundle_root: str | Path, model_path: str | Path | None = None) -> dict[str, Any]:
+    """What :func:`save_model` wrote of a trained model beside its weights; before any training the defaults.
+
+    Args:
+        bundle_root: the bundle's folder.
+        model_path: of the weights, or of the model that was exported beside them; where there is no JSON file of the
+            same name, and by default, the bundle's own model is meant.
+
+    Raises:
+        SettingsError: when the JSON file is damaged, or holds what :func:`save_model` never writes.
+    """
+    root = Path(bundle_root)
+    own = root / "models" / "model.json"
+    for record in (own if model_path is None else Path(model_path).with_suffix(".json"), own):
+        if record.is_file():
+            # These are younger than the first models.
+            defaults = {"spacing": None, "window": None, "temperature": 1.0}
+            return defaults | _read_json(record)
+    metadata = json.loads((root / "configs" / "metadata.json").read_text(encoding="utf-8"))
+    channels = metadata["network_data_format"]["outputs"]["pred"]["channel_def"]
+    parser = ConfigParser(ConfigParser.load_config_file(str(root / "configs" / "train.json")))
+    parser["bundle_root"] = str(root)
+    parser["class_names"] = [channels[key] for key in sorted(channels, key=int)]
+    definition = parser.get_parsed_content("network_def", instantiate=True).definition()
+    return {
+        "network_def": definition,
+        "class_names": parser["class_names"],
+        **{name: parser.get_parsed_content(name) for name in ("image_size", "spacing", "window")},
+        "temperature": 1.0,
+    }
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    """Read a record that anybody may have written, and check every value that is used of it."""
+
+    def fail(what: str) -> NoReturn:
+        raise SettingsError(f"{file}: {what}. Take the file that belongs to the model, or train again.")
+
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        fail(f"is damaged ({error})")
+    if not isinstance(record, dict):
+        fail("holds no record of a model")
+    for name in ("network_def", "class_names", "image_size"):
+        if name not in record:
+            fail(f"has no {name}")
+    names = record["class_names"]
+    if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+        fail("class_names is not a list of names")
+    definition = record["network_def"]
+    if not isinstance(definition, dict) or definition.get("_target_") not in NETWORKS:
+        fail(f"network_def is none of the networks {', '.join(NETWORKS)}")
+    definition = with_new_names(definition)
+    for name, value in definition.items():
+        if name == "stages":
+            numbers = value if isinstance(value, list) else [value]
+            valid = all(type(number) is int and number >= 0 for number in numbers)
+        elif name in ARGUMENTS:
+            # A bool passes for an int in Python. What a config would evaluate is never a name.
+            valid = type(value) is ARGUMENTS[name] and not str(value).startswith(("$", "@", "%"))
+        else:
+            valid = name == "_target_"
+        if not valid:
+            fail(f"network_def has {name} {value!r}, which is no argument of a network")
+    dims = definition.get("spatial_dims", 2)
+    for name in ("image_size", "spacing"):
+        value, kind = record.get(name), int if name == "image_size" else float
+        one_each = isinstance(value, list) and len(value) == dims and _are_numbers(value, kind)
+        if not (_is_number(value, kind) or one_each or (name == "spacing" and value is None)):
+            fail(f"{name} {value!r} is neither a positive number nor a list of {dims}")
+    try:
+        check_options(dims, None, record.get("window"), None)
+    except (TypeError, ValueError) as error:
+        fail(str(error).rstrip("."))
+    if not _is_number(record.get("temperature", 1.0), float):
+        fail(f"temperature {record['temperature']!r} is no positive number")
+    return record | {"network_def": definition}
+
+
+def _is_number(value: Any, kind: type) -> bool:
+    """Tell a finite positive number (``int``: a whole one)."""
+    if isinstance(value, bool) or not isinstance(value, int if kind is int else (int, float)):
+        return False
+    return math.isfinite(value) and value > 0
+
+
+def _are_numbers(values: Any, kind: type) -> bool:
+    return isinstance(values, list) and all(_is_number(value, kind) for value in values)
+
+
+def make_network(bundle_root: str | Path, model_path: str | Path | None = None) -> nn.Module:
+    """The network that a model belongs to, without its weights; arguments as those of :func:`read_record`."""
+    definition = dict(read_record(bundle_root, model_path)["network_def"])
+    return NETWORKS[definition.pop("_target_")](**definition)
+
+
+def describe_model(bundle_root: str | Path, model_path: str | Path) -> ModelDescription:
+    """What a DICOM report says of the model: name and version from the metadata, and the checksum of the weights."""
+    root = Path(bundle_root)
+    metadata = json.loads((root / "configs" / "metadata.json").read_text(encoding="utf-8"))
+    checksum = hashlib.sha256(Path(model_path).read_bytes()).hexdigest()
+    record = read_record(root, model_path)
+    geometry = [f"{name}={record[name]}" for name in ("image_size", "spacing", "window") if record[name] is not None]
+    parameters = (*geometry, f"temperature={record['temperature']:.6g}")
+    return ModelDescription(metadata["name"][:64], metadata["version"], "monai-fgssl", checksum, parameters)
+
+
+def export_model(network: StagedNet, path: str | Path, image_size: int | Sequence[int]) -> None:
+    """Write a network as ONNX, see :func:`monai_fgssl.networks.export_onnx`."""
+    size = ensure_tuple_rep(image_size, network.spatial_dims)
+    with atomic_write(path) as temporary:
+        export_onnx(network, temporary, (network.in_channels, *size))
+    print(f"written: {path}")
+
+
+def load_weights(network: nn.Module, path: str | Path) -> None:
+    """Load a state dict strictly, plain or as ``monai.handlers.CheckpointSaver`` may write it, under ``model``.
+
+    An ONNX model, which has its weights, is left as it is.
+
+    Raises:
+        SettingsError: when the file is missing or belongs to another network.
+    """
+    if not isinstance(network, OnnxNet):
+        _load_state(network, path, _read_state(path))
+
+
+def load_pretrained(network: nn.Module, path: str | Path) -> None:
+    """Load what pre-training learnt, which may have known other classes or none: see :func:`load_weights`.
+
+    Classifiers, which pre-training does not touch, are loaded only if they have the shapes of the network's own.
+    """
+    own = unwrap(network).state_dict()
+    state = _read_state(path)
+    classifiers = {name for name in own if ".classifier." in name and name in state}
+    if any(state[name].shape != own[name].shape for name in classifiers):
+        state |= {name: own[name] for name in classifiers}
+    _load_state(network, path, state)
+
+
+def _read_state(path: str | Path) -> dict[str, Tensor]:
+    # The process that writes the file may be behind this one.
+    idist.barrier()
+    return read_state_dict(path)
+
+
+def _load_state(network: nn.Module, path: str | Path, state: dict[str, Tensor]) -> None:
+    try:
+        unwrap(network).load_state_dict(state)
+    except RuntimeError as error:
+        raise SettingsError(f"{path} belongs to another network. {error}") from error

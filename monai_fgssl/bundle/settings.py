@@ -1,0 +1,198 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Settings of a run: their names, and the checks before anything is loaded."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ignite import distributed as idist
+
+from monai_fgssl.data.io.reader import check_options
+from monai_fgssl.utils.errors import SettingsError
+
+from .locate import command_line_overrides, in_bundle_command
+from .user_errors import print_user_error
+
+__all__ = ["as_bool", "check_command", "check_overrides", "check_settings", "renamed", "with_new_names"]
+
+# Arguments of `python -m monai.bundle run` itself.
+RUN_ARGUMENTS = {
+    "args_file",
+    "config_file",
+    "final_id",
+    "init_id",
+    "logging_file",
+    "meta_file",
+    "run_id",
+    "tracking",
+}
+
+BALANCE = (None, "sampling", "weights", "sqrt_weights")
+
+POSITIVE = (
+    "max_epochs",
+    "width",
+    "embedding_dim",
+    "learning_rate",
+    "pretrain_learning_rate",
+    "batch_size",
+    "pretrain_batch_size",
+)
+
+NOT_NEGATIVE = (
+    "pretrain_epochs",
+    "weight_decay",
+    "pretrain_weight_decay",
+    "redundancy_weight",
+    "mixup",
+    "seed",
+    "checkpoint_minutes",
+)
+
+SHARES_OF_EPOCHS = ("freeze_backbone",)
+
+RENAMED_SETTINGS = {"features": "embedding_dim", "heads_first": "freeze_backbone"}
+"""Names of earlier releases, which work for one more, and what they are called now."""
+
+RENAMED_IDS = RENAMED_SETTINGS | {"calibration_dataloader": "batch_norm_dataloader"}
+
+
+def _known_ids(bundle_root: str | Path) -> dict[str, Any]:
+    known: dict[str, Any] = {}
+    for file in sorted((Path(bundle_root) / "configs").glob("*.json")):
+        if file.name != "metadata.json":
+            known.update(json.loads(file.read_text(encoding="utf-8")))
+    return known
+
+
+def check_overrides(bundle_root: str | Path, names: Sequence[str]) -> None:
+    """Refuse overrides of ids that no config of the bundle has; MONAI itself would take them and do nothing.
+
+    Raises:
+        SettingsError: naming the unknown id and the nearest known ones.
+    """
+    known = _known_ids(bundle_root)
+    for former, today in RENAMED_SETTINGS.items():
+        if former in names and today in names:
+            raise SettingsError(f"--{former} is the former name of --{today}: give --{today} only.")
+    for name in names:
+        # Below a component any argument of its class may be added, so only the first part of an id is known here.
+        top_level = name.replace("::", "#").split("#")[0]
+        if top_level not in known and top_level not in RUN_ARGUMENTS and top_level != "_meta_":
+            new = RENAMED_IDS.get(top_level)
+            nearest = [new] if new else difflib.get_close_matches(top_level, known, n=3)
+            hint = f" Did you mean --{' or --'.join(nearest)}?" if nearest else ""
+            raise SettingsError(f"unknown setting --{top_level}.{hint} All settings are described in docs/README.md.")
+
+
+def renamed(old_name: str, old_value: Any, value: Any) -> Any:
+    """Value of a setting that may be given by the name that it had in earlier releases; a warning names the new one.
+
+    Args:
+        old_name: one of :data:`RENAMED_SETTINGS`.
+        old_value: None where the old name is not given.
+        value: of the new name.
+    """
+    if old_value is None:
+        return value
+    _warn_of_old_name(old_name)
+    return old_value
+
+
+def with_new_names(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings whose names may be those of an earlier release, by the names of today.
+
+    Where both names of a setting are given, the value of the new one is taken.
+    """
+    moved = {new: settings[old] for old, new in RENAMED_SETTINGS.items() if old in settings}
+    return moved | {name: value for name, value in settings.items() if name not in RENAMED_SETTINGS}
+
+
+def _warn_of_old_name(old_name: str) -> None:
+    if idist.get_rank() == 0:
+        new = RENAMED_SETTINGS[old_name]
+        print(f"warning: --{old_name} is now called --{new}; the next release will not know --{old_name}.", flush=True)
+
+
+def as_bool(name: str, value: Any) -> bool:
+    """A switch from the command line, where ``--amp true`` arrives as text.
+
+    Raises:
+        SettingsError: when it is neither true nor false.
+    """
+    text = str(value).lower()
+    if text not in ("true", "false"):
+        raise SettingsError(f"--{name} must be true or false, got {value!r}.")
+    return text == "true"
+
+
+def check_command(bundle_root: str | Path) -> None:
+    """Refuse misspelt settings on the command line, and make errors of this package one readable line.
+
+    Raises:
+        SettingsError: on an unknown override.
+    """
+    if in_bundle_command():
+        sys.excepthook = print_user_error
+        check_overrides(bundle_root, list(command_line_overrides()))
+
+
+def check_settings(bundle_root: str, settings: Mapping[str, Any]) -> None:
+    """Check the command line (see :func:`check_command`) and the settings of a run before anything is loaded.
+
+    Args:
+        bundle_root: the bundle's folder.
+        settings: values by the names of the top-level ids.
+
+    Raises:
+        SettingsError: on an unknown override or a value that can't work.
+    """
+    check_command(bundle_root)
+    for name, value in settings.items():
+        if name in POSITIVE and not (isinstance(value, (int, float)) and value > 0):
+            raise SettingsError(f"--{name} must be a positive number, got {value!r}.")
+        if name in NOT_NEGATIVE and not (isinstance(value, (int, float)) and value >= 0):
+            raise SettingsError(f"--{name} must be 0 or more, got {value!r}.")
+        if name in SHARES_OF_EPOCHS and not (isinstance(value, (int, float)) and 0 <= value < 1):
+            raise SettingsError(f"--{name} must be from 0 to less than 1 (a share of the epochs), got {value!r}.")
+    dims = settings["spatial_dims"]
+    if dims not in (2, 3):
+        raise SettingsError(f"--spatial_dims must be 2 or 3, got {dims!r}.")
+    size = _per_axis("image_size", settings["image_size"], dims, whole=True)
+    if settings["spacing"] is not None:
+        _per_axis("spacing", settings["spacing"], dims, whole=False)
+    try:
+        check_options(dims, None, settings["window"], None)
+    except (TypeError, ValueError) as error:
+        raise SettingsError(f"--window: {error}") from error
+    for grid in settings["grids"]:
+        for axis_grid, axis_size in zip(_per_axis("grids", grid, dims, whole=True), size, strict=True):
+            if axis_size % axis_grid:
+                raise SettingsError(
+                    f"--grids {settings['grids']}: {axis_grid!r} does not divide --image_size {settings['image_size']} "
+                    "into whole tiles."
+                )
+    if settings["balance"] not in BALANCE:
+        raise SettingsError(f"--balance must be one of {', '.join(map(str, BALANCE))}, got {settings['balance']!r}.")
+    for name in ("batch_size", "pretrain_batch_size"):
+        if settings[name] < 2:
+            raise SettingsError(f"--{name} must be at least 2: the cross-correlation and batch norm need a batch.")
+
+
+def _per_axis(name: str, value: Any, dims: int, whole: bool) -> tuple[Any, ...]:
+    """A positive number for each axis, given as one number for all or as a list."""
+    numbers = tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else (value,) * dims
+    if len(numbers) != dims or not all(
+        isinstance(number, int if whole else (int, float)) and number > 0 for number in numbers
+    ):
+        raise SettingsError(
+            f"--{name} must be a positive {'whole ' if whole else ''}number, or a list of {dims} (one for each "
+            f"axis), got {value!r}."
+        )
+    return numbers

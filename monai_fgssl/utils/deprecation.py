@@ -1,0 +1,48 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Former names of arguments, which work for one release with a warning."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
+__all__ = ["renamed_argument"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def renamed_argument(former: str, name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Let a function take a keyword by its former name too.
+
+    ``monai.utils.deprecated_arg`` does this only for functions that also take any other keyword.
+
+    Args:
+        former: name of the argument in earlier releases.
+        name: its name today.
+
+    Example:
+        >>> @renamed_argument("features", "embedding_dim")
+        ... def double(embedding_dim):
+        ...     return 2 * embedding_dim
+        >>> with warnings.catch_warnings():
+        ...     warnings.simplefilter("ignore")
+        ...     double(features=4)
+        8
+    """
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        @wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            if former in kwargs and name not in kwargs:
+                message = f"the argument {former} is now called {name}; the next release will not know {former}."
+                warnings.warn(message, FutureWarning, stacklevel=2)
+                kwargs[name] = kwargs.pop(former)
+            return function(*args, **kwargs)
+
+        return call
+
+    return decorate
