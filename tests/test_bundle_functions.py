@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,19 +19,23 @@ from monai_fgssl.bundle import (
     calibrate,
     check_overrides,
     copy_bundle,
+    identity,
     load_weights,
+    lock_output,
     loss_weights,
     make_network,
+    phase_identity,
     read_record,
     renamed,
     save_model,
     shipped_bundle,
     with_new_names,
 )
-from monai_fgssl.data import CachedImages
+from monai_fgssl.data import CachedImages, PreparedData
 from monai_fgssl.engines.calibration import MIN_CALIBRATION_IMAGES
 from monai_fgssl.engines.handlers import PredictionCollector
 from monai_fgssl.networks import HierarchicalNet
+from monai_fgssl.transforms import RandView
 
 
 def predictions(count: int) -> PredictionCollector:
@@ -200,3 +206,60 @@ def test_values_of_a_record_are_checked(name: str, value: object, tmp_path: Path
     path.with_suffix(".json").write_text(json.dumps(record))
     with pytest.raises(SettingsError, match=r"model\.json: "):
         read_record(shipped_bundle("fgssl"), path)
+
+
+def data_of(labels: list[int], value: int = 0, names: str = "abcd") -> PreparedData:
+    store = torch.full((len(labels), 3, 2, 2), value, dtype=torch.uint8)
+    images = CachedImages(store, torch.tensor(labels), list(names), list(names))
+    return PreparedData(("x", "y"), images, images, images)
+
+
+RUN_SETTINGS: dict[str, object] = {
+    name: 1
+    for names in (
+        *(identity.NETWORK, identity.IMAGES, identity.PRETRAINING, identity.FINE_TUNING),
+        *(identity.PRETRAINING_HYPERPARAMETERS, identity.FINE_TUNING_HYPERPARAMETERS),
+    )
+    for name in names
+}
+
+
+@pytest.mark.parametrize(
+    ("settings", "data", "views", "changed"),
+    [
+        ({}, data_of([0, 1, 0, 1], value=1), [], {"pretrain", "train"}),
+        ({}, data_of([0, 1, 0, 1], names="abce"), [], {"pretrain", "train"}),
+        ({}, data_of([0, 1, 1, 1]), [], {"train"}),
+        ({}, data_of([0, 1, 0, 1]), [RandView(blur_prob=0.5)], {"pretrain", "train"}),
+        ({"image_size": 2}, data_of([0, 1, 0, 1]), [], {"pretrain", "train"}),
+        ({"puzzles": True}, data_of([0, 1, 0, 1]), [], {"train"}),
+        ({"pretrain_epochs": 2}, data_of([0, 1, 0, 1]), [], {"train"}),
+        ({"learning_rate": 0.5, "output_dir": "elsewhere"}, data_of([0, 1, 0, 1]), [], set()),
+    ],
+)
+def test_a_phase_is_told_from_others(
+    settings: dict[str, object], data: PreparedData, views: list[RandView], changed: set[str]
+) -> None:
+    def differs(phase: str) -> bool:
+        first = phase_identity(phase, RUN_SETTINGS, data_of([0, 1, 0, 1]), [RandView()][: len(views)])
+        return first != phase_identity(phase, RUN_SETTINGS | settings, data, views)
+
+    assert {phase for phase in ("pretrain", "train") if differs(phase)} == changed
+
+
+def test_one_run_for_each_output_folder(tmp_path: Path) -> None:
+    run = [
+        *(sys.executable, "-c"),
+        "import sys, time; from monai_fgssl.bundle import lock_output; lock_output(sys.argv[1])"
+        "; print('mine', flush=True); time.sleep(300)",
+        str(tmp_path),
+    ]
+    with subprocess.Popen(run, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "mine\n"
+        with pytest.raises(SettingsError, match=rf"another run uses .*process {other.pid}, since"):
+            lock_output(tmp_path)
+        other.kill()
+    lock_output(tmp_path)
+    # The comparison with random weights asks again, in this process.
+    lock_output(tmp_path)

@@ -13,6 +13,7 @@ from monai_fgssl.engines.calibration import calibrate
 from monai_fgssl.networks.placement import has_bfloat16, memory_format, place_network
 from monai_fgssl.utils.errors import SettingsError
 
+from .identity import lock_output, phase_hyperparameters, phase_identity
 from .locate import BUNDLES, copy_bundle, find_root, read_defaults, shipped_bundle
 from .model_file import (
     describe_model,
@@ -41,9 +42,12 @@ __all__ = [
     "has_bfloat16",
     "load_pretrained",
     "load_weights",
+    "lock_output",
     "loss_weights",
     "make_network",
     "memory_format",
+    "phase_hyperparameters",
+    "phase_identity",
     "place_network",
     "read_defaults",
     "read_record",

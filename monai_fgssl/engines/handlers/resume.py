@@ -58,9 +58,13 @@ class Resumer:
         save_dict: network, optimizer, scheduler, handlers: all that has ``state_dict`` and ``load_state_dict``.
         minutes: between checkpoints; 0 writes one after each iteration.
         resume: go on from the newest checkpoint that is not damaged, or start where there is none.
+        identity: data and settings by name that checkpoints belong to, as text. None: they are not compared.
+        hyperparameters: settings by name, as text, that may be others when the training goes on; those that are get a
+            printed line.
 
     Raises:
-        ValueError: at the start of the training, when the newest checkpoint does not fit.
+        ValueError: at the start of the training, when the newest checkpoint belongs to other data or settings; the
+            message names them.
         SystemExit: with the status 128 + number of the signal, after a signal.
     """
 
@@ -71,12 +75,16 @@ class Resumer:
         save_dict: Mapping[str, Any],
         minutes: float = 10.0,
         resume: bool = False,
+        identity: Mapping[str, str] | None = None,
+        hyperparameters: Mapping[str, str] | None = None,
     ) -> None:
         self.save_dir = Path(save_dir)
         self.name = name
         self.save_dict = dict(save_dict)
         self.minutes = minutes
         self.resume = resume
+        self.identity = None if identity is None else dict(identity)
+        self.hyperparameters = dict(hyperparameters or {})
         self._signal = 0
         self._signalled_at = 0.0
         self._finished_at = -1
@@ -162,6 +170,8 @@ class Resumer:
             "data": sampler.state_dict() if isinstance(sampler, EpochBatches) else None,
             "random": idist.all_gather(random_state) if idist.get_world_size() > 1 else [random_state],
             "objects": {name: unwrap(value).state_dict() for name, value in self.save_dict.items()},
+            "identity": self.identity,
+            "hyperparameters": self.hyperparameters,
         }
         if idist.get_rank() == 0:
             with atomic_write(self.save_dir / f"{self.name}_{label}.pt") as temporary:
@@ -200,6 +210,7 @@ class Resumer:
         path, checkpoint = self._load_newest()
         if checkpoint is None:
             return
+        self._compare(path, checkpoint)
         try:
             for name, value in self.save_dict.items():
                 unwrap(value).load_state_dict(checkpoint["objects"][name])
@@ -230,6 +241,27 @@ class Resumer:
                 "is finished" if state.iteration >= total else f"goes on after iteration {state.iteration} of {total}"
             )
             print(f"{self.name} {where} ({path})", flush=True)
+
+    def _compare(self, path: Path, checkpoint: Mapping[str, Any]) -> None:
+        """Refuse a checkpoint of other data or settings, and name the hyperparameters that have changed."""
+        before = checkpoint.get("identity")
+        if self.identity is not None and before is not None:
+            names = sorted(before.keys() | self.identity.keys())
+            others = [
+                f"\n  - {name} was {before.get(name)}, and is {self.identity.get(name)} now"
+                for name in names
+                if before.get(name) != self.identity.get(name)
+            ]
+            if others:
+                raise ValueError(
+                    f"{path} belongs to a run with other data or settings:{''.join(others)}\nRepeat the command of "
+                    "that run, leave --resume out to start anew, or give this run its own --output_dir."
+                )
+        elif self.identity is not None and idist.get_rank() == 0:
+            print(f"warning: an earlier release wrote {path}; whether data and settings are the same is not known.")
+        for name, value in (checkpoint.get("hyperparameters") or {}).items():
+            if name in self.hyperparameters and self.hyperparameters[name] != value and idist.get_rank() == 0:
+                print(f"{self.name} goes on with another {name}: {value} before, {self.hyperparameters[name]} now.")
 
     def _load_newest(self) -> tuple[Path, dict[str, Any] | None]:
         """The newest checkpoint that can be read, the same on all processes."""

@@ -1,0 +1,132 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""One run for each output folder, and one set of data and settings for each of its checkpoints."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+from ignite import distributed as idist
+
+from monai_fgssl.data import CachedImages, PreparedData
+from monai_fgssl.transforms import RandView
+from monai_fgssl.utils.errors import SettingsError
+
+__all__ = ["lock_output", "phase_hyperparameters", "phase_identity"]
+
+NETWORK = ("backbone", "stem", "weights", "stages", "width", "embedding_dim", "linear_projection")
+IMAGES = ("image_size", "spatial_dims", "spacing", "window")
+PRETRAINING = ("seed", "grids", "permutation", "pretrain_schedule")
+FINE_TUNING = ("schedule", "puzzles", "pretrained")
+PRETRAINING_HYPERPARAMETERS = (
+    "pretrain_epochs",
+    "pretrain_batch_size",
+    "pretrain_learning_rate",
+    "pretrain_weight_decay",
+    "redundancy_weight",
+)
+FINE_TUNING_HYPERPARAMETERS = (
+    "max_epochs",
+    "batch_size",
+    "learning_rate",
+    "weight_decay",
+    "balance",
+    "mixup",
+    "freeze_backbone",
+)
+HASHED_IMAGES = 256
+"""Images of a part whose pixels are compared; names and labels are compared for all."""
+
+_locks: dict[Path, FileLock] = {}
+
+
+def phase_identity(
+    phase: str, settings: Mapping[str, Any], data: PreparedData, views: Sequence[object]
+) -> dict[str, str]:
+    """Data and settings that the checkpoints of a phase belong to: with any other, the run's figures would be wrong.
+
+    Args:
+        phase: ``"pretrain"``, or ``"train"``, which holds all that pre-training depends on too.
+        settings: values by the names of the settings.
+        data: images of the run.
+        views: of the phase; of one that is no :class:`~monai_fgssl.transforms.RandView` only the class is compared.
+
+    Returns:
+        Each entry as text, by its name.
+    """
+    names: tuple[str, ...] = NETWORK + IMAGES + PRETRAINING
+    if phase == "train":
+        # Fine-tuning goes on from a pre-training, which is then part of what it is.
+        names += FINE_TUNING + PRETRAINING_HYPERPARAMETERS
+    identity = {name: json.dumps(settings[name], default=str) for name in names}
+    identity |= {f"view {i + 1}": _describe(view) for i, view in enumerate(views)}
+    # Pre-training never sees a label.
+    identity["training images"] = _digest(data.train, with_labels=phase == "train")
+    if phase == "train":
+        identity["classes"] = json.dumps(list(data.class_names))
+        identity["validation images"] = _digest(data.validation, with_labels=True)
+    identity["test images"] = _digest(data.test, with_labels=phase == "train")
+    return identity
+
+
+def phase_hyperparameters(phase: str, settings: Mapping[str, Any]) -> dict[str, str]:
+    """Settings that may change when a phase goes on; the run names those that did.
+
+    Args:
+        phase: ``"pretrain"`` or ``"train"``.
+        settings: values by the names of the settings.
+    """
+    names = PRETRAINING_HYPERPARAMETERS if phase == "pretrain" else FINE_TUNING_HYPERPARAMETERS
+    return {name: json.dumps(settings[name], default=str) for name in names}
+
+
+def _describe(view: object) -> str:
+    return json.dumps(asdict(view.settings)) if isinstance(view, RandView) else type(view).__qualname__
+
+
+def _digest(images: CachedImages, with_labels: bool) -> str:
+    """Number of images, and a checksum of their names, groups, labels and pixels."""
+    digest = hashlib.blake2b(digest_size=8)
+    labels = images.labels.tolist() if with_labels else []
+    digest.update(json.dumps([images.names, images.groups, labels]).encode())
+    for position in np.unique(np.linspace(0, len(images) - 1, min(len(images), HASHED_IMAGES)).astype(int)).tolist():
+        digest.update(images[position]["image"].numpy().tobytes())
+    return f"{len(images)} ({digest.hexdigest()})"
+
+
+def lock_output(output_dir: str | Path) -> None:
+    """Keep other runs out of an output folder until this process ends, however it ends.
+
+    The operating system frees the lock of a process that was killed.
+
+    Args:
+        output_dir: folder of the run.
+
+    Raises:
+        SettingsError: when another run uses the folder; with its host, process and start.
+    """
+    path = Path(output_dir).resolve() / ".run.lock"
+    if path in _locks or idist.get_rank() != 0:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock, owner = FileLock(path), path.with_suffix(".json")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        used_by = owner.read_text(encoding="utf-8").strip() if owner.is_file() else "another process"
+        raise SettingsError(
+            f"another run uses {path.parent} ({used_by}): wait for it, or give this one its own --output_dir."
+        ) from None
+    _locks[path] = lock
+    started = time.strftime("%Y-%m-%d %H:%M:%S")
+    owner.write_text(f"host {platform.node()}, process {os.getpid()}, since {started}\n", encoding="utf-8")
