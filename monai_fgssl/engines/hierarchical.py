@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -253,6 +254,13 @@ class HierarchicalTrainer(SupervisedTrainer):
         if all(name in metrics for name in names):
             metrics["loss"] = sum(w * metrics[name] for w, name in zip(self.step_weights, names, strict=True))
         self._reset_loss_means()
+        found = [f"{name} {metrics[name]:g}" for name in names if not math.isfinite(metrics.get(name, 0.0))]
+        if found:
+            raise ValueError(
+                f"the loss is not finite in epoch {self.state.epoch} of {self.state.max_epochs} ({', '.join(found)}): "
+                "the training has diverged. Start anew with a lower learning rate; should it happen again, with "
+                "--amp false."
+            )
 
     def _raise(self, engine: Any, error: BaseException) -> None:
         raise error

@@ -140,6 +140,10 @@ def natural_range(values: NDArray[Any]) -> tuple[float, float] | None:
     if values.dtype.kind in "iu" and values.dtype.itemsize <= 2:
         limits = np.iinfo(values.dtype)
         return int(limits.min), int(limits.max)
+    if values.dtype.kind == "f":
+        values = values[np.isfinite(values)]
+        if not values.size:
+            return None
     low, high = values.min(), values.max()
     if low >= 0 and high <= 1 and values.dtype.kind == "f":
         return 0, 1
@@ -172,6 +176,8 @@ def to_display(image: StoredImage, window: str | Sequence[float] | None = None) 
         raise DataError("has no window that holds for the whole volume: give window=(center, width).")
     elif image.value_range is not None:
         low, high = image.value_range
+        if not low < high:
+            raise DataError(f"shows nothing: its values range from {low:g} to {high:g} once its rescale is applied.")
         shown = (values - low) / (high - low)
     else:
         raise DataError(

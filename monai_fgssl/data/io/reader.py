@@ -20,6 +20,7 @@ from monai_fgssl.utils.errors import DataError
 from .dicom import UID_KEYS, is_dicom, read_dicom
 from .dicom_volume import read_dicom_volume
 from .display import StoredImage, match_channels, to_display
+from .finite import check_affine, replace_not_finite
 from .grids import slice_of, volume_of
 from .itk import read_itk
 from .nifti import read_nifti
@@ -66,6 +67,9 @@ def read_medical_image(
     Volumes (``spatial_dims=3``) are ``(C, X, Y, Z)``, as MONAI's ``LoadImage`` and ``EnsureChannelFirst`` give NIfTI,
     in the units of the modality, such as HU. Their affine is RAS, so ``Spacingd`` and ``Orientationd`` work.
 
+    Values are finite. NaN and infinity in a file are replaced (see :mod:`~monai_fgssl.data.io.finite`), and a warning
+    in the log names the file and counts them.
+
     Args:
         path: a file, a folder with one DICOM series (others of its files are ignored), or the files of such a series.
         spatial_dims: 2 for pictures, 3 for volumes.
@@ -98,11 +102,19 @@ def read_medical_image(
     try:
         files = _files_of(paths)
         image = _read_volume(files) if spatial_dims == 3 else _read_picture(files, frame)
+        if spatial_dims == 3:
+            check_affine(image)
+        elif not np.isfinite(image.affine).all():
+            # Its position and spacing mean nothing for a picture.
+            image.affine = np.eye(4)
+        replace_not_finite(image, name)
         values = image.values
         if values.dtype.kind not in "iuf":
             raise DataError(f"has values of type {values.dtype}, which are no brightness.")
         if spatial_dims == 2 or window is not None:
             values = to_display(image, window)
+        if not np.isfinite(values).all():
+            raise DataError("has values that are no numbers once its rescale and window are applied.")
         values = match_channels(values.astype(np.float32, copy=False), channels)
     except MemoryError:
         raise

@@ -45,9 +45,20 @@ class WeightsSaver:
 
     @idist.one_rank_only()
     def save(self) -> None:
-        """Write now."""
+        """Write now.
+
+        Raises:
+            ValueError: when a weight is not finite; the file stays as it was.
+        """
+        state = unwrap(self.network).state_dict()
+        broken = [name for name, value in state.items() if not value.isfinite().all()]
+        if broken:
+            raise ValueError(
+                f"{self.path} is not written: {len(broken)} of {len(state)} tensors are not finite, first "
+                f"{broken[0]}: the training has diverged. Start anew with a lower learning rate."
+            )
         with atomic_write(self.path) as temporary:
-            torch.save(unwrap(self.network).state_dict(), temporary)
+            torch.save(state, temporary)
 
     def _save_if_best(self, engine: Evaluator) -> None:
         # The engine has compared its key metric already.
