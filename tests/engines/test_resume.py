@@ -78,6 +78,8 @@ def make_trainer(
     images: CachedImages | None = None,
     seed: int = 3,
     width: int | None = None,
+    identity: dict[str, str] | None = None,
+    hyperparameters: dict[str, str] | None = None,
 ) -> PreTrainer | ProgressiveTrainer:
     """All parts of the bundle's training, small."""
     torch.manual_seed(1)
@@ -115,7 +117,7 @@ def make_trainer(
         "optimizer": optimizer,
         "grids": [8, 4, 2],
         "train_handlers": [
-            Resumer(folder / "checkpoints", "phase", save_dict, minutes, resume),
+            Resumer(folder / "checkpoints", "phase", save_dict, minutes, resume, identity, hyperparameters),
             LrScheduleHandler(scheduler, print_lr=False, epoch_level=False),
             BatchNormUpdater(network, make_loader(images, 28), "cpu"),
             # Not after every epoch: what was found before must be remembered.
@@ -262,7 +264,7 @@ def test_the_second_signal_stops_at_once(
     with pytest.raises(SystemExit if handler_of_sigint == signal.SIG_IGN else KeyboardInterrupt):
         trainer.run()
     assert signal.getsignal(signal.SIGINT) == handler_of_sigint
-    assert not list(tmp_path.rglob("*.pt"))
+    assert not list(tmp_path.glob("*.pt"))
 
 
 def stop_in_epoch_two(kind: str, folder: Path, **settings: Any) -> None:
@@ -382,6 +384,50 @@ def test_another_training_is_refused(changes: dict[str, Any], message: str, tmp_
     trainer = make_trainer("train", tmp_path, resume=True, **changes)
     with pytest.raises(ValueError, match=message):
         trainer.run()
+
+
+def test_checkpoints_belong_to_data_and_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mine = {"identity": {"classes": "a, b", "seed": "0"}, "hyperparameters": {"learning_rate": "0.1"}}
+    make_trainer("train", tmp_path, resume=False, epochs=1, **mine).run()
+    # A finished phase too.
+    other = mine | {"identity": {"classes": "a, c", "seed": "0"}}
+    with pytest.raises(ValueError, match="other data or settings:\n  - classes was a, b, and is a, c now\n") as error:
+        make_trainer("train", tmp_path, resume=True, epochs=1, **other).run()
+    assert "seed" not in str(error.value)
+    capsys.readouterr()
+    changed = mine | {"hyperparameters": {"learning_rate": "0.2"}}
+    make_trainer("train", tmp_path, resume=True, epochs=2, **changed).run()
+    assert "phase goes on with another learning_rate: 0.1 before, 0.2 now." in capsys.readouterr().out
+
+
+def test_a_checkpoint_of_an_earlier_release_goes_on_with_a_warning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_trainer("train", tmp_path, resume=False, epochs=1).run()
+    make_trainer("train", tmp_path, resume=True, epochs=1, identity={"seed": "0"}).run()
+    assert "whether data and settings are the same is not known" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", ["pretrain", "train"])
+def test_a_training_that_diverges_stops_and_writes_no_weights(kind: str, tmp_path: Path) -> None:
+    trainer = make_trainer(kind, tmp_path, resume=False)
+    with torch.no_grad():
+        next(trainer.network.parameters()).fill_(float("nan"))
+    with pytest.raises(ValueError, match="the loss is not finite in epoch 1"):
+        trainer.run()
+    assert not list(tmp_path.glob("*.pt"))
+
+
+def test_weights_that_are_no_numbers_do_not_replace_good_ones(tmp_path: Path) -> None:
+    network = make_network()
+    saver = WeightsSaver(network, tmp_path / "best.pt")
+    saver.save()
+    before = (tmp_path / "best.pt").read_bytes()
+    with torch.no_grad():
+        network.blocks[0].head.classifier.bias[0] = float("nan")
+    with pytest.raises(ValueError, match=r"best\.pt is not written: 1 of .* not finite, first .*bias"):
+        saver.save()
+    assert (tmp_path / "best.pt").read_bytes() == before
 
 
 def test_with_another_loader_the_epoch_is_repeated(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from monai_fgssl.utils.errors import DataError
 
+from .detached import check_pixel_files
 from .dicom import UID_KEYS, is_dicom, read_dicom
 from .dicom_volume import read_dicom_volume
 from .display import StoredImage, match_channels, to_display
@@ -223,4 +224,7 @@ def _read_grid(path: Path, kind: str) -> tuple[NDArray[Any], NDArray[np.float64]
     """Read a format of :data:`SUFFIXES`: values ``(X, Y, Z, C)`` and affine."""
     if not path.name.lower().endswith(SUFFIXES[kind]):
         raise DataError(f"holds {kind}, which can only be read when its name ends in {SUFFIXES[kind][0]}: rename it.")
-    return read_nifti(path) if "NIfTI" in kind else read_itk(path)
+    if "NIfTI" in kind:
+        return read_nifti(path)
+    check_pixel_files(path)
+    return read_itk(path)
