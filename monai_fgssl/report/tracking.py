@@ -31,6 +31,9 @@ TOOLS = ("tensorboard", "mlflow")
 NUM_SHOWN_IMAGES = 4
 # More than the features of the default network, or chance correlations hide the others.
 NUM_CORRELATED_IMAGES = 256
+# Limits of MLflow: parameters in one request, characters of a value.
+MLFLOW_MAX_PARAMETERS = 100
+MLFLOW_MAX_LENGTH = 6000
 
 
 class Writer(Protocol):
@@ -55,16 +58,22 @@ class MlflowWriter:
     It writes to the server of ``MLFLOW_TRACKING_URI``, or else to ``mlflow.db`` in a folder, with pictures in
     ``mlflow_artifacts`` beside it; and to the experiment of ``MLFLOW_EXPERIMENT_NAME``, or else ``monai-fgssl``.
 
+    Not Ignite's ``MLflowLogger``: it writes to the one run that is active in the process, cannot go on with an earlier
+    run, and names a metric ``epoch loss``, which MLflow does not group as it does ``epoch/loss``.
+
     Args:
         folder: see above.
         name: of the run.
         goes_on: write to the newest run of this name rather than to a new one.
+        settings: parameters of a new run, by which MLflow compares runs.
 
     Raises:
         ImportError: without MLflow.
     """
 
-    def __init__(self, folder: str | Path, name: str, goes_on: bool = False) -> None:
+    def __init__(
+        self, folder: str | Path, name: str, goes_on: bool = False, settings: Mapping[str, Any] | None = None
+    ) -> None:
         mlflow, found = optional_import("mlflow")
         if not found:
             raise ImportError('tracking with MLflow needs it: pip install "monai-fgssl[tracking]"')
@@ -79,6 +88,12 @@ class MlflowWriter:
         number = experiment.experiment_id if experiment else self._client.create_experiment(title, artifacts)
         runs = self._client.search_runs([number], f"attributes.run_name = '{name}'", max_results=1) if goes_on else []
         self._run = (runs[0] if runs else self._client.create_run(number, run_name=name)).info.run_id
+        if not runs:
+            # MLflow refuses to change a parameter, so a run that goes on keeps those that it began with.
+            values = [(key, str(value)[:MLFLOW_MAX_LENGTH]) for key, value in (settings or {}).items()]
+            for start in range(0, len(values), MLFLOW_MAX_PARAMETERS):
+                batch = [mlflow.entities.Param(*value) for value in values[start : start + MLFLOW_MAX_PARAMETERS]]
+                self._client.log_batch(self._run, params=batch)
 
     def add_scalar(self, tag: str, scalar_value: float, global_step: int) -> None:
         """Write a number."""
@@ -97,7 +112,9 @@ class MlflowWriter:
         self._client.set_terminated(self._run)
 
 
-def open_writer(tool: str, folder: str | Path, name: str, iteration: int) -> Writer:
+def open_writer(
+    tool: str, folder: str | Path, name: str, iteration: int, settings: Mapping[str, Any] | None = None
+) -> Writer:
     """Open a writer.
 
     Args:
@@ -105,12 +122,13 @@ def open_writer(tool: str, folder: str | Path, name: str, iteration: int) -> Wri
         folder: of the files; TensorBoard's are in its subfolder ``name``.
         name: of the run.
         iteration: that the training starts after. TensorBoard shows no more what was written of later ones before.
+        settings: of the run; parameters of MLflow.
 
     Raises:
         ImportError: when the tool is not installed.
     """
     if tool == "mlflow":
-        return MlflowWriter(folder, name, goes_on=iteration > 0)
+        return MlflowWriter(folder, name, goes_on=iteration > 0, settings=settings)
     tensorboard, found = optional_import("torch.utils.tensorboard")
     if not found:
         raise ImportError('tracking with TensorBoard needs it: pip install "monai-fgssl[tracking]"')
@@ -126,7 +144,7 @@ class RunTracker:
     - ``iteration/loss_<step>``, ``iteration/loss``, ``iteration/learning_rate_<group>``: every few iterations;
     - ``epoch/<name>``: all of ``engine.state.metrics``, and the evaluator's as ``val_<name>``, after each
       epoch; at step 0 what was measured before the first iteration;
-    - ``settings``: a table, once;
+    - ``settings``: a table, once; in MLflow parameters of the run too;
     - figures at the start, every few epochs, and at the end, see the subclasses.
 
     The step is the number of iterations everywhere, so that all curves lie above each other. Attach it after the
@@ -176,7 +194,7 @@ class RunTracker:
 
     def _start(self, engine: Workflow) -> None:
         if engine.state.rank == 0:
-            self._writer = open_writer(self.tool, self.folder, self.name, engine.state.iteration)
+            self._writer = open_writer(self.tool, self.folder, self.name, engine.state.iteration, self.settings)
             rows = [f"| {name} | {value} |" for name, value in self.settings.items()]
             self._writer.add_text("settings", "\n".join(["| setting | value |", "| --- | --- |", *rows]))
         if engine.state.iteration == 0:

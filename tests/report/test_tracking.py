@@ -230,8 +230,15 @@ class FakeMlflow:
         return [SimpleNamespace(info=SimpleNamespace(run_id=number)) for number in found[:max_results]]
 
     def create_run(self, experiment_id: str, run_name: str) -> SimpleNamespace:
-        self.runs.append({"name": run_name, "metrics": [], "files": [], "ended": False})
+        self.runs.append({"name": run_name, "params": {}, "metrics": [], "files": [], "ended": False})
         return SimpleNamespace(info=SimpleNamespace(run_id=len(self.runs) - 1))
+
+    def log_batch(self, run_id: int, params: list[SimpleNamespace]) -> None:
+        assert 0 < len(params) <= 100
+        for param in params:
+            assert param.key not in self.runs[run_id]["params"], "MLflow refuses to change a parameter"
+            assert len(param.value) <= 6000
+            self.runs[run_id]["params"][param.key] = param.value
 
     def log_metric(self, run_id: int, key: str, value: float, step: int) -> None:
         self.runs[run_id]["metrics"].append((key, value, step))
@@ -254,15 +261,20 @@ class Drawing(RunTracker):
 
 
 def test_mlflow_gets_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "mlflow", SimpleNamespace(MlflowClient=FakeMlflow))
+    entities = SimpleNamespace(Param=lambda key, value: SimpleNamespace(key=key, value=value))
+    monkeypatch.setitem(sys.modules, "mlflow", SimpleNamespace(MlflowClient=FakeMlflow, entities=entities))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.delenv("MLFLOW_EXPERIMENT_NAME", raising=False)
     monkeypatch.setattr(FakeMlflow, "runs", [])
     run_tiny(Drawing("other", tmp_path, "mlflow"), 9.0, 0, 1)
-    run_tiny(Drawing("phase", tmp_path, "mlflow", interval=2), 1.0, 0, 2)
-    run_tiny(Drawing("phase", tmp_path, "mlflow", interval=2), 2.0, 4, 3)
+    settings = {"width": 8, "grids": [4, 2, 1], "text": "x" * 7000, **{f"setting{i}": i for i in range(150)}}
+    run_tiny(Drawing("phase", tmp_path, "mlflow", settings, interval=2), 1.0, 0, 2)
+    run_tiny(Drawing("phase", tmp_path, "mlflow", settings | {"width": 9}, interval=2), 2.0, 4, 3)
     assert [(run["name"], run["ended"]) for run in FakeMlflow.runs] == [("other", True), ("phase", True)]
     run = FakeMlflow.runs[1]
+    expected = {name: str(value)[:6000] for name, value in settings.items()}
+    assert run["params"] == expected
+    assert FakeMlflow.runs[0]["params"] == {}
     assert run["metrics"] == [
         ("iteration/learning_rate_0", 0.1, 2),
         ("iteration/loss", 1.0, 2),
