@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from ignite.engine import Engine
 from monai.engines.utils import IterationEvents
 
 from monai_fgssl.bundle import (
+    BUNDLES,
     SettingsError,
     calibrate,
     check_overrides,
@@ -263,3 +265,17 @@ def test_one_run_for_each_output_folder(tmp_path: Path) -> None:
     lock_output(tmp_path)
     # The comparison with random weights asks again, in this process.
     lock_output(tmp_path)
+
+
+@pytest.mark.parametrize("name", BUNDLES)
+def test_handlers_are_referred_to_by_name(name: str) -> None:
+    """Whoever inserts a handler must not make a reference mean another one."""
+    folder = shipped_bundle(name) / "configs"
+    for file in folder.glob("*.json"):
+        assert not re.search(r"handlers#\d", file.read_text(encoding="utf-8")), file
+    config = json.loads((folder / "train.json").read_text(encoding="utf-8"))
+    for phase in ("pretrain", "train", "validate"):
+        for reference in config[phase]["handlers"]:
+            of_phase, handler = reference.removeprefix("@").split("#")
+            assert of_phase == phase
+            assert "_target_" in config[phase][handler]
