@@ -146,8 +146,10 @@ def test_a_model_of_an_earlier_release_loads(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"_target_": "os.system", "command": "touch ran"}, "is none of the networks"),
-        ({"_target_": "torch.nn.Linear"}, "is none of the networks"),
+        ({"_target_": "os.system", "command": "touch ran"}, "network is 'os.system', none of"),
+        ({"_target_": "torch.nn.Linear"}, "network is 'torch.nn.Linear', none of"),
+        ({"_target_": ["os.system"]}, "names no network"),
+        ({"_target_": "my_parts.Net", "command": "$__import__('os').system('touch ran')"}, "which is no argument"),
         ({"backbone": "$__import__('os').system('touch ran') or 'resnet18'"}, "which is no argument of a network"),
         ({"backbone": {"_target_": "os.system", "command": "touch ran"}}, "which is no argument of a network"),
         ({"weights": "/etc/passwd"}, "which is no argument of a network"),
@@ -279,3 +281,19 @@ def test_handlers_are_referred_to_by_name(name: str) -> None:
             of_phase, handler = reference.removeprefix("@").split("#")
             assert of_phase == phase
             assert "_target_" in config[phase][handler]
+
+
+def test_a_network_of_ones_own_is_built_when_it_is_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own_parts.py").write_text("from torch import nn\nclass Net(nn.Linear):\n    pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    path = tmp_path / "model.pt"
+    save_model(HierarchicalNet("resnet18", num_classes=2, width=8, embedding_dim=4), path, ["a", "b"], 32)
+    record = json.loads(path.with_suffix(".json").read_text())
+    record["network_def"] = {"_target_": "own_parts.Net", "in_features": 3, "out_features": 2}
+    path.with_suffix(".json").write_text(json.dumps(record))
+    root = shipped_bundle("fgssl")
+    with pytest.raises(SettingsError, match="--trusted_networks"):
+        make_network(root, path)
+    assert "own_parts" not in sys.modules
+    assert make_network(root, path, "own_parts.Net").weight.shape == (2, 3)
+    assert make_network(root, path, ["own_parts.Net"]).weight.shape == (2, 3)

@@ -9,6 +9,7 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from pydoc import locate
 from typing import Any, NoReturn
 
 import torch
@@ -136,16 +137,19 @@ def _read_json(file: Path) -> dict[str, Any]:
     if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
         fail("class_names is not a list of names")
     definition = record["network_def"]
-    if not isinstance(definition, dict) or definition.get("_target_") not in NETWORKS:
-        fail(f"network_def is none of the networks {', '.join(NETWORKS)}")
+    if not isinstance(definition, dict) or not isinstance(definition.get("_target_"), str):
+        fail("network_def names no network")
     definition = with_new_names(definition)
     for name, value in definition.items():
-        if name == "stages":
+        if definition["_target_"] not in NETWORKS:
+            # Its class decides what its arguments are.
+            valid = _is_plain(value)
+        elif name == "stages":
             numbers = value if isinstance(value, list) else [value]
             valid = all(type(number) is int and number >= 0 for number in numbers)
         elif name in ARGUMENTS:
-            # A bool passes for an int in Python. What a config would evaluate is never a name.
-            valid = type(value) is ARGUMENTS[name] and not str(value).startswith(("$", "@", "%"))
+            # A bool passes for an int in Python.
+            valid = type(value) is ARGUMENTS[name] and _is_plain(value)
         else:
             valid = name == "_target_"
         if not valid:
@@ -165,6 +169,13 @@ def _read_json(file: Path) -> dict[str, Any]:
     return record | {"network_def": definition}
 
 
+def _is_plain(value: Any) -> bool:
+    """Tell a value, or a list of values, that no config would evaluate."""
+    if isinstance(value, list):
+        return all(_is_plain(one) for one in value)
+    return value is None or (isinstance(value, (bool, int, float, str)) and not str(value).startswith(("$", "@", "%")))
+
+
 def _is_number(value: Any, kind: type) -> bool:
     """Tell a finite positive number (``int``: a whole one)."""
     if isinstance(value, bool) or not isinstance(value, int if kind is int else (int, float)):
@@ -176,10 +187,34 @@ def _are_numbers(values: Any, kind: type) -> bool:
     return isinstance(values, list) and all(_is_number(value, kind) for value in values)
 
 
-def make_network(bundle_root: str | Path, model_path: str | Path | None = None) -> nn.Module:
-    """The network that a model belongs to, without its weights; arguments as those of :func:`read_record`."""
+def make_network(
+    bundle_root: str | Path, model_path: str | Path | None = None, trusted_networks: str | Sequence[str] | None = None
+) -> nn.Module:
+    """Build the network that a model belongs to, without its weights.
+
+    Args:
+        bundle_root: see :func:`read_record`.
+        model_path: see :func:`read_record`.
+        trusted_networks: classes of your own that a record may name besides those of this package, such as
+            ``"my_parts.SmallNet"``. To build one runs its code.
+
+    Raises:
+        SettingsError: when the record names another class, or see :func:`read_record`.
+    """
     definition = dict(read_record(bundle_root, model_path)["network_def"])
-    return NETWORKS[definition.pop("_target_")](**definition)
+    target = definition.pop("_target_")
+    trusted = [trusted_networks] if isinstance(trusted_networks, str) else list(trusted_networks or ())
+    if target in NETWORKS:
+        return NETWORKS[target](**definition)
+    if target not in trusted:
+        raise SettingsError(
+            f"the model's network is {target[:100]!r}, none of {', '.join(NETWORKS)}: is it a class of your own, or of "
+            "somebody that you trust? Then allow it to run with --trusted_networks and its name."
+        )
+    network = locate(target)
+    if network is None:
+        raise SettingsError(f"the model's network {target} can't be imported: is its file on PYTHONPATH?")
+    return network(**definition)  # type: ignore[operator]
 
 
 def describe_model(bundle_root: str | Path, model_path: str | Path) -> ModelDescription:
