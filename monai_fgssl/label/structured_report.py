@@ -11,8 +11,8 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import generate_uid
 
 from monai_fgssl.report.dicom.codes import class_codes
-from monai_fgssl.report.dicom.header import CHARACTER_SET, as_sources, copy_patient_and_study, import_highdicom
-from monai_fgssl.report.dicom.structured_report import reference_to
+from monai_fgssl.report.dicom.header import as_sources, import_highdicom
+from monai_fgssl.report.dicom.structured_report import make_measurement_report
 
 __all__ = ["SERIES_DESCRIPTION", "make_label_report", "read_label_report"]
 
@@ -37,7 +37,7 @@ def make_label_report(source: Dataset | Sequence[Dataset], class_name: str, clas
             :func:`~monai_fgssl.report.dicom.codes.class_codes`.
 
     Raises:
-        DataError: when a header lacks an identifier.
+        DataError: when a header lacks an identifier, or no report can refer to this kind of object.
         ImportError: without highdicom.
 
     Source:
@@ -54,26 +54,14 @@ def make_label_report(source: Dataset | Sequence[Dataset], class_name: str, clas
         ],
     )
     person = hd.sr.PersonObserverIdentifyingAttributes(name=OBSERVER)
-    report = hd.sr.MeasurementReport(
-        observation_context=hd.sr.ObservationContext(hd.sr.ObserverContext(codes.DCM.Person, person)),
-        procedure_reported=codes.SCT.ImagingProcedure,
-        imaging_measurements=[group],
-        title=codes.DCM.ImagingMeasurementReport,
-    )
-    document = hd.sr.Comprehensive3DSR(
-        evidence=[reference_to(header) for header in sources],
-        content=report,
-        series_instance_uid=generate_uid(prefix=None),
+    return make_measurement_report(
+        sources,
+        hd.sr.ObserverContext(codes.DCM.Person, person),
+        [group],
         series_number=SERIES_NUMBER,
-        sop_instance_uid=generate_uid(prefix=None),
-        instance_number=1,
-        manufacturer="monai-fgssl",
         series_description=SERIES_DESCRIPTION,
-        is_complete=True,
+        manufacturer="monai-fgssl",
     )
-    document.SpecificCharacterSet = CHARACTER_SET
-    copy_patient_and_study(document, sources[0])
-    return document
 
 
 def read_label_report(report: Dataset) -> tuple[str, str, str] | None:

@@ -9,9 +9,11 @@ import numpy as np
 import pydicom
 import pytest
 from dicom_files import PATIENT, write_dicom
+from pydicom.uid import UID
 
 from monai_fgssl.data import ISIC2018_CLASSES, DataError
 from monai_fgssl.label.structured_report import SERIES_DESCRIPTION, make_label_report, read_label_report
+from monai_fgssl.report.dicom.codes import SCHEME
 
 STUDY = {"StudyID": "1", "AccessionNumber": "2", "StudyTime": "101010", "PatientSex": "O"}
 
@@ -48,3 +50,17 @@ def test_other_reports_are_left_alone(tmp_path: Path) -> None:
 def test_an_image_without_identifiers_is_told(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"has no Study Instance UID \(0020,000D\)"):
         make_label_report(write_source(tmp_path / "image.dcm", StudyInstanceUID=None), "NV")
+
+
+def test_a_report_says_whose_codes_it_uses(tmp_path: Path) -> None:
+    """A name of our own scheme, and none of the tables."""
+    report = make_label_report(write_source(tmp_path / "image.dcm"), "round")
+    (scheme,) = report.CodingSchemeIdentificationSequence
+    assert scheme.CodingSchemeDesignator == SCHEME
+
+
+def test_an_image_that_no_report_can_refer_to_is_told(tmp_path: Path) -> None:
+    source = write_source(tmp_path / "image.dcm")
+    source.SOPClassUID = UID("1.2.840.10008.5.1.4.1.1.6")
+    with pytest.raises(DataError, match="which DICOM does not have any more"):
+        make_label_report(source, "NV")

@@ -35,7 +35,7 @@ from .header import (
 if TYPE_CHECKING:
     from highdicom import sr
 
-__all__ = ["Prediction", "reference_to", "write_sr"]
+__all__ = ["Prediction", "make_measurement_report", "write_sr"]
 
 SERIES_NUMBER = 9001
 """High, so that viewers list the report after the images."""
@@ -121,29 +121,62 @@ def write_sr(
     Source:
         DICOM PS3.16, TID 1500, 1501, 300, 1004 and 4019. IHE Radiology, supplement AI Results (AIR), section 6.5.3.
     """
-    hd = import_highdicom()
     sources = as_sources(source)
+    document = make_measurement_report(
+        sources,
+        _observer(model),
+        _measurement_groups(sources, prediction, model, frame),
+        series_number=SERIES_NUMBER,
+        series_description="AI result, not for primary diagnosis",
+        manufacturer=model.manufacturer,
+        manufacturer_model_name=model.name,
+        software_versions=model.version,
+        content_qualification="RESEARCH",
+    )
+    add_processing_equipment(document, model)
+    with atomic_write(path) as temporary:
+        document.save_as(temporary)
+
+
+def make_measurement_report(
+    sources: Sequence[Dataset],
+    observer: sr.ObserverContext,
+    groups: Sequence[sr.MeasurementsAndQualitativeEvaluations],
+    **attributes: Any,
+) -> sr.Comprehensive3DSR:
+    """Make a complete Comprehensive 3D SR with the template Measurement Report, a new object in a new series.
+
+    Args:
+        sources: headers of the images that it is about; see :func:`~monai_fgssl.report.dicom.header.as_sources`.
+        observer: who says it.
+        groups: what is said.
+        attributes: of ``highdicom.sr.Comprehensive3DSR``: ``series_number``, ``series_description``, ``manufacturer``
+            and others of the equipment and the document.
+
+    Raises:
+        DataError: when no report can refer to this kind of object; the message starts after the name of the file.
+        ImportError: without highdicom.
+
+    Source:
+        DICOM PS3.16, TID 1500.
+    """
+    hd = import_highdicom()
     report = hd.sr.MeasurementReport(
-        observation_context=hd.sr.ObservationContext(_observer(model)),
+        observation_context=hd.sr.ObservationContext(observer),
         procedure_reported=codes.SCT.ImagingProcedure,
-        imaging_measurements=_measurement_groups(sources, prediction, model, frame),
+        imaging_measurements=groups,
         title=codes.DCM.ImagingMeasurementReport,
     )
     try:
         document = hd.sr.Comprehensive3DSR(
-            evidence=[reference_to(header) for header in sources],
+            evidence=[_reference_to(header) for header in sources],
             content=report,
             series_instance_uid=generate_uid(prefix=None),
-            series_number=SERIES_NUMBER,
             sop_instance_uid=generate_uid(prefix=None),
             instance_number=1,
-            manufacturer=model.manufacturer,
-            manufacturer_model_name=model.name,
-            software_versions=model.version,
-            series_description="AI result, not for primary diagnosis",
-            content_qualification="RESEARCH",
             is_complete=True,
             coding_schemes=[coding_scheme()],
+            **attributes,
         )
     except KeyError as error:
         raise DataError(
@@ -151,10 +184,8 @@ def write_sr(
             "convert the file to a present kind of image, or write the result as CSV or JSON."
         ) from error
     document.SpecificCharacterSet = CHARACTER_SET
-    add_processing_equipment(document, model)
     copy_patient_and_study(document, sources[0])
-    with atomic_write(path) as temporary:
-        document.save_as(temporary)
+    return document
 
 
 def _observer(model: ModelDescription) -> sr.ObserverContext:
@@ -166,7 +197,7 @@ def _observer(model: ModelDescription) -> sr.ObserverContext:
     return hd.sr.ObserverContext(codes.DCM.Device, device)
 
 
-def reference_to(header: Dataset) -> Dataset:
+def _reference_to(header: Dataset) -> Dataset:
     """The identifiers of an image without its patient, whom highdicom would check, and tell its log about."""
     reference = Dataset()
     for keyword in UID_KEYS:
