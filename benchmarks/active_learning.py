@@ -35,7 +35,7 @@ from timing import processor
 from torch import Tensor
 
 from monai_fgssl.bundle import shipped_bundle
-from monai_fgssl.data import CachedImages, make_loader, prepare_data
+from monai_fgssl.data import CachedImages, SplitPlan, make_loader, prepare_data
 from monai_fgssl.metrics import classification_metrics
 from monai_fgssl.metrics.acquisition import STRATEGIES, choose
 from monai_fgssl.networks import HierarchicalNet
@@ -77,7 +77,11 @@ def pretrain(arguments: argparse.Namespace, seed: int) -> dict[str, Any]:
     split_file = work_dir / "split.json"
     if not split_file.is_file():
         prepare_data(
-            arguments.dataset_dir, "", 0, split_file, arguments.image_size, FRACTIONS, cache_dir=work_dir / "images"
+            arguments.dataset_dir,
+            arguments.image_size,
+            SplitPlan(FRACTIONS),
+            split_file,
+            cache_dir=work_dir / "images",
         )
     start = time.time()
     workflow = ConfigWorkflow(

@@ -27,6 +27,7 @@ from monai_fgssl.data import (
     DuplicatePair,
     ImageTable,
     PreparedData,
+    SplitPlan,
     join_duplicates,
     limit_labels,
     load_images,
@@ -88,7 +89,7 @@ def make_split(data_dir: str | Path, name: str, folder: Path = SPLITS, image_siz
     root = Path(data_dir) / name
     with TemporaryDirectory() as temporary:
         made = Path(temporary) / "split.json"
-        prepare_data(root, "", 0, made, image_size, FRACTIONS, seed=seed)
+        prepare_data(root, image_size, SplitPlan(FRACTIONS, seed), made)
         for source, target in (
             (made, split_file(name, "grouped", folder)),
             (made.with_name("duplicates.csv"), folder / f"{name}_duplicates.csv"),

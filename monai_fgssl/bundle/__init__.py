@@ -25,7 +25,7 @@ from .model_file import (
     save_model,
 )
 from .settings import as_bool, check_command, check_overrides, check_settings, renamed, with_new_names
-from .workflow import run_from_random_weights, start_process
+from .workflow import named_handler, run_from_random_weights, start_process
 
 __all__ = [
     "BUNDLES",
@@ -46,6 +46,7 @@ __all__ = [
     "loss_weights",
     "make_network",
     "memory_format",
+    "named_handler",
     "phase_hyperparameters",
     "phase_identity",
     "place_network",

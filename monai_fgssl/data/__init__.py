@@ -10,6 +10,7 @@ from .balance import balanced_order, class_weights
 from .datasets import APTOS2019Dataset, ISIC2017Dataset, ISIC2018Dataset
 from .download import download_file
 from .duplicates import DuplicatePair, find_duplicates, join_duplicates, pairs_across_parts, write_duplicates
+from .io.geometry import ImageGeometry, read_image
 from .io.reader import read_medical_image
 from .io.transform import LoadMedicalImage, LoadMedicalImageD, LoadMedicalImaged, LoadMedicalImageDict
 from .io.volumes import fit_volume, read_volume
@@ -22,9 +23,10 @@ from .layouts.lists import read_csv_list, read_data_list
 from .layouts.registry import LAYOUTS, read_part, read_table
 from .layouts.table import UNLABELLED, ImageTable
 from .prepare import PreparedData, load_test_images, prepare_data
-from .splits import fold_table, limit_labels, read_split, split_table, write_split
-from .store.cached_images import CachedImages, ReadImaged, load_images, make_loader, read_image
+from .splits import SplitPlan, fold_table, limit_labels, read_split, split_table, write_split
+from .store.cached_images import CachedImages, ReadImaged, load_images, make_loader
 from .store.stream import ImageStream
+from .synthetic.dataset import make_synthetic
 from .synthetic.lesions import make_synthetic_lesions
 from .synthetic.volumes import make_synthetic_volumes
 
@@ -40,6 +42,7 @@ __all__ = [
     "DuplicatePair",
     "ISIC2017Dataset",
     "ISIC2018Dataset",
+    "ImageGeometry",
     "ImageStream",
     "ImageTable",
     "LoadMedicalImage",
@@ -48,6 +51,7 @@ __all__ = [
     "LoadMedicalImaged",
     "PreparedData",
     "ReadImaged",
+    "SplitPlan",
     "balanced_order",
     "class_weights",
     "download_file",
@@ -60,6 +64,7 @@ __all__ = [
     "load_images",
     "load_test_images",
     "make_loader",
+    "make_synthetic",
     "make_synthetic_lesions",
     "make_synthetic_volumes",
     "pairs_across_parts",

@@ -12,17 +12,15 @@ from typing import Any
 
 import torch
 from ignite import distributed as idist
-from monai.utils import ensure_tuple_rep
 
+from monai_fgssl.data.io.geometry import ImageGeometry
 from monai_fgssl.data.layouts.registry import explain_missing_labels, read_part, read_table
 from monai_fgssl.data.layouts.table import PARTS, UNLABELLED, ImageTable
 from monai_fgssl.data.store.cached_images import CachedImages, load_images
-from monai_fgssl.data.synthetic.lesions import make_synthetic_lesions
-from monai_fgssl.data.synthetic.volumes import make_synthetic_volumes
 from monai_fgssl.utils.errors import DataError
 
-from .duplicates import find_duplicates, join_duplicates, pairs_across_parts, write_duplicates
-from .splits import fold_table, limit_labels, read_split, split_table, write_split
+from .duplicates import DuplicatePair, find_duplicates, join_duplicates, pairs_across_parts, write_duplicates
+from .splits import SplitPlan, limit_labels, read_split, write_split
 
 __all__ = ["PreparedData", "load_test_images", "prepare_data"]
 
@@ -48,23 +46,14 @@ class PreparedData:
 
 @idist.one_rank_first()
 def prepare_data(
-    dataset_dir: str | Path | None,
-    synthetic_dir: str | Path,
-    synthetic_images: int,
+    dataset_dir: str | Path,
+    geometry: ImageGeometry | int | Sequence[int],
+    plan: SplitPlan,
     split_file: str | Path,
-    image_size: int | Sequence[int],
-    fractions: Mapping[str, float],
     label_fraction: float = 1.0,
-    seed: int = 0,
     layout: str | None = None,
-    split_from: str | Path | None = None,
-    num_folds: int | None = None,
-    fold: int = 0,
     group_duplicates: bool = True,
     require_labels: bool = True,
-    spatial_dims: int = 2,
-    spacing: float | Sequence[float] | None = None,
-    window: str | Sequence[float] | None = None,
     cache_dir: str | Path | None = None,
 ) -> PreparedData:
     """Read a data set, load its images, find duplicates, and split it by lesion.
@@ -76,92 +65,70 @@ def prepare_data(
     Of several processes the first one goes first, and writes the files; the others then find what it has made.
 
     Args:
-        dataset_dir: a data set in any of :data:`~monai_fgssl.data.LAYOUTS`; None takes synthetic lesions.
-        synthetic_dir: where these are made, or found if they were made before.
-        synthetic_images: how many.
+        dataset_dir: a data set in any of :data:`~monai_fgssl.data.LAYOUTS`.
+        geometry: of the images, or their size alone for pictures.
+        plan: how the data set is split.
         split_file: JSON file that the split is written to.
-        image_size: see :func:`~monai_fgssl.data.read_image`.
-        fractions: share of the labelled images of ``train``, ``validation`` and ``test``, adding up to 1. Parts that
-            the data set itself has are kept; see :func:`~monai_fgssl.data.split_table`.
         label_fraction: share of the training labels that fine-tuning may use, in (0, 1]; the other training images
             count as unlabelled.
-        seed: of the synthetic lesions, the split and the choice of labels.
         layout: see :func:`~monai_fgssl.data.read_table`.
-        split_from: split file of an earlier run, to use its split again instead of drawing one.
-        num_folds: number of folds for cross-validation instead of the fractions of ``train`` and ``test``; see
-            :func:`~monai_fgssl.data.fold_table`.
-        fold: which of them is tested, from 0.
         group_duplicates: False lets duplicates come into different parts; they are reported all the same.
         require_labels: False also takes a data set without any label, for pre-training alone: the validation and test
             parts are empty then.
-        spatial_dims: see :func:`~monai_fgssl.data.read_image`.
-        spacing: see :func:`~monai_fgssl.data.read_image`.
-        window: see :func:`~monai_fgssl.data.read_image`.
         cache_dir: see :func:`~monai_fgssl.data.load_images`.
 
     Raises:
         DataError: when the data set can't be read or split as asked; nothing is trained then.
     """
-    if dataset_dir is None:
-        if spatial_dims == 3:
-            dataset_dir = make_synthetic_volumes(synthetic_dir, synthetic_images, seed)
-        else:
-            # Photos have no size of their own: they are drawn as large as they are looked at.
-            size = max(ensure_tuple_rep(image_size, 2))
-            dataset_dir = make_synthetic_lesions(synthetic_dir, synthetic_images, size, seed=seed)
+    geometry = ImageGeometry.of(geometry)
     table = read_table(dataset_dir, layout)
     if require_labels and all(item["label"] == UNLABELLED for item in table.items):
         raise DataError(explain_missing_labels(dataset_dir))
-
-    def split_of(table: ImageTable) -> Split:
-        if split_from is not None:
-            return read_split(split_from, table)
-        if num_folds is None:
-            return split_table(table, fractions, seed)
-        if not 0 <= fold < num_folds:
-            raise DataError(f"fold must be in 0...{num_folds - 1} (num_folds {num_folds}), got {fold}.")
-        share = fractions["validation"] / (fractions["train"] + fractions["validation"])
-        return fold_table(table, num_folds, share, seed)[fold]
-
     # Before the images, so that mistakes are told at once.
-    split = split_of(table)
+    split = plan.apply(table)
     # Those that the first split leaves out may belong to a part once duplicates are known; the unlabelled images of the
     # data set's own test part never do.
     items = [item for item in table.items if item["label"] != UNLABELLED or item.get("part", "train") == "train"]
     # All at once, so that one message tells of every image that can't be read.
-    images = load_images(items, image_size, spatial_dims, spacing, window, cache_dir)
-    pairs = find_duplicates(images.store, images.names) if spatial_dims == 2 else []
+    images = load_images(items, geometry, cache_dir)
+    pairs = find_duplicates(images.store, images.names) if geometry.spatial_dims == 2 else None
     if group_duplicates and pairs:
-        try:
-            split = split_of(ImageTable(table.class_names, join_duplicates(items, pairs)))
-        except DataError as error:
-            raise DataError(
-                f"{error} {len(pairs)} pairs of near-duplicates count as one lesion each: group_duplicates=False lets "
-                "them come into different parts."
-            ) from error
-    first = idist.get_rank() == 0
-    if first:
+        split = _split_with_duplicates(table, items, pairs, plan)
+    if idist.get_rank() == 0:
         write_split(split_file, split, table)
-    if first and spatial_dims == 2:
-        write_duplicates(Path(split_file).with_name("duplicates.csv"), pairs, split, table.class_names)
-    across = pairs_across_parts(pairs, split)
+        if pairs is not None:
+            write_duplicates(Path(split_file).with_name("duplicates.csv"), pairs, split, table.class_names)
+    duplicates = "not looked for"
+    if pairs is not None:
+        duplicates = f"{len(pairs)} pairs, {len(pairs_across_parts(pairs, split))} of them in different parts"
     if label_fraction < 1:
-        split["train"] = limit_labels(split["train"], label_fraction, seed)
-    if first:
-        origin = "by lesion" if split_from is None else f"as in {split_from}"
-        print(
-            f"{len(table.items)} images in {dataset_dir}\n"
-            f"  train {len(split['train'])} ({_count_labels(split['train'])} with a label to learn from), "
-            f"validation {len(split['validation'])}, test {len(split['test'])}, split {origin}\n"
-            f"  classes: {_describe_classes(table)}\n"
-            f"  near-duplicates: "
-            + (
-                f"{len(pairs)} pairs, {len(across)} of them in different parts"
-                if spatial_dims == 2
-                else "not looked for"
-            )
-        )
+        split["train"] = limit_labels(split["train"], label_fraction, plan.seed)
+    if idist.get_rank() == 0:
+        print(_describe(dataset_dir, table, split, plan, duplicates))
     return PreparedData(table.class_names, *_parts_of(images, split))
+
+
+def _split_with_duplicates(
+    table: ImageTable, items: list[dict[str, Any]], pairs: Sequence[DuplicatePair], plan: SplitPlan
+) -> Split:
+    try:
+        return plan.apply(ImageTable(table.class_names, join_duplicates(items, pairs)))
+    except DataError as error:
+        raise DataError(
+            f"{error} {len(pairs)} pairs of near-duplicates count as one lesion each: group_duplicates=False lets "
+            "them come into different parts."
+        ) from error
+
+
+def _describe(dataset_dir: str | Path, table: ImageTable, split: Split, plan: SplitPlan, duplicates: str) -> str:
+    """Four lines on a data set and its split."""
+    return (
+        f"{len(table.items)} images in {dataset_dir}\n"
+        f"  train {len(split['train'])} ({_count_labels(split['train'])} with a label to learn from), "
+        f"validation {len(split['validation'])}, test {len(split['test'])}, split {plan.origin}\n"
+        f"  classes: {_describe_classes(table)}\n"
+        f"  near-duplicates: {duplicates}"
+    )
 
 
 def _count_labels(items: Sequence[dict[str, Any]]) -> int:
@@ -193,11 +160,8 @@ def load_test_images(
     part: str | None,
     split_file: str | Path,
     class_names: Sequence[str],
-    image_size: int | Sequence[int],
+    geometry: ImageGeometry | int | Sequence[int],
     layout: str | None = None,
-    spatial_dims: int = 2,
-    spacing: float | Sequence[float] | None = None,
-    window: str | Sequence[float] | None = None,
     cache_dir: str | Path | None = None,
 ) -> CachedImages:
     """Load the images that a trained model is scored on.
@@ -210,11 +174,8 @@ def load_test_images(
         split_file: JSON file of that run's split, for None.
         class_names: the model's classes in the order of its scores; the data set may have them in any order, and need
             not have all.
-        image_size: see :func:`~monai_fgssl.data.read_image`.
+        geometry: of the images, or their size alone for pictures.
         layout: see :func:`~monai_fgssl.data.read_table`.
-        spatial_dims: see :func:`~monai_fgssl.data.read_image`.
-        spacing: see :func:`~monai_fgssl.data.read_image`.
-        window: see :func:`~monai_fgssl.data.read_image`.
         cache_dir: see :func:`~monai_fgssl.data.load_images`.
 
     Raises:
@@ -235,4 +196,4 @@ def load_test_images(
     ]
     if not labelled:
         raise DataError(explain_missing_labels(dataset_dir))
-    return load_images(labelled, image_size, spatial_dims, spacing, window, cache_dir)
+    return load_images(labelled, geometry, cache_dir)

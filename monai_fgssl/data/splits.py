@@ -8,6 +8,7 @@ import hashlib
 import json
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,53 @@ from monai_fgssl.data.layouts.table import UNLABELLED, ImageTable
 from monai_fgssl.utils.errors import DataError, first_names
 from monai_fgssl.utils.files import atomic_write
 
-__all__ = ["fold_table", "limit_labels", "read_split", "split_table", "write_split"]
+__all__ = ["SplitPlan", "fold_table", "limit_labels", "read_split", "split_table", "write_split"]
 
 Items = list[dict[str, Any]]
 
 CHECKSUM = "sha256"
 """Key of a split file under which there is no part, but the checksum of names and classes."""
+
+
+@dataclass(frozen=True)
+class SplitPlan:
+    """How a run splits its data set.
+
+    Attributes:
+        fractions: share of the labelled images of ``train``, ``validation`` and ``test``, adding up to 1. Parts that
+            the data set itself has are kept; see :func:`split_table`.
+        seed: another seed, another split.
+        split_from: split file of an earlier run, to use its split again instead of drawing one.
+        num_folds: number of folds for cross-validation instead of the fractions of ``train`` and ``test``; see
+            :func:`fold_table`.
+        fold: which of them is tested, from 0.
+    """
+
+    fractions: Mapping[str, float]
+    seed: int = 0
+    split_from: str | Path | None = None
+    num_folds: int | None = None
+    fold: int = 0
+
+    def apply(self, table: ImageTable) -> dict[str, Items]:
+        """Items of a table by part.
+
+        Raises:
+            DataError: when the table can't be split so.
+        """
+        if self.split_from is not None:
+            return read_split(self.split_from, table)
+        if self.num_folds is None:
+            return split_table(table, self.fractions, self.seed)
+        if not 0 <= self.fold < self.num_folds:
+            raise DataError(f"fold must be in 0...{self.num_folds - 1} (num_folds {self.num_folds}), got {self.fold}.")
+        share = self.fractions["validation"] / (self.fractions["train"] + self.fractions["validation"])
+        return fold_table(table, self.num_folds, share, self.seed)[self.fold]
+
+    @property
+    def origin(self) -> str:
+        """Where the split comes from, in words."""
+        return "by lesion" if self.split_from is None else f"as in {self.split_from}"
 
 
 def _by_group(items: Sequence[dict[str, Any]]) -> dict[str, Items]:

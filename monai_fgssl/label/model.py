@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from monai_fgssl.bundle import SettingsError, describe_model, load_weights, make_network, read_record
-from monai_fgssl.data import DataError, ReadImaged, read_image
+from monai_fgssl.data import DataError, ImageGeometry, ReadImaged
 from monai_fgssl.data.io.dicom import open_dicom
 from monai_fgssl.networks import HierarchicalNet
 from monai_fgssl.report import stage_heat_maps
@@ -117,18 +117,19 @@ class LabelModel:
         Raises:
             DataError: when it can't be read.
         """
-        image = read_image(path, **self.geometry())
+        image = self.geometry().read(path)
         return image[None].to(self.device).float() / 255
 
-    def geometry(self) -> dict[str, Any]:
-        """Arguments of :func:`~monai_fgssl.data.read_image`."""
+    def geometry(self) -> ImageGeometry:
+        """Form of the images that the model sees."""
         _, record = self.load()
-        spatial_dims = record["network_def"]["spatial_dims"]
-        return {"spatial_dims": spatial_dims, **{name: record[name] for name in ("image_size", "spacing", "window")}}
+        return ImageGeometry(
+            record["image_size"], record["network_def"]["spatial_dims"], record["spacing"], record["window"]
+        )
 
     def reader(self) -> ReadImaged:
         """The same as a transform of the key ``"image"``."""
-        return ReadImaged("image", **self.geometry())
+        return ReadImaged("image", self.geometry())
 
     def predict(self, path: str | Path) -> dict[str, Any]:
         """What the model says of one image; see :func:`~monai_fgssl.report.results.describe`."""

@@ -15,8 +15,10 @@ import pytest
 import torch
 from PIL import Image
 
+from monai_fgssl.data.io.geometry import ImageGeometry, read_image
 from monai_fgssl.data.prepare import PreparedData, load_test_images, prepare_data
-from monai_fgssl.data.store.cached_images import read_image
+from monai_fgssl.data.splits import SplitPlan
+from monai_fgssl.data.synthetic.dataset import make_synthetic
 from monai_fgssl.data.synthetic.lesions import TEXTURES, draw_lesion
 from monai_fgssl.utils.errors import DataError
 
@@ -37,16 +39,15 @@ def classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+PLAN = ("fractions", "seed", "split_from", "num_folds", "fold")
+
+
 def prepare(dataset_dir: Path | None, output: Path, **options: Any) -> PreparedData:
-    arguments = {
-        "synthetic_dir": output / "synthetic",
-        "synthetic_images": 70,
-        "split_file": output / "split.json",
-        "image_size": 32,
-        "fractions": FRACTIONS,
-        "seed": 0,
-    }
-    return prepare_data(dataset_dir, **{**arguments, **options})
+    plan = SplitPlan(**{"fractions": FRACTIONS} | {name: options.pop(name) for name in PLAN if name in options})
+    geometry = ImageGeometry(options.pop("image_size", 32))
+    if dataset_dir is None:
+        dataset_dir = make_synthetic(output / "synthetic", options.pop("synthetic_images", 70), geometry, plan.seed)
+    return prepare_data(dataset_dir, geometry, plan, output / "split.json", **options)
 
 
 def parts(data: PreparedData) -> dict[str, list[str]]:

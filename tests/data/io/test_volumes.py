@@ -18,7 +18,9 @@ from scipy.ndimage import affine_transform, gaussian_filter
 
 from monai_fgssl.data import (
     DataError,
+    ImageGeometry,
     ReadImaged,
+    SplitPlan,
     fit_volume,
     list_images,
     load_images,
@@ -155,9 +157,10 @@ def test_brightness(files: dict[str, Path]) -> None:
 def test_cache_and_inference_see_the_same(files: dict[str, Path]) -> None:
     items = [{"image": str(path), "name": name, "label": 0, "group": name} for name, path in files.items()]
     options = {"spatial_dims": 3, "spacing": (1, 1, 2), "window": (0, 800)}
-    cached = load_images(items, (16, 16, 8), **options)
+    geometry = ImageGeometry((16, 16, 8), **options)
+    cached = load_images(items, geometry)
     assert cached.store.shape == (3, 1, 16, 16, 8)
-    read = ReadImaged("image", (16, 16, 8), **options)
+    read = ReadImaged("image", geometry)
     for item, image in zip(items, cached.store, strict=True):
         assert torch.equal(read(item)["image"], image.float() / 255)
         assert torch.equal(read_image(item["image"], (16, 16, 8), **options), image)
@@ -169,7 +172,7 @@ def test_no_volume(files: dict[str, Path], tmp_path: Path) -> None:
         read_volume(tmp_path / "broken.nii.gz", 8)
     items = [{"image": str(tmp_path / "none.nii"), "name": "none", "label": 0, "group": "none"}]
     with pytest.raises(DataError, match=r"1 of 1 images can't be read.*\n.*none\.nii"):
-        load_images(items, 8, spatial_dims=3)
+        load_images(items, ImageGeometry(8, 3))
 
 
 def test_a_series_is_one_image(files: dict[str, Path], tmp_path: Path) -> None:
@@ -207,12 +210,12 @@ def test_a_data_set_of_series_and_files(files: dict[str, Path], tmp_path: Path) 
     (tmp_path / "list.csv").write_text("\n".join(["image,label,patient", *rows]))
     fractions = {"train": 0.5, "validation": 0.25, "test": 0.25}
     split_file = tmp_path / "run" / "split.json"
-    options = {"spatial_dims": 3, "spacing": (1, 1, 2)}
-    data = prepare_data(tmp_path / "list.csv", tmp_path / "none", 0, split_file, (8, 8, 4), fractions, **options)
+    geometry = ImageGeometry((8, 8, 4), 3, spacing=(1, 1, 2))
+    data = prepare_data(tmp_path / "list.csv", geometry, SplitPlan(fractions), split_file)
     parts = (data.train, data.validation, data.test)
     assert sum(map(len, parts)) == 13
     assert all(part[0]["image"].shape == (1, 8, 8, 4) for part in parts)
-    tested = load_test_images(tmp_path / "list.csv", None, split_file, data.class_names, (8, 8, 4), **options)
+    tested = load_test_images(tmp_path / "list.csv", None, split_file, data.class_names, geometry)
     everything = range(len(data.test))
     assert torch.equal(tested[everything]["image"], data.test[everything]["image"])
     assert not (tmp_path / "run" / "duplicates.csv").exists()

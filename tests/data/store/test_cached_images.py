@@ -19,6 +19,7 @@ from monai_fgssl.data import (
     CachedImages,
     DataError,
     ReadImaged,
+    SplitPlan,
     load_images,
     load_test_images,
     make_loader,
@@ -179,7 +180,7 @@ def test_processes_share_without_overlap(lesions: Path) -> None:
 
 def test_prepare_data_keeps_lesions_apart(lesions: Path, tmp_path: Path) -> None:
     fractions = {"train": 0.6, "validation": 0.2, "test": 0.2}
-    data = prepare_data(lesions, tmp_path / "unused", 0, tmp_path / "split.json", 16, fractions, 0.25)
+    data = prepare_data(lesions, 16, SplitPlan(fractions), tmp_path / "split.json", 0.25)
     assert not set(data.train.groups) & set(data.test.groups)
     assert not set(data.validation.groups) & set(data.test.groups)
     labelled = data.train.labelled()

@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from monai_fgssl.data import DataError, load_images, make_synthetic_lesions, read_isic2018, read_table
+from monai_fgssl.data import DataError, ImageGeometry, load_images, make_synthetic_lesions, read_isic2018, read_table
 from monai_fgssl.data.store.image_store import fingerprint, make_store
 
 
@@ -41,11 +41,11 @@ def test_images_are_decoded_once(lesions: Path, tmp_path: Path, monkeypatch: pyt
     def decode(*_: object, **__: object) -> torch.Tensor:
         raise AssertionError("decoded again")
 
-    monkeypatch.setattr("monai_fgssl.data.store.cached_images.read_image", decode)
+    monkeypatch.setattr(ImageGeometry, "read", decode)
     assert torch.equal(load_images(items, 16, cache_dir=tmp_path).store, first.store)
-    for other in ({"image_size": 8}, {"window": (40, 400)}):
+    for other in (8, ImageGeometry(16, window=(40, 400))):
         with pytest.raises(AssertionError, match="decoded again"):
-            load_images(items, **{"image_size": 16, "cache_dir": tmp_path} | other)
+            load_images(items, other, cache_dir=tmp_path)
 
 
 def test_a_changed_image_is_decoded_again(tmp_path: Path) -> None:

@@ -17,7 +17,14 @@ from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from monai_fgssl.data import DataError, load_images, make_synthetic_lesions, make_synthetic_volumes, read_table
+from monai_fgssl.data import (
+    DataError,
+    ImageGeometry,
+    load_images,
+    make_synthetic_lesions,
+    make_synthetic_volumes,
+    read_table,
+)
 from monai_fgssl.data.synthetic.volumes import VOLUME_TEXTURES, draw_volume
 
 
@@ -105,7 +112,7 @@ def statistics(volume: NDArray[np.float64]) -> NDArray[np.float64]:
 def test_texture_tells_the_class_and_brightness_does_not(folder: Path) -> None:
     table = read_table(folder)
     # As the network sees them.
-    data = load_images(table.items, (32, 32, 16), 3, (1, 1, 2))
+    data = load_images(table.items, ImageGeometry((32, 32, 16), 3, (1, 1, 2)))
     volumes, labels = data.store[:, 0].numpy().astype(float), data.labels.numpy()
     # Two scans of a lesion would make both look easier than they are.
     first = [i for i, item in enumerate(table.items) if item["group"] not in data.groups[:i]]
