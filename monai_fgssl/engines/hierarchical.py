@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What pre-training and fine-tuning share: an iteration of several steps, from the finest puzzle to the whole image."""
+"""Base of pre-training and fine-tuning: an iteration of several steps, from the finest puzzle to the whole image."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def step_names(num_steps: int) -> list[str]:
 
 @contextmanager
 def frozen_running_statistics(network: nn.Module) -> Iterator[None]:
-    """Normalise with the batch's own statistics, but leave the running ones as they are.
+    """Normalize with the batch's own statistics, but leave the running ones as they are.
 
     Evaluation sees whole images only. Were the running averages fed with puzzles and distorted views too, they would
     describe a mixture that no image at evaluation comes from.
@@ -166,7 +166,7 @@ class HierarchicalTrainer(SupervisedTrainer):
 
     @abstractmethod
     def make_step_inputs(self, images: Tensor) -> Any:
-        """What all steps of one iteration share (views), made once from images ``(B, C, *spatial)``."""
+        """Views that all steps of one iteration share, made once from images ``(B, C, *spatial)``."""
 
     @abstractmethod
     def step_loss(self, step: int, inputs: Any, labels: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -266,7 +266,7 @@ class HierarchicalTrainer(SupervisedTrainer):
         raise error
 
     def training_state(self) -> dict[str, Any]:
-        """What the trainer itself must remember to go on as if it had never been stopped."""
+        """State of the trainer itself, with which it goes on as if it had never been stopped."""
         return {
             "iteration": self.state.iteration,
             "epoch_length": self.state.epoch_length,

@@ -21,7 +21,7 @@ View = Callable[[Tensor, torch.Generator], Tensor]
 
 @dataclass
 class Views:
-    """What the steps of an iteration share.
+    """Views and results that the steps of an iteration share.
 
     Attributes:
         regularized: ``(B, C, *spatial)``.
@@ -37,8 +37,8 @@ class Views:
 class PreTrainer(HierarchicalTrainer):
     """FG-SSL pre-training (Park & Ryu, sec. 3).
 
-    At step k = 1..K the vectors ``z_k`` of a jigsaw puzzle of the regularised view, cut with grid ``n_k``, and of the
-    distorted view of the same images are compared; at step K+1 the concat vectors of the whole regularised view and of
+    At step k = 1..K the vectors ``z_k`` of a jigsaw puzzle of the regularized view, cut with grid ``n_k``, and of the
+    distorted view of the same images are compared; at step K+1 the concat vectors of the whole regularized view and of
     the distorted view, with weight 2. The network needs its labels nowhere.
 
     With ``schedule="joint"`` the weights are the same at every step, so the distorted view goes through the network
@@ -63,16 +63,16 @@ class PreTrainer(HierarchicalTrainer):
         self.distorted_view = distorted_view
 
     def make_step_inputs(self, images: Tensor) -> Views:
-        """The regularised and the distorted view."""
+        """The regularized and the distorted view."""
         return Views(self.regularized_view(images, self.generator), self.distorted_view(images, self.generator))
 
     def step_loss(self, step: int, inputs: Views, labels: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Vectors of the regularised side ``(B, embedding_dim)``, and the loss against the distorted side."""
+        """Vectors of the regularized side ``(B, embedding_dim)``, and the loss against the distorted side."""
         regularized = inputs.regularized
         whole = step == self.num_steps
         if not whole:
             regularized = jigsaw(regularized, self.grids[step - 1], self.permutation, generator=self.generator)
-        # Two forwards: each view is normalised with its own statistics.
+        # Two forwards: each view is normalized with its own statistics.
         features = self.forward(self.module.vectors_at_step, regularized, step, update_statistics=whole)
         return features, self.loss_function(features, self._distorted_features(step, inputs))
 

@@ -21,7 +21,7 @@ __all__ = ["ProgressiveTrainer"]
 
 @dataclass
 class Augmented:
-    """What the steps of an iteration share.
+    """Images and results that the steps of an iteration share.
 
     Attributes:
         images: ``(B, C, *spatial)``.

@@ -52,8 +52,8 @@ class _CrossCorrelation(torch.autograd.Function):
 def cross_correlation(features_a: Tensor, features_b: Tensor, eps: float = 1e-5) -> Tensor:
     """Cross-correlation matrix of two views' feature vectors (Barlow Twins, eq. 2).
 
-    Every column is standardised with the mean and the biased variance of the whole batch, each view with its own.
-    When ``torch.distributed`` is initialised, the batch is that of all processes together, which may hold different
+    Every column is standardized with the mean and the biased variance of the whole batch, each view with its own.
+    When ``torch.distributed`` is initialized, the batch is that of all processes together, which may hold different
     numbers of samples. Gradients are those of the global loss times the number of processes, and
     :func:`~monai_fgssl.networks.distribute` averages them; every process must compute the same loss from the matrix.
     Exchanged are the matrix, ``4 D`` sums and a number in the forward, and nothing in the backward.

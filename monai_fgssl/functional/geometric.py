@@ -73,7 +73,7 @@ def affine_matrices(
     """Compose crop, rotation and orientation into one map from output to input positions.
 
     Its result is ``orient(rotated crop)``: the crop is a box of ``crop_size`` around ``crop_center``, turned by
-    ``angles`` about its own centre (rigidly, in pixels) and scaled up to the whole image.
+    ``angles`` about its own center (rigidly, in pixels) and scaled up to the whole image.
 
     Args:
         spatial_shape: sizes of the D spatial axes.
@@ -112,7 +112,7 @@ def affine_matrices(
 def resample(x: Tensor, matrices: Tensor) -> Tensor:
     """Linear interpolation of each image at the positions that its affine map gives; mirrored beyond the border.
 
-    Mirroring leaves no black corners that a network could recognise.
+    Mirroring leaves no black corners that a network could recognize.
 
     Args:
         x: (B, C, *spatial) floating point, 2 or 3 spatial axes.
@@ -128,8 +128,8 @@ def resample(x: Tensor, matrices: Tensor) -> Tensor:
     matrices = matrices.to(x).flip(1)
     grid = matrices[:, :, -1].view(-1, *[1] * num_axes, num_axes)
     for axis, size in enumerate(spatial):
-        centres = (2 * torch.arange(size, device=x.device, dtype=x.dtype) + 1) / size - 1
+        centers = (2 * torch.arange(size, device=x.device, dtype=x.dtype) + 1) / size - 1
         shape = [1] * (num_axes + 2)
         shape[axis + 1] = size
-        grid = grid + centres.view(shape) * matrices[:, :, axis].view(-1, *[1] * num_axes, num_axes)
+        grid = grid + centers.view(shape) * matrices[:, :, axis].view(-1, *[1] * num_axes, num_axes)
     return F.grid_sample(x, grid, mode="bilinear", padding_mode="reflection", align_corners=False)

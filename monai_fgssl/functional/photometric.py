@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Photometric changes of a batch of images in [0, 1], with an amount of its own for every sample.
 
-None of them turns the hue, since the colour of a lesion carries its diagnosis; only solarisation inverts it.
+None of them turns the hue, since the color of a lesion carries its diagnosis; only solarization inverts it.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ __all__ = [
 ]
 
 LUMA = (0.299, 0.587, 0.114)
-"""Weights of red, green and blue in the grey value (ITU-R BT.601, as in PIL and torchvision)."""
+"""Weights of red, green and blue in the gray value (ITU-R BT.601, as in PIL and torchvision)."""
 
 
 def adjust_color(x: Tensor, brightness: Tensor, contrast: Tensor, saturation: Tensor | None = None) -> Tensor:
     """Change brightness, then contrast, then saturation, in one pass and with one final clamp to [0, 1].
 
     The three are linear in the pixel's channels, so they are composed into one matrix per sample; nothing is lost to
-    clamping in between. A factor of 1 changes nothing (bit-exact), 0 gives black, the image's mean colour, and the
-    grey image.
+    clamping in between. A factor of 1 changes nothing (bit-exact), 0 gives black, the image's mean color, and the
+    gray image.
 
     Args:
         x: (B, C, *spatial) floating point, in [0, 1].
         brightness: (B,) factor of the values.
-        contrast: (B,) factor of the distance from the image's mean, channel by channel (so the mean colour stays).
-        saturation: (B,) factor of the distance from the pixel's own grey value; None leaves it, which is the only
+        contrast: (B,) factor of the distance from the image's mean, channel by channel (so the mean color stays).
+        saturation: (B,) factor of the distance from the pixel's own gray value; None leaves it, which is the only
             choice for images without the three channels red, green, blue.
 
     Returns:
@@ -48,8 +48,8 @@ def adjust_color(x: Tensor, brightness: Tensor, contrast: Tensor, saturation: Te
 
     Example:
         >>> x = torch.rand(2, 3, 8, 8)
-        >>> darker, greyer = torch.tensor([0.5, 1.0]), torch.tensor([1.0, 0.0])
-        >>> adjust_color(x, darker, torch.ones(2), greyer).shape
+        >>> darker, grayer = torch.tensor([0.5, 1.0]), torch.tensor([1.0, 0.0])
+        >>> adjust_color(x, darker, torch.ones(2), grayer).shape
         torch.Size([2, 3, 8, 8])
     """
     flat = x.flatten(2)
@@ -66,8 +66,8 @@ def adjust_color(x: Tensor, brightness: Tensor, contrast: Tensor, saturation: Te
             "pass saturation=None for other images."
         )
     saturation = per_sample(saturation, flat)
-    grey = flat.new_tensor(LUMA).expand(3, 3)
-    mix = saturation * torch.eye(3, dtype=x.dtype, device=x.device) + (1 - saturation) * grey
+    gray = flat.new_tensor(LUMA).expand(3, 3)
+    mix = saturation * torch.eye(3, dtype=x.dtype, device=x.device) + (1 - saturation) * gray
     return torch.baddbmm(mix @ offset, mix * gain, flat).clamp_(0, 1).view_as(x)
 
 
@@ -82,19 +82,19 @@ def adjust_contrast(x: Tensor, factor: Tensor) -> Tensor:
 
 
 def adjust_saturation(x: Tensor, factor: Tensor) -> Tensor:
-    """Multiply the distance from the pixel's grey value by ``factor`` (B,); see :func:`adjust_color`."""
+    """Multiply the distance from the pixel's gray value by ``factor`` (B,); see :func:`adjust_color`."""
     return adjust_color(x, torch.ones_like(factor), torch.ones_like(factor), factor)
 
 
 def grayscale(x: Tensor, chosen: Tensor) -> Tensor:
-    """Turn the chosen RGB images, ``chosen`` (B,) bool, into grey ones that keep their three channels."""
+    """Turn the chosen RGB images, ``chosen`` (B,) bool, into gray ones that keep their three channels."""
     return adjust_saturation(x, 1 - chosen.to(x.dtype))
 
 
 def gaussian_blur(x: Tensor, sigma: Tensor) -> Tensor:
     """Blur every image with a Gaussian of its own width, axis by axis.
 
-    Each axis is multiplied by the matrix of all Gaussian weights between its pixels, rows normalised to 1. That needs
+    Each axis is multiplied by the matrix of all Gaussian weights between its pixels, rows normalized to 1. That needs
     no cut-off radius, no padding (near the border the weights of the pixels that exist are used) and no convolution
     per sample.
 

@@ -94,7 +94,7 @@ def random_permutations(
     if kind not in PERMUTATION_KINDS:
         raise ValueError(f"kind of permutation must be one of {PERMUTATION_KINDS}, got {kind!r}.")
     # Every sample draws from a range of its own, so one sort does for all: torch sorts many integers at once by radix,
-    # twice as fast as row by row. In so wide a range ties, which would favour one order, practically never happen
+    # twice as fast as row by row. In so wide a range ties, which would favor one order, practically never happen
     # (float32 numbers tie in 3 % of the samples at T = 1024).
     samples = torch.arange(batch_size)[:, None]
     span = 2**62 // max(batch_size, 1)

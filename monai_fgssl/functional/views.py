@@ -5,8 +5,8 @@
 The draw is made on the CPU and is the same on every device for the same seed; it is a plain record that can be kept,
 looked at and applied again.
 
-Source: the pair of a regularised and a distorted view follows FG-SSL (fig. 2); the steps of the distorted view and
-their order (crop, flip, colour, grey, blur, solarise) follow Barlow Twins (Zbontar et al., ICML 2021, sec. 2.2),
+Source: the pair of a regularized and a distorted view follows FG-SSL (fig. 2); the steps of the distorted view and
+their order (crop, flip, color, gray, blur, solarize) follow Barlow Twins (Zbontar et al., ICML 2021, sec. 2.2),
 without the change of hue.
 """
 
@@ -43,7 +43,7 @@ class ViewSettings:
         brightness: largest deviation of the brightness factor from 1, in [0, 1].
         contrast: the same for the contrast.
         saturation: the same for the saturation (2D images with 3 channels only).
-        grayscale_prob: probability of a grey image (2D images with 3 channels only).
+        grayscale_prob: probability of a gray image (2D images with 3 channels only).
         blur_prob: probability of a Gaussian blur.
         blur_sigma: lowest and highest standard deviation of the blur, in pixels.
         solarize_prob: probability of inverting the bright values.
@@ -95,7 +95,7 @@ def _increasing_pair(name: str, value: Sequence[float]) -> tuple[float, float]:
 REGULARIZED = ViewSettings(
     flip_prob=0.5, transpose_prob=0.5, jitter_prob=0.8, brightness=0.1, contrast=0.1, saturation=0.1
 )
-"""The light view that the puzzles are cut from: every pixel keeps its neighbours and about its colour."""
+"""The light view that the puzzles are cut from: every pixel keeps its neighbors and about its color."""
 
 DISTORTED = ViewSettings(
     crop_scale=(0.85, 1.0),
@@ -110,15 +110,15 @@ DISTORTED = ViewSettings(
     blur_prob=0.2,
     blur_sigma=(0.1, 1.0),
 )
-"""The strong view. In colour it is as strong as for photographs: where colour survives, the two views of an image are
-matched by their colour alone, and the texture goes unlearnt (``benchmarks/results/synthetic.md``). Where every other
-image is grey, a network learns to overlook colours that a diagnosis needs. In space it is gentle: fine texture must
+"""The strong view. In color it is as strong as for photographs: where color survives, the two views of an image are
+matched by their color alone, and the texture goes unlearned (``benchmarks/results/synthetic.md``). Where every other
+image is gray, a network learns to overlook colors that a diagnosis needs. In space it is gentle: fine texture must
 stay readable, and lesions have no upright position that turns would take from them."""
 
 
 @dataclass(frozen=True)
 class ViewDraw:
-    """What was drawn for each of B samples with D spatial axes; CPU tensors.
+    """Random numbers drawn for each of B samples with D spatial axes; CPU tensors.
 
     Attributes:
         flips: (B, D) bool.
@@ -128,9 +128,9 @@ class ViewDraw:
         crop_center: (B, D) in [-1, 1].
         brightness: (B,) factor; 1: unchanged.
         contrast: (B,) factor; 1: unchanged.
-        saturation: (B,) factor; 1: unchanged, 0: grey.
+        saturation: (B,) factor; 1: unchanged, 0: gray.
         blur_sigma: (B,) pixels; 0: not blurred.
-        solarize_threshold: (B,); infinite: not solarised.
+        solarize_threshold: (B,); infinite: not solarized.
     """
 
     flips: Tensor
@@ -214,9 +214,9 @@ def draw_view(
 
 
 def apply_view(x: Tensor, draw: ViewDraw) -> Tensor:
-    """Apply a drawn view: geometry, colour, blur, solarisation, each only to the samples that need it.
+    """Apply a drawn view: geometry, color, blur, solarization, each only to the samples that need it.
 
-    Only 2D images with 3 channels have a colour: for all others saturation and grey step aside.
+    Only 2D images with 3 channels have a color: for all others saturation and gray step aside.
 
     Args:
         x: (B, C, *spatial) floating point, in [0, 1], 2 or 3 spatial axes, on any device.
@@ -237,7 +237,7 @@ def apply_view(x: Tensor, draw: ViewDraw) -> Tensor:
             f"the draw is for {draw.flips.shape[0]} samples with {draw.flips.shape[1]} spatial axes, "
             f"but the images have shape {tuple(x.shape)}."
         )
-    # Colour and blur are matrix products, which autocast would round to 8 bits or so.
+    # Color and blur are matrix products, which autocast would round to 8 bits or so.
     with torch.autocast(x.device.type, enabled=False):
         return _solarize(_blur(_color(_move(x, draw), draw), draw), draw)
 

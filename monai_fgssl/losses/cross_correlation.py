@@ -14,7 +14,7 @@ __all__ = ["CrossCorrelationLoss"]
 class CrossCorrelationLoss(nn.Module):
     """Distance of the cross-correlation of two views' features from the identity (Barlow Twins, eq. 1 and 2).
 
-    Unlike ``monai.losses.BarlowTwinsLoss`` it standardises with the biased variance, so identical views give a
+    Unlike ``monai.losses.BarlowTwinsLoss`` it standardizes with the biased variance, so identical views give a
     diagonal of exactly 1, and over several processes it is the loss of the global batch, with its gradient.
 
     Args:

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What the networks have in common: the backbone, the input's normalisation and the optimizer's groups."""
+"""Base of the networks: the backbone, the input's normalization and the optimizer's groups."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["StagedNet"]
 
 
 class StagedNet(nn.Module):
-    """Base of the networks: normalises images in [0, 1] and holds the backbone up to the deepest stage in use.
+    """Base of the networks: normalizes images in [0, 1] and holds the backbone up to the deepest stage in use.
 
     Args:
         backbone: a name that :func:`~monai_fgssl.networks.make_backbone` knows, or a module with the attributes of
@@ -77,7 +77,7 @@ class StagedNet(nn.Module):
             staged.stem, list(staged.stages)[:depth], staged.channels[:depth], staged.strides[:depth]
         )
 
-        # Persistent, so that a checkpoint carries the normalisation that it was trained with.
+        # Persistent, so that a checkpoint carries the normalization that it was trained with.
         shape = (1, in_channels, *[1] * spatial_dims)
         for name, value, imagenet in (("mean", mean, IMAGENET_MEAN), ("std", std, IMAGENET_STD)):
             if value is None:
@@ -88,7 +88,7 @@ class StagedNet(nn.Module):
             self.register_buffer(name, torch.tensor(values, dtype=torch.float32).view(shape))
 
     def normalize(self, x: torch.Tensor) -> torch.Tensor:
-        """Check an image batch (B, in_channels, *spatial) in [0, 1] and normalise it with ``mean`` and ``std``.
+        """Check an image batch (B, in_channels, *spatial) in [0, 1] and normalize it with ``mean`` and ``std``.
 
         Raises:
             ValueError: on another number of axes or channels, or an integer type.

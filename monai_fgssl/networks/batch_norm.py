@@ -21,7 +21,7 @@ def _at_least_float32(value: Tensor) -> Tensor:
 
 
 class _Normalize(torch.autograd.Function):
-    """Normalised input, and the moments that it was normalised with."""
+    """Normalized input, and the moments that it was normalized with."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> tuple[Tensor, ...]:

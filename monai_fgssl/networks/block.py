@@ -24,7 +24,7 @@ class ProjectionHead(nn.Module):
         embedding_dim: size of ``z``.
         num_classes: number of classes.
         linear_projection: give the self-supervised loss the linear layer's output instead of ``z``. A loss that
-            standardises each feature over the batch, as ours, is blind to the norm between: they differ by the ELU.
+            standardizes each feature over the batch, as ours, is blind to the norm between: they differ by the ELU.
     """
 
     def __init__(self, in_features: int, embedding_dim: int, num_classes: int, linear_projection: bool = False) -> None:

@@ -19,7 +19,7 @@ __all__ = ["OnnxNet", "export_onnx"]
 
 
 class StageLogits(nn.Module):
-    """What is exported: the logits of every step."""
+    """A network whose forward gives the logits of every step, for export."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()

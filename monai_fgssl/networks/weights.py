@@ -23,7 +23,7 @@ def load_imagenet_resnet(backbone: nn.Module, path: str | Path) -> None:
 
     Only the classifier ``fc.*`` is left out. Files older than ``num_batches_tracked`` (a counter that plain batch
     norms never read) load too. For a network with one input channel, the first convolution is summed over R, G and
-    B, which gives a grey image the response that its three-channel copy would have.
+    B, which gives a gray image the response that its three-channel copy would have.
 
     Args:
         backbone: a backbone of :func:`~monai_fgssl.networks.make_backbone` made with ``stem="imagenet"``.

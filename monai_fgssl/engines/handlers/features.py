@@ -25,11 +25,11 @@ logger = logging.getLogger(__name__)
 
 
 class FeatureMonitor:
-    """kNN on labelled images and signs of collapse, every few epochs of a pre-training.
+    """kNN on labeled images and signs of collapse, every few epochs of a pre-training.
 
     The network sees whole images in evaluation mode. Written to ``engine.state.metrics``:
 
-    - ``knn_accuracy``, ``knn_balanced_accuracy``: the validation part classified by the labelled training images, on
+    - ``knn_accuracy``, ``knn_balanced_accuracy``: the validation part classified by the labeled training images, on
       the concatenated vectors of all steps. Epoch 0, before the first iteration, is measured too: a pre-training that
       makes features worse than random ones is seen at once;
     - ``rank_<step>``, ``std_<step>``: effective rank and standard deviation of each step's vectors on the validation
@@ -37,9 +37,9 @@ class FeatureMonitor:
 
     Args:
         network: has ``stage_vectors(images)``.
-        train_loader: labelled training images, batches of ``"image"`` and ``"label"``; None where there are no labels:
+        train_loader: labeled training images, batches of ``"image"`` and ``"label"``; None where there are no labels:
             kNN is left out then.
-        val_loader: labelled validation images; any images where there are no labels.
+        val_loader: labeled validation images; any images where there are no labels.
         device: where to compute.
         interval: epochs between two measurements; the last epoch is always measured.
         neighbors: k of kNN.
