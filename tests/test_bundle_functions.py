@@ -20,8 +20,8 @@ from monai_fgssl.bundle import (
     SettingsError,
     calibrate,
     check_overrides,
+    check_settings,
     copy_bundle,
-    identity,
     load_weights,
     lock_output,
     loss_weights,
@@ -33,6 +33,7 @@ from monai_fgssl.bundle import (
     shipped_bundle,
     with_new_names,
 )
+from monai_fgssl.bundle.settings_table import SETTINGS, Setting, by_name, markdown_table, positive
 from monai_fgssl.data import CachedImages, PreparedData
 from monai_fgssl.engines.calibration import MIN_CALIBRATION_IMAGES
 from monai_fgssl.engines.handlers import PredictionCollector
@@ -218,14 +219,7 @@ def data_of(labels: list[int], value: int = 0, names: str = "abcd") -> PreparedD
     return PreparedData(("x", "y"), images, images, images)
 
 
-RUN_SETTINGS: dict[str, object] = {
-    name: 1
-    for names in (
-        *(identity.NETWORK, identity.IMAGES, identity.PRETRAINING, identity.FINE_TUNING),
-        *(identity.PRETRAINING_HYPERPARAMETERS, identity.FINE_TUNING_HYPERPARAMETERS),
-    )
-    for name in names
-}
+RUN_SETTINGS: dict[str, object] = {setting.name: 1 for setting in SETTINGS}
 
 
 @pytest.mark.parametrize(
@@ -299,3 +293,43 @@ def test_a_network_of_ones_own_is_built_when_it_is_trusted(tmp_path: Path, monke
     assert "own_parts" not in sys.modules
     assert make_network(root, path, "own_parts.Net").weight.shape == (2, 3)
     assert make_network(root, path, ["own_parts.Net"]).weight.shape == (2, 3)
+
+
+def test_a_new_setting_needs_one_row(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """One row of the table gives the check, the text, the place in a checkpoint and the right of the Label app."""
+    row = Setting("new_setting", "run", "a number", check=positive, identity=("train",))
+    monkeypatch.setattr("monai_fgssl.bundle.settings.SETTINGS", (*SETTINGS, row))
+    monkeypatch.setattr("monai_fgssl.bundle.identity.SETTINGS", (*SETTINGS, row))
+    monkeypatch.setattr("monai_fgssl.bundle.settings_table.SETTINGS", (*SETTINGS, row))
+    root = copy_bundle("fgssl", tmp_path / "bundle")
+    config = root / "configs" / "train.json"
+    # Its use.
+    content = json.loads(config.read_text(encoding="utf-8"))
+    config.write_text(json.dumps({**content, "new_setting": 7}), encoding="utf-8")
+    assert "| `new_setting` | 7 | a number |" in markdown_table(root)
+    valid = dict.fromkeys(RUN_SETTINGS) | {"spatial_dims": 2, "image_size": 8, "grids": [2], "new_setting": 1}
+    valid |= {setting.name: 2 for setting in SETTINGS if setting.check and setting.name != "balance"}
+    valid |= {"freeze_backbone": 0}
+    check_settings(str(root), valid)
+    with pytest.raises(SettingsError, match="--new_setting must be a positive number, got 0"):
+        check_settings(str(root), valid | {"new_setting": 0})
+    data = data_of([0, 1, 0, 1])
+    assert phase_identity("train", valid, data, [])["new_setting"] == "1"
+    assert "new_setting" not in phase_identity("pretrain", valid, data, [])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *[("max_epochs", value) for value in (0, -1, "5", True, float("nan"), float("inf"))],
+        *[("batch_size", value) for value in (1, 0, None)],
+        *[("freeze_backbone", value) for value in (1, -0.1, "0.5")],
+        *[("mixup", value) for value in (-1, None)],
+        ("balance", "equal"),
+    ],
+)
+def test_checks_of_single_settings(name: str, value: object) -> None:
+    check = by_name()[name].check
+    assert check is not None
+    with pytest.raises(SettingsError, match=f"--{name} must be"):
+        check(name, value)

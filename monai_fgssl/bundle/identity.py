@@ -22,28 +22,10 @@ from monai_fgssl.data import CachedImages, PreparedData
 from monai_fgssl.transforms import RandView
 from monai_fgssl.utils.errors import SettingsError
 
+from .settings_table import SETTINGS
+
 __all__ = ["lock_output", "phase_hyperparameters", "phase_identity"]
 
-NETWORK = ("backbone", "stem", "weights", "stages", "width", "embedding_dim", "linear_projection")
-IMAGES = ("image_size", "spatial_dims", "spacing", "window")
-PRETRAINING = ("seed", "grids", "permutation", "pretrain_schedule")
-FINE_TUNING = ("schedule", "puzzles", "pretrained")
-PRETRAINING_HYPERPARAMETERS = (
-    "pretrain_epochs",
-    "pretrain_batch_size",
-    "pretrain_learning_rate",
-    "pretrain_weight_decay",
-    "redundancy_weight",
-)
-FINE_TUNING_HYPERPARAMETERS = (
-    "max_epochs",
-    "batch_size",
-    "learning_rate",
-    "weight_decay",
-    "balance",
-    "mixup",
-    "freeze_backbone",
-)
 HASHED_IMAGES = 256
 """Images of a part whose pixels are compared; names and labels are compared for all."""
 
@@ -64,10 +46,7 @@ def phase_identity(
     Returns:
         Each entry as text, by its name.
     """
-    names: tuple[str, ...] = NETWORK + IMAGES + PRETRAINING
-    if phase == "train":
-        # Fine-tuning goes on from a pre-training, which is then part of what it is.
-        names += FINE_TUNING + PRETRAINING_HYPERPARAMETERS
+    names = [setting.name for setting in SETTINGS if phase in setting.identity]
     identity = {name: json.dumps(settings[name], default=str) for name in names}
     identity |= {f"view {i + 1}": _describe(view) for i, view in enumerate(views)}
     # Pre-training never sees a label.
@@ -86,7 +65,7 @@ def phase_hyperparameters(phase: str, settings: Mapping[str, Any]) -> dict[str, 
         phase: ``"pretrain"`` or ``"train"``.
         settings: values by the names of the settings.
     """
-    names = PRETRAINING_HYPERPARAMETERS if phase == "pretrain" else FINE_TUNING_HYPERPARAMETERS
+    names = [setting.name for setting in SETTINGS if setting.hyperparameter == phase]
     return {name: json.dumps(settings[name], default=str) for name in names}
 
 

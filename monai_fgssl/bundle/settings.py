@@ -17,6 +17,7 @@ from monai_fgssl.data.io.reader import check_options
 from monai_fgssl.utils.errors import SettingsError
 
 from .locate import command_line_overrides, in_bundle_command
+from .settings_table import SETTINGS
 from .user_errors import print_user_error
 
 __all__ = ["as_bool", "check_command", "check_overrides", "check_settings", "renamed", "with_new_names"]
@@ -33,29 +34,6 @@ RUN_ARGUMENTS = {
     "tracking",
 }
 
-BALANCE = (None, "sampling", "weights", "sqrt_weights")
-
-POSITIVE = (
-    "max_epochs",
-    "width",
-    "embedding_dim",
-    "learning_rate",
-    "pretrain_learning_rate",
-    "batch_size",
-    "pretrain_batch_size",
-)
-
-NOT_NEGATIVE = (
-    "pretrain_epochs",
-    "weight_decay",
-    "pretrain_weight_decay",
-    "redundancy_weight",
-    "mixup",
-    "seed",
-    "checkpoint_minutes",
-)
-
-SHARES_OF_EPOCHS = ("freeze_backbone",)
 
 RENAMED_SETTINGS = {"features": "embedding_dim", "heads_first": "freeze_backbone"}
 """Names of earlier releases, which work for one more, and what they are called now."""
@@ -154,13 +132,9 @@ def check_settings(bundle_root: str, settings: Mapping[str, Any]) -> None:
         SettingsError: on an unknown override or a value that can't work.
     """
     check_command(bundle_root)
-    for name, value in settings.items():
-        if name in POSITIVE and not (isinstance(value, (int, float)) and value > 0):
-            raise SettingsError(f"--{name} must be a positive number, got {value!r}.")
-        if name in NOT_NEGATIVE and not (isinstance(value, (int, float)) and value >= 0):
-            raise SettingsError(f"--{name} must be 0 or more, got {value!r}.")
-        if name in SHARES_OF_EPOCHS and not (isinstance(value, (int, float)) and 0 <= value < 1):
-            raise SettingsError(f"--{name} must be from 0 to less than 1 (a share of the epochs), got {value!r}.")
+    for setting in SETTINGS:
+        if setting.check is not None and setting.name in settings:
+            setting.check(setting.name, settings[setting.name])
     dims = settings["spatial_dims"]
     if dims not in (2, 3):
         raise SettingsError(f"--spatial_dims must be 2 or 3, got {dims!r}.")
@@ -178,11 +152,6 @@ def check_settings(bundle_root: str, settings: Mapping[str, Any]) -> None:
                     f"--grids {settings['grids']}: {axis_grid!r} does not divide --image_size {settings['image_size']} "
                     "into whole tiles."
                 )
-    if settings["balance"] not in BALANCE:
-        raise SettingsError(f"--balance must be one of {', '.join(map(str, BALANCE))}, got {settings['balance']!r}.")
-    for name in ("batch_size", "pretrain_batch_size"):
-        if settings[name] < 2:
-            raise SettingsError(f"--{name} must be at least 2: the cross-correlation and batch norm need a batch.")
 
 
 def _per_axis(name: str, value: Any, dims: int, whole: bool) -> tuple[Any, ...]:

@@ -12,33 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from monai_fgssl.bundle import BUNDLES, SettingsError, with_new_names
+from monai_fgssl.bundle.settings_table import SETTINGS
 
 __all__ = ["TRAIN_SETTINGS", "AppOptions", "read_options", "train_settings"]
 
-TRAIN_SETTINGS = (
-    "amp",
-    "backbone",
-    "balance",
-    "batch_size",
-    "checkpoint_minutes",
-    "device",
-    "embedding_dim",
-    "fractions",
-    "grids",
-    "image_size",
-    "learning_rate",
-    "max_epochs",
-    "pretrain_batch_size",
-    "pretrain_epochs",
-    "pretrain_learning_rate",
-    "seed",
-    "spacing",
-    "stages",
-    "stem",
-    "weight_decay",
-    "width",
-    "window",
-)
+TRAIN_SETTINGS = tuple(sorted(setting.name for setting in SETTINGS if setting.label_app))
 """Settings of the bundle's ``train.json`` that a request may change: none that names a file."""
 
 # MONAI takes text that begins with $ for Python, and @ and % for references.

@@ -1,0 +1,433 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The settings of a run, each once: name, meaning, check, and what depends on it.
+
+From this table come the checks before a run, the tables in the READMEs of the bundles and on the site, the list of what
+the Label app may set, and what a checkpoint belongs to. Default values stand in ``configs/train.json``, where a setting
+is used.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from monai_fgssl.utils.errors import SettingsError
+
+__all__ = ["GROUPS", "SETTINGS", "Setting", "by_name", "default_of", "markdown_table"]
+
+Check = Callable[[str, Any], None]
+"""Takes name and value, and raises a SettingsError that says what the value must be."""
+
+
+def _number(name: str, value: Any, valid: bool, must_be: str) -> None:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if not (is_number and valid):
+        raise SettingsError(f"--{name} must be {must_be}, got {value!r}.")
+
+
+def positive(name: str, value: Any) -> None:
+    """Check a number above 0."""
+    _number(name, value, isinstance(value, (int, float)) and value > 0, "a positive number")
+
+
+def not_negative(name: str, value: Any) -> None:
+    """Check a number from 0 up."""
+    _number(name, value, isinstance(value, (int, float)) and value >= 0, "0 or more")
+
+
+def share_of_epochs(name: str, value: Any) -> None:
+    """Check a number in [0, 1)."""
+    valid = isinstance(value, (int, float)) and 0 <= value < 1
+    _number(name, value, valid, "from 0 to less than 1 (a share of the epochs)")
+
+
+def at_least_two(name: str, value: Any) -> None:
+    """Check a batch size."""
+    positive(name, value)
+    if value < 2:
+        raise SettingsError(f"--{name} must be at least 2: the cross-correlation and batch norm need a batch.")
+
+
+def one_of(*choices: Any) -> Check:
+    """Make a check for one of some values."""
+
+    def check(name: str, value: Any) -> None:
+        if value not in choices:
+            raise SettingsError(f"--{name} must be one of {', '.join(map(str, choices))}, got {value!r}.")
+
+    return check
+
+
+@dataclass(frozen=True)
+class Setting:
+    """An option of ``python -m monai.bundle run``.
+
+    Attributes:
+        name: of the option, and of the id in the configs.
+        group: key of :data:`GROUPS`.
+        meaning: in Markdown, with the unit and what ``none`` means.
+        default: in words, where the configs compute it.
+        check: of a value by itself; :func:`~monai_fgssl.bundle.check_settings` has those of several together.
+        label_app: whether a request to the Label app may set it; never one that names a file.
+        identity: phases (``"pretrain"``, ``"train"``) whose checkpoints belong to this value. Training goes on from
+            pre-training, so what decides pre-training decides both.
+        hyperparameter: phase that may go on with another value; the run names it.
+        volumes: meaning for volumes, where it is another.
+        volumes_default: ``default`` for volumes, where it is another.
+    """
+
+    name: str
+    group: str
+    meaning: str
+    default: str | None = None
+    check: Check | None = None
+    label_app: bool = False
+    identity: tuple[str, ...] = ()
+    hyperparameter: str | None = None
+    volumes: str | None = None
+    volumes_default: str | None = None
+
+
+GROUPS = {
+    "data": "Data",
+    "images": "Images",
+    "network": "Network",
+    "pretraining": "Pre-training",
+    "fine-tuning": "Fine-tuning",
+    "run": "Run and output",
+    "inference": "Inference and evaluation",
+}
+"""Titles of the groups, in their order."""
+
+BOTH, TRAIN = ("pretrain", "train"), ("train",)
+
+SETTINGS = (
+    Setting("dataset_dir", "data", "a data set (see below); none: synthetic lesions"),
+    Setting(
+        "layout",
+        "data",
+        "`isic2018`, `isic2017`, `aptos2019`, `classes`, `csv`, `json` or `images`: see below",
+        default="recognized",
+    ),
+    Setting(
+        "cache_dir",
+        "data",
+        "folder for the decoded images, for data sets larger than the memory and for several processes; none: memory",
+    ),
+    Setting("fractions", "data", "shares of train, validation and test, split by lesion or patient", label_app=True),
+    Setting("split_from", "data", "`split.json` of an earlier run: the same parts again"),
+    Setting("num_folds", "data", "cross-validation: number of folds; none: one split by `fractions`"),
+    Setting("fold", "data", "cross-validation: the fold that is tested on, from 0"),
+    Setting(
+        "label_fraction",
+        "data",
+        "share of the training labels that fine-tuning may use",
+        default="1; synthetic: 0.1",
+        volumes_default="1; synthetic: 0.3",
+    ),
+    Setting("synthetic_images", "data", "number of synthetic lesions", volumes="number of synthetic volumes"),
+    Setting("synthetic_dir", "data", "place of the synthetic lesions", default="in `output_dir`"),
+    Setting(
+        "image_size",
+        "images",
+        "height and width in pixels, one number or a list of two; the grids must divide it",
+        label_app=True,
+        identity=BOTH,
+        volumes="voxels along each axis, or one number for all",
+    ),
+    Setting(
+        "window",
+        "images",
+        'of gray DICOM: `"[40, 400]"` (center, width), or `dicom` for that of the file; none: all values',
+        label_app=True,
+        identity=BOTH,
+        volumes='`"[40, 400]"`: center and width in the units of the modality; `dicom`: that of the series; none: the '
+        "range of each volume without its outer 0.5 %",
+    ),
+    Setting("spatial_dims", "images", "2 for pictures, 3 for volumes: see the bundle `fgssl_volume`", identity=BOTH),
+    Setting(
+        "spacing",
+        "images",
+        "of volumes in mm: see the bundle `fgssl_volume`",
+        label_app=True,
+        identity=BOTH,
+        volumes="of these voxels in mm; `--spacing '$None'` scales the whole volume to `image_size` instead",
+    ),
+    Setting(
+        "regularized_view",
+        "images",
+        "light changes of the images that the puzzles are cut from; `help(monai_fgssl.transforms.RandView)` lists the "
+        "strengths of all views, such as `--distorted_view#blur_prob 0.5`",
+    ),
+    Setting("distorted_view", "images", "strong changes of the copy that pre-training compares with"),
+    Setting("augmentation", "images", "changes of the images of fine-tuning"),
+    Setting(
+        "backbone",
+        "network",
+        "`resnet18/34/50`, `efficientnet-b0` ... `b7`, `densenet121/169/201`, `timm:NAME`",
+        label_app=True,
+        identity=BOTH,
+    ),
+    Setting(
+        "stem",
+        "network",
+        "`small`: no stride in the stem of a ResNet, four times the resolution, about eight times the time",
+        label_app=True,
+        identity=BOTH,
+    ),
+    Setting("weights", "network", "file with torchvision's ImageNet weights of the ResNet", identity=BOTH),
+    Setting(
+        "stages",
+        "network",
+        "the last so many stages of the backbone get a block",
+        label_app=True,
+        identity=BOTH,
+    ),
+    Setting("width", "network", "size of a block's pooled vector", check=positive, label_app=True, identity=BOTH),
+    Setting(
+        "embedding_dim",
+        "network",
+        "size of the vectors that the loss compares",
+        check=positive,
+        label_app=True,
+        identity=BOTH,
+    ),
+    Setting(
+        "linear_projection",
+        "network",
+        "pre-training compares the vectors that the classifiers read; true: those below their norm and ELU",
+        identity=BOTH,
+    ),
+    Setting(
+        "grids",
+        "pretraining",
+        "tiles per axis of the puzzles, one for each stage, fine to coarse; a tile should hold a lesion's texture: 16 "
+        "px at least",
+        label_app=True,
+        identity=BOTH,
+        volumes="tiles of the puzzles along each axis, for each stage; they must divide `image_size`",
+    ),
+    Setting("permutation", "pretraining", "or `cyclic`, as the codes of PMG and FG-SSL do", identity=BOTH),
+    Setting(
+        "pretrain_schedule",
+        "pretraining",
+        "`progressive`: with each batch an optimizer step for each stage; `joint`: one for all; `alternating`: one "
+        "stage with each batch",
+        identity=BOTH,
+    ),
+    Setting(
+        "pretrain_epochs",
+        "pretraining",
+        "epochs; 0: none",
+        check=not_negative,
+        label_app=True,
+        identity=TRAIN,
+        hyperparameter="pretrain",
+    ),
+    Setting(
+        "pretrain_batch_size",
+        "pretraining",
+        "images in a batch",
+        check=at_least_two,
+        label_app=True,
+        identity=TRAIN,
+        hyperparameter="pretrain",
+    ),
+    Setting(
+        "pretrain_learning_rate",
+        "pretraining",
+        "of AdamW, after a warm-up of one epoch, with a cosine to 0",
+        check=positive,
+        label_app=True,
+        identity=TRAIN,
+        hyperparameter="pretrain",
+    ),
+    Setting(
+        "pretrain_weight_decay",
+        "pretraining",
+        "of AdamW; norms and biases are not decayed",
+        check=not_negative,
+        identity=TRAIN,
+        hyperparameter="pretrain",
+    ),
+    Setting(
+        "redundancy_weight",
+        "pretraining",
+        "lambda of the cross-correlation loss",
+        check=not_negative,
+        identity=TRAIN,
+        hyperparameter="pretrain",
+    ),
+    Setting("probe_interval", "pretraining", "epochs between two measurements of the features"),
+    Setting(
+        "pretrained",
+        "fine-tuning",
+        "`pretrained.pt` of an earlier run to start from, mostly with `--pretrain_epochs 0`",
+        identity=TRAIN,
+    ),
+    Setting("schedule", "fine-tuning", "as `pretrain_schedule`", identity=TRAIN),
+    Setting("puzzles", "fine-tuning", "true: cut the images of each stage into puzzles too", identity=TRAIN),
+    Setting(
+        "freeze_backbone",
+        "fine-tuning",
+        "share of the epochs, in [0, 1), in which the pre-trained backbone is frozen and only blocks and heads learn",
+        check=share_of_epochs,
+        hyperparameter="train",
+    ),
+    Setting("mixup", "fine-tuning", "alpha of mixup; 0: none", check=not_negative, hyperparameter="train"),
+    Setting(
+        "balance",
+        "fine-tuning",
+        "`sampling`: an epoch has all classes equally often; `weights`: the loss is weighed by class, so that all "
+        "count the same; `sqrt_weights`: half the way there",
+        check=one_of(None, "sampling", "weights", "sqrt_weights"),
+        label_app=True,
+        hyperparameter="train",
+    ),
+    Setting("max_epochs", "fine-tuning", "epochs", check=positive, label_app=True, hyperparameter="train"),
+    Setting(
+        "batch_size",
+        "fine-tuning",
+        "images in a batch",
+        check=at_least_two,
+        label_app=True,
+        hyperparameter="train",
+    ),
+    Setting(
+        "learning_rate",
+        "fine-tuning",
+        "of AdamW, after a warm-up of one epoch, with a cosine to 0",
+        check=positive,
+        label_app=True,
+        hyperparameter="train",
+    ),
+    Setting(
+        "weight_decay",
+        "fine-tuning",
+        "of AdamW; norms and biases are not decayed",
+        check=not_negative,
+        label_app=True,
+        hyperparameter="train",
+    ),
+    Setting("val_interval", "fine-tuning", "epochs between two validations"),
+    Setting("compare", "fine-tuning", "fine-tune from random weights too, and report the difference"),
+    Setting("output_dir", "run", "where everything but the model goes", default="`output` in the bundle"),
+    Setting("model_path", "run", "where the trained model goes", default="`models/model.pt` in the bundle"),
+    Setting(
+        "seed",
+        "run",
+        "of synthetic images, split, weights, order, puzzles and views",
+        check=not_negative,
+        label_app=True,
+        identity=BOTH,
+    ),
+    Setting(
+        "resume",
+        "run",
+        "true: go on from the newest checkpoint in `output_dir/checkpoints`, or start where there is none",
+    ),
+    Setting(
+        "checkpoint_minutes",
+        "run",
+        "minutes between checkpoints; one more is written at SIGTERM, SIGINT (Ctrl-C) and the end of each phase",
+        check=not_negative,
+        label_app=True,
+    ),
+    Setting("device", "run", "where to compute", default="`cuda` if there is one", label_app=True),
+    Setting(
+        "amp",
+        "run",
+        "mixed precision with bfloat16",
+        default="where the device computes bfloat16 natively",
+        label_app=True,
+        volumes="mixed precision with bfloat16; on a CPU torch's 3D convolutions have wrong gradients in it",
+        volumes_default="on a GPU with bfloat16",
+    ),
+    Setting(
+        "orientations",
+        "inference",
+        "with `inference.json`: mean over all flips and quarter turns, and how far they disagree",
+    ),
+    Setting("heat_maps", "inference", "with `inference.json`: Grad-CAM of each stage as a picture"),
+    Setting(
+        "dicom",
+        "inference",
+        "with `inference.json`: a structured report for every DICOM image, and its heat maps as DICOM",
+    ),
+    Setting(
+        "trusted_networks",
+        "inference",
+        "with `inference.json` and `evaluate.json`: a network class of your own that `models/model.json` may name, "
+        "such as `my_parts.SmallNet`; a model that somebody sends runs no code unless you name its class here",
+    ),
+    Setting("part", "inference", "with `evaluate.json`: official part to score on"),
+)
+
+# Values that a bundle overrides in ``configs/defaults.json``.
+OF_BUNDLE = re.compile(r"\$@defaults\.get\('(\w+)'(?:, (.+))?\)")
+
+
+def by_name(settings: Iterable[Setting] = SETTINGS) -> dict[str, Setting]:
+    """The settings by their names."""
+    return {setting.name: setting for setting in settings}
+
+
+def default_of(name: str, bundle_root: str | Path) -> str | None:
+    """Default of a setting in the configs of a bundle, as Markdown; None where they have none, or compute it.
+
+    Args:
+        name: of the setting.
+        bundle_root: the bundle's folder.
+    """
+    configs = Path(bundle_root) / "configs"
+    file = configs / "defaults.json"
+    of_bundle = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    for config in ("train", "evaluate", "inference"):
+        content = json.loads((configs / f"{config}.json").read_text(encoding="utf-8"))
+        if name in content:
+            value = content[name]
+            break
+    if isinstance(value, str) and value.startswith("$"):
+        match = OF_BUNDLE.fullmatch(value)
+        if match is None:
+            return None
+        value = of_bundle.get(match[1], json.loads(match[2] or "null"))
+    return None if value is None or (isinstance(value, dict) and "_target_" in value) else _as_markdown(value)
+
+
+def _as_markdown(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(map(str, value.values()))
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"`{value}`" if isinstance(value, str) else str(value)
+
+
+def markdown_table(bundle_root: str | Path, other_than: str | Path | None = None) -> str:
+    """The settings of a bundle as a Markdown table.
+
+    Args:
+        bundle_root: the bundle's folder.
+        other_than: another bundle; only the settings that differ from those of that one.
+    """
+    is_volume = other_than is not None
+
+    def row(setting: Setting, root: str | Path, for_volumes: bool) -> str:
+        words = setting.volumes_default if for_volumes and setting.volumes_default else setting.default
+        meaning = setting.volumes if for_volumes and setting.volumes else setting.meaning
+        is_view = setting.name in ("regularized_view", "distorted_view", "augmentation")
+        default = "" if is_view else (words or default_of(setting.name, root) or "none")
+        return f"| `{setting.name}` | {default} | {meaning} |"
+
+    rows = ["| setting | default | meaning |", "| --- | --- | --- |"]
+    for setting in SETTINGS:
+        own = row(setting, bundle_root, is_volume)
+        if other_than is None or own != row(setting, other_than, False):
+            rows.append(own)
+    return "\n".join(rows)
