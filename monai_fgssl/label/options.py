@@ -14,6 +14,8 @@ from typing import Any
 from monai_fgssl.bundle import BUNDLES, SettingsError, with_new_names
 from monai_fgssl.bundle.settings_table import SETTINGS
 
+from .origins import Sites, origin_of
+
 __all__ = ["TRAIN_SETTINGS", "AppOptions", "read_options", "train_settings"]
 
 TRAIN_SETTINGS = tuple(sorted(setting.name for setting in SETTINGS if setting.label_app))
@@ -32,20 +34,22 @@ class AppOptions:
         bundle: folder of the bundle, trained or not; None: one is made in the folder of the studies.
         bundle_name: which bundle of the package is copied there.
         settings: of the bundle, for every training.
+        sites: which names and websites the server answers to.
     """
 
     classes: tuple[str, ...] = ()
     bundle: Path | None = None
     bundle_name: str = "fgssl"
     settings: dict[str, Any] = field(default_factory=dict)
+    sites: Sites = field(default_factory=Sites)
 
 
 def read_options(conf: Mapping[str, str]) -> AppOptions:
     """Read the pairs of `--conf`; those of MONAI Label itself are left to it.
 
     Args:
-        conf: ``classes``: names with commas between them; ``bundle``: a folder, or the name of a bundle of this
-            package; any of :data:`TRAIN_SETTINGS`.
+        conf: ``classes``, ``hosts`` and ``origins``: names with commas between them; ``bundle``: a folder, or the name
+            of a bundle of this package; any of :data:`TRAIN_SETTINGS`.
 
     Raises:
         SettingsError: when a value can't be used.
@@ -54,7 +58,7 @@ def read_options(conf: Mapping[str, str]) -> AppOptions:
         >>> read_options({"classes": "nevus, melanoma", "image_size": "128"}).classes
         ('nevus', 'melanoma')
     """
-    classes = tuple(name.strip() for name in conf.get("classes", "").split(",") if name.strip())
+    classes = _names(conf, "classes")
     if len(set(map(str.lower, classes))) < len(classes):
         raise SettingsError(f"--conf classes names a class twice: {', '.join(classes)}.")
     bundle = conf.get("bundle", "fgssl")
@@ -64,9 +68,21 @@ def read_options(conf: Mapping[str, str]) -> AppOptions:
             f"--conf bundle {bundle} is neither the folder of a bundle (with configs/train.json) nor one of "
             f"{', '.join(BUNDLES)}."
         )
+    try:
+        origins = [origin_of(address) for address in _names(conf, "origins")]
+    except ValueError as error:
+        raise SettingsError(f"--conf origins: {error}") from error
     return AppOptions(
-        classes, None if is_name else Path(bundle).resolve(), bundle if is_name else "fgssl", train_settings(conf)
+        classes,
+        None if is_name else Path(bundle).resolve(),
+        bundle if is_name else "fgssl",
+        train_settings(conf),
+        Sites(_names(conf, "hosts"), origins),
     )
+
+
+def _names(conf: Mapping[str, str], name: str) -> tuple[str, ...]:
+    return tuple(one.strip() for one in conf.get(name, "").split(",") if one.strip())
 
 
 def train_settings(request: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -21,12 +23,16 @@ from monai_fgssl.bundle import copy_bundle, read_defaults, shipped_bundle
 from monai_fgssl.metrics.acquisition import STRATEGIES
 
 from .datastore import ClassDatastore, ClassDICOMWebDatastore
+from .guard import guard_server
 from .model import LabelModel
 from .options import read_options
+from .origins import open_address
 from .scores import BackgroundScorer
 from .tasks import ClassInfer, ClassTrain, NextImage, ScoreAll
 
 __all__ = ["FGSSLApp"]
+
+logger = logging.getLogger(__name__)
 
 FOLDER = "fgssl"
 """In the folder of the studies (or of the archive's cache): the bundle with the model, and the scores."""
@@ -149,6 +155,14 @@ class FGSSLApp(MONAILabelApp):
 
         from .routes import add_routes
 
+        guard_server(app, self.options.sites)
+        address = open_address(sys.argv[1:])
+        if address and not settings.MONAI_LABEL_AUTH_ENABLE:
+            logger.warning(
+                "the server listens on %s and nobody has to sign in: everybody in the network can see all images, "
+                "change labels and train. Start it with --host 127.0.0.1, or with users (docs/monai_label.md).",
+                address,
+            )
         add_routes(app, self)
         super().on_init_complete()
         self.scorer.start(self.datastore().list_images())
