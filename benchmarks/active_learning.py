@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How many labels each strategy of active learning needs, on ISIC 2018.
 
-    python benchmarks/active_learning.py --dataset_dir DIR
+    python -m benchmarks.active_learning --dataset_dir DIR
 
 The bundle `fgssl` pre-trains on all training images without their labels. Its network is then frozen.
 Round by round a strategy chooses images to label, a linear classifier is fitted to the pooled features of each stage
@@ -31,7 +31,6 @@ from monai.networks.utils import eval_mode
 from numpy.typing import NDArray
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
-from timing import processor
 from torch import Tensor
 
 from monai_fgssl.bundle import shipped_bundle
@@ -41,6 +40,8 @@ from monai_fgssl.metrics.acquisition import STRATEGIES, choose
 from monai_fgssl.networks import HierarchicalNet
 from monai_fgssl.report.style import COLORS, INK, readable, save_figure, style
 from monai_fgssl.utils.files import atomic_write
+
+from .timing import processor
 
 RESULTS = Path(__file__).parent / "results"
 FRACTIONS = {"train": 0.7, "validation": 0.1, "test": 0.2}
@@ -323,7 +324,7 @@ def report(
     setting = tuned[0]["setting"]
     lines = [
         "# Active learning on ISIC 2018\n",
-        f"`python benchmarks/active_learning.py --dataset_dir DIR --image_size {arguments.image_size} "
+        f"`python -m benchmarks.active_learning --dataset_dir DIR --image_size {arguments.image_size} "
         f"--pretrain_epochs {arguments.pretrain_epochs} --networks {' '.join(map(str, arguments.networks))} --seeds "
         f"{' '.join(map(str, arguments.seeds))}`, {time.strftime('%Y-%m-%d')}, {processor()}, "
         f"{torch.get_num_threads()} thread(s), beside other work, torch {torch.__version__}, monai "

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Images per second of pre-training against the batch size.
 
-Prints Markdown and draws a plot: ``python benchmarks/batch_size.py --plot benchmarks/results/batch_size.png``.
+Prints Markdown and draws a plot: ``python -m benchmarks.batch_size --plot benchmarks/results/batch_size.png``.
 
 The step of the authors' scheme, ours, ours as it is recommended, and the bare backbone as the limit take turns at every
 batch size. On a GPU, for ResNet-50: ``--device cuda --backbone resnet50 --image_size 224 --grids 32 16 8 --peak_tflops
@@ -15,15 +15,15 @@ import argparse
 import datetime
 import gc
 import os
-import sys
 from statistics import median
 
 import torch
 from matplotlib.figure import Figure
-from pretrain import LIMIT, floating_point_operations, make_limit, make_variant, peak_memory, timed
-from timing import processor
 
 from monai_fgssl.report.style import COLORS, save_figure, style
+
+from .pretrain import LIMIT, floating_point_operations, make_limit, make_variant, peak_memory, timed
+from .timing import command, processor
 
 FAST = "early exit + channels_last + bfloat16 + fused AdamW"
 VARIANTS = {
@@ -86,7 +86,7 @@ def main() -> None:
         draw(args, rates)
 
     print("# Pre-training against the batch size\n")
-    print(f"Command: `python {' '.join(sys.argv)}`  ")
+    print(f"Command: `{command()}`  ")
     where = torch.cuda.get_device_name() if torch.device(args.device).type == "cuda" else processor()
     print(f"Machine: {where}; torch {torch.__version__}, {args.threads} threads  ")
     print(f"Date: {datetime.date.today()}\n")

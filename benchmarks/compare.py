@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Time pre-training against the authors' scheme and against lightly's Barlow Twins on the same backbone.
 
-Prints Markdown: ``python benchmarks/compare.py > benchmarks/results/compare.md``. Needs ``pip install lightly``, which
+Prints Markdown: ``python -m benchmarks.compare > benchmarks/results/compare.md``. Needs ``pip install lightly``, which
 needs torchvision: both sides run in that environment.
 
 A pass is one forward of one view and its share of the backward: an iteration of FG-SSL has 8, one of Barlow Twins 2.
@@ -15,16 +15,16 @@ from __future__ import annotations
 import argparse
 import datetime
 import os
-import sys
 from collections.abc import Callable
 from statistics import median
 
 import torch
-from pretrain import AUTHORS_WIDTH, make_limit, make_variant, timed
-from timing import processor
 from torch import Tensor, nn
 
 from monai_fgssl.networks import make_backbone
+
+from .pretrain import AUTHORS_WIDTH, make_limit, make_variant, timed
+from .timing import command, processor
 
 OURS = "early exit + channels_last + bfloat16 + fused AdamW"
 
@@ -98,7 +98,7 @@ def main() -> None:
     import lightly
 
     print("# Pre-training against others\n")
-    print(f"Command: `python {' '.join(sys.argv)}`  ")
+    print(f"Command: `{command()}`  ")
     where = torch.cuda.get_device_name() if torch.device(args.device).type == "cuda" else processor()
     print(f"Machine: {where}; torch {torch.__version__}, lightly {lightly.__version__}, {args.threads} threads  ")
     print(f"Date: {datetime.date.today()}\n")

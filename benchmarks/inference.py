@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Time inference from files to results against the bare network on the same batch.
 
-Prints Markdown: ``python benchmarks/inference.py > benchmarks/results/inference.md``.
+Prints Markdown: ``python -m benchmarks.inference > benchmarks/results/inference.md``.
 """
 
 from __future__ import annotations
@@ -22,13 +22,14 @@ from monai.data import Dataset
 from PIL import Image
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, VLPhotographicImageStorage, generate_uid
-from timing import processor
 from torch import Tensor, nn
 
 from monai_fgssl.data import ImageStream, ReadImaged
 from monai_fgssl.engines import HierarchicalEvaluator
 from monai_fgssl.networks import HierarchicalNet, OnnxNet, export_onnx
 from monai_fgssl.report import ResultWriter
+
+from .timing import command, processor
 
 CLASSES = ["MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC"]
 ROWS, COLUMNS = 450, 600
@@ -125,7 +126,7 @@ def main() -> None:
                 rows.append((engine, kind, bare, complete, median(ratios), min(ratios), max(ratios)))
 
     print("# Inference: from file to result\n")
-    print(f"Command: `python {' '.join(sys.argv)}`  ")
+    print(f"Command: `{command()}`  ")
     print(f"Machine: {processor()}; torch {torch.__version__}  ")
     print(f"Date: {datetime.date.today()}\n")
     print(f"{args.images} pictures of {COLUMNS} x {ROWS} px, {args.backbone} at {args.image_size} px, float32, batches")

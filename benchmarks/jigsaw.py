@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Time the batched jigsaw puzzle against loops over tiles and against plain copies of the same bytes.
 
-Prints Markdown: ``python benchmarks/jigsaw.py > benchmarks/results/jigsaw.md``.
+Prints Markdown: ``python -m benchmarks.jigsaw > benchmarks/results/jigsaw.md``.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ from __future__ import annotations
 import argparse
 import datetime
 import random
-import sys
 from collections.abc import Callable
 from functools import partial
 
 import torch
-from timing import milliseconds, processor
 from torch import Tensor
 
 from monai_fgssl.functional import jigsaw, random_permutations
+
+from .timing import command, milliseconds, processor
 
 
 def swap_tiles(images: Tensor, grid: int) -> None:
@@ -65,7 +65,7 @@ def main() -> None:
     clone, copy = time(images.clone), time(buffer.copy_, images)
 
     print("# Jigsaw puzzles: time per batch\n")
-    print(f"Command: `python {' '.join(sys.argv)}`  ")
+    print(f"Command: `{command()}`  ")
     print(f"Machine: {processor()}; torch {torch.__version__}; {args.threads} thread(s)  ")
     print(f"Date: {datetime.date.today()}\n")
     print(f"Batch {tuple(images.shape)} of float32, {images.nbytes / 1e6:.1f} MB.")

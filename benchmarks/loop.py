@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Time the loop of pre-training against its step on one batch, and its memory as the data set grows.
 
-Prints Markdown: ``python benchmarks/loop.py > benchmarks/results/loop.md``.
+Prints Markdown: ``python -m benchmarks.loop > benchmarks/results/loop.md``.
 
 The loop takes its batches from images in memory or on disk, the other one gets the same batch again and again. Both
 make one iteration in turns. Every row is a process of its own.
@@ -23,7 +23,6 @@ from statistics import median
 from typing import Any
 
 import torch
-from timing import processor
 from torch import Tensor
 
 from monai_fgssl.data import CachedImages, make_loader
@@ -32,6 +31,8 @@ from monai_fgssl.engines import PreTrainer
 from monai_fgssl.losses import CrossCorrelationLoss
 from monai_fgssl.networks import HierarchicalNet
 from monai_fgssl.transforms import RandDistortedView, RandRegularizedView
+
+from .timing import command, module, processor
 
 
 def fill(store: Tensor) -> None:
@@ -120,7 +121,7 @@ def main() -> None:
         return
 
     print("# The loop of pre-training against its step\n")
-    print(f"Command: `python {' '.join(sys.argv)}`  ")
+    print(f"Command: `{command()}`  ")
     where = torch.cuda.get_device_name() if torch.device(args.device).type == "cuda" else processor()
     print(f"Machine: {where}; torch {torch.__version__}, {args.threads} threads  ")
     print(f"Date: {datetime.date.today()}\n")
@@ -136,8 +137,8 @@ def main() -> None:
             with tempfile.TemporaryDirectory(dir=".") as folder:
                 file = str(Path(folder) / "images") if kind == "disk" else ""
                 count = factor * args.images
-                command = [sys.executable, *sys.argv, "--measure", str(count), file]
-                row = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout.splitlines()[-1])
+                words = [sys.executable, "-m", module(), *sys.argv[1:], "--measure", str(count), file]
+                row = json.loads(subprocess.run(words, check=True, stdout=subprocess.PIPE).stdout.splitlines()[-1])
             ratio, low, high = row["ratios"]
             print(
                 f"| {count} | {kind} | {row['megabytes']:.0f} | {row['images_per_second']:.1f} | "

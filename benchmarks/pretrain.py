@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Time a pre-training iteration: the authors' scheme, ours in its parts, and what bounds it.
 
-Prints Markdown: ``python benchmarks/pretrain.py > benchmarks/results/pretrain.md``.
+Prints Markdown: ``python -m benchmarks.pretrain > benchmarks/results/pretrain.md``.
 
 All variants see the same images and take turns, so that what else the machine does meets all alike. The authors'
 scheme is written from the paper: every step computes the whole network for both views, in float32, and the puzzles are
@@ -22,8 +22,6 @@ from statistics import median
 from typing import Any
 
 import torch
-from jigsaw import loop_per_image
-from timing import processor
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -32,6 +30,9 @@ from monai_fgssl.engines.pretrainer import Views
 from monai_fgssl.losses import CrossCorrelationLoss
 from monai_fgssl.networks import HierarchicalNet, make_backbone
 from monai_fgssl.transforms import RandDistortedView, RandRegularizedView
+
+from .jigsaw import loop_per_image
+from .timing import command, processor
 
 AUTHORS_WIDTH, FEATURES = 1024, 512
 
@@ -156,7 +157,7 @@ def main() -> None:
         rounds.append({name: timed(function, args.device) for name, function in functions.items()})
 
     print("# One iteration of pre-training\n")
-    print(f"Command: `python {' '.join(sys.argv)}`  ")
+    print(f"Command: `{command()}`  ")
     where = torch.cuda.get_device_name() if torch.device(args.device).type == "cuda" else processor()
     print(f"Machine: {where}; torch {torch.__version__}, {args.threads} threads; load before the run {load:.1f}  ")
     print(f"Date: {datetime.date.today()}\n")

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Model on paper of pre-training on many GPUs, and its bytes against those that two real processes send.
 
-Prints Markdown: ``python benchmarks/scaling.py --plot benchmarks/results/scaling.png > benchmarks/results/scaling.md``.
+Prints Markdown: ``python -m benchmarks.scaling --plot benchmarks/results/scaling.png > benchmarks/results/scaling.md``.
 
 Bytes and operations of an iteration are counted from the real network on the CPU. Rates are assumptions, arguments of
 the command; no GPU is measured.
@@ -15,7 +15,6 @@ import datetime
 import math
 import os
 import socket
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +23,6 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from monai.engines.utils import IterationEvents
-from timing import processor
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -32,6 +30,8 @@ from monai_fgssl.engines import PreTrainer
 from monai_fgssl.losses import CrossCorrelationLoss
 from monai_fgssl.networks import HierarchicalNet, distribute
 from monai_fgssl.transforms import RandDistortedView, RandRegularizedView
+
+from .timing import command, processor
 
 FLOAT = 4
 BATCH = 2
@@ -232,7 +232,7 @@ def main() -> None:
     print("# Pre-training on many GPUs: a model on paper\n")
     print("**Not a measurement.** Bytes and operations are counted from the real network; times follow from them and")
     print("from rates that are assumed. Nothing here was run on more than one machine, or on a GPU.\n")
-    print(f"Command: `python {' '.join(sys.argv)}`  ")
+    print(f"Command: `{command()}`  ")
     print(f"Counted on: {processor()}; torch {torch.__version__}  ")
     print(f"Date: {datetime.date.today()}\n")
     print(f"Assumed: {args.tflops:g} TFLOP/s sustained by a GPU (H100 class, bfloat16, bound by its memory),")

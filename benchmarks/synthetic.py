@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The bundle's default run on synthetic lesions over many seeds, and what other choices do.
 
-    python benchmarks/synthetic.py --seeds 0 1 2 3 4 5 6 7 8 9
+    python -m benchmarks.synthetic --seeds 0 1 2 3 4 5 6 7 8 9
 
 Every run is the command that the README prints, with other settings, in a process of its own. A run whose
 `result.json` is there already is not made again. Fine-tunings share the weights of their pre-training.
@@ -208,7 +208,7 @@ def main() -> None:
 
     with ThreadPoolExecutor(arguments.processes) as pool:
         list(pool.map(make, groups))
-    words = ["python", "benchmarks/synthetic.py", "--seeds", *map(str, arguments.seeds)]
+    words = ["python", "-m", "benchmarks.synthetic", "--seeds", *map(str, arguments.seeds)]
     if set(arguments.pretrainings) != set(PRETRAININGS):
         words += ["--pretrainings", *arguments.pretrainings]
     command = shlex.join(words)

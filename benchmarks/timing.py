@@ -1,17 +1,32 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What every benchmark needs: a timer, and the machine that it ran on."""
+"""What every benchmark needs: a timer, the machine that it runs on, and the command that started it."""
 
 from __future__ import annotations
 
 import os
 import platform
+import shlex
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from torch.utils.benchmark import Timer
 
-__all__ = ["milliseconds", "processor"]
+__all__ = ["command", "milliseconds", "module", "processor"]
+
+
+def module() -> str:
+    """Return the name of the running program, for ``python -m``."""
+    spec = sys.modules["__main__"].__spec__
+    if spec is None:
+        raise RuntimeError("start a benchmark from the root of the repository with python -m benchmarks.NAME.")
+    return spec.name
+
+
+def command() -> str:
+    """Return the command line of the running program, without the folder that it is in."""
+    return shlex.join(["python", "-m", module(), *sys.argv[1:]])
 
 
 def milliseconds(function: Callable[[], object], threads: int, seconds: float = 1) -> float:

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Time the views of a batch, and their parts, against a plain copy of the same bytes.
 
-Prints Markdown: ``python benchmarks/views.py > benchmarks/results/views.md``.
+Prints Markdown: ``python -m benchmarks.views > benchmarks/results/views.md``.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from __future__ import annotations
 import argparse
 import datetime
 import os
-import sys
 from functools import partial
 
 import torch
-from timing import milliseconds, processor
 
 from monai_fgssl.functional import DISTORTED, REGULARIZED, ViewSettings, random_view
+
+from .timing import command, milliseconds, processor
 
 VIEWS = {
     "**regularised view**": REGULARIZED,
@@ -43,7 +43,7 @@ def main() -> None:
     copies = {(size, threads): milliseconds(batches[size].clone, threads) for size, threads in columns}
 
     print("# Views: time per image\n")
-    print(f"Command: `python {' '.join(sys.argv)}`  ")
+    print(f"Command: `{command()}`  ")
     print(f"Machine: {processor()}; torch {torch.__version__}; load before the run {os.getloadavg()[0]:.1f}  ")
     print(f"Date: {datetime.date.today()}\n")
     print(f"Batches of {args.batch_size} RGB images in float32, a draw of its own for each image and run. Milliseconds")

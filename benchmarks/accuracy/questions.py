@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from methods import FINE_TUNINGS, PRETRAININGS, Run, default
-from protocol import BUDGETS
+from . import PACKAGE
+from .methods import FINE_TUNINGS, PRETRAININGS, Run, default
+from .protocol import BUDGETS
 
 __all__ = [
     "FEW",
@@ -341,7 +342,7 @@ def _transfer(data_set: str, _: dict[str, Any]) -> list[Entry]:
 def _imagenet(data_set: str, _: dict[str, Any]) -> list[Entry]:
     entries = []
     random, imagenet = (
-        {"backbone": {"_target_": "imagenet.efficientnet_lite0", "pretrained": pretrained}}
+        {"backbone": {"_target_": f"{PACKAGE}.imagenet.efficientnet_lite0", "pretrained": pretrained}}
         for pretrained in (False, True)
     )
     for fine_tuning in (PROGRESSIVE, PLAIN, "linear"):
@@ -403,7 +404,7 @@ def _fine_tunings(data_set: str, settings: dict[str, Any]) -> list[Entry]:
         "classes weighted in the loss": {"balance": "sqrt_weights"},
         "logits adjusted to the classes' shares": {
             "train#loss": {
-                "_target_": "fine_tunings.LogitAdjustedLoss",
+                "_target_": f"{PACKAGE}.fine_tunings.LogitAdjustedLoss",
                 "dataset": "@train#dataset",
                 "num_classes": "$len(@class_names)",
                 "device": "@device",
@@ -412,7 +413,7 @@ def _fine_tunings(data_set: str, settings: dict[str, Any]) -> list[Entry]:
         "mixup 0.2": {"mixup": 0.2},
     }
     slow = {"train#optimizer#params": SLOW_BACKBONE}
-    heads_first = {"train#lr_scheduler#_target_": "fine_tunings.HeadsFirst"}
+    heads_first = {"train#lr_scheduler#_target_": f"{PACKAGE}.fine_tunings.HeadsFirst"}
     of_features = {
         "backbone at a tenth of the learning rate": slow,
         "heads first, then all": heads_first,

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Make README.md of the accuracy benchmark from the files of the finished runs.
 
-    python benchmarks/accuracy/report.py --data_dir DIR
+    python -m benchmarks.accuracy report --data_dir DIR
 
 DIR is needed for the labels and lesions of the test parts, which are not kept in the runs' files; no image is read.
 Every row names the files that it was made from.
@@ -22,14 +22,16 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from methods import FINE_TUNINGS, PRETRAININGS, Run, default
 from numpy.typing import NDArray
-from protocol import BUDGETS, DATA_SETS, SPLITS, read_parts, split_file
-from questions import FEW, ONE_VIEW_LIGHT, ONE_VIEW_LIGHT_NAME, QUESTIONS, SCALES, Entry, Question, scaled
-from scoring import Interval, difference, interval, measure, resample_weights
 
 from monai_fgssl.report.style import COLORS, INK, readable, save_figure, style
 from monai_fgssl.utils.files import atomic_write
+
+from . import PACKAGE
+from .methods import FINE_TUNINGS, PRETRAININGS, Run, default
+from .protocol import BUDGETS, DATA_SETS, SPLITS, read_parts, split_file
+from .questions import FEW, ONE_VIEW_LIGHT, ONE_VIEW_LIGHT_NAME, QUESTIONS, SCALES, Entry, Question, scaled
+from .scoring import Interval, difference, interval, measure, resample_weights
 
 HERE = Path(__file__).resolve().parent
 SCALE_TITLES = {
@@ -393,7 +395,7 @@ def not_run_yet(results: Results, key: str, seeds: Sequence[int], scale: str) ->
     data_sets = [name for name in DATA_SETS if any(run.data_set == name for run in missing)]
     size = "" if scale == "small" else f" --scale {scale}"
     return [
-        f"- ({key}) {question.title} {len(missing)} of {len(planned)} runs: `python benchmarks/accuracy/run.py "
+        f"- ({key}) {question.title} {len(missing)} of {len(planned)} runs: `python -m benchmarks.accuracy run "
         f"--data_dir DIR --question {key}{size} --data_sets {' '.join(data_sets)} --seeds {' '.join(map(str, seeds))}`"
     ]
 
@@ -474,8 +476,8 @@ def page(results: Results, seeds: Sequence[int], folder: Path) -> str:
     """The whole page; draws the plots too."""
     lines = [
         "# Accuracy\n",
-        "Made by `python benchmarks/accuracy/report.py --data_dir DIR` from the files in [runs/](runs/), each of which "
-        "has the command that made it. `python benchmarks/accuracy/run.py --help` says how to make more.\n",
+        "Made by `python -m benchmarks.accuracy report --data_dir DIR` from the files in [runs/](runs/), each of which "
+        "has the command that made it. `python -m benchmarks.accuracy run --help` says how to make more.\n",
         *in_short(results),
         *protocol(results),
     ]
@@ -505,9 +507,11 @@ def page(results: Results, seeds: Sequence[int], folder: Path) -> str:
     return "\n".join(lines)
 
 
-def main(words: Sequence[str] | None = None) -> None:
+def main(words: Sequence[str]) -> None:
     """Write the page."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        f"python -m {PACKAGE} report", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data_dir", type=Path, required=True, help="has a folder for each data set")
     parser.add_argument("--splits_dir", type=Path, default=SPLITS)
     parser.add_argument("--output_dir", type=Path, default=HERE, help="has the folder runs; README.md is written to it")
@@ -517,7 +521,3 @@ def main(words: Sequence[str] | None = None) -> None:
     text = page(results, arguments.seeds, arguments.output_dir)
     with atomic_write(arguments.output_dir / "README.md") as temporary:
         temporary.write_text(text, encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()

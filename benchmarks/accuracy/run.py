@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Accuracy of FG-SSL and of what it is compared with: make the runs that are missing.
 
-    python benchmarks/accuracy/run.py --data_dir DIR --question a --data_sets isic2018 aptos2019 --seeds 0 1 2
-    python benchmarks/accuracy/run.py --data_dir DIR --pretrainings fgssl none --fine_tunings progressive plain \
+    python -m benchmarks.accuracy run --data_dir DIR --question a --data_sets isic2018 aptos2019 --seeds 0 1 2
+    python -m benchmarks.accuracy run --data_dir DIR --pretrainings fgssl none --fine_tunings progressive plain \
         --budgets 0.1 --set grids=[8,4,2] distorted_view#grayscale_prob=0
 
 DIR has a folder in the official layout for each data set (``isic2018``, ``isic2017``, ``aptos2019``). The first form
@@ -13,7 +13,7 @@ arguments; ``--dry_run`` only lists them.
 Every finished run is a file in ``benchmarks/accuracy/runs``, and is never made again. A pre-training is shared by all
 runs that differ in fine-tuning only, and goes on where it was stopped. ``--processes`` share the work: best one with
 ``--threads 1`` for each core, on a GPU as many as keep it busy. More may join them with the same ``--work_dir``.
-``report.py`` makes the page.
+``python -m benchmarks.accuracy report`` makes the page.
 
 VICReg and SimSiam are pre-trained with lightly, which needs torchvision. Where that is an environment of its own, make
 their kNN runs there (``--pretrainings vicreg simsiam --fine_tunings knn``) and the other fine-tunings anywhere.
@@ -38,17 +38,20 @@ from typing import Any
 import monai
 import numpy as np
 import torch
-from claims import claim
-from methods import FINE_TUNINGS, PRETRAININGS, Run, configure, describe, needed_modules
-from protocol import DATA_SETS, SPLITS, make_split, split_file
-from questions import QUESTIONS, SCALES
 from scipy.special import softmax
-from scoring import measure
-from training import Place, Result, finish, pretrain
 
 from monai_fgssl.bundle import SettingsError
 from monai_fgssl.data import DataError
 from monai_fgssl.utils.files import atomic_write
+
+from ..timing import processor
+from . import PACKAGE
+from .claims import claim
+from .methods import FINE_TUNINGS, PRETRAININGS, Run, configure, describe, needed_modules
+from .protocol import DATA_SETS, SPLITS, make_split, split_file
+from .questions import QUESTIONS, SCALES
+from .scoring import measure
+from .training import Place, Result, finish, pretrain
 
 HERE = Path(__file__).resolve().parent
 RUNS = HERE / "runs"
@@ -70,9 +73,6 @@ def machine(device: str) -> str:
     """Name of the processor."""
     if torch.device(device).type == "cuda":
         return torch.cuda.get_device_name()
-    sys.path.append(str(HERE.parent))
-    from timing import processor
-
     return f"{processor()}, {torch.get_num_threads()} thread(s)"
 
 
@@ -219,7 +219,9 @@ def wanted_runs(arguments: argparse.Namespace) -> list[Run]:
 
 def make_parser() -> argparse.ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        f"python -m {PACKAGE} run", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data_dir", type=Path, required=True, help="has a folder for each data set")
     parser.add_argument("--work_dir", type=Path, default=Path("accuracy_runs"), help="images and pre-trained weights")
     parser.add_argument("--runs_dir", type=Path, default=RUNS, help="where the finished runs are")
@@ -247,11 +249,11 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(words: Sequence[str] | None = None) -> None:
+def main(words: Sequence[str]) -> None:
     """Make what is missing."""
     arguments = make_parser().parse_args(words)
     if arguments.processes > 1 and not arguments.dry_run:
-        sys.exit(share(sys.argv[1:] if words is None else words, arguments.processes, arguments.threads))
+        sys.exit(share(words, arguments.processes, arguments.threads))
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     try:
@@ -277,7 +279,7 @@ def share(words: Sequence[str], processes: int, threads: int | None) -> int:
         The exit status: 0 when all processes have finished.
     """
     environment = os.environ | ({"OMP_NUM_THREADS": str(threads)} if threads else {})
-    command = [sys.executable, str(Path(__file__).resolve()), *words, "--processes", "1"]
+    command = [sys.executable, "-m", PACKAGE, "run", *words, "--processes", "1"]
     children: list[subprocess.Popen[bytes]] = []
 
     def stop(*_: object) -> None:
@@ -358,7 +360,3 @@ def make(run: Run, place: Place, folder: Path) -> bool:
         shown = ", ".join(f"{name} {scores[name]:.3f}" for name in DATA_SETS[run.data_set].metrics)
         print(f"  {time.time() - start:.0f} s, validation part: {shown}", flush=True)
     return True
-
-
-if __name__ == "__main__":
-    main()

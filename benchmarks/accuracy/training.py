@@ -13,12 +13,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from methods import FINE_TUNINGS, PRETRAININGS, Run, configure
 from monai.bundle import ConfigParser
 from monai.networks.utils import eval_mode
 from monai.utils import set_determinism
 from numpy.typing import NDArray
-from protocol import DATA_SETS, SPLITS, label_budget, load_data, repeated
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor, nn
@@ -28,6 +26,9 @@ from monai_fgssl.data import CachedImages, PreparedData, make_loader
 from monai_fgssl.engines.handlers import BatchNormUpdater, Resumer
 from monai_fgssl.metrics import classification_metrics, fit_temperature
 from monai_fgssl.utils.files import atomic_write
+
+from .methods import FINE_TUNINGS, PRETRAININGS, Run, configure
+from .protocol import DATA_SETS, SPLITS, label_budget, load_data, repeated
 
 __all__ = ["Place", "Result", "finish", "pretrain"]
 

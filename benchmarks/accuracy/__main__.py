@@ -1,0 +1,36 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The commands of this benchmark: ``python -m benchmarks.accuracy run --help`` and so on."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from importlib import import_module
+
+from . import PACKAGE
+
+COMMANDS = {
+    "run": "make the runs that are missing",
+    "report": "make the page from the finished runs",
+    "model_card": "make the card of a model from its runs",
+}
+"""Modules of this package, each with a function ``main`` of the words after its name."""
+
+
+def main() -> None:
+    """Hand the command line to a command."""
+    lines = [f"  {name:<12}{meaning}" for name, meaning in COMMANDS.items()]
+    parser = argparse.ArgumentParser(
+        f"python -m {PACKAGE}",
+        description=__doc__,
+        epilog="\n".join(["commands:", *lines]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("command", choices=list(COMMANDS))
+    chosen = parser.parse_args(sys.argv[1:2])
+    import_module(f".{chosen.command}", PACKAGE).main(sys.argv[2:])
+
+
+if __name__ == "__main__":
+    main()
