@@ -15,8 +15,8 @@ MIN_CALIBRATION_IMAGES = 30
 """In the validation part."""
 
 
-def calibrate(predictions: PredictionCollector, others: PredictionCollector) -> float:
-    """Fit a temperature to predictions on the validation part, tell it in a line, and apply it to others.
+def calibrate(predictions: PredictionCollector) -> float:
+    """Fit a temperature to predictions on the validation part, and print it.
 
     Fewer than :data:`MIN_CALIBRATION_IMAGES` leave probabilities as they are: a handful of images that are all right
     or all wrong would turn every probability into a certainty or a guess.
@@ -38,5 +38,4 @@ def calibrate(predictions: PredictionCollector, others: PredictionCollector) -> 
     )
     if idist.get_rank() == 0:
         print(f"calibration error {before:.3f}, with temperature {temperature:.2f} {after:.3f}", flush=True)
-    others.temperature = temperature
     return temperature

@@ -127,11 +127,26 @@ def draw_heat_maps(image: Tensor, heat_maps: Tensor) -> NDArray[np.uint8]:
     return np.concatenate([overlay(large, heat_map) for heat_map in (torch.zeros_like(heat[0]), *heat)], axis=1)
 
 
+def batch_heat_maps(engine: Workflow) -> Tensor:
+    """Heat maps of the batch that an evaluator has just predicted, computed once for all writers that ask.
+
+    Args:
+        engine: a :class:`~monai_fgssl.engines.HierarchicalEvaluator` of a HierarchicalNet.
+
+    Returns:
+        Those of :func:`stage_heat_maps` for the predicted classes, which stay in ``engine.state.output["heat_maps"]``.
+    """
+    output = engine.state.output
+    if "heat_maps" not in output:
+        classes = output[Keys.PRED].argmax(1)
+        output["heat_maps"] = stage_heat_maps(unwrap(engine.network), output[Keys.IMAGE], classes)
+    return output["heat_maps"]
+
+
 class HeatMapWriter:
     """Draws the heat maps of every image that a :class:`~monai_fgssl.engines.HierarchicalEvaluator` predicts.
 
-    Writes ``heat_maps/<name>.png`` in ``output_dir``, and puts the maps of :func:`stage_heat_maps`, of the predicted
-    class, into ``engine.state.output["heat_maps"]`` for handlers after it.
+    Writes ``heat_maps/<name>.png`` in ``output_dir``: the maps of :func:`stage_heat_maps` for the predicted class.
 
     Args:
         output_dir: folder of the folder ``heat_maps``.
@@ -154,10 +169,7 @@ class HeatMapWriter:
             )
 
     def _draw(self, engine: Workflow) -> None:
-        output = engine.state.output
-        images = output[Keys.IMAGE]
-        maps = stage_heat_maps(unwrap(engine.network), images, output[Keys.PRED].argmax(1))
-        output["heat_maps"] = maps
+        images, maps = engine.state.output[Keys.IMAGE], batch_heat_maps(engine)
         for name, image, heat_maps in zip(engine.state.batch["name"], images, maps, strict=True):
             with atomic_write(self.folder / f"{name}.png") as temporary:
                 Image.fromarray(draw_heat_maps(image, heat_maps)).save(temporary)

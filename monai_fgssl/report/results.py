@@ -23,7 +23,7 @@ from monai_fgssl.networks import unwrap
 from monai_fgssl.utils.errors import DataError, first_lines
 from monai_fgssl.utils.files import atomic_write
 
-__all__ = ["ResultWriter", "describe", "result_columns"]
+__all__ = ["ResultWriter", "batch_results", "describe", "result_columns"]
 
 
 def describe(
@@ -71,6 +71,24 @@ def describe(
     ]
 
 
+def batch_results(engine: Workflow, class_names: Sequence[str], temperature: float = 1.0) -> list[dict[str, Any]]:
+    """Describe the images of the batch that an evaluator has just predicted, once for all writers that ask.
+
+    Args:
+        engine: a :class:`~monai_fgssl.engines.HierarchicalEvaluator`.
+        class_names: see :func:`describe`.
+        temperature: see :func:`describe`.
+
+    Returns:
+        The result of :func:`describe`, which stays in ``engine.state.output["results"]``.
+    """
+    output = engine.state.output
+    if "results" not in output:
+        logits = output["stage_logits"].cpu(), output["orientation_logits"].cpu()
+        output["results"] = describe(*logits, class_names, temperature)
+    return output["results"]
+
+
 def result_columns(class_names: Sequence[str], num_steps: int) -> list[str]:
     """Columns of ``predictions.csv``: first those of the ISIC challenge's submission format, then all others."""
     stages = [f"{step}_{name}" for step in step_names(num_steps) for name in class_names]
@@ -100,8 +118,7 @@ class ResultWriter:
     """Writes the results of a :class:`~monai_fgssl.engines.HierarchicalEvaluator` batch by batch, in constant memory.
 
     In ``output_dir``: ``predictions.csv`` and ``predictions.json``, complete or not there, and ``failures.csv`` when
-    there are images that could not be read. What :func:`describe` gives is put into ``engine.state.output["results"]``
-    for handlers after it.
+    there are images that could not be read.
 
     Args:
         output_dir: folder of the files.
@@ -140,11 +157,7 @@ class ResultWriter:
         return self._open.enter_context(open(temporary, "w", newline="", encoding="utf-8"))
 
     def _add(self, engine: Workflow) -> None:
-        output = engine.state.output
-        results = describe(
-            output["stage_logits"].cpu(), output["orientation_logits"].cpu(), self.class_names, self.temperature
-        )
-        output["results"] = results
+        results = batch_results(engine, self.class_names, self.temperature)
         for name, result in zip(engine.state.batch["name"], results, strict=True):
             self._csv.writerow(_as_row(name, result))
             self._json.write(",\n" if self.num_images else "\n")

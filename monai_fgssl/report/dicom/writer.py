@@ -17,7 +17,8 @@ from monai_fgssl.data.store.stream import ImageStream
 from monai_fgssl.report.dicom.header import ModelDescription, import_highdicom
 from monai_fgssl.report.dicom.secondary_capture import write_secondary_capture
 from monai_fgssl.report.dicom.structured_report import Prediction, write_sr
-from monai_fgssl.report.heat_maps import draw_heat_maps
+from monai_fgssl.report.heat_maps import batch_heat_maps, draw_heat_maps
+from monai_fgssl.report.results import batch_results
 from monai_fgssl.utils.errors import DataError
 
 __all__ = ["DicomResultWriter", "as_prediction", "dicom_files"]
@@ -29,47 +30,57 @@ class DicomResultWriter:
     """Writes a structured report for every DICOM file or series among the images, and its heat maps if there are some.
 
     Writes ``dicom/<name>_report.dcm`` and ``dicom/<name>_heat_maps.dcm`` in ``output_dir``; see
-    :func:`~monai_fgssl.report.dicom.structured_report.write_sr`. Comes after a
-    :class:`~monai_fgssl.report.ResultWriter`, whose results it takes, and after a
-    :class:`~monai_fgssl.report.HeatMapWriter` if there is one. A file whose header lacks what a report must refer to is
-    added to the failures of the stream.
+    :func:`~monai_fgssl.report.dicom.structured_report.write_sr`. A file whose header lacks what a report must refer to
+    is added to the failures of the stream.
 
     Args:
         output_dir: folder of the folder ``dicom``.
         class_names: one for each score.
         model: what the reports say of the model.
         stream: what the evaluator reads from.
+        temperature: see :func:`~monai_fgssl.report.results.describe`.
+        heat_maps: whether to write them too.
 
     Raises:
         ImportError: without highdicom.
     """
 
     def __init__(
-        self, output_dir: str | Path, class_names: Sequence[str], model: ModelDescription, stream: ImageStream
+        self,
+        output_dir: str | Path,
+        class_names: Sequence[str],
+        model: ModelDescription,
+        stream: ImageStream,
+        temperature: float = 1.0,
+        heat_maps: bool = False,
     ) -> None:
         import_highdicom()
         self.folder = Path(output_dir) / "dicom"
         self.class_names = list(class_names)
         self.model = model
         self.stream = stream
+        self.temperature = temperature
+        self.heat_maps = heat_maps
 
     def attach(self, engine: Workflow) -> None:
         """Attach to an evaluator."""
         engine.add_event_handler(IterationEvents.FORWARD_COMPLETED, self._write)
 
     def _write(self, engine: Workflow) -> None:
-        batch, output = engine.state.batch, engine.state.output
+        batch, images = engine.state.batch, engine.state.output[Keys.IMAGE]
+        results = batch_results(engine, self.class_names, self.temperature)
+        maps = batch_heat_maps(engine) if self.heat_maps else None
         for i, (name, path) in enumerate(zip(batch["name"], batch["path"], strict=True)):
             files = dicom_files(Path(path))
             if not files:
                 continue
             try:
                 headers = [open_dicom(file, headers_only=True) for file in files]
-                prediction = as_prediction(output["results"][i], self.class_names)
+                prediction = as_prediction(results[i], self.class_names)
                 write_sr(self.folder / f"{name}_report.dcm", headers, prediction, self.model)
-                if "heat_maps" in output:
-                    picture = draw_heat_maps(output[Keys.IMAGE][i], output["heat_maps"][i])
-                    description = f"The image, and Grad-CAM of each stage for {output['results'][i]['prediction']}."
+                if maps is not None:
+                    picture = draw_heat_maps(images[i], maps[i])
+                    description = f"The image, and Grad-CAM of each stage for {results[i]['prediction']}."
                     path_of_picture = self.folder / f"{name}_heat_maps.dcm"
                     write_secondary_capture(path_of_picture, headers, picture, description, self.model)
             except DataError as error:

@@ -28,9 +28,9 @@ def run(folder: Path, files: list[Path], heat_maps: bool) -> tuple[ImageStream, 
     items = [{"image": str(file), "name": file.stem} for file in files]
     stream = ImageStream(Dataset(items, ReadImaged("image", 32)), batch_size=2)
     model = ModelDescription("tests", "1", "nobody", "0a1b")
-    writers = [ResultWriter(folder, CLASSES, stream), DicomResultWriter(folder, CLASSES, model, stream)]
-    if heat_maps:
-        writers.insert(1, HeatMapWriter(folder))
+    writers = [ResultWriter(folder, CLASSES, stream), HeatMapWriter(folder)]
+    # In any order: writers ask for what they need.
+    writers.insert(0, DicomResultWriter(folder, CLASSES, model, stream, heat_maps=heat_maps))
     collected: list[dict] = []
     evaluator = HierarchicalEvaluator("cpu", stream, network, val_handlers=writers, decollate=False)
     evaluator.add_event_handler(
