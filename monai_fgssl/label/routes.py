@@ -8,10 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fastapi import APIRouter, Depends, FastAPI, HTTPException
+from fastapi import APIRouter, FastAPI, HTTPException
 from fastapi.responses import FileResponse, Response
 from monailabel.config import settings
-from monailabel.endpoints.user.auth import RBAC
 
 from monai_fgssl.bundle import SettingsError
 from monai_fgssl.data import DataError
@@ -19,6 +18,8 @@ from monai_fgssl.metrics.acquisition import STRATEGIES
 
 from .datastore import FINAL
 from .pictures import as_png, draw_image
+from .proxy import make_proxy_router
+from .roles import ANNOTATOR, USER
 from .sign_in import accept_tokens, make_sign_in_router
 from .stock_routes import make_stock_router
 from .tasks import without_folder
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 __all__ = ["add_routes"]
 
 PAGE = Path(__file__).parent / "page"
-USER = [Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER))]
-ANNOTATOR = [Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_ANNOTATOR))]
 
 
 def add_routes(server: FastAPI, app: FGSSLApp) -> None:
@@ -41,7 +40,8 @@ def add_routes(server: FastAPI, app: FGSSLApp) -> None:
         app: what they show.
     """
     stock = list(server.router.routes)
-    routers = [make_router(app), make_stock_router(app)]
+    archive = app.studies if app.is_archive() else None
+    routers = [make_router(app), make_stock_router(app), make_proxy_router(archive)]
     if settings.MONAI_LABEL_AUTH_ENABLE:
         accept_tokens(server)
         routers.append(make_sign_in_router())
@@ -83,7 +83,7 @@ def make_router(app: FGSSLApp) -> APIRouter:
     def style() -> FileResponse:
         return FileResponse(PAGE / "page.css")
 
-    @router.get("/info", dependencies=USER)
+    @router.get("/info", dependencies=[USER])
     async def info() -> dict[str, Any]:
         return {
             "classes": app.class_names(),
@@ -95,21 +95,21 @@ def make_router(app: FGSSLApp) -> APIRouter:
             "num_labelled": len(app.datastore().labelled()),
         }
 
-    @router.get("/image/{image_id}", dependencies=USER)
+    @router.get("/image/{image_id}", dependencies=[USER])
     def image(image_id: str) -> Response:
         return picture(image_id, lambda path: draw_image(path, app.spatial_dims))
 
-    @router.get("/heat_maps/{image_id}", dependencies=USER)
+    @router.get("/heat_maps/{image_id}", dependencies=[USER])
     def heat_maps(image_id: str) -> Response:
         return picture(image_id, app.model.draw_heat_maps)
 
     # In the event loop, as MONAI Label's own routes: the data store is no place for two threads at once.
-    @router.get("/label/{image_id}", dependencies=USER)
+    @router.get("/label/{image_id}", dependencies=[USER])
     async def label(image_id: str) -> dict[str, str | None]:
         app.datastore().check_image(image_id)
         return {"class": app.datastore().class_of(image_id)}
 
-    @router.delete("/label/{image_id}", dependencies=ANNOTATOR)
+    @router.delete("/label/{image_id}", dependencies=[ANNOTATOR])
     async def remove_label(image_id: str) -> dict[str, str | None]:
         app.datastore().remove_label(image_id, FINAL)
         return {"class": None}

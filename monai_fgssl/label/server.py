@@ -11,10 +11,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import requests
 from fastapi import HTTPException
 from monailabel.config import settings
-from monailabel.datastore.dicom import DICOMwebClientX
 from monailabel.interfaces.app import MONAILabelApp
 from monailabel.interfaces.exception import MONAILabelException
 
@@ -22,6 +20,7 @@ from monai_fgssl import __version__
 from monai_fgssl.bundle import copy_bundle, read_defaults, shipped_bundle
 from monai_fgssl.metrics.acquisition import STRATEGIES
 
+from .archive import make_client
 from .datastore import ClassDatastore, ClassDICOMWebDatastore
 from .guard import guard_server
 from .model import LabelModel
@@ -88,22 +87,8 @@ class FGSSLApp(MONAILabelApp):
 
     def _init_dicomweb_datastore(self) -> ClassDICOMWebDatastore:
         # The stock one downloads a program for segmentations first.
-        session = requests.Session()
-        user = settings.MONAI_LABEL_DICOMWEB_USERNAME or settings.MONAI_LABEL_DATASTORE_USERNAME
-        if user:
-            session.auth = (
-                user,
-                settings.MONAI_LABEL_DICOMWEB_PASSWORD or settings.MONAI_LABEL_DATASTORE_PASSWORD,
-            )
-        client = DICOMwebClientX(
-            url=self.studies,
-            session=session,
-            qido_url_prefix=settings.MONAI_LABEL_QIDO_PREFIX,
-            wado_url_prefix=settings.MONAI_LABEL_WADO_PREFIX,
-            stow_url_prefix=settings.MONAI_LABEL_STOW_PREFIX,
-        )
         return ClassDICOMWebDatastore(
-            client,
+            make_client(self.studies),
             settings.MONAI_LABEL_DICOMWEB_SEARCH_FILTER,
             settings.MONAI_LABEL_DICOMWEB_CACHE_PATH.strip() or None,
             self.options.classes,

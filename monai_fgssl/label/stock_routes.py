@@ -8,11 +8,10 @@ import json
 import mimetypes
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from fastapi import APIRouter, BackgroundTasks, Depends, File, Form, HTTPException, UploadFile
-from monailabel.config import settings
+from fastapi import APIRouter, BackgroundTasks, File, Form, HTTPException, UploadFile
 from monailabel.endpoints.infer import run_inference
-from monailabel.endpoints.user.auth import RBAC
 
+from .roles import ADMIN, USER
 from .stopping import stop_training
 
 if TYPE_CHECKING:
@@ -33,12 +32,9 @@ def make_stock_router(app: FGSSLApp) -> APIRouter:
         app: that answers.
     """
     router = APIRouter()
-    user, admin = (
-        [Depends(RBAC(role))] for role in (settings.MONAI_LABEL_AUTH_ROLE_USER, settings.MONAI_LABEL_AUTH_ROLE_ADMIN)
-    )
 
     # In the event loop, as all that MONAI Label does with the data store.
-    @router.post("/infer/fgssl", tags=["Infer"], dependencies=user)
+    @router.post("/infer/fgssl", tags=["Infer"], dependencies=[USER])
     async def infer(
         background_tasks: BackgroundTasks,
         image: str = "",
@@ -57,12 +53,12 @@ def make_stock_router(app: FGSSLApp) -> APIRouter:
         return run_inference(background_tasks, "fgssl", image, session_id, json.dumps(wanted), file, None, kind)
 
     # In a thread: it may take a while.
-    @router.delete("/train/", tags=["Train"], dependencies=admin)
+    @router.delete("/train/", tags=["Train"], dependencies=[ADMIN])
     def stop() -> dict[str, Any] | None:
         return stop_training()
 
     # MONAI Label would begin a second app beside this one, whoever asks.
-    @router.post("/reload", include_in_schema=False, dependencies=admin)
+    @router.post("/reload", include_in_schema=False, dependencies=[ADMIN])
     async def reload() -> dict[str, Any]:
         app.datastore().refresh()
         return {}

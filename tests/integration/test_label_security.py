@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import http.client
+import io
 import json
 import shutil
 import threading
@@ -14,10 +15,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pydicom
 import pytest
+from archive_gateway import Gateway
+from dicom_files import write_dicom
+from pydicom.uid import generate_uid
 from selenium.webdriver import Chrome
 from test_label_page import chrome  # noqa: F401
-from test_label_server import CLASSES, SETTINGS, Server, free_port, label_python  # noqa: F401
+from test_label_server import CLASSES, PHOTOGRAPH, SETTINGS, Archive, Server, free_port, label_python  # noqa: F401
+from test_label_sign_in import sign_in, started_users
 
 from monai_fgssl.data import read_isic2018
 
@@ -47,6 +54,21 @@ async function attempt(server, image) {
 </script>"""
 
 
+def raw(
+    server: Server, method: str, path: str, headers: dict[str, str] | None = None, body: bytes | None = None
+) -> tuple[int, http.client.HTTPMessage, bytes]:
+    """An answer to exactly this path and these headers, which other clients tidy up."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=120)
+    connection.putrequest(method, path, skip_host="Host" in (headers or {}), skip_accept_encoding=True)
+    for name, value in {**(headers or {}), "Content-Length": str(len(body or b""))}.items():
+        connection.putheader(name, value)
+    connection.endheaders(body)
+    answer = connection.getresponse()
+    content = answer.read()
+    connection.close()
+    return answer.status, answer.headers, content
+
+
 @dataclass
 class Site:
     """A server on a folder, the images, and the port of the one website that it lets in."""
@@ -54,20 +76,6 @@ class Site:
     server: Server
     images: list[str]
     friend: int
-
-    def raw(
-        self, method: str, path: str, headers: dict[str, str] | None = None, body: bytes | None = None
-    ) -> tuple[int, http.client.HTTPMessage, bytes]:
-        """An answer to exactly this path and these headers, which other clients tidy up."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=120)
-        connection.putrequest(method, path, skip_host="Host" in (headers or {}), skip_accept_encoding=True)
-        for name, value in {**(headers or {}), "Content-Length": str(len(body or b""))}.items():
-            connection.putheader(name, value)
-        connection.endheaders(body)
-        answer = connection.getresponse()
-        content = answer.read()
-        connection.close()
-        return answer.status, answer.headers, content
 
 
 @pytest.fixture(scope="module")
@@ -97,9 +105,12 @@ def test_a_name_that_somebody_else_owns_is_not_answered(site: Site) -> None:
     """DNS rebinding: the browser takes the server for a part of the foreign page's own site."""
     for path in ("/fgssl/", "/fgssl/info", "/datastore/?output=all", "/", "/openapi.json", "/static/", "/nothing"):
         for method in ("GET", "PUT", "DELETE", "OPTIONS"):
-            assert site.raw(method, path, {"Host": f"evil.example:{site.server.port}"})[0] == 421, (method, path)
+            assert raw(site.server, method, path, {"Host": f"evil.example:{site.server.port}"})[0] == 421, (
+                method,
+                path,
+            )
     for host in ("label.example", "localhost:1", "127.0.0.1", "[::1]:8000"):
-        assert site.raw("GET", "/fgssl/info", {"Host": host})[0] == 200, host
+        assert raw(site.server, "GET", "/fgssl/info", {"Host": host})[0] == 200, host
 
 
 def test_what_other_websites_ask_for_is_not_done(site: Site) -> None:
@@ -117,15 +128,15 @@ def test_what_other_websites_ask_for_is_not_done(site: Site) -> None:
     ]
     for origin in ("https://evil.example", "null", f"http://localhost:{site.server.port}"):
         for method, path in requests:
-            status, headers, content = site.raw(method, path, {"Origin": origin}, b"{}")
+            status, headers, content = raw(site.server, method, path, {"Origin": origin}, b"{}")
             assert status == 403, (origin, method, path)
             assert "may not use this server" in json.loads(content)["detail"]
             assert "Access-Control-Allow-Origin" not in headers
     assert site.server.ask("GET", "/datastore/?output=all") == before
-    status, headers, _ = site.raw("GET", "/fgssl/info", {"Origin": f"http://127.0.0.1:{site.friend}"})
+    status, headers, _ = raw(site.server, "GET", "/fgssl/info", {"Origin": f"http://127.0.0.1:{site.friend}"})
     assert (status, headers["Access-Control-Allow-Origin"]) == (200, f"http://127.0.0.1:{site.friend}")
     own = {"Origin": f"http://127.0.0.1:{site.server.port}", "Sec-Fetch-Site": "same-origin"}
-    status, headers, _ = site.raw("GET", "/fgssl/info", own)
+    status, headers, _ = raw(site.server, "GET", "/fgssl/info", own)
     assert status == 200
     assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
     assert headers["Content-Security-Policy"] == "frame-ancestors 'self'"
@@ -165,7 +176,7 @@ def test_a_browser_on_another_website(site: Site, chrome: Chrome) -> None:  # no
             assert found == dict.fromkeys(("list", "label", "delete", "train", "reload", "picture"), "failed")
         info = site.server.ask("GET", "/fgssl/info")
         assert (info["num_images"], info["num_labelled"]) == (len(site.images), 0)
-        assert site.raw("GET", "/train/")[0] == 404
+        assert raw(site.server, "GET", "/train/")[0] == 404
         log = site.server.log.read_text(encoding="utf-8")
         assert "refused POST /train/pretrain" in log
         # The website that was named may do all that its own page may.
@@ -176,3 +187,172 @@ def test_a_browser_on_another_website(site: Site, chrome: Chrome) -> None:  # no
     finally:
         website.shutdown()
         friend.shutdown()
+
+
+@dataclass
+class ArchiveSite:
+    """A server with users on an archive, and what it sends there."""
+
+    server: Server
+    archive: Archive
+    gateway: Gateway
+    instances: list[pydicom.Dataset]
+
+    def headers(self, user: str) -> dict[str, str]:
+        return {"Authorization": f"Bearer {sign_in(self.server, user)}", "Content-Type": "application/dicom+json"}
+
+
+@pytest.fixture(scope="module")
+def archive_site(
+    label_python: Path,  # noqa: F811
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[ArchiveSite]:
+    folder = tmp_path_factory.mktemp("archive")
+    archive = Archive(folder)
+    gateway = Gateway(archive.url)
+    server = None
+    try:
+        instances = []
+        for number in range(2):
+            pixels = np.zeros((8, 8, 3), np.uint8)
+            file = write_dicom(
+                folder / f"{number}.dcm", pixels, sop_class=PHOTOGRAPH, Modality="XC", PatientID=f"P{number}"
+            )
+            archive.ask("POST", "/instances", file.read_bytes(), "application/dicom")
+            instances.append(pydicom.dcmread(file))
+        with started_users(label_python, folder) as (_, _, environment):
+            environment["MONAI_LABEL_DICOMWEB_CACHE_PATH"] = str(folder / "cache")
+            server = Server(label_python, folder, f"{gateway.url}/dicom-web", environment)
+            yield ArchiveSite(server, archive, gateway, instances)
+            server.stop()
+    finally:
+        gateway.close()
+        archive.process.terminate()
+        archive.process.wait(30)
+
+
+def test_a_viewer_sees_the_archive(archive_site: ArchiveSite) -> None:
+    site = archive_site
+    first = site.instances[0]
+    below = f"studies/{first.StudyInstanceUID}/series/{first.SeriesInstanceUID}"
+    headers = site.headers("uma")
+    for service in ("", "qido/", "wado/"):
+        status, _, content = raw(site.server, "GET", f"/proxy/dicom/{service}{below}/instances", headers)
+        (found,) = json.loads(content)
+        assert (status, found["00080018"]["Value"]) == (200, [first.SOPInstanceUID])
+    # MONAI Label loses the query, and shows every patient's studies.
+    _, _, content = raw(site.server, "GET", "/proxy/dicom/qido/studies?PatientID=P1", headers)
+    (found,) = json.loads(content)
+    assert found["0020000D"]["Value"] == [site.instances[1].StudyInstanceUID]
+    accept = {**headers, "Accept": 'multipart/related; type="application/octet-stream"'}
+    path = f"/proxy/dicom/wado/{below}/instances/{first.SOPInstanceUID}/frames/1"
+    status, kind, content = raw(site.server, "GET", path, accept)
+    assert status == 200
+    assert kind["Content-Type"].startswith("multipart/related")
+    assert first.PixelData in content
+    method, path, sent = site.gateway.requests[-1]
+    # The archive gets no person's token.
+    assert (method, path) == ("GET", f"/dicom-web/{below}/instances/{first.SOPInstanceUID}/frames/1")
+    assert {name.lower() for name in sent} <= {
+        "host",
+        "accept",
+        "accept-encoding",
+        "content-type",
+        "connection",
+        "user-agent",
+    }
+
+
+@pytest.mark.parametrize("user", ["uma", "ada"])
+def test_no_path_leads_out_of_the_archives_dicomweb(archive_site: ArchiveSite, user: str) -> None:
+    site = archive_site
+    headers = site.headers(user)
+    up = (
+        "..",
+        "%2e%2e",
+        ".%2E",
+        "%252e%252e",
+        "..;",
+        "%2e%2e%2f..",
+        "studies/..",
+        "studies/../..",
+        "studies/.%2e/%2e.",
+    )
+    paths = [
+        f"{service}{dots}/{rest}"
+        for service in ("", "wado/", "qido/", "stow/")
+        for dots in up
+        for rest in ("patients", "tools/shutdown", "system", "dicom-web/studies")
+    ]
+    paths += [
+        "servers",
+        "info",
+        "wado",
+        "",
+        "/",
+        "//",
+        "/patients",
+        "studies//",
+        "studies/1%3F..%2F",
+        "studies%5C..%5C",
+        "studies/1%23",
+        "studies/%00",
+        "studies/1%0d%0aX:%20y",
+        "http://127.0.0.1:1/",
+        "studies/@evil.example",
+    ]
+    asked = len(site.gateway.requests)
+    for path in paths:
+        for method in ("GET", "POST"):
+            status, _, content = raw(site.server, method, f"/proxy/dicom/{path}", headers, b"{}")
+            assert 400 <= status < 500, (method, path)
+            assert b"Orthanc" not in content
+    assert len(site.gateway.requests) == asked
+    assert site.archive.ask("GET", "/system")["Version"]
+
+
+def test_storing_needs_an_annotator(archive_site: ArchiveSite) -> None:
+    """Who may only read could forge labels: their reports in the archive count."""
+    site = archive_site
+    new = site.instances[0].copy()
+    new.SOPInstanceUID = new.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    file = io.BytesIO()
+    new.save_as(file, enforce_file_format=True)
+    boundary = "b0undary"
+    kind = f'multipart/related; type="application/dicom"; boundary={boundary}'
+    head = f"--{boundary}\r\nContent-Type: application/dicom\r\n\r\n".encode()
+    body = head + file.getvalue() + f"\r\n--{boundary}--\r\n".encode()
+
+    def store(user: str, path: str) -> int:
+        headers = {**site.headers(user), "Content-Type": kind, "Accept": "application/dicom+json"}
+        return raw(site.server, "POST", path, headers, body)[0]
+
+    below = f"studies/{new.StudyInstanceUID}"
+    for path in ("studies", "stow/studies", "qido/studies", "wado/studies", below, f"{below}/series"):
+        assert store("uma", f"/proxy/dicom/{path}") == 403
+        assert raw(site.server, "POST", f"/proxy/dicom/{path}", {"Content-Type": kind}, body)[0] == 401
+    assert len(site.archive.ask("GET", "/instances")) == 2
+    for method in ("PUT", "DELETE", "PATCH"):
+        assert raw(site.server, method, f"/proxy/dicom/{below}", site.headers("ada"))[0] == 405
+    assert store("anna", "/proxy/dicom/stow/studies") == 200
+    assert len(site.archive.ask("GET", "/instances")) == 3
+    assert store("anna", f"/proxy/dicom/stow/{below}/series/1") == 404
+
+
+def test_an_archive_that_is_away_or_sends_elsewhere(archive_site: ArchiveSite) -> None:
+    site = archive_site
+    headers = site.headers("uma")
+    try:
+        site.gateway.mode = "elsewhere"
+        assert raw(site.server, "GET", "/proxy/dicom/studies", headers)[0] == 502
+        site.gateway.mode = "away"
+        status, _, content = raw(site.server, "GET", "/proxy/dicom/studies", headers)
+        assert (status, "does not answer" in json.loads(content)["detail"]) == (503, True)
+    finally:
+        site.gateway.mode = "pass"
+    assert raw(site.server, "GET", "/proxy/dicom/studies", headers)[0] == 200
+
+
+def test_there_is_no_archive_behind_a_folder(site: Site) -> None:
+    status, _, content = raw(site.server, "GET", "/proxy/dicom/studies")
+    assert (status, json.loads(content)["detail"]) == (404, "the images are in a folder: there is no archive to ask.")

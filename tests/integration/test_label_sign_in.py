@@ -11,6 +11,7 @@ import json
 import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlencode
@@ -24,6 +25,13 @@ from test_label_server import Answer, Client, Server, free_port, label_python, w
 from monai_fgssl.data import read_isic2018
 
 
+def sign_in(server: Client, user: str, password: str = PASSWORD) -> str:
+    """A token."""
+    form = urlencode({"username": user, "password": password})
+    answer = Client(server.url).ask("POST", "/auth/token", form.encode(), "application/x-www-form-urlencoded")
+    return str(answer["access_token"])
+
+
 @dataclass
 class Site:
     """A server with users, the server that knows them, and the images."""
@@ -34,15 +42,39 @@ class Site:
     images: list[str]
 
     def sign_in(self, user: str, password: str = PASSWORD) -> str:
-        form = urlencode({"username": user, "password": password})
-        answer = Client(self.server.url).ask("POST", "/auth/token", form.encode(), "application/x-www-form-urlencoded")
-        return str(answer["access_token"])
+        return sign_in(self.server, user, password)
 
     def client(self, token: str | None) -> Client:
         client = Client(self.server.url)
         if token is not None:
             client.headers = {"Authorization": f"Bearer {token}"}
         return client
+
+
+@contextmanager
+def started_users(python: Path, folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], Client, dict[str, str]]]:
+    """A server that knows users: its process, a client of it, and the environment that leads MONAI Label there."""
+    port = free_port()
+    realm = Client(f"http://127.0.0.1:{port}")
+    log = folder / "openid.log"
+    with open(log, "wb") as out:
+        program = Path(__file__).with_name("openid_server.py")
+        users = subprocess.Popen([python, program, str(port)], stdout=out, stderr=subprocess.STDOUT)
+    try:
+        wait_for(lambda: realm.ask("GET", REALM), users, log)
+        yield (
+            users,
+            realm,
+            {
+                "MONAI_LABEL_AUTH_ENABLE": "true",
+                "MONAI_LABEL_AUTH_REALM_URI": realm.url + REALM,
+                # A proxy of the environment must not be asked for the loopback.
+                "NO_PROXY": "127.0.0.1",
+            },
+        )
+    finally:
+        users.terminate()
+        users.wait(30)
 
 
 @pytest.fixture(scope="module")
@@ -56,31 +88,10 @@ def site(
     items = read_isic2018(lesions).items[:4]
     for item in items:
         shutil.copy(item["image"], folder / "studies")
-    port = free_port()
-    realm = Client(f"http://127.0.0.1:{port}")
-    log = folder / "openid.log"
-    with open(log, "wb") as out:
-        users = subprocess.Popen(
-            [label_python, Path(__file__).with_name("openid_server.py"), str(port)],
-            stdout=out,
-            stderr=subprocess.STDOUT,
-        )
-    server = None
-    try:
-        wait_for(lambda: realm.ask("GET", REALM), users, log)
-        environment = {
-            "MONAI_LABEL_AUTH_ENABLE": "true",
-            "MONAI_LABEL_AUTH_REALM_URI": realm.url + REALM,
-            # A proxy of the environment must not be asked for the loopback.
-            "NO_PROXY": "127.0.0.1",
-        }
+    with started_users(label_python, folder) as (users, realm, environment):
         server = Server(label_python, folder, str(folder / "studies"), environment)
         yield Site(server, users, realm, [item["name"] for item in items])
-    finally:
-        if server is not None:
-            server.stop()
-        users.terminate()
-        users.wait(30)
+        server.stop()
 
 
 def statuses(client: Client, image: str) -> dict[str, int]:
