@@ -24,7 +24,7 @@ from monai_fgssl.networks import HierarchicalNet, OnnxNet, PlainNet, export_onnx
 from monai_fgssl.networks.base import StagedNet
 from monai_fgssl.report.dicom.header import ModelDescription
 from monai_fgssl.utils.errors import SettingsError
-from monai_fgssl.utils.files import atomic_write, read_state_dict
+from monai_fgssl.utils.files import atomic_write, read_state_dict, to_json
 
 from .settings import with_new_names
 
@@ -88,7 +88,7 @@ def save_model(
     with atomic_write(path) as temporary:
         torch.save(module.state_dict(), temporary)
     with atomic_write(path.with_suffix(".json")) as temporary:
-        Path(temporary).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        Path(temporary).write_text(to_json(record, indent=2) + "\n", encoding="utf-8")
 
 
 def read_record(bundle_root: str | Path, model_path: str | Path | None = None) -> dict[str, Any]:

@@ -9,8 +9,6 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from monai_fgssl.utils.errors import SettingsError
-
 from .onnx import OnnxNet
 
 __all__ = ["has_bfloat16", "memory_format", "place_network"]
@@ -41,8 +39,6 @@ def place_network(network_def: nn.Module, model_path: str | Path, device: str | 
     """
     if not _is_onnx(model_path):
         return network_def.to(device, memory_format=memory_format(network_def))  # type: ignore[call-overload]
-    if not Path(model_path).is_file():
-        raise SettingsError(f"there is no model at {model_path}: export it first (configs/export_onnx.json).")
     return OnnxNet(model_path)
 
 

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -21,7 +20,7 @@ from monai_fgssl.engines.hierarchical import step_names
 from monai_fgssl.metrics.uncertainty import disagreement, predictive_entropy
 from monai_fgssl.networks import unwrap
 from monai_fgssl.utils.errors import DataError, first_lines
-from monai_fgssl.utils.files import atomic_write
+from monai_fgssl.utils.files import atomic_write, to_json
 
 __all__ = ["ResultWriter", "batch_results", "describe", "result_columns"]
 
@@ -161,7 +160,7 @@ class ResultWriter:
         for name, result in zip(engine.state.batch["name"], results, strict=True):
             self._csv.writerow(_as_row(name, result))
             self._json.write(",\n" if self.num_images else "\n")
-            json.dump({"image": name, **result}, self._json)
+            self._json.write(to_json({"image": name, **result}))
             self.num_images += 1
 
     def _finish(self, engine: Workflow) -> None:

@@ -17,6 +17,7 @@ from PIL import Image
 from monai_fgssl.engines.handlers import PredictionCollector
 from monai_fgssl.metrics import classification_metrics
 from monai_fgssl.report import Report, plot_confusion, plot_learning_curves, plot_roc, write_predictions
+from monai_fgssl.report.tables import write_metrics
 from monai_fgssl.utils.files import atomic_write
 
 CLASSES = ["A", "B", "C"]
@@ -132,3 +133,13 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path) -> None:
         interrupted()
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_metrics_are_json_for_every_reader(tmp_path: Path) -> None:
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    content = {"macro_auc": float("nan"), "values": [float("inf"), (1, -float("inf"))], "name": "NaN", "n": 3}
+    write_metrics(tmp_path / "metrics.json", content)
+    found = json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"), parse_constant=refuse)
+    assert found == {"macro_auc": None, "values": [None, [1, None]], "name": "NaN", "n": 3}
