@@ -59,7 +59,7 @@ def copy_bundle(name: str, folder: str | Path) -> Path:
 
 
 def command_line_overrides(arguments: Sequence[str] | None = None) -> dict[str, str]:
-    """Settings that the command line of ``python -m monai.bundle run`` overrides, as text."""
+    """Read the settings that the command line of ``python -m monai.bundle run`` gives, as text."""
     arguments = sys.argv[1:] if arguments is None else arguments
     overrides: dict[str, str] = {}
     for position, argument in enumerate(arguments):
@@ -73,7 +73,7 @@ def command_line_overrides(arguments: Sequence[str] | None = None) -> dict[str, 
 
 
 def in_bundle_command() -> bool:
-    """Whether this process was started as ``python -m monai.bundle``."""
+    """Tell whether this process was started as ``python -m monai.bundle``."""
     return Path(sys.argv[0]).parts[-3:] == ("monai", "bundle", "__main__.py")
 
 

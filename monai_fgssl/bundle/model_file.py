@@ -92,7 +92,7 @@ def save_model(
 
 
 def read_record(bundle_root: str | Path, model_path: str | Path | None = None) -> dict[str, Any]:
-    """What :func:`save_model` wrote of a trained model beside its weights; before any training the defaults.
+    """Read the record that :func:`save_model` wrote beside the weights; before any training, the defaults.
 
     Args:
         bundle_root: the bundle's folder.
@@ -223,7 +223,7 @@ def make_network(
 
 
 def describe_model(bundle_root: str | Path, model_path: str | Path) -> ModelDescription:
-    """What a DICOM report says of the model: name and version from the metadata, and the checksum of the weights."""
+    """Describe the model for a DICOM report: name and version from the metadata, and the checksum of the weights."""
     root = Path(bundle_root)
     metadata = json.loads((root / "configs" / "metadata.json").read_text(encoding="utf-8"))
     checksum = hashlib.sha256(Path(model_path).read_bytes()).hexdigest()
@@ -254,7 +254,7 @@ def load_weights(network: nn.Module, path: str | Path) -> None:
 
 
 def load_pretrained(network: nn.Module, path: str | Path) -> None:
-    """Load what pre-training learnt, which may have known other classes or none: see :func:`load_weights`.
+    """Load pre-trained weights, whose run may have had other classes or none; see :func:`load_weights`.
 
     Classifiers, which pre-training does not touch, are loaded only if they have the shapes of the network's own.
     """

@@ -30,7 +30,7 @@ CHECKSUM = "sha256"
 
 @dataclass(frozen=True)
 class SplitPlan:
-    """How a run splits its data set.
+    """Plan by which a run splits its data set.
 
     Attributes:
         fractions: share of the labelled images of ``train``, ``validation`` and ``test``, adding up to 1. Parts that
@@ -65,7 +65,7 @@ class SplitPlan:
 
     @property
     def origin(self) -> str:
-        """Where the split comes from, in words."""
+        """Origin of the split, in words."""
         return "by lesion" if self.split_from is None else f"as in {self.split_from}"
 
 

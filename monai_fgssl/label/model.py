@@ -30,7 +30,7 @@ __all__ = ["LabelModel", "ScoredBatch"]
 
 @dataclass(frozen=True)
 class ScoredBatch:
-    """What the network says of a batch, on the CPU.
+    """Outputs of the network for a batch, on the CPU.
 
     Attributes:
         stage_logits: ``(B, K + 1, num_classes)``.
@@ -60,7 +60,7 @@ class LabelModel:
         self._loaded: tuple[str, HierarchicalNet, dict[str, Any]] | None = None
 
     def is_trained(self) -> bool:
-        """Whether there is a model."""
+        """Tell whether there is a model."""
         return self.path.is_file() and self.path.with_suffix(".json").is_file()
 
     @property
@@ -74,7 +74,7 @@ class LabelModel:
 
     @property
     def record(self) -> dict[str, Any]:
-        """What the bundle's ``model.json`` says; see :func:`~monai_fgssl.bundle.read_record`."""
+        """Content of the bundle's ``model.json``; see :func:`~monai_fgssl.bundle.read_record`."""
         return read_record(self.bundle_root)
 
     @property
@@ -132,7 +132,7 @@ class LabelModel:
         return ReadImaged("image", self.geometry())
 
     def predict(self, path: str | Path) -> dict[str, Any]:
-        """What the model says of one image; see :func:`~monai_fgssl.report.results.describe`."""
+        """Describe one image by the model; see :func:`~monai_fgssl.report.results.describe`."""
         with self._lock:
             network, record = self.load()
             image = self.read(path)

@@ -51,7 +51,7 @@ class ClassInfer(InferTask):
         return True
 
     def info(self) -> dict[str, Any]:
-        """What a client sees of this task."""
+        """Description of this task for clients."""
         trained = self.model.is_trained()
         names = self.model.record["class_names"] if trained else self.classes
         self.labels = {name: number for number, name in enumerate(names)}

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What a trained model says of new images, written as tables while it goes through them."""
+"""Tables of the predictions for new images, written while the model goes through them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = ["ResultWriter", "batch_results", "describe", "result_columns"]
 def describe(
     stage_logits: torch.Tensor, orientation_logits: torch.Tensor, class_names: Sequence[str], temperature: float = 1.0
 ) -> list[dict[str, Any]]:
-    """What the logits of a batch say of each image.
+    """Turn the logits of a batch into a description of each image.
 
     Args:
         stage_logits: ``(B, K + 1, num_classes)``.
