@@ -37,10 +37,10 @@ def check_data(dataset_dir: str | Path, spatial_dims: int = 2) -> list[Check]:
     """
     try:
         layout = recognise_layout(Path(dataset_dir))
-        table = read_table(dataset_dir, layout)
+        table = read_table(dataset_dir)
     except DataError as error:
         return [Check("data", "can't be understood", str(error), required=True)]
-    checks = [Check("layout", f"{layout}: {LAYOUTS[layout]}"), check_labels(table)]
+    checks = [Check("layout", "\n".join([f"{layout}: {LAYOUTS[layout]}", *table.notes])), check_labels(table)]
     if any(item["label"] != UNLABELLED for item in table.items):
         checks.append(check_split(table))
     checks.append(check_files(table.items, spatial_dims))

@@ -15,11 +15,12 @@ from .io.reader import read_medical_image
 from .io.transform import LoadMedicalImage, LoadMedicalImageD, LoadMedicalImaged, LoadMedicalImageDict
 from .io.volumes import fit_volume, read_volume
 from .layouts.aptos2019 import APTOS2019_CLASSES, read_aptos2019
+from .layouts.csv_lists import read_csv_list
+from .layouts.data_lists import read_data_list
 from .layouts.folders import read_class_folders, read_image_folder
 from .layouts.inputs import list_images
 from .layouts.isic2017 import ISIC2017_CLASSES, read_isic2017
 from .layouts.isic2018 import ISIC2018_CLASSES, read_isic2018
-from .layouts.lists import read_csv_list, read_data_list
 from .layouts.registry import LAYOUTS, read_part, read_table
 from .layouts.table import UNLABELLED, ImageTable
 from .prepare import PreparedData, load_test_images, prepare_data

@@ -17,7 +17,7 @@ from monai_fgssl.data.io.geometry import ImageGeometry
 from monai_fgssl.data.layouts.registry import explain_missing_labels, read_part, read_table
 from monai_fgssl.data.layouts.table import PARTS, UNLABELLED, ImageTable
 from monai_fgssl.data.store.cached_images import CachedImages, load_images
-from monai_fgssl.utils.errors import DataError
+from monai_fgssl.utils.errors import DataError, first_lines
 
 from .duplicates import DuplicatePair, find_duplicates, join_duplicates, pairs_across_parts, write_duplicates
 from .splits import SplitPlan, limit_labels, read_split, write_split
@@ -83,7 +83,9 @@ def prepare_data(
     geometry = ImageGeometry.of(geometry)
     table = read_table(dataset_dir, layout)
     if require_labels and all(item["label"] == UNLABELLED for item in table.items):
-        raise DataError(explain_missing_labels(dataset_dir))
+        raise DataError(explain_missing_labels(dataset_dir) + first_lines(table.notes))
+    if idist.get_rank() == 0:
+        print(_describe_table(dataset_dir, table), flush=True)
     # Before the images, so that mistakes are told at once.
     split = plan.apply(table)
     # Those that the first split leaves out may belong to a part once duplicates are known; the unlabelled images of the
@@ -104,7 +106,7 @@ def prepare_data(
     if label_fraction < 1:
         split["train"] = limit_labels(split["train"], label_fraction, plan.seed)
     if idist.get_rank() == 0:
-        print(_describe(dataset_dir, table, split, plan, duplicates))
+        print(_describe_split(split, plan, duplicates))
     return PreparedData(table.class_names, *_parts_of(images, split))
 
 
@@ -120,13 +122,17 @@ def _split_with_duplicates(
         ) from error
 
 
-def _describe(dataset_dir: str | Path, table: ImageTable, split: Split, plan: SplitPlan, duplicates: str) -> str:
-    """Four lines on a data set and its split."""
+def _describe_table(dataset_dir: str | Path, table: ImageTable) -> str:
+    """How a data set was understood."""
+    lines = [f"{len(table.items)} images in {dataset_dir}", *table.notes, f"classes: {_describe_classes(table)}"]
+    return "\n  ".join(lines)
+
+
+def _describe_split(split: Split, plan: SplitPlan, duplicates: str) -> str:
+    """Two lines on the parts."""
     return (
-        f"{len(table.items)} images in {dataset_dir}\n"
         f"  train {len(split['train'])} ({_count_labels(split['train'])} with a label to learn from), "
         f"validation {len(split['validation'])}, test {len(split['test'])}, split {plan.origin}\n"
-        f"  classes: {_describe_classes(table)}\n"
         f"  near-duplicates: {duplicates}"
     )
 
@@ -195,5 +201,7 @@ def load_test_images(
         if item["label"] != UNLABELLED
     ]
     if not labelled:
-        raise DataError(explain_missing_labels(dataset_dir))
+        raise DataError(explain_missing_labels(dataset_dir) + first_lines(table.notes))
+    for note in table.notes:
+        print(note)
     return load_images(labelled, geometry, cache_dir)
