@@ -112,7 +112,7 @@ SETTINGS = (
     Setting(
         "layout",
         "data",
-        "`isic2018`, `isic2017`, `aptos2019`, `classes`, `csv`, `json` or `images`: see below",
+        "`isic2018`, `isic2017`, `aptos2019`, `classes`, `subclasses`, `csv`, `json` or `images`: see below",
         default="recognized",
     ),
     Setting(
