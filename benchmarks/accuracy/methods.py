@@ -12,6 +12,7 @@ import copy
 import hashlib
 import json
 import shlex
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from typing import Any
@@ -23,7 +24,17 @@ from monai_fgssl.functional.views import ViewSettings
 
 from . import PACKAGE
 
-__all__ = ["FINE_TUNINGS", "PRETRAININGS", "Method", "Run", "configure", "default", "describe", "needed_modules"]
+__all__ = [
+    "FINE_TUNINGS",
+    "FIRST_NAMES",
+    "PRETRAININGS",
+    "Method",
+    "Run",
+    "configure",
+    "default",
+    "describe",
+    "needed_modules",
+]
 
 BUNDLE = shipped_bundle("fgssl")
 
@@ -136,8 +147,8 @@ FINE_TUNING_ONLY = frozenset(
         *("weight_decay", "val_interval"),
     )
 )
-# Settings that were renamed since the first runs, whose names would change with them.
 FIRST_NAMES = {"embedding_dim": "features", "freeze_backbone": "heads_first"}
+"""Settings that were renamed since the first runs, whose names would change with them."""
 VIEWS = {"pretrain": ("regularized_view", "distorted_view"), "fine-tune": ("augmentation",)}
 
 
@@ -170,6 +181,11 @@ class Run:
     select_on: str = "validation"
     pretrain_seed: int | None = None
     settings: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def of(cls, fields: Mapping[str, Any]) -> Run:
+        """The run with these fields, as it is kept with its results: settings as values by id."""
+        return cls(**{name: value for name, value in fields.items() if name != "settings"}).but(fields["settings"])
 
     def changes(self) -> dict[str, Any]:
         """The settings as values by id."""
