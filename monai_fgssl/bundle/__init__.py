@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+from monai_fgssl.data import synthetic_classes
 from monai_fgssl.data.balance import loss_weights
 from monai_fgssl.engines.calibration import calibrate
 from monai_fgssl.networks.placement import has_bfloat16, memory_format, place_network
@@ -57,5 +58,6 @@ __all__ = [
     "save_model",
     "shipped_bundle",
     "start_process",
+    "synthetic_classes",
     "with_new_names",
 ]

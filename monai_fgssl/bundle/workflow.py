@@ -16,7 +16,7 @@ from monai.bundle import ConfigWorkflow
 
 from monai_fgssl.engines.handlers import PredictionCollector
 
-from .locate import command_line_overrides, in_bundle_command
+from .locate import command_line_overrides, config_path, in_bundle_command
 
 __all__ = ["named_handler", "run_from_random_weights", "start_process"]
 
@@ -63,7 +63,7 @@ def run_from_random_weights(bundle_root: str, settings: Mapping[str, Any]) -> Pr
     nested = {name: DefaultParseValue(value) for name, value in overrides.items() if "#" in name}
     print("\nThe same network fine-tuned from random weights, for comparison:")
     workflow = ConfigWorkflow(
-        config_file=str(Path(bundle_root) / "configs" / "train.json"),
+        config_file=str(config_path(bundle_root, "train")),
         logging_file=False,
         **{**settings, **nested, **changes},
     )

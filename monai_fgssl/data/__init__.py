@@ -27,7 +27,7 @@ from .prepare import PreparedData, load_test_images, prepare_data
 from .splits import SplitPlan, fold_table, limit_labels, read_split, split_table, write_split
 from .store.cached_images import CachedImages, ReadImaged, load_images, make_loader
 from .store.stream import ImageStream
-from .synthetic.dataset import make_synthetic
+from .synthetic.dataset import make_synthetic, synthetic_classes
 from .synthetic.lesions import make_synthetic_lesions
 from .synthetic.volumes import make_synthetic_volumes
 
@@ -84,6 +84,7 @@ __all__ = [
     "read_table",
     "read_volume",
     "split_table",
+    "synthetic_classes",
     "write_duplicates",
     "write_split",
 ]

@@ -55,6 +55,7 @@ def prepare_data(
     group_duplicates: bool = True,
     require_labels: bool = True,
     cache_dir: str | Path | None = None,
+    table: ImageTable | None = None,
 ) -> PreparedData:
     """Read a data set, load its images, find duplicates, and split it by lesion.
 
@@ -76,12 +77,13 @@ def prepare_data(
         require_labels: False also takes a data set without any label, for pre-training alone: the validation and test
             parts are empty then.
         cache_dir: see :func:`~monai_fgssl.data.load_images`.
+        table: of the data set, where it has been read already.
 
     Raises:
         DataError: when the data set can't be read or split as asked; nothing is trained then.
     """
     geometry = ImageGeometry.of(geometry)
-    table = read_table(dataset_dir, layout)
+    table = read_table(dataset_dir, layout) if table is None else table
     if require_labels and all(item["label"] == UNLABELLED for item in table.items):
         raise DataError(explain_missing_labels(dataset_dir) + first_lines(table.notes))
     if idist.get_rank() == 0:
