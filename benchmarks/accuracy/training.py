@@ -104,6 +104,7 @@ def _prepare(parser: ConfigParser, data: PreparedData, seed: int, place: Place, 
     set_determinism(seed)
     for name, value in {
         "data": data,
+        "class_names": data.class_names,
         "device": place.device,
         "seed": seed,
         "output_dir": str(output_dir),
