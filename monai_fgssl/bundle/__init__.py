@@ -26,12 +26,13 @@ from .model_file import (
     save_model,
 )
 from .settings import as_bool, check_command, check_overrides, check_settings, renamed, with_new_names
-from .workflow import named_handler, run_from_random_weights, start_process
+from .workflow import build_first, fit_batch_size, named_handler, run_from_random_weights, start_process
 
 __all__ = [
     "BUNDLES",
     "SettingsError",
     "as_bool",
+    "build_first",
     "calibrate",
     "check_command",
     "check_overrides",
@@ -40,6 +41,7 @@ __all__ = [
     "describe_model",
     "export_model",
     "find_root",
+    "fit_batch_size",
     "has_bfloat16",
     "load_pretrained",
     "load_weights",

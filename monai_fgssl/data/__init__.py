@@ -24,7 +24,7 @@ from .layouts.isic2018 import ISIC2018_CLASSES, read_isic2018
 from .layouts.registry import LAYOUTS, read_part, read_table
 from .layouts.table import UNLABELLED, ImageTable
 from .prepare import PreparedData, load_test_images, prepare_data
-from .splits import SplitPlan, fold_table, limit_labels, read_split, split_table, write_split
+from .splits import SplitPlan, fold_table, limit_labels, missing_classes, read_split, split_table, write_split
 from .store.cached_images import CachedImages, ReadImaged, load_images, make_loader
 from .store.stream import ImageStream
 from .synthetic.dataset import make_synthetic, synthetic_classes
@@ -68,6 +68,7 @@ __all__ = [
     "make_synthetic",
     "make_synthetic_lesions",
     "make_synthetic_volumes",
+    "missing_classes",
     "pairs_across_parts",
     "prepare_data",
     "read_aptos2019",

@@ -20,7 +20,7 @@ from monai_fgssl.data.store.cached_images import CachedImages, load_images
 from monai_fgssl.utils.errors import DataError, first_lines
 
 from .duplicates import DuplicatePair, find_duplicates, join_duplicates, pairs_across_parts, write_duplicates
-from .splits import SplitPlan, limit_labels, read_split, write_split
+from .splits import SplitPlan, limit_labels, missing_classes, read_split, write_split
 
 __all__ = ["PreparedData", "load_test_images", "prepare_data"]
 
@@ -108,7 +108,7 @@ def prepare_data(
     if label_fraction < 1:
         split["train"] = limit_labels(split["train"], label_fraction, plan.seed)
     if idist.get_rank() == 0:
-        print(_describe_split(split, plan, duplicates))
+        print(_describe_split(split, table.class_names, plan, duplicates))
     return PreparedData(table.class_names, *_parts_of(images, split))
 
 
@@ -130,13 +130,15 @@ def _describe_table(dataset_dir: str | Path, table: ImageTable) -> str:
     return "\n  ".join(lines)
 
 
-def _describe_split(split: Split, plan: SplitPlan, duplicates: str) -> str:
-    """Two lines on the parts."""
-    return (
+def _describe_split(split: Split, class_names: Sequence[str], plan: SplitPlan, duplicates: str) -> str:
+    """What the parts hold."""
+    lines = [
         f"  train {len(split['train'])} ({_count_labels(split['train'])} with a label to learn from), "
-        f"validation {len(split['validation'])}, test {len(split['test'])}, split {plan.origin}\n"
-        f"  near-duplicates: {duplicates}"
-    )
+        f"validation {len(split['validation'])}, test {len(split['test'])}, split {plan.origin}",
+        *(f"  note: {sentence}" for sentence in missing_classes(split, class_names)),
+        f"  near-duplicates: {duplicates}",
+    ]
+    return "\n".join(lines)
 
 
 def _count_labels(items: Sequence[dict[str, Any]]) -> int:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -19,10 +20,13 @@ from monai_fgssl.data.store.stream import ImageStream
 from monai_fgssl.engines.hierarchical import step_names
 from monai_fgssl.metrics.uncertainty import disagreement, predictive_entropy
 from monai_fgssl.networks import unwrap
-from monai_fgssl.utils.errors import DataError, first_lines
+from monai_fgssl.utils.errors import DataError, first_lines, first_names
 from monai_fgssl.utils.files import atomic_write, to_json
 
-__all__ = ["ResultWriter", "batch_results", "describe", "result_columns"]
+__all__ = ["ResultWriter", "batch_results", "check_class_names", "describe", "result_columns"]
+
+MOST_STEPS = 8
+"""No backbone has as many steps."""
 
 
 def describe(
@@ -100,6 +104,20 @@ def result_columns(class_names: Sequence[str], num_steps: int) -> list[str]:
         "orientation_disagreement",
         *stages,
     ]
+
+
+def check_class_names(class_names: Sequence[str]) -> None:
+    """Check that no class is called like another column of ``predictions.csv``.
+
+    Raises:
+        DataError: naming the classes.
+    """
+    columns = Counter(result_columns(class_names, MOST_STEPS))
+    if repeated := [name for name in class_names if columns[name] > 1]:
+        raise DataError(
+            f"classes have the names of other columns of predictions.csv ({first_names(repeated)}): call them "
+            "otherwise in the labels or folders."
+        )
 
 
 def _as_row(name: str, result: dict[str, Any]) -> list[str]:
