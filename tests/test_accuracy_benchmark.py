@@ -33,7 +33,7 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
-from benchmarks.accuracy import collect, methods, model_card, protocol, report, scoring, show, store, training
+from benchmarks.accuracy import collect, methods, model_card, protocol, recipes, report, scoring, show, store, training
 from benchmarks.accuracy import run as harness
 from benchmarks.accuracy.claims import claim
 from benchmarks.accuracy.fine_tunings import HeadsFirst, LogitAdjustedLoss
@@ -715,3 +715,57 @@ def test_logits_are_adjusted_to_the_shares_of_the_classes() -> None:
     prob = weighted / weighted.sum(1, keepdim=True)
     expected = -prob[range(4), labels].log().mean()
     torch.testing.assert_close(LogitAdjustedLoss(images, 3, "cpu")(logits, labels), expected.float())
+
+
+def test_recipes_from_trainings_to_the_page(
+    folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("VALIDATION_CSV", "TEST_CSV", "PAGE"):
+        monkeypatch.setattr(recipes, name, tmp_path / name)
+    monkeypatch.setattr(recipes, "RESAMPLES", 200)
+    sizes = {"image_size": 32, "width": 8, "embedding_dim": 8, "max_epochs": 2, "batch_size": 16}
+    changes = tuple(sizes.items())
+
+    def make_task(start: str) -> recipes.Task:
+        places = folders["data"], tmp_path, changes, folders["splits"]
+        return recipes.Task("aptos2019", start, 0, 0.5, *places)
+
+    # The "pre-trained" network is one with random weights: here only the way is tested.
+    with pytest.raises(FileNotFoundError, match="aptos2019_fgssl_s0"):
+        make_task("fgssl").weights()
+    parser = methods.configure(methods.FINE_TUNINGS["progressive"], sizes | {"embedding_dim": 8})
+    parser["data"] = make_task("fgssl").data(32)
+    parser["device"] = "cpu"
+    (tmp_path / "pretrained").mkdir()
+    state = {"network": parser.get_parsed_content("network").state_dict()}
+    torch.save(state, tmp_path / "pretrained" / "aptos2019_fgssl_s0_0.pt")
+    tasks = [make_task("fgssl"), make_task("none_plain")]
+    recipes.run(tasks, ["probe", "full", "lp_ft"])
+    with recipes.VALIDATION_CSV.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    outcomes = [name for name in recipes.OUTCOMES if "low" not in name and "long" not in name]
+    assert sorted((row["start"], row["outcome"]) for row in rows) == sorted(
+        (task.start, name) for task in tasks for name in outcomes
+    )
+    truth = make_task("fgssl").data(32).validation.labels.numpy()
+    for row in rows:
+        training_name = next(name for name in ("probe", "full", "lp_ft") if row["outcome"].startswith(name))
+        with np.load(make_task(row["start"]).predictions(training_name)) as arrays:
+            prob = arrays[f"{row['outcome']}/validation"]
+        assert float(row["macro_auc"]) == pytest.approx(roc_auc_score(truth, prob, multi_class="ovr"), abs=1e-4)
+        assert float(row["macro_f1"]) == pytest.approx(f1_score(truth, prob.argmax(1), average="macro"), abs=1e-4)
+    # The share 1 is among those to choose from: a mixture is never worse on the validation part.
+    auc = {(row["start"], row["outcome"]): float(row["macro_auc"]) for row in rows}
+    assert all(auc[task.start, "lp_ft_mix"] >= auc[task.start, "lp_ft"] for task in tasks)
+    before = recipes.VALIDATION_CSV.read_bytes()
+    recipes.run(tasks, ["probe", "full", "lp_ft"])
+    assert recipes.VALIDATION_CSV.read_bytes() == before
+    recipes.compare(tasks, "lp_ft")
+    tables = "<!-- validation -->\nold\n<!-- end of validation -->\nb\n<!-- test -->\n<!-- end of test -->\n"
+    recipes.PAGE.write_text(f"a\n{tables}")
+    recipes.write_page()
+    page = recipes.PAGE.read_text()
+    assert "old" not in page
+    assert f"{auc['fgssl', 'lp_ft']:.3f} / " in page
+    # Against the two other recipes of FG-SSL and three of plain training, in two metrics.
+    assert page.count("| aptos2019 | lp_ft |") == 10

@@ -16,6 +16,7 @@ COMMANDS = {
     "show": "print all that the table has of some runs",
     "report": "make the pages from the table",
     "model_card": "make the card of a model from the table",
+    "recipes": "compare ways to fine-tune with few labels",
 }
 """Modules of this package, each with a function ``main`` of the words after its name."""
 

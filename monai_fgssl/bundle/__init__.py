@@ -11,6 +11,7 @@ from __future__ import annotations
 from monai_fgssl.data import synthetic_classes
 from monai_fgssl.data.balance import loss_weights
 from monai_fgssl.engines.calibration import calibrate
+from monai_fgssl.engines.heads import solve_heads
 from monai_fgssl.networks.placement import has_bfloat16, memory_format, place_network
 from monai_fgssl.utils.errors import SettingsError
 
@@ -59,6 +60,7 @@ __all__ = [
     "run_from_random_weights",
     "save_model",
     "shipped_bundle",
+    "solve_heads",
     "start_process",
     "synthetic_classes",
     "with_new_names",

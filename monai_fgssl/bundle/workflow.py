@@ -87,6 +87,9 @@ def run_from_random_weights(bundle_root: str, settings: Mapping[str, Any]) -> Pr
     changes = {
         "pretrained": None,
         "pretrain_epochs": 0,
+        # What one would do without a pre-training: random weights have no features to keep.
+        "fine_tuning": "full",
+        "stage_lr_decay": 1.0,
         "freeze_backbone": 0,
         "compare": False,
         "output_dir": str(output),
