@@ -305,7 +305,7 @@ def test_a_new_setting_needs_one_row(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     assert "| `new_setting` | 7 | a number |" in markdown_table(root)
     valid = dict.fromkeys(RUN_SETTINGS) | {"spatial_dims": 2, "image_size": 8, "grids": [2], "new_setting": 1}
     valid |= {setting.name: 2 for setting in SETTINGS if setting.check and setting.name != "balance"}
-    valid |= {"freeze_backbone": 0}
+    valid |= {"freeze_backbone": 0, "fine_tuning": "probe", "stage_lr_decay": 1}
     check_settings(str(root), valid)
     with pytest.raises(SettingsError, match="--new_setting must be a positive number, got 0"):
         check_settings(str(root), valid | {"new_setting": 0})
@@ -321,7 +321,9 @@ def test_a_new_setting_needs_one_row(monkeypatch: pytest.MonkeyPatch, tmp_path: 
         *[("batch_size", value) for value in (1, 0, None)],
         *[("freeze_backbone", value) for value in (1, -0.1, "0.5")],
         *[("mixup", value) for value in (-1, None)],
+        *[("stage_lr_decay", value) for value in (0, 1.01, "0.5", None)],
         ("balance", "equal"),
+        ("fine_tuning", "linear"),
     ],
 )
 def test_checks_of_single_settings(name: str, value: object) -> None:

@@ -15,7 +15,7 @@ import itertools
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from copy import copy, deepcopy
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -94,16 +94,19 @@ OUTCOMES = {
     "probe": "probe: solved classifiers of all steps on the frozen network",
     "probe_backbone": "one probe on the means of the backbone's stages",
     "lp_ft": "(a) LP-FT: solved classifiers, then all with stage-wise decay, a quarter frozen; best epoch by macro AUC",
+    "lp_ft_f1": "(a), best epoch by macro F1",
     "lp_ft_ema": "(b) LP-FT, last epoch, EMA of the weights",
     "lp_ft_mix": "(c) weights between probe and LP-FT, share chosen on validation",
     "lp_ft_and_probe": "(f) mean probability of probe and LP-FT",
     "lp_ft_ema_and_probe": "(f) mean probability of probe and LP-FT with EMA",
     "lp_ft_low": "(a) with a fifth of the learning rate",
+    "lp_ft_low_f1": "the same, best epoch by macro F1",
     "lp_ft_low_ema": "the same, last epoch, EMA",
     "lp_ft_low_mix": "the same, (c)",
     "lp_ft_low_and_probe": "the same, (f)",
     "lp_ft_low_ema_and_probe": "the same, (f) with EMA",
     "lp_ft_long": "(b) LP-FT with three times the epochs, best epoch by macro AUC",
+    "lp_ft_long_f1": "the same, best epoch by macro F1",
     "lp_ft_long_ema": "(b) LP-FT with three times the epochs, last epoch, EMA",
     "lp_ft_long_mix": "the same, (c)",
     "lp_ft_long_and_probe": "the same, (f)",
@@ -206,7 +209,6 @@ class Bench:
             )
         self.network: Any = parser.get_parsed_content("network")
         weights = task.weights()
-        self.updater: BatchNormUpdater = parser.get_parsed_content("train#batch_norm_updater")
         if weights is None:
             self.update_norms(self.network)
         else:
@@ -215,9 +217,10 @@ class Bench:
 
     def update_norms(self, network: nn.Module) -> None:
         """Measure the statistics of batch norms as the bundle does."""
-        updater = copy(self.updater)
-        updater.network = network
-        updater.update()
+        parser = self.parser
+        amp, autocast = parser.get_parsed_content("use_amp"), parser.get_parsed_content("autocast")
+        loader = parser.get_parsed_content("batch_norm_dataloader")
+        BatchNormUpdater(network, loader, "cpu", amp=amp, amp_kwargs=autocast).update()
 
     def autocast(self) -> torch.autocast:
         """Mixed precision, where the bundle has it on."""
@@ -299,6 +302,7 @@ def make_training(task: Task, name: str) -> dict[str, Probabilities]:
     probe = bench.predict(start)
     return {
         name: tuned,
+        f"{name}_f1": bench.predict(keeper.states[SECOND]),
         f"{name}_ema": ema,
         f"{name}_mix": _interpolate(bench, start, keeper.states[DECIDES], probe, tuned),
         f"{name}_and_probe": {part: (probe[part] + tuned[part]) / 2 for part in probe},
