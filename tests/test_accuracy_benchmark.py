@@ -752,7 +752,8 @@ def test_recipes_from_trainings_to_the_page(
         training_name = next(name for name in ("probe", "full", "lp_ft") if row["outcome"].startswith(name))
         with np.load(make_task(row["start"]).predictions(training_name)) as arrays:
             prob = arrays[f"{row['outcome']}/validation"]
-        assert float(row["macro_auc"]) == pytest.approx(roc_auc_score(truth, prob, multi_class="ovr"), abs=1e-4)
+        of_classes = [roc_auc_score(truth == label, prob[:, label]) for label in np.unique(truth)]
+        assert float(row["macro_auc"]) == pytest.approx(np.mean(of_classes), abs=1e-4)
         assert float(row["macro_f1"]) == pytest.approx(f1_score(truth, prob.argmax(1), average="macro"), abs=1e-4)
     # The share 1 is among those to choose from: a mixture is never worse on the validation part.
     auc = {(row["start"], row["outcome"]): float(row["macro_auc"]) for row in rows}
