@@ -8,6 +8,7 @@ wants beside it is written from it. An archive keeps it as a structured report t
 
 from __future__ import annotations
 
+import filecmp
 import json
 import logging
 import os
@@ -16,6 +17,7 @@ import shutil
 import tempfile
 import threading
 import time
+import zipfile
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -66,7 +68,7 @@ def check_name(name: str, what: str) -> str:
 
 
 class ClassLabels(LocalDatastore):
-    """Base of both data stores.
+    """What both data stores share.
 
     Args:
         folder: of the images and the index.
@@ -159,6 +161,28 @@ class ClassLabels(LocalDatastore):
         else:
             LocalDatastore.update_label_info(self, label_id, label_tag, info)
 
+    def get_dataset_archive(self, limit_cases: int | None = None) -> str:
+        """Write a ZIP file with labelled images, their labels and the index; the caller removes it.
+
+        Args:
+            limit_cases: how many images at most; None: all.
+        """
+        handle, name = tempfile.mkstemp(suffix=".zip", prefix="fgssl-dataset-")
+        try:
+            with os.fdopen(handle, "wb") as out, zipfile.ZipFile(out, "w") as archive:
+                for image_id in list(self.labelled())[:limit_cases]:
+                    image = Path(self.get_image_uri(image_id))
+                    # MONAI Label writes nothing of a series of several files.
+                    for file in sorted(image.iterdir()) if image.is_dir() else [image]:
+                        archive.write(file, Path("image", file.relative_to(image.parent)))
+                    label = Path(self.get_label_uri(image_id, FINAL))
+                    archive.write(label, Path("label", label.name))
+                archive.writestr("metadata.json", self._datastore.model_dump_json(exclude={"base_path"}))
+        except BaseException:
+            os.unlink(name)
+            raise
+        return name
+
     def _update_datastore_file(self, lock: bool = True) -> None:
         # The stock one empties the file first: what dies then has lost all labels.
         with FileLock(self._lock_file) if lock else nullcontext():
@@ -187,15 +211,31 @@ class ClassDatastore(ClassLabels):
         super().__init__(folder, extensions=extensions, auto_reload=auto_reload, read_only=read_only)
 
     def add_image(self, image_id: str, image_filename: str, image_info: dict[str, Any]) -> str:
-        """Add an image.
+        """Add an image; to send the same file again changes nothing.
 
         Raises:
-            HTTPException: 422 for a name with slashes or a file of an unknown kind.
+            HTTPException: 422 for a name with slashes or a file of an unknown kind; 409 when there is another image of
+                this name, whose label would not be true any more.
         """
         check_name(image_id, "image")
-        if not is_image(Path(image_filename)):
+        file = Path(image_filename)
+        if not is_image(file):
             raise HTTPException(422, f"the file's name must end in one of {', '.join(IMAGE_SUFFIXES)}.")
-        return str(super().add_image(image_id, image_filename, image_info))
+        if image_id not in self._datastore.objects:
+            # Maybe somebody has just put it into the folder.
+            self.refresh()
+        if image_id in self._datastore.objects:
+            if filecmp.cmp(file, self.get_image_uri(image_id), shallow=False):
+                return image_id
+            raise HTTPException(409, "there is another image of this name: choose another name, or remove that image.")
+        _, suffix = self._to_id(file.name)
+        name = self._filename(image_id, suffix)
+        with atomic_write(Path(self._datastore.image_path(), name)) as temporary:
+            shutil.copyfile(file, temporary)
+        info = {**image_info, "ts": int(time.time()), "name": name}
+        self._datastore.objects[image_id] = ImageLabelModel(image=DataModel(info=info, ext=suffix))
+        self._update_datastore_file()
+        return image_id
 
     def remove_image(self, image_id: str) -> None:
         """Remove an image and its labels."""
@@ -293,7 +333,7 @@ class ClassDICOMWebDatastore(ClassLabels, DICOMWebDatastore):
             raise HTTPException(404, "the archive has no such series among the images.")
 
     def get_image_info(self, image_id: str) -> dict[str, Any]:
-        """Information that is stored with an image."""
+        """What is stored with an image."""
         obj = self._datastore.objects.get(image_id)
         return dict(obj.image.info) if obj else {}
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import logging
 
-from fastapi import FastAPI
+from fastapi import FastAPI, HTTPException
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
@@ -28,32 +28,39 @@ HEADERS = {
 }
 
 
-def guard_server(server: FastAPI, sites: Sites) -> None:
-    """Answer pages of no website but those that may use the server; MONAI Label's own rule lets all of them in.
+def guard_server(server: FastAPI, sites: Sites, max_upload_mb: float) -> None:
+    """Put a :class:`Guard` before everything, in place of MONAI Label's own rule, which lets every website in.
 
     Args:
         server: of MONAI Label, before its first request.
-        sites: that may use it.
+        sites: see :class:`Guard`.
+        max_upload_mb: see :class:`Guard`.
     """
     others = [layer for layer in server.user_middleware if layer.cls is not CORSMiddleware]
     everything = {"allow_methods": ["*"], "allow_headers": ["*"], "allow_credentials": True}
     named = [Middleware(CORSMiddleware, allow_origins=list(sites.origins), **everything)] if sites.origins else []
-    server.user_middleware[:] = [Middleware(Guard, sites=sites), *named, *others]
+    server.user_middleware[:] = [Middleware(Guard, sites=sites, max_upload_mb=max_upload_mb), *named, *others]
     # It was built when the server began to start, before it loaded this app.
     server.middleware_stack = server.build_middleware_stack()
 
 
 class Guard:
-    """Answers by itself what :meth:`~monai_fgssl.label.origins.Sites.refusal` refuses.
+    """Answers by itself what :meth:`~monai_fgssl.label.origins.Sites.refusal` refuses, and what is too large.
 
     Args:
         app: ASGI application that answers everything else.
         sites: that may use it.
+        max_upload_mb: megabytes (10^6 bytes) that a request may send.
     """
 
-    def __init__(self, app: ASGIApp, sites: Sites) -> None:
+    def __init__(self, app: ASGIApp, sites: Sites, max_upload_mb: float) -> None:
         self.app = app
         self.sites = sites
+        self.max_bytes = int(1e6 * max_upload_mb)
+        self.too_large = (
+            413,
+            f"a request may send {max_upload_mb:g} MB: for more start the server with --conf max_upload_mb.",
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or pass on."""
@@ -68,10 +75,31 @@ class Guard:
                     headers.setdefault(name, value)
             await send(message)
 
-        refusal = self.sites.refusal(scope["method"], Headers(scope=scope))
+        num_bytes = 0
+
+        async def receive_so_much() -> Message:
+            nonlocal num_bytes
+            message = await receive()
+            num_bytes += len(message.get("body", b""))
+            if num_bytes > self.max_bytes:
+                await _read_to_end(receive, message)
+                raise HTTPException(*self.too_large)
+            return message
+
+        headers = Headers(scope=scope)
+        refusal = self.sites.refusal(scope["method"], headers)
+        if refusal is None and int(headers.get("content-length", 0)) > self.max_bytes:
+            await _read_to_end(receive)
+            refusal = self.too_large
         if refusal is None:
-            await self.app(scope, receive, send_with_headers)
+            await self.app(scope, receive_so_much, send_with_headers)
             return
         status, reason = refusal
         logger.warning("refused %s %s: %s", scope["method"], scope["path"][:100], reason)
         await JSONResponse({"detail": reason}, status)(scope, receive, send_with_headers)
+
+
+async def _read_to_end(receive: Receive, message: Message | None = None) -> None:
+    """Keep nothing of a request. Who is still sending would not see an answer."""
+    while message is None or message.get("more_body"):
+        message = await receive()

@@ -4,8 +4,12 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import shutil
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,13 +28,16 @@ from monai_fgssl.report.dicom.structured_report import write_sr
 from monai_fgssl.report.dicom.writer import as_prediction, dicom_files
 from monai_fgssl.report.heat_maps import draw_heat_maps
 from monai_fgssl.report.results import describe
+from monai_fgssl.utils.files import atomic_write
 
-__all__ = ["LabelModel", "ScoredBatch"]
+__all__ = ["LabelModel", "ScoredBatch", "ranked", "read_model", "without_folder"]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class ScoredBatch:
-    """Outputs of the network for a batch, on the CPU.
+    """What the network says of a batch, on the CPU.
 
     Attributes:
         stage_logits: ``(B, K + 1, num_classes)``.
@@ -58,58 +65,88 @@ class LabelModel:
         # Heat maps put hooks into the network.
         self._lock = threading.RLock()
         self._loaded: tuple[str, HierarchicalNet, dict[str, Any]] | None = None
-
-    def is_trained(self) -> bool:
-        """Tell whether there is a model."""
-        return self.path.is_file() and self.path.with_suffix(".json").is_file()
+        # Version of the files that can't be used, and why.
+        self._refused = ("", "")
 
     @property
     def version(self) -> str:
         """Changes with the model's files; empty before there are any."""
-        if not self.is_trained():
+        try:
+            # The record is written after the weights.
+            stats = [path.stat() for path in (self.path, self.path.with_suffix(".json"))]
+        except FileNotFoundError:
             return ""
-        # The record is written after the weights.
-        stats = [path.stat() for path in (self.path, self.path.with_suffix(".json"))]
         return "-".join(f"{stat.st_mtime_ns:x}.{stat.st_size:x}" for stat in stats)
 
     @property
-    def record(self) -> dict[str, Any]:
-        """Content of the bundle's ``model.json``; see :func:`~monai_fgssl.bundle.read_record`."""
-        return read_record(self.bundle_root)
+    def record(self) -> dict[str, Any] | None:
+        """The ``model.json`` of the model in use, see :func:`~monai_fgssl.bundle.read_record`; None: there is none."""
+        try:
+            return self.load()[1]
+        except SettingsError:
+            return None
+
+    @property
+    def problem(self) -> str | None:
+        """Why the model's files can't be used; None when they can, or there are none."""
+        with suppress(SettingsError):
+            self.load()
+        version, reason = self._refused
+        return reason if version and version == self.version else None
 
     @property
     def num_stages(self) -> int:
-        """As many heat maps there are; 0 before there is a model."""
-        if not self.is_trained():
+        """As many heat maps there are; 0 while there is no model."""
+        record = self.record
+        if record is None:
             return 0
-        stages = self.record["network_def"]["stages"]
+        stages = record["network_def"]["stages"]
         return stages if isinstance(stages, int) else len(stages)
 
     def load(self) -> tuple[HierarchicalNet, dict[str, Any]]:
-        """The network and its record.
+        """The network and its record; files that can't be used are passed over for the model that was in use before.
 
         Raises:
-            SettingsError: when nothing has been trained yet.
+            SettingsError: when nothing has been trained yet, or what there is can't be used.
         """
+        version = self.version
+        if not version:
+            raise SettingsError("there is no model yet: label some images of each class, then train.")
+        # Without the lock, which is held as long as a batch takes.
+        loaded, refused = self._loaded, self._refused
+        if loaded is not None and version in (loaded[0], refused[0]):
+            return loaded[1:]
+        if version == refused[0]:
+            raise SettingsError(refused[1])
         with self._lock:
-            version = self.version
-            if not version:
-                raise SettingsError("there is no model yet: label some images of each class, then train.")
-            if self._loaded is not None and self._loaded[0] == version:
-                return self._loaded[1:]
             try:
-                network = make_network(self.bundle_root)
-                load_weights(network, self.path)
-            except SettingsError:
-                # Read between the two files of a training that is just ending.
+                network, record = read_model(self.bundle_root, self.path)
+            except SettingsError as error:
+                reason = f"the model can't be used: {without_folder(error, self.path)}"
+                # Else a training is just writing them.
+                if version == self.version:
+                    self._refused = version, reason
+                    logger.error(reason)
                 if self._loaded is None:
-                    raise
+                    raise SettingsError(reason) from error
                 return self._loaded[1:]
-            if not isinstance(network, HierarchicalNet):
-                raise SettingsError(f"the app needs a HierarchicalNet, the bundle has a {type(network).__name__}.")
-            loaded = network.to(self.device).eval(), self.record
-            self._loaded = version, *loaded
-            return loaded
+            self._loaded = version, network.to(self.device).eval(), record
+            return self._loaded[1:]
+
+    def replace(self, weights: Path) -> None:
+        """Take over weights that somebody sent, once they are known to be good; classes and sizes stay as they are.
+
+        Args:
+            weights: a state dict, as ``GET /model/fgssl`` gives it.
+
+        Raises:
+            SettingsError: when there is no record of a model yet, or the weights do not belong to it.
+        """
+        if not self.path.with_suffix(".json").is_file():
+            raise SettingsError("there is no model yet, so nobody knows the classes of these weights: train first.")
+        read_model(self.bundle_root, weights)
+        with atomic_write(self.path) as temporary:
+            shutil.copyfile(weights, temporary)
 
     def read(self, path: str | Path) -> Tensor:
         """Read an image as the model sees it: float ``(1, C, *spatial)`` in [0, 1].
@@ -132,7 +169,7 @@ class LabelModel:
         return ReadImaged("image", self.geometry())
 
     def predict(self, path: str | Path) -> dict[str, Any]:
-        """Describe one image by the model; see :func:`~monai_fgssl.report.results.describe`."""
+        """What the model says of one image; see :func:`~monai_fgssl.report.results.describe`."""
         with self._lock:
             network, record = self.load()
             image = self.read(path)
@@ -175,6 +212,27 @@ class LabelModel:
             return ScoredBatch(
                 network.stage_logits(images).float().cpu(), network.stage_vectors(images)[:, -1].float().cpu()
             )
+
+
+def read_model(bundle_root: Path, weights: Path) -> tuple[HierarchicalNet, dict[str, Any]]:
+    """Network and record of a bundle, with weights that may come from anywhere.
+
+    Raises:
+        SettingsError: when the record or the weights are damaged, do not belong together, or are no numbers.
+    """
+    network = make_network(bundle_root)
+    if not isinstance(network, HierarchicalNet):
+        raise SettingsError(f"the app needs a HierarchicalNet, the bundle has a {type(network).__name__}.")
+    load_weights(network, weights)
+    broken = [name for name, value in network.state_dict().items() if not value.isfinite().all()]
+    if broken:
+        raise SettingsError(f"{weights} holds weights that are no numbers, such as {broken[0]}.")
+    return network, read_record(bundle_root)
+
+
+def without_folder(error: Exception, path: str | Path) -> str:
+    """The first line of a message, without the server's folders."""
+    return str(error).splitlines()[0].replace(str(Path(path).parent) + os.sep, "")[:500]
 
 
 def ranked(result: dict[str, Any], class_names: Sequence[str]) -> list[dict[str, Any]]:

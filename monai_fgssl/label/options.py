@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Options of the app, from `--conf` of the server or from a request for training."""
+"""What an administrator may set, by `--conf` of the server or in a request for training."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ WORD = re.compile(r"[A-Za-z0-9][\w.:-]*")
 
 @dataclass(frozen=True)
 class AppOptions:
-    """Options that the app was started with.
+    """What the app was started with.
 
     Attributes:
         classes: names that labels may have; empty: any name.
@@ -35,6 +35,7 @@ class AppOptions:
         bundle_name: which bundle of the package is copied there.
         settings: of the bundle, for every training.
         sites: which names and websites the server answers to.
+        max_upload_mb: megabytes that a request may send.
     """
 
     classes: tuple[str, ...] = ()
@@ -42,14 +43,15 @@ class AppOptions:
     bundle_name: str = "fgssl"
     settings: dict[str, Any] = field(default_factory=dict)
     sites: Sites = field(default_factory=Sites)
+    max_upload_mb: float = 1024.0
 
 
 def read_options(conf: Mapping[str, str]) -> AppOptions:
     """Read the pairs of `--conf`; those of MONAI Label itself are left to it.
 
     Args:
-        conf: ``classes``, ``hosts`` and ``origins``: names with commas between them; ``bundle``: a folder, or the name
-            of a bundle of this package; any of :data:`TRAIN_SETTINGS`.
+        conf: ``classes``, ``hosts`` and ``origins``: names with commas between them; ``max_upload_mb``: a number;
+            ``bundle``: a folder, or the name of a bundle of this package; any of :data:`TRAIN_SETTINGS`.
 
     Raises:
         SettingsError: when a value can't be used.
@@ -72,12 +74,19 @@ def read_options(conf: Mapping[str, str]) -> AppOptions:
         origins = [origin_of(address) for address in _names(conf, "origins")]
     except ValueError as error:
         raise SettingsError(f"--conf origins: {error}") from error
+    try:
+        max_upload_mb = float(conf.get("max_upload_mb", AppOptions.max_upload_mb))
+    except ValueError:
+        max_upload_mb = 0.0
+    if not 0 < max_upload_mb < float("inf"):
+        raise SettingsError(f"--conf max_upload_mb {conf['max_upload_mb']} must be a positive number, in megabytes.")
     return AppOptions(
         classes,
         None if is_name else Path(bundle).resolve(),
         bundle if is_name else "fgssl",
         train_settings(conf),
         Sites(_names(conf, "hosts"), origins),
+        max_upload_mb,
     )
 
 

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Scores of all images in the data store, computed in the background, by which the next image is chosen."""
+"""What the model says of every image in the data store, found in the background, for choosing the next image."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Scores:
 
     @classmethod
     def read(cls, path: Path, version: str) -> Scores:
-        """Scores that were saved for this version of the model; empty where there are none."""
+        """What was saved for this version of the model; empty if nothing was."""
         scores = cls(version)
         if path.is_file():
             content = torch.load(path, weights_only=True)
@@ -113,7 +113,8 @@ class BackgroundScorer:
     def update(self, names: Sequence[str]) -> None:
         """Score what is not scored yet by the present model, and save it."""
         version = self.model.version
-        if not version:
+        # Scores of another model than the one that the files hold would pass for theirs.
+        if not version or self.model.problem:
             return
         if self.scores.version != version:
             self.scores = Scores.read(self.path, version)

@@ -5,9 +5,7 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -118,15 +116,16 @@ class FGSSLApp(MONAILabelApp):
     @property
     def spatial_dims(self) -> int:
         """2 for pictures, 3 for volumes."""
-        if self.model.is_trained():
-            return int(self.model.record["network_def"]["spatial_dims"])
+        if record := self.model.record:
+            return int(record["network_def"]["spatial_dims"])
         return int(read_defaults(self.bundle_root).get("spatial_dims", 2))
 
     def class_names(self) -> list[str]:
         """Classes of the configuration; without these, those of the labels and of the model."""
         if self.options.classes:
             return list(self.options.classes)
-        of_model = self.model.record["class_names"] if self.model.is_trained() else []
+        record = self.model.record
+        of_model = record["class_names"] if record else []
         return [*of_model, *sorted(set(self.datastore().labelled().values()) - set(of_model))]
 
     def info(self) -> dict[str, Any]:
@@ -140,7 +139,7 @@ class FGSSLApp(MONAILabelApp):
 
         from .routes import add_routes
 
-        guard_server(app, self.options.sites)
+        guard_server(app, self.options.sites, self.options.max_upload_mb)
         address = open_address(sys.argv[1:])
         if address and not settings.MONAI_LABEL_AUTH_ENABLE:
             logger.warning(
@@ -153,21 +152,22 @@ class FGSSLApp(MONAILabelApp):
         self.scorer.start(self.datastore().list_images())
 
     def infer(self, request: dict[str, Any], datastore: Any = None) -> dict[str, Any]:
-        """Predict an image of the data store, or one that was sent.
+        """Predict an image of the data store.
 
         Raises:
             HTTPException: 404 for an unknown image or model; see :class:`~monai_fgssl.label.tasks.ClassInfer`.
         """
         image = request.get("image")
-        if not isinstance(image, str) or not image:
+        if not isinstance(image, str):
             raise HTTPException(422, "name an image of the data store, or send a file.")
-        # The operating system has no such names, and Python no answer but an error.
-        if "\0" in image or not _was_sent(image):
-            # MONAI Label would read any file of the server.
-            self.datastore().check_image(image)
-            request = {**request, "image": self.datastore().get_image_uri(image)}
+        # MONAI Label would read any file of the server.
+        self.datastore().check_image(image)
+        return self.infer_file(Path(self.datastore().get_image_uri(image)), request)
+
+    def infer_file(self, path: Path, request: dict[str, Any]) -> dict[str, Any]:
+        """Predict a file, or the folder of a series, that the server itself has put there; see :meth:`infer`."""
         try:
-            return dict(super().infer(request, datastore))
+            return dict(super().infer({**request, "image": str(path)}))
         except MONAILabelException as error:
             raise HTTPException(404, error.msg) from error
 
@@ -181,13 +181,3 @@ class FGSSLApp(MONAILabelApp):
             return dict(super().next_sample(request))
         except MONAILabelException as error:
             raise HTTPException(404, error.msg) from error
-
-
-def _was_sent(image: str) -> bool:
-    """Whether a path is a file that MONAI Label has just taken from a request, or the image of a session."""
-    path = Path(os.path.realpath(image))
-    uploads = Path(os.path.realpath(tempfile.gettempdir()))
-    if path.parent == uploads and path.name.startswith(tempfile.gettempprefix()):
-        return path.is_file()
-    sessions = settings.MONAI_LABEL_SESSION_PATH or Path.home() / ".cache" / "monailabel" / "sessions"
-    return path.is_relative_to(os.path.realpath(sessions)) and path.exists()

@@ -20,7 +20,7 @@ from monai_fgssl.bundle import SettingsError
 from monai_fgssl.data import DataError
 
 from .datastore import ClassLabels
-from .model import LabelModel, ranked
+from .model import LabelModel, ranked, without_folder
 from .options import train_settings
 from .pictures import as_png
 from .scores import BackgroundScorer, pick
@@ -51,12 +51,12 @@ class ClassInfer(InferTask):
         return True
 
     def info(self) -> dict[str, Any]:
-        """Description of this task for clients."""
-        trained = self.model.is_trained()
-        names = self.model.record["class_names"] if trained else self.classes
+        """What a client sees of this task."""
+        record = self.model.record
+        names = record["class_names"] if record else self.classes
         self.labels = {name: number for number, name in enumerate(names)}
-        if trained:
-            self.dimension = self.model.record["network_def"]["spatial_dims"]
+        if record:
+            self.dimension = record["network_def"]["spatial_dims"]
         return dict(super().info())
 
     def get_path(self, validate: bool = True) -> str:
@@ -110,11 +110,6 @@ class ClassInfer(InferTask):
             os.unlink(file)
             raise HTTPException(422, f"no report can be written: the image {without_folder(error, image)}") from error
         return file
-
-
-def without_folder(error: Exception, path: str) -> str:
-    """The message without the server's folders."""
-    return str(error).replace(str(Path(path).parent) + os.sep, "")
 
 
 class ClassTrain(TrainTask):

@@ -19,9 +19,11 @@ import pydicom
 from filelock import FileLock, Timeout
 
 from monai_fgssl import __version__
-from monai_fgssl.bundle import SettingsError, read_record, with_new_names
+from monai_fgssl.bundle import SettingsError, with_new_names
 from monai_fgssl.data.io.dicom import is_dicom
-from monai_fgssl.utils.files import atomic_write
+from monai_fgssl.utils.files import atomic_write, read_state_dict
+
+from .model import read_model, without_folder
 
 __all__ = ["fine_tune", "pretrain", "train_stats", "write_data_list"]
 
@@ -119,19 +121,35 @@ def pretrain(bundle_root: Path, images: Sequence[tuple[str | Path, str]], settin
 
 
 def newest_weights(bundle_root: Path) -> tuple[str | None, dict[str, Any]]:
-    """Where training goes on from, and the settings that it must keep: the model, or what was pre-trained since."""
+    """Where training goes on from, and the settings that it must keep: the model, or what was pre-trained since.
+
+    Weights that can't be used are told, and passed over for older ones.
+    """
     model = bundle_root / "models" / "model.pt"
     pretrained = bundle_root / "output" / "pretrain" / "pretrained.pt"
     found = [path for path in (model, pretrained) if path.is_file()]
-    if not found:
-        return None, {}
-    newest = max(found, key=lambda path: path.stat().st_mtime_ns)
-    if newest == pretrained:
-        settings = with_new_names(json.loads((pretrained.parent / "settings.json").read_text(encoding="utf-8")))
-    else:
-        record = read_record(bundle_root)
-        settings = {**record["network_def"], **record}
-    return str(newest), {name: settings[name] for name in NETWORK_SETTINGS if settings.get(name) is not None}
+    for path in sorted(found, key=lambda path: path.stat().st_mtime_ns, reverse=True):
+        try:
+            settings = _settings_of_model(bundle_root) if path == model else _settings_of_pretraining(path)
+        except SettingsError as error:
+            print(f"training does not start from {path.name}, and passes it over: {without_folder(error, path)}")
+            continue
+        return str(path), {name: settings[name] for name in NETWORK_SETTINGS if settings.get(name) is not None}
+    return None, {}
+
+
+def _settings_of_model(bundle_root: Path) -> dict[str, Any]:
+    _, record = read_model(bundle_root, bundle_root / "models" / "model.pt")
+    return {**record["network_def"], **record}
+
+
+def _settings_of_pretraining(weights: Path) -> dict[str, Any]:
+    read_state_dict(weights)
+    file = weights.parent / "settings.json"
+    try:
+        return with_new_names(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise SettingsError(f"{file} is missing or damaged ({error})") from error
 
 
 def _run(

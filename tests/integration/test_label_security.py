@@ -7,26 +7,43 @@ from __future__ import annotations
 import http.client
 import io
 import json
+import os
 import shutil
 import threading
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import chain
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pydicom
 import pytest
+import torch
 from archive_gateway import Gateway
 from dicom_files import write_dicom
 from pydicom.uid import generate_uid
 from selenium.webdriver import Chrome
 from test_label_page import chrome  # noqa: F401
-from test_label_server import CLASSES, PHOTOGRAPH, SETTINGS, Archive, Server, free_port, label_python  # noqa: F401
+from test_label_server import (
+    CLASSES,
+    PHOTOGRAPH,
+    SETTINGS,
+    Answer,
+    Archive,
+    Server,
+    free_port,
+    label_python,  # noqa: F401
+    wait_until,
+)
 from test_label_sign_in import sign_in, started_users
 
+from monai_fgssl.bundle import copy_bundle, save_model
 from monai_fgssl.data import read_isic2018
+from monai_fgssl.networks import HierarchicalNet
 
 # A page that does what it can with a server: the outcome of each attempt, once all have ended.
 FOREIGN_PAGE = """<!doctype html><title>elsewhere</title><script>
@@ -76,6 +93,12 @@ class Site:
     server: Server
     images: list[str]
     friend: int
+    folder: Path
+
+    def files(self) -> dict[str, int]:
+        """All files that the server could have made, and their sizes, but for its logs and what it keeps of scores."""
+        found = (path for path in self.folder.rglob("*") if path.is_file() and path.suffix not in (".log", ".lock"))
+        return {str(path.relative_to(self.folder)): path.stat().st_size for path in found if path.name != "scores.pt"}
 
 
 @pytest.fixture(scope="module")
@@ -89,15 +112,23 @@ def site(
     items = read_isic2018(lesions).items[:4]
     for item in items:
         shutil.copy(item["image"], folder / "studies")
+    # A model with random weights.
+    root = copy_bundle("fgssl", folder / "studies" / "fgssl" / "fgssl")
+    torch.manual_seed(0)
+    network = HierarchicalNet("resnet18", num_classes=2, width=8, embedding_dim=8).eval()
+    save_model(network, root / "models" / "model.pt", CLASSES, 32)
     friend = free_port()
     conf = {
         "classes": ",".join(CLASSES),
         **SETTINGS,
         "hosts": "label.example",
         "origins": f"http://127.0.0.1:{friend}",
+        "max_upload_mb": "64",
     }
-    server = Server(label_python, folder, str(folder / "studies"), {}, conf)
-    yield Site(server, [item["name"] for item in items], friend)
+    # What requests leave behind is seen in folders of the server's own; its home is beside them.
+    (folder / "tmp").mkdir()
+    server = Server(label_python, folder, str(folder / "studies"), {"TMPDIR": str(folder / "tmp")}, conf)
+    yield Site(server, [item["name"] for item in items], friend, folder)
     server.stop()
 
 
@@ -187,6 +218,184 @@ def test_a_browser_on_another_website(site: Site, chrome: Chrome) -> None:  # no
     finally:
         website.shutdown()
         friend.shutdown()
+
+
+class Exploit:
+    """Runs a command where it is unpickled."""
+
+    def __init__(self, command: str) -> None:
+        self.command = command
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.system, (self.command,)
+
+
+def test_what_is_no_model_replaces_none(site: Site, tmp_path: Path) -> None:
+    image, client = site.images[0], site.server
+    model = client.ask("GET", "/model/fgssl")
+    before = client.infer(image)["prediction"]
+    other = io.BytesIO()
+    torch.save(HierarchicalNet("resnet18", num_classes=3, width=8, embedding_dim=8).state_dict(), other)
+    code = io.BytesIO()
+    torch.save({"x": Exploit(f"touch {tmp_path}/ran")}, code)
+    files = site.files()
+    for content in (b"", b"anything", model[:-1000], other.getvalue(), code.getvalue()):
+        with pytest.raises(Answer, match="422") as refusal:
+            client.form("PUT", "/model/fgssl", {"file": ("model.pt", content)})
+        assert refusal.value.detail.startswith("the model was not replaced: model.pt ")
+    for method in ("PUT", "DELETE"):
+        for name in ("..%2Fother", "other"):
+            with pytest.raises(Answer, match="404"):
+                client.form(method, f"/model/{name}", {"file": ("model.pt", b"x")})
+    assert site.files() == files
+    assert not (tmp_path / "ran").exists()
+    assert client.infer(image)["prediction"] == before
+    assert client.ask("GET", "/fgssl/info")["model_problem"] is None
+
+    torch.manual_seed(1)
+    better = io.BytesIO()
+    torch.save(HierarchicalNet("resnet18", num_classes=2, width=8, embedding_dim=8).state_dict(), better)
+    client.form("PUT", "/model/fgssl", {"file": ("model.pt", better.getvalue())})
+    assert client.infer(image)["prediction"] != before
+    client.form("PUT", "/model/fgssl", {"file": ("model.pt", model)})
+    assert client.infer(image)["prediction"] == before
+
+
+def test_a_model_that_is_damaged_is_told_and_passed_over(site: Site) -> None:
+    image, client = site.images[0], site.server
+    before = client.infer(image)["prediction"]
+    path = site.folder / "studies" / "fgssl" / "fgssl" / "models" / "model.pt"
+    content = path.read_bytes()
+    try:
+        path.write_bytes(b"anything")
+        info = client.ask("GET", "/fgssl/info")
+        assert info["model_problem"].startswith("the model can't be used: model.pt is damaged")
+        assert client.infer(image)["prediction"] == before
+        assert client.ask("GET", "/info/")["labels"] == list(CLASSES)
+    finally:
+        path.write_bytes(content)
+    assert client.ask("GET", "/fgssl/info")["model_problem"] is None
+
+
+def upload(site: Site, path: str, name: str, content: bytes, **fields: Any) -> int:
+    """Status of an upload; the server must be alive after it."""
+    field = "files" if path.startswith("/session") else "file"
+    try:
+        site.server.form("PUT" if not path.startswith("/infer") else "POST", path, {field: (name, content)}, **fields)
+    except Answer as answer:
+        return answer.status
+    return 200
+
+
+DETACHED = {
+    "x.mhd": b"ObjectType = Image\nNDims = 2\nDimSize = 8 8\nElementType = MET_UCHAR\nElementDataFile = %s\n",
+    "x.mha": b"ObjectType = Image\nNDims = 2\nDimSize = 8 8\nElementType = MET_UCHAR\nElementDataFile = %s\n",
+    "x.nrrd": b"NRRD0004\ntype: uchar\ndimension: 2\nsizes: 8 8\nencoding: raw\ndata file: %s\n\n",
+}
+
+
+@pytest.mark.parametrize("path", ["/datastore/image", "/datastore/", "/session/", "/infer/fgssl"])
+def test_refused_uploads_leave_nothing(path: str, site: Site) -> None:
+    files = site.files()
+    picture = (site.folder / "studies" / f"{site.images[0]}.png").read_bytes()
+    for name, header in DETACHED.items():
+        for target in (b"/etc/passwd", b"datastore_v2.json", b"LIST\n/etc/passwd"):
+            assert upload(site, path, name, header % target) == 422, (name, target)
+    assert upload(site, path, "x.png", b"") == 422
+    assert upload(site, path, "x.png", picture + bytes(65_000_000)) == 413
+    if path.startswith("/datastore"):
+        for name in ("../x.png", "..", "a/b", "/tmp/x", "a\\b", "x%00"):
+            assert upload(site, f"{path}?image={quote(name, safe='%')}", "x.png", picture) == 422, name
+        assert upload(site, path, "x.exe", picture) == 422
+        assert upload(site, path, "..\\x.png", picture) == 422
+        assert upload(site, path, "x.png", picture, params=[1]) == 422
+    if path.startswith("/session"):
+        archive = io.BytesIO()
+        with zipfile.ZipFile(archive, "w") as content:
+            content.writestr("../../escaped.png", picture)
+        assert upload(site, f"{path}?uncompress=true", "x.zip", archive.getvalue()) == 422
+    if path.startswith("/infer"):
+        assert upload(site, path, "x.png", b"no picture") == 422
+        assert upload(site, "/infer/other", "x.png", picture) == 404
+        assert upload(site, path, "x.png", picture, params="no") == 422
+    assert site.files() == files
+    assert site.server.ask("GET", "/fgssl/info")["num_images"] == len(site.images)
+
+
+def test_a_limit_counts_what_comes(site: Site) -> None:
+    """Also without a length that is told before."""
+
+    def parts() -> Iterator[bytes]:
+        for _ in range(700):
+            yield bytes(100_000)
+
+    files = site.files()
+    for path in ("/datastore/image", "/infer/fgssl", "/model/fgssl"):
+        connection = http.client.HTTPConnection("127.0.0.1", site.server.port, timeout=60)
+        kind = {"Content-Type": "multipart/form-data; boundary=x", "Transfer-Encoding": "chunked"}
+        method = "POST" if path.startswith("/infer") else "PUT"
+        head = b'--x\r\nContent-Disposition: form-data; name="file"; filename="x.png"\r\n\r\n'
+        connection.request(method, path, chain([head], parts()), kind, encode_chunked=True)
+        answer = connection.getresponse()
+        assert (answer.status, json.loads(answer.read())["detail"][:28]) == (413, "a request may send 64 MB: fo")
+        connection.close()
+    assert site.files() == files
+
+
+def test_sent_names_are_not_used(site: Site) -> None:
+    """MONAI Label 0.8.5 takes paths from names of files and from ids of sessions."""
+    client = site.server
+    picture = (site.folder / "studies" / f"{site.images[0]}.png").read_bytes()
+    made = client.form("PUT", "/session/", {"files": ("../../../../escaped.png", picture)})
+    session = made["session_id"]
+    assert Path(made["session_info"]["image"]).parent.name == session
+    assert not list(site.folder.parent.rglob("escaped*"))
+    sent = client.form("POST", "/infer/fgssl", {"file": ("/etc/../x/y.png", picture)})
+    assert sent["prediction"] == client.infer(site.images[0])["prediction"]
+    assert client.form("POST", f"/infer/fgssl?session_id={session}", {})["prediction"] == sent["prediction"]
+    assert client.ask("GET", f"/session/{session}?image=true") == picture
+    # A folder with a file meta.info was a session, and could be removed or lead to any file.
+    trap = site.folder / "trap"
+    trap.mkdir()
+    for image in ("/etc/passwd", "/nothing"):
+        (trap / "meta.info").write_text(json.dumps({"image": image, "path": "/"}), encoding="utf-8")
+        up = "..%2F" * 12 + str(trap).lstrip("/").replace("/", "%2F")
+        for name in (up, quote(str(trap), safe=""), f"{session}%2F..%2F{up}", "..", "%2e%2e", f"{session}%00"):
+            for method in ("GET", "DELETE"):
+                assert raw(client, method, f"/session/{name}")[0] == 404, (method, name)
+            assert raw(client, "POST", f"/infer/fgssl?session_id={name}")[0] == 404, name
+        assert (trap / "meta.info").is_file()
+    assert client.ask("DELETE", f"/session/{session}")["name"] == session
+    assert raw(client, "GET", f"/session/{session}")[0] == 404
+
+
+def test_an_image_that_is_sent_again_keeps_its_label(site: Site) -> None:
+    client = site.server
+    pictures = [(site.folder / "studies" / f"{name}.png").read_bytes() for name in site.images[:2]]
+    assert client.form("PUT", "/datastore/image", {"file": ("new.png", pictures[0])}) == {"image": "new"}
+    client.label("new", "NETWORK")
+    assert upload(site, "/datastore/image", "new.png", pictures[0]) == 200
+    assert upload(site, "/datastore/image?image=new", "other.png", pictures[1]) == 409
+    assert client.ask("GET", "/fgssl/label/new") == {"class": "NETWORK"}
+    assert client.ask("GET", "/datastore/image?image=new") == pictures[0]
+    with zipfile.ZipFile(io.BytesIO(client.ask("GET", "/datastore/dataset"))) as dataset:
+        assert dataset.read("image/new.png") == pictures[0]
+        assert json.loads(dataset.read("label/new.json")) == {"class": "NETWORK"}
+    # It goes after the last byte, which this client does not wait for.
+    wait_until(lambda: not list((site.folder / "tmp").glob("fgssl-*")), 10)
+    client.ask("DELETE", "/datastore/image?id=new")
+    assert client.ask("GET", "/fgssl/info")["num_images"] == len(site.images)
+    with pytest.raises(Answer, match="404"):
+        client.ask("GET", "/datastore/dataset")
+
+
+def test_a_machine_without_graphics_card_is_no_error(site: Site) -> None:
+    # Of the device or of its absence, and never of the server.
+    status, headers, content = raw(site.server, "GET", "/logs/gpu")
+    if shutil.which("nvidia-smi"):
+        assert (status, headers["Content-Type"]) == (200, "text/plain; charset=utf-8")
+    else:
+        assert (status, json.loads(content)["detail"][:33]) == (404, "this machine has no nvidia-smi, o")
 
 
 @dataclass

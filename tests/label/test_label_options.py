@@ -16,6 +16,7 @@ def test_conf_as_text() -> None:
     assert options.classes == ("nevus", "melanoma")
     assert options.bundle is None
     assert options.settings == {"image_size": 128, "grids": [4, 2, 1]}
+    assert read_options({"max_upload_mb": "0.5"}).max_upload_mb == 0.5
 
 
 def test_a_bundle_by_folder_and_by_name(tmp_path: Path) -> None:
@@ -26,7 +27,14 @@ def test_a_bundle_by_folder_and_by_name(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("conf", "reason"),
-    [({"classes": "a,A"}, "names a class twice"), ({"bundle": "/nowhere"}, "neither the folder of a bundle")],
+    [
+        ({"classes": "a,A"}, "names a class twice"),
+        ({"bundle": "/nowhere"}, "neither the folder of a bundle"),
+        ({"max_upload_mb": "much"}, "must be a positive number, in megabytes"),
+        ({"max_upload_mb": "-1"}, "must be a positive number, in megabytes"),
+        ({"max_upload_mb": "inf"}, "must be a positive number, in megabytes"),
+        ({"max_upload_mb": "nan"}, "must be a positive number, in megabytes"),
+    ],
 )
 def test_what_can_not_be_used(conf: dict[str, str], reason: str) -> None:
     with pytest.raises(SettingsError, match=reason):

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,7 @@ def save(root: Path, seed: int) -> HierarchicalNet:
 
 def test_no_model_is_told(tmp_path: Path) -> None:
     model = LabelModel(copy_bundle("fgssl", tmp_path / "bundle"))
-    assert not model.is_trained()
+    assert model.record is None
     with pytest.raises(SettingsError, match="there is no model yet"):
         model.predict("any.png")
 
@@ -47,6 +48,80 @@ def test_the_newest_model_predicts(trained: LabelModel, lesions: Path) -> None:
     np.testing.assert_allclose(list(second["probabilities"].values()), expected, atol=1e-5)
     assert second != first
     assert trained.draw_heat_maps(path).shape == (256, 4 * 256, 3)
+
+
+def test_files_that_can_not_be_used_are_told_and_passed_over(trained: LabelModel, lesions: Path) -> None:
+    path = read_isic2018(lesions).items[0]["image"]
+    before = trained.predict(path)
+    assert trained.problem is None
+    good = trained.path.read_bytes()
+    trained.path.write_bytes(good[:1000])
+    assert trained.predict(path) == before
+    assert trained.problem is not None
+    assert trained.problem.startswith("the model can't be used: model.pt is damaged")
+    # A server that starts has no other model.
+    fresh = LabelModel(trained.bundle_root, "cpu")
+    assert (fresh.record, fresh.num_stages) == (None, 0)
+    assert fresh.problem == trained.problem
+    with pytest.raises(SettingsError, match="damaged"):
+        fresh.predict(path)
+    record = trained.path.with_suffix(".json")
+    text = record.read_text(encoding="utf-8")
+    trained.path.write_bytes(good)
+    record.write_text("{", encoding="utf-8")
+    assert fresh.record is None
+    assert "model.json" in (fresh.problem or "")
+    record.write_text(text, encoding="utf-8")
+    for model in (trained, fresh):
+        assert model.problem is None
+        assert model.predict(path) == before
+
+
+class Exploit:
+    """Runs a command where it is unpickled."""
+
+    def __init__(self, command: str) -> None:
+        self.command = command
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.system, (self.command,)
+
+
+@pytest.mark.parametrize("kind", ["bytes", "empty", "code", "other network", "list", "no numbers"])
+def test_only_weights_of_this_network_replace_it(kind: str, trained: LabelModel, lesions: Path, tmp_path: Path) -> None:
+    path = read_isic2018(lesions).items[0]["image"]
+    before, version = trained.predict(path), trained.version
+    sent = tmp_path / "sent.pt"
+    state = torch.load(trained.path)
+    match kind:
+        case "bytes" | "empty":
+            sent.write_bytes(b"" if kind == "empty" else b"x" * 999)
+        case "code":
+            torch.save({**state, "x": Exploit(f"touch {tmp_path}/ran")}, sent)
+        case "other network":
+            torch.save(HierarchicalNet("resnet18", num_classes=3, width=8, embedding_dim=8).state_dict(), sent)
+        case "list":
+            torch.save(list(state.values()), sent)
+        case "no numbers":
+            name = next(name for name, value in state.items() if value.is_floating_point())
+            torch.save({**state, name: torch.full_like(state[name], float("nan"))}, sent)
+    with pytest.raises(SettingsError, match=r"sent\.pt"):
+        trained.replace(sent)
+    assert not (tmp_path / "ran").exists()
+    assert trained.version == version
+    assert trained.predict(path) == before
+    assert LabelModel(trained.bundle_root, "cpu").predict(path) == before
+
+
+def test_good_weights_replace_it(trained: LabelModel, lesions: Path, tmp_path: Path) -> None:
+    path = read_isic2018(lesions).items[0]["image"]
+    first = trained.predict(path)
+    other = copy_bundle("fgssl", tmp_path / "other")
+    save(other, 1)
+    trained.replace(other / "models" / "model.pt")
+    assert trained.predict(path) == LabelModel(other, "cpu").predict(path) != first
+    with pytest.raises(SettingsError, match="nobody knows the classes"):
+        LabelModel(copy_bundle("fgssl", tmp_path / "untrained")).replace(trained.path)
 
 
 def test_scores_of_all_images_survive_and_follow_the_model(trained: LabelModel, lesions: Path, tmp_path: Path) -> None:

@@ -86,6 +86,28 @@ def test_the_newest_weights_and_their_settings(tmp_path: Path) -> None:
     assert newest_weights(root) == (str(pretrained), {"width": 16})
 
 
+def test_weights_that_can_not_be_used_are_passed_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = copy_bundle("fgssl", tmp_path / "bundle")
+    model = root / "models" / "model.pt"
+    save_model(HierarchicalNet("resnet18", num_classes=2, width=8, embedding_dim=4), model, ["a", "b"], 48)
+    pretrained = root / "output" / "pretrain" / "pretrained.pt"
+    pretrained.parent.mkdir(parents=True)
+    pretrained.write_bytes(b"anything")
+    later = model.stat().st_mtime + 5
+    os.utime(pretrained, (later, later))
+    assert newest_weights(root)[0] == str(model)
+    assert "training does not start from pretrained.pt, and passes it over: pretrained.pt is damaged" in (
+        capsys.readouterr().out
+    )
+    torch.save({}, pretrained)
+    os.utime(pretrained, (later, later))
+    (pretrained.parent / "settings.json").write_text("[]", encoding="utf-8")
+    assert newest_weights(root)[0] == str(model)
+    # Weights of another network than the record's.
+    torch.save(HierarchicalNet("resnet18", num_classes=5, width=8, embedding_dim=4).state_dict(), model)
+    assert newest_weights(root) == (None, {})
+
+
 def test_the_picture_is_what_the_loader_reads(tmp_path: Path) -> None:
     Image.fromarray(PIXELS).save(tmp_path / "small.png")
     assert (draw_image(tmp_path / "small.png") == PIXELS).all()

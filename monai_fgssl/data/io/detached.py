@@ -13,7 +13,7 @@ from pathlib import Path
 
 from monai_fgssl.utils.errors import DataError
 
-__all__ = ["check_pixel_files"]
+__all__ = ["check_pixel_files", "pixel_files"]
 
 HEADER_BYTES = 1 << 20
 """A header is text of a few hundred bytes; lists of files may be longer."""
@@ -28,15 +28,27 @@ def check_pixel_files(path: Path) -> None:
     Raises:
         DataError: naming the entry, or when the header is longer than a megabyte.
     """
-    with open(path, "rb") as file:
-        head = file.read(HEADER_BYTES)
     folder = path.resolve().parent
-    for name in _nrrd_files(head) if head.startswith(b"NRRD") else _metaimage_files(head):
+    for name in pixel_files(path):
         if not (folder / name).resolve().is_relative_to(folder):
             raise DataError(
                 f"takes its pixels from a file outside of its folder ({name[:80]}): put that file beside it, and write "
                 "its name alone."
             )
+
+
+def pixel_files(path: Path) -> list[str]:
+    """Names of the other files that a header takes its pixels from; none where it holds them itself.
+
+    Args:
+        path: a MetaImage or NRRD file.
+
+    Raises:
+        DataError: when the header is longer than a megabyte.
+    """
+    with open(path, "rb") as file:
+        head = file.read(HEADER_BYTES)
+    return list(_nrrd_files(head) if head.startswith(b"NRRD") else _metaimage_files(head))
 
 
 def _metaimage_files(head: bytes) -> Iterator[str]:

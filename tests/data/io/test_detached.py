@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from monai_fgssl.data import DataError, read_medical_image
+from monai_fgssl.data.io.detached import pixel_files
 
 METAIMAGE = "ObjectType = Image\nNDims = 2\nDimSize = 8 4\nElementType = MET_UCHAR\nElementDataFile = {}\n"
 METAIMAGE_OF_SLICES = "ObjectType = Image\nNDims = 3\nDimSize = 8 4 2\nElementType = MET_UCHAR\nElementDataFile = {}\n"
@@ -77,3 +78,18 @@ def test_a_header_without_end_is_refused(folder: Path) -> None:
     file.write_bytes(b"ObjectType = Image\nNDims = 2\nDimSize = 8 4\n" + b"Comment = long\n" * 100_000)
     with pytest.raises(DataError, match="has no ElementDataFile"):
         read_medical_image(file)
+
+
+@pytest.mark.parametrize(
+    ("header", "names"),
+    [
+        (METAIMAGE.format("LOCAL"), []),
+        (METAIMAGE.format("pixels.raw"), ["pixels.raw", "pixels.raw"]),
+        (METAIMAGE_OF_SLICES.format("LIST\na.raw\nb.raw"), ["a.raw", "b.raw"]),
+        (NRRD.replace("data file: {}\n", ""), []),
+        (NRRD.format("pixels.raw"), ["pixels.raw", "pixels.raw"]),
+    ],
+)
+def test_which_files_a_header_names(header: str, names: list[str], tmp_path: Path) -> None:
+    (tmp_path / "image").write_text(header)
+    assert pixel_files(tmp_path / "image") == names

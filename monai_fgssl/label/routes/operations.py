@@ -1,0 +1,78 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Running the server: training, the list of images, the graphics card."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Annotated, Any
+
+from fastapi import APIRouter, Body, HTTPException
+from fastapi.responses import PlainTextResponse
+from monailabel.endpoints import batch_infer, scoring, train
+from monailabel.interfaces.tasks.batch_infer import BatchInferImageType
+
+from monai_fgssl.label.stopping import stop_training
+
+from .roles import ADMIN, ANNOTATOR
+
+if TYPE_CHECKING:
+    from monai_fgssl.label.server import FGSSLApp
+
+__all__ = ["make_operations_router"]
+
+Params = Annotated[dict[str, Any] | None, Body()]
+
+
+def make_operations_router(app: FGSSLApp) -> APIRouter:
+    """``POST`` and ``DELETE /train/``, ``POST /scoring/``, ``/batch/infer/`` and ``/reload``, and ``GET /logs/gpu``.
+
+    Args:
+        app: that is run.
+    """
+    router = APIRouter()
+
+    # All of these in a thread: they may take a while. MONAI Label starts a process for any name.
+    @router.post("/train/{model}", tags=["Train"], dependencies=[ADMIN])
+    def start_training(
+        model: str, params: Params = None, run_sync: bool = False, enqueue: bool = False
+    ) -> dict[str, Any]:
+        check_name(model, app.info()["trainers"])
+        return dict(train.run_model(model, params, run_sync, enqueue))
+
+    @router.post("/scoring/{method}", tags=["Scoring"], dependencies=[ANNOTATOR])
+    def start_scoring(method: str, params: Params = None, run_sync: bool = False) -> dict[str, Any]:
+        check_name(method, app.info()["scoring"])
+        return dict(scoring.run_method(method, params, run_sync))
+
+    @router.post("/batch/infer/{model}", tags=["Infer"], dependencies=[ADMIN])
+    def start_batch(
+        model: str, images: BatchInferImageType | None = None, params: Params = None, run_sync: bool = False
+    ) -> dict[str, Any]:
+        check_name(model, app.info()["models"])
+        return dict(batch_infer.run(model, images or BatchInferImageType.IMAGES_ALL, params, run_sync))
+
+    def check_name(name: str, known: Collection[str]) -> None:
+        if name not in known:
+            raise HTTPException(404, f"there is no {name[:100]!r}; there are: {', '.join(known)}.")
+
+    @router.delete("/train/", tags=["Train"], dependencies=[ADMIN])
+    def stop() -> dict[str, Any] | None:
+        return stop_training()
+
+    # MONAI Label would begin a second app beside this one, whoever asks.
+    @router.post("/reload", include_in_schema=False, dependencies=[ADMIN])
+    async def reload() -> dict[str, Any]:
+        app.datastore().refresh()
+        return {}
+
+    @router.get("/logs/gpu", tags=["Others"], dependencies=[ADMIN])
+    def gpu() -> PlainTextResponse:
+        try:
+            found = subprocess.run(["nvidia-smi"], capture_output=True, text=True, timeout=30)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise HTTPException(404, "this machine has no nvidia-smi, or it does not answer.") from error
+        return PlainTextResponse(found.stdout + found.stderr)
+
+    return router

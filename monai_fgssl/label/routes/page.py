@@ -1,0 +1,95 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The page for annotators, and what it asks for beyond MONAI Label's own API."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fastapi import APIRouter, HTTPException
+from fastapi.responses import FileResponse, Response
+
+from monai_fgssl.bundle import SettingsError
+from monai_fgssl.data import DataError
+from monai_fgssl.label.datastore import FINAL
+from monai_fgssl.label.model import without_folder
+from monai_fgssl.label.pictures import as_png, draw_image
+from monai_fgssl.metrics.acquisition import STRATEGIES
+
+from .roles import ANNOTATOR, USER
+
+if TYPE_CHECKING:
+    from monai_fgssl.label.server import FGSSLApp
+
+__all__ = ["make_page_router"]
+
+PAGE = Path(__file__).parents[1] / "page"
+
+
+def make_page_router(app: FGSSLApp) -> APIRouter:
+    """Routes below ``/fgssl``; all but the page's own files ask for the roles that MONAI Label asks for.
+
+    Args:
+        app: whose data store and model they show.
+    """
+    router = APIRouter(prefix="/fgssl", tags=["FG-SSL"])
+
+    def picture(image_id: str, draw: Callable[[str], Any]) -> Response:
+        app.datastore().check_image(image_id)
+        path = app.datastore().get_image_uri(image_id)
+        try:
+            content = as_png(draw(path))
+        except SettingsError as error:
+            raise HTTPException(409, str(error)) from error
+        except (DataError, OSError) as error:
+            raise HTTPException(422, f"the image can't be read: {without_folder(error, path)}") from error
+        return Response(content, media_type="image/png", headers={"Cache-Control": "no-store"})
+
+    # Names of their own, so that no other file can be asked for.
+    @router.get("/", include_in_schema=False)
+    def index() -> FileResponse:
+        return FileResponse(PAGE / "index.html")
+
+    @router.get("/page.js", include_in_schema=False)
+    def script() -> FileResponse:
+        return FileResponse(PAGE / "page.js")
+
+    @router.get("/page.css", include_in_schema=False)
+    def style() -> FileResponse:
+        return FileResponse(PAGE / "page.css")
+
+    @router.get("/info", dependencies=[USER])
+    async def info() -> dict[str, Any]:
+        return {
+            "classes": app.class_names(),
+            "model": "fgssl",
+            "has_model": app.model.record is not None,
+            "model_problem": app.model.problem,
+            "num_stages": app.model.num_stages,
+            "strategies": list(STRATEGIES),
+            "num_images": len(app.datastore().list_images()),
+            "num_labelled": len(app.datastore().labelled()),
+        }
+
+    @router.get("/image/{image_id}", dependencies=[USER])
+    def image(image_id: str) -> Response:
+        return picture(image_id, lambda path: draw_image(path, app.spatial_dims))
+
+    @router.get("/heat_maps/{image_id}", dependencies=[USER])
+    def heat_maps(image_id: str) -> Response:
+        return picture(image_id, app.model.draw_heat_maps)
+
+    # In the event loop, as MONAI Label's own routes: the data store is no place for two threads at once.
+    @router.get("/label/{image_id}", dependencies=[USER])
+    async def label(image_id: str) -> dict[str, str | None]:
+        app.datastore().check_image(image_id)
+        return {"class": app.datastore().class_of(image_id)}
+
+    @router.delete("/label/{image_id}", dependencies=[ANNOTATOR])
+    async def remove_label(image_id: str) -> dict[str, str | None]:
+        app.datastore().remove_label(image_id, FINAL)
+        return {"class": None}
+
+    return router

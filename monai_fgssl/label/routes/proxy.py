@@ -1,0 +1,103 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The archive's images for a viewer in the browser, such as OHIF, which signs in here and not there.
+
+The server knows the archive's password, so it passes on as little as a viewer needs: what DICOMweb names, below the
+root, to look at; storing needs an annotator.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Mapping
+from typing import Any
+
+import requests
+from fastapi import APIRouter, HTTPException, Request
+from fastapi.responses import StreamingResponse
+from monailabel.config import settings
+from starlette.background import BackgroundTask
+from starlette.concurrency import run_in_threadpool
+
+from monai_fgssl.label.archive import make_session, unreachable
+
+from .roles import ANNOTATOR, USER
+
+__all__ = ["make_proxy_router"]
+
+SEGMENT = r"(?!\.+(?:/|$))[A-Za-z0-9._,-]+"
+RESOURCE = re.compile(rf"(?:studies|series|instances)(?:/{SEGMENT})*")
+"""DICOM PS3.18, table 8.2.1-1, and the bulk data that archives name below these. Anything else is the archive's own."""
+
+STORE = re.compile(rf"studies(?:/{SEGMENT})?")
+PASSED_ON = ("accept", "content-type")
+ANSWERED = ("content-type", "content-length", "content-encoding")
+CHUNK = 1 << 16
+
+
+def make_proxy_router(root: str | None) -> APIRouter:
+    """``GET`` and ``POST /proxy/dicom/...``, in place of MONAI Label's, which pass on any path and the person's token.
+
+    Args:
+        root: address of the archive's DICOMweb service; None: there is no archive.
+    """
+    router = APIRouter(prefix="/proxy/dicom")
+    session = make_session()
+
+    def pass_on(request: Request, address: str, **body: Any) -> StreamingResponse:
+        kept = {name: request.headers[name] for name in PASSED_ON if name in request.headers}
+        try:
+            answer = session.request(
+                request.method,
+                f"{address}?{request.url.query}" if request.url.query else address,
+                # The archive's answer goes on as it is.
+                headers={"Accept-Encoding": request.headers.get("accept-encoding", "identity"), **kept},
+                timeout=settings.MONAI_LABEL_DICOMWEB_PROXY_TIMEOUT,
+                # Elsewhere nobody has checked the path.
+                allow_redirects=False,
+                stream=True,
+                **body,
+            )
+        except requests.RequestException as error:
+            raise unreachable() from error
+        if answer.is_redirect:
+            raise HTTPException(502, "the archive sends viewers elsewhere, where this server does not follow.")
+        headers = {name: answer.headers[name] for name in ANSWERED if name in answer.headers}
+        content = answer.raw.stream(CHUNK, decode_content=False)
+        return StreamingResponse(content, answer.status_code, headers, background=BackgroundTask(answer.close))
+
+    # In a thread, since it waits for the archive.
+    @router.get("/{path:path}", include_in_schema=False, dependencies=[USER])
+    def look(request: Request, path: str) -> StreamingResponse:
+        return pass_on(request, _address(root, path, RESOURCE))
+
+    @router.post("/{path:path}", include_in_schema=False, dependencies=[ANNOTATOR])
+    async def store(request: Request, path: str) -> StreamingResponse:
+        address = _address(root, path, STORE)
+        with tempfile.TemporaryFile() as body:
+            async for part in request.stream():
+                body.write(part)
+            body.seek(0)
+            return await run_in_threadpool(pass_on, request, address, data=body)
+
+    return router
+
+
+def _address(root: str | None, path: str, allowed: re.Pattern[str]) -> str:
+    if root is None:
+        raise HTTPException(404, "the images are in a folder: there is no archive to ask.")
+    prefixes: Mapping[str, str | None] = {
+        "wado": settings.MONAI_LABEL_WADO_PREFIX,
+        "qido": settings.MONAI_LABEL_QIDO_PREFIX,
+        "stow": settings.MONAI_LABEL_STOW_PREFIX,
+    }
+    service, _, resource = path.partition("/")
+    if service not in prefixes:
+        service, resource = "", path
+    if not allowed.fullmatch(resource):
+        raise HTTPException(404, "the archive is asked for studies, series and instances of DICOMweb only.")
+    # Some versions of OHIF look for metadata among the searches.
+    if service == "qido" and resource.endswith("/metadata"):
+        service = "wado"
+    return "/".join(filter(None, (root.rstrip("/"), (prefixes.get(service) or "").strip("/"), resource)))

@@ -1,0 +1,54 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Which of MONAI Label's own routes are served as they are.
+
+All others have a better one in this package, or nothing to do here, such as whole-slide images and "all tasks". A route
+that comes with another version of MONAI Label is not served before somebody has looked at it.
+"""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from monailabel.config import settings
+from monailabel.endpoints import activelearning, batch_infer, datastore, info, login, logs, model, scoring, train
+
+__all__ = ["KEPT_PAGES", "make_kept_router"]
+
+KEPT_PAGES = ("/", "/docs", "/favicon.ico", "/openapi.json", "/static")
+"""That the server itself has, besides its routers."""
+
+KEPT = {
+    "GET /info/",
+    "POST /activelearning/{strategy}",
+    "GET /scoring/",
+    "DELETE /scoring/",
+    "GET /batch/infer",
+    "DELETE /batch/infer",
+    "GET /train/",
+    "GET /model/{model}",
+    "GET /model/info/{model}",
+    "GET /datastore/",
+    "DELETE /datastore/",
+    "HEAD /datastore/image",
+    "GET /datastore/image",
+    "DELETE /datastore/image",
+    "GET /datastore/image/info",
+    "HEAD /datastore/label",
+    "GET /datastore/label",
+    "DELETE /datastore/label",
+    "GET /datastore/label/info",
+    "GET /logs/",
+    "GET /auth/",
+    "GET /auth/token/valid",
+}
+
+
+def make_kept_router() -> APIRouter:
+    """MONAI Label's own routes that are left as they are."""
+    modules = [info, activelearning, scoring, batch_infer, train, model, datastore, logs]
+    if settings.MONAI_LABEL_AUTH_ENABLE:
+        modules.append(login)
+    routes = [route for module in modules for route in module.router.routes]
+    return APIRouter(
+        routes=[route for route in routes if {f"{method} {route.path}" for method in route.methods} <= KEPT]
+    )
