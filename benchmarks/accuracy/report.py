@@ -1,11 +1,11 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Make README.md of the accuracy benchmark from the files of the finished runs.
+"""Make README.md of the accuracy benchmark from the table of finished runs.
 
     python -m benchmarks.accuracy report --data_dir DIR
 
-DIR is needed for the labels and lesions of the test parts, which are not kept in the runs' files; no image is read.
-Every row names the files that it was made from.
+DIR is needed for the labels and lesions of the test parts, which are not kept with the runs; no image is read.
+Every row names the runs that it was made from.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from .methods import FINE_TUNINGS, PRETRAININGS, Run, default
 from .protocol import BUDGETS, DATA_SETS, SPLITS, read_parts, split_file
 from .questions import FEW, ONE_VIEW_LIGHT, ONE_VIEW_LIGHT_NAME, QUESTIONS, SCALES, Entry, Question, scaled
 from .scoring import Interval, difference, interval, measure, resample_weights
+from .store import TABLE, RunTable, load_table
 
-HERE = Path(__file__).resolve().parent
 SCALE_TITLES = {
     "small": "64 px, 20 epochs of pre-training (a CPU will do)",
     "medium": "128 px, 80 epochs of pre-training (minutes of a GPU)",
@@ -49,14 +49,19 @@ class Results:
     Attributes:
         data_dir: see :func:`protocol.read_parts`.
         splits: folder of the split files.
-        runs: contents of the files by name.
+        table: the finished runs.
     """
 
     data_dir: Path
     splits: Path
-    runs: dict[str, dict[str, Any]]
+    table: RunTable
     _truth: dict[tuple[str, str], tuple[list[int], NDArray[np.float64]]] = field(default_factory=dict)
     _scores: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def runs(self) -> dict[str, dict[str, Any]]:
+        """By name, what is known of each run."""
+        return self.table.runs
 
     def truth(self, name: str, split: str) -> tuple[list[int], NDArray[np.float64]]:
         """Labels of the test part, and the resamples of its lesions."""
@@ -73,7 +78,7 @@ class Results:
             return None
         if name not in self._scores:
             labels, weights = self.truth(run.data_set, run.split)
-            prob = np.array(self.runs[name]["test_prob_times_10000"]) / 1e4
+            prob = self.table.probabilities(name)
             classes = DATA_SETS[run.data_set].class_names
             values = {metric: value.item() for metric, value in measure(prob, labels, classes).items()}
             self._scores[name] = {"values": values, "draws": measure(prob, labels, classes, weights)}
@@ -122,12 +127,6 @@ class Results:
         return sorted({f"{run['machine']}, {run['commit']}, torch {run['versions']['torch']}" for run in runs})
 
 
-def load_runs(folder: Path) -> dict[str, dict[str, Any]]:
-    """Contents of all files in ``folder/runs`` by name of the run."""
-    contents = [json.loads(file.read_text(encoding="utf-8")) for file in sorted((folder / "runs").glob("*.json"))]
-    return {content["name"]: content for content in contents}
-
-
 def cell(value: Interval | None, signed: bool = False) -> str:
     """A value with its interval; a dash for what is not there or not defined."""
     if value is None or np.isnan(value["value"]):
@@ -151,9 +150,13 @@ def table(rows: Sequence[Sequence[str]], header: Sequence[str]) -> list[str]:
     return [f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *rows)]
 
 
-def files(results: Results, run: Run) -> str:
-    """Links to the files of all seeds."""
-    return " ".join(f"[{seed}](runs/{run.but(seed=seed).name()}.json)" for seed in results.seeds(run))
+def run_names(results: Results, run: Run) -> str:
+    """Names of the runs of all seeds, for ``python -m benchmarks.accuracy show``."""
+    by_name: dict[str, list[int]] = {}
+    for seed in results.seeds(run):
+        start, _, checksum = run.but(seed=seed).name().rpartition("_")
+        by_name.setdefault(f"{start.rpartition('_')[0]}_s*_{checksum}", []).append(seed)
+    return ", ".join(f"`{name}` ({', '.join(map(str, seeds))})" for name, seeds in by_name.items())
 
 
 def answer(results: Results, key: str, data_set: str, scale: str, folder: Path) -> list[str]:
@@ -183,7 +186,7 @@ def answer(results: Results, key: str, data_set: str, scale: str, folder: Path) 
                 "-" if np.isnan(rank := results.rank(entry.run)) else f"{rank:.0f}",
                 f"{results.mean(entry.run, 'images') / 1e3:.1f}",
                 f"{results.mean(entry.run, 'seconds') / 60:.1f}",
-                files(results, entry.run),
+                run_names(results, entry.run),
             ]
         )
     header = [
@@ -197,7 +200,7 @@ def answer(results: Results, key: str, data_set: str, scale: str, folder: Path) 
         "rank",
         "thousand images seen",
         "minutes",
-        "runs by seed",
+        "runs (seeds)",
     ]
     first, *rest = (entry.run.changes() for entry in entries)
     common = {name: value for name, value in first.items() if all(name in r and r[name] == value for r in rest)}
@@ -409,7 +412,7 @@ def others(results: Results, shown: set[str]) -> list[str]:
             settings = json.dumps(fields["settings"]) if fields["settings"] else "the defaults of then"
             rows.append(
                 [
-                    f"[{name}](runs/{name}.json)",
+                    f"`{name}`",
                     PRETRAININGS[fields["pretraining"]].label,
                     FINE_TUNINGS[fields["fine_tuning"]].label,
                     f"{100 * fields['budget']:g}",
@@ -476,8 +479,9 @@ def page(results: Results, seeds: Sequence[int], folder: Path) -> str:
     """The whole page; draws the plots too."""
     lines = [
         "# Accuracy\n",
-        "Made by `python -m benchmarks.accuracy report --data_dir DIR` from the files in [runs/](runs/), each of which "
-        "has the command that made it. `python -m benchmarks.accuracy run --help` says how to make more.\n",
+        "Made by `python -m benchmarks.accuracy report --data_dir DIR` from the table of runs (`runs.csv.xz`, "
+        "`predictions.npz`). `python -m benchmarks.accuracy show NAME` prints all that it has of a run, with the "
+        "command that makes it; `python -m benchmarks.accuracy run --help` says how to make more.\n",
         *in_short(results),
         *protocol(results),
     ]
@@ -514,10 +518,10 @@ def main(words: Sequence[str]) -> None:
     )
     parser.add_argument("--data_dir", type=Path, required=True, help="has a folder for each data set")
     parser.add_argument("--splits_dir", type=Path, default=SPLITS)
-    parser.add_argument("--output_dir", type=Path, default=HERE, help="has the folder runs; README.md is written to it")
+    parser.add_argument("--output_dir", type=Path, default=TABLE, help="has the table; README.md is written to it")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="that are planned")
     arguments = parser.parse_args(words)
-    results = Results(arguments.data_dir, arguments.splits_dir, load_runs(arguments.output_dir))
+    results = Results(arguments.data_dir, arguments.splits_dir, load_table(arguments.output_dir))
     text = page(results, arguments.seeds, arguments.output_dir)
     with atomic_write(arguments.output_dir / "README.md") as temporary:
         temporary.write_text(text, encoding="utf-8")

@@ -117,8 +117,8 @@ def resample_weights(groups: Sequence[str], num_resamples: int = 1000, seed: int
     return counts[:, group_of].astype(np.float64)
 
 
-def interval(values: Sequence[float], draws: Sequence[ArrayLike], seed: int = 1) -> Interval:
-    """Mean over seeds with a 95 % interval that holds the chance of the test images and that of the seeds.
+def interval(values: Sequence[float], draws: Sequence[ArrayLike], seed: int = 1, level: float = 0.95) -> Interval:
+    """Mean over seeds with an interval that holds the chance of the test images and that of the seeds.
 
     In each resample of the images as many seeds as there are are drawn with replacement. With one seed the interval
     holds the chance of the images only.
@@ -127,6 +127,7 @@ def interval(values: Sequence[float], draws: Sequence[ArrayLike], seed: int = 1)
         values: ``S`` values, one for each seed.
         draws: ``S`` arrays ``(R,)``, the same metric in each resample.
         seed: of the choice of seeds.
+        level: of the interval.
 
     Returns:
         ``value``, ``low``, ``high``, and ``p``, twice the share of resamples beyond 0 (for differences).
@@ -135,13 +136,13 @@ def interval(values: Sequence[float], draws: Sequence[ArrayLike], seed: int = 1)
     chosen = np.random.default_rng(seed).integers(len(stacked), size=stacked.shape)
     means = np.take_along_axis(stacked, chosen, axis=0).mean(0)
     means = means[~np.isnan(means)]
-    low, high = np.quantile(means, (0.025, 0.975)) if len(means) else (np.nan, np.nan)
+    low, high = np.quantile(means, ((1 - level) / 2, (1 + level) / 2)) if len(means) else (np.nan, np.nan)
     beyond = min((means <= 0).mean(), (means >= 0).mean()) if len(means) else np.nan
     return {"value": float(np.mean(values)), "low": float(low), "high": float(high), "p": float(min(1, 2 * beyond))}
 
 
 def difference(
-    first: Mapping[int, Mapping[str, Any]], second: Mapping[int, Mapping[str, Any]], metric: str
+    first: Mapping[int, Mapping[str, Any]], second: Mapping[int, Mapping[str, Any]], metric: str, level: float = 0.95
 ) -> Interval | None:
     """Difference first - second over the seeds that both have, paired by image and by seed; None without any.
 
@@ -149,6 +150,7 @@ def difference(
         first: by seed, ``"values"`` (float) and ``"draws"`` ``(R,)`` by metric.
         second: the same of the other method.
         metric: name of the metric.
+        level: of the interval.
     """
     seeds = sorted(first.keys() & second.keys())
     if not seeds:
@@ -156,4 +158,5 @@ def difference(
     return interval(
         [first[s]["values"][metric] - second[s]["values"][metric] for s in seeds],
         [first[s]["draws"][metric] - second[s]["draws"][metric] for s in seeds],
+        level=level,
     )

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from monai_fgssl.bundle import load_weights
 from monai_fgssl.data import CachedImages, PreparedData, make_loader
 from monai_fgssl.engines.handlers import BatchNormUpdater, Resumer
+from monai_fgssl.engines.heads import solve_heads
 from monai_fgssl.metrics import classification_metrics, fit_temperature
 from monai_fgssl.utils.files import atomic_write
 
@@ -104,6 +105,7 @@ def _prepare(parser: ConfigParser, data: PreparedData, seed: int, place: Place, 
     set_determinism(seed)
     for name, value in {
         "data": data,
+        "class_names": data.class_names,
         "device": place.device,
         "seed": seed,
         "output_dir": str(output_dir),
@@ -204,6 +206,11 @@ def finish(run: Run, pretrained: dict[str, Any] | None, place: Place) -> Result:
         details |= chosen
         seconds = time.time() - start
     else:
+        fine_tuning = parser.get_parsed_content("fine_tuning")
+        if fine_tuning == "probe":
+            raise ValueError("--set fine_tuning=probe: the benchmark's own probes are --fine_tunings linear and knn.")
+        if fine_tuning == "lp_ft":
+            solve_heads(network, labelled, place.device)
         trainer, seconds = _train(parser, "train")
         load_weights(network, folder / "best.pt")
         logits = {part: _predict(network, getattr(data, part), place.device) for part in ("validation", "test")}

@@ -68,7 +68,7 @@ def check_name(name: str, what: str) -> str:
 
 
 class ClassLabels(LocalDatastore):
-    """What both data stores share.
+    """Base of both data stores.
 
     Args:
         folder: of the images and the index.
@@ -333,7 +333,7 @@ class ClassDICOMWebDatastore(ClassLabels, DICOMWebDatastore):
             raise HTTPException(404, "the archive has no such series among the images.")
 
     def get_image_info(self, image_id: str) -> dict[str, Any]:
-        """What is stored with an image."""
+        """Information that is stored with an image."""
         obj = self._datastore.objects.get(image_id)
         return dict(obj.image.info) if obj else {}
 

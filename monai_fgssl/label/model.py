@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ScoredBatch:
-    """What the network says of a batch, on the CPU.
+    """Outputs of the network for a batch, on the CPU.
 
     Attributes:
         stage_logits: ``(B, K + 1, num_classes)``.
@@ -169,7 +169,7 @@ class LabelModel:
         return ReadImaged("image", self.geometry())
 
     def predict(self, path: str | Path) -> dict[str, Any]:
-        """What the model says of one image; see :func:`~monai_fgssl.report.results.describe`."""
+        """Describe one image by the model; see :func:`~monai_fgssl.report.results.describe`."""
         with self._lock:
             network, record = self.load()
             image = self.read(path)

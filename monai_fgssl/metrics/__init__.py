@@ -17,12 +17,13 @@ from .calibration import expected_calibration_error, fit_temperature, negative_l
 from .classification import METRICS, bootstrap_difference, bootstrap_intervals, classification_metrics
 from .collapse import effective_rank, feature_std
 from .epoch import epoch_metric
-from .probes import knn_accuracy
+from .probes import LinearProbe, knn_accuracy, solve_linear_probe
 from .uncertainty import disagreement, margin, predictive_entropy
 
 __all__ = [
     "METRICS",
     "STRATEGIES",
+    "LinearProbe",
     "bootstrap_difference",
     "bootstrap_intervals",
     "choose",
@@ -42,4 +43,5 @@ __all__ = [
     "mix",
     "negative_log_likelihood",
     "predictive_entropy",
+    "solve_linear_probe",
 ]

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Whether probabilities mean what they say: of the images with confidence c, a share c should be right."""
+"""Reliability diagram: of the images with confidence c, a share c should be right."""
 
 from __future__ import annotations
 

@@ -17,6 +17,8 @@ from pydicom.uid import UID, JPEGBaseline8Bit, JPEGExtended12Bit
 
 from monai_fgssl.utils.errors import DataError
 
+from .colors import palette_depth
+
 try:
     from pydicom.pixels import apply_color_lut, apply_modality_lut, get_decoder
 
@@ -160,7 +162,4 @@ def palette_colours(dataset: Dataset, indices: NDArray[Any]) -> tuple[NDArray[An
         positions = np.clip(indices.astype(np.int64) - first, 0, count - 1)
         return np.stack([np.frombuffer(table, np.uint8)[positions] for table in tables], axis=-1), 255
     colours = apply_color_lut(indices, dataset)[..., :3]
-    if bits == 8:
-        return colours, 255
-    # Many devices store 8 bits as the upper half of 16: their white is 0xFF00.
-    return (colours, 65535) if (colours & 0xFF).any() else (colours >> 8, 255)
+    return (colours, 255) if bits == 8 else palette_depth(colours)

@@ -25,8 +25,9 @@ from .finite import check_affine, replace_not_finite
 from .grids import slice_of, volume_of
 from .itk import read_itk
 from .nifti import read_nifti
-from .pictures import is_tiff, read_photo
+from .pictures import read_photo
 from .reasons import reason_of
+from .tiff import TIFF_STARTS, read_tiff, read_tiff_stack
 
 __all__ = ["check_options", "read_medical_image"]
 
@@ -48,7 +49,7 @@ def read_medical_image(
     window: str | Sequence[float] | None = None,
     frame: int | None = None,
 ) -> MetaTensor:
-    """Read a picture or a volume from DICOM, NIfTI, NRRD, MetaImage, TIFF, PNG, JPEG and whatever else Pillow reads.
+    """Read a picture or a volume from DICOM, NIfTI, NRRD, MetaImage, TIFF, PNG, JPEG, JPEG 2000, WebP, BMP, GIF or PNM.
 
     What a file holds is told from its content, not from its name. The same picture gives the same array whatever file
     it is stored in, bit for bit where the storage is lossless.
@@ -175,6 +176,8 @@ def _read_picture(files: Sequence[Path], frame: int | None) -> StoredImage:
     kind = kind_of(files[0])
     if kind == "DICOM":
         return read_dicom(files[0], frame)
+    if kind == "TIFF":
+        return read_tiff(files[0], frame)
     if kind == "picture":
         return read_photo(files[0], frame)
     return slice_of(*_read_grid(files[0], kind), frame)
@@ -187,26 +190,24 @@ def _read_volume(files: Sequence[Path]) -> StoredImage:
     if len(files) > 1:
         raise DataError("holds other files than DICOM slices: a volume in another format is one file.")
     (kind,) = kinds
-    if kind != "picture":
+    if kind == "TIFF" and (stack := read_tiff_stack(files[0])) is not None:
+        return stack
+    if kind not in ("TIFF", "picture"):
         return volume_of(*_read_grid(files[0], kind))
-    picture = read_photo(files[0], 0)
-    if is_tiff(files[0]):
-        values, affine = read_itk(files[0])
-        if values.shape[2] > 1:
-            return volume_of(values, affine)
-    raise DataError(
-        f"is a picture of {picture.values.shape[2]} x {picture.values.shape[1]} pixels: use spatial_dims=2."
-    )
+    rows, columns = (read_tiff if kind == "TIFF" else read_photo)(files[0], 0).values.shape[1:]
+    raise DataError(f"is a picture of {columns} x {rows} pixels: use spatial_dims=2.")
 
 
 def kind_of(path: Path) -> str:
-    """Tell from the content what a file holds: ``"DICOM"``, a key of :data:`SUFFIXES`, or else ``"picture"``."""
+    """Tell what a file holds from its content: ``"DICOM"``, ``"TIFF"``, a key of :data:`SUFFIXES`, or ``"picture"``."""
     with open(path, "rb") as file:
         head = file.read(1024)
     if not head:
         raise DataError("is empty.")
     if head[128:132] == b"DICM":
         return "DICOM"
+    if head.startswith(TIFF_STARTS):
+        return "TIFF"
     is_gzipped = head.startswith(b"\x1f\x8b")
     if is_gzipped:
         with gzip.open(path) as file:

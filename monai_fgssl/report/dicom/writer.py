@@ -88,7 +88,7 @@ class DicomResultWriter:
 
 
 def as_prediction(result: Mapping[str, Any], class_names: Sequence[str]) -> Prediction:
-    """What a report says of one of the results of :func:`~monai_fgssl.report.results.describe`."""
+    """Turn one result of :func:`~monai_fgssl.report.results.describe` into the content of a report."""
     return Prediction(
         class_names,
         list(result["probabilities"].values()),

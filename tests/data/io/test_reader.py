@@ -17,7 +17,7 @@ from monai.data import DataLoader, Dataset, MetaTensor
 from monai.transforms import Compose, EnsureChannelFirstd, LoadImage, Resized
 from numpy.typing import NDArray
 from picture_files import LOSSLESS_COLOUR, LOSSLESS_GREY, encoded, itk_writer, pillow, write_vector_nifti
-from PIL import Image, ImageOps, TiffImagePlugin
+from PIL import Image, ImageOps, PngImagePlugin, TiffImagePlugin
 from pydicom.uid import (
     JPEGBaseline8Bit,
 )
@@ -183,8 +183,9 @@ def test_16_bits_per_colour_are_not_clipped(suffix: str, tmp_path: Path) -> None
     assert np.array_equal(read_medical_image(path).numpy().transpose(1, 2, 0), expected)
 
 
-def test_16_bit_colour_with_an_orientation_tag_is_refused(tmp_path: Path) -> None:
-    itk.imwrite(itk.image_from_array(np.zeros((4, 5, 3), np.uint16), is_vector=True), str(tmp_path / "a.png"))
+def test_16_bit_colour_with_an_orientation_tag_is_upright(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(5).integers(0, 2**16, (4, 5, 3), dtype=np.uint16)
+    itk.imwrite(itk.image_from_array(pixels, is_vector=True), str(tmp_path / "a.png"))
     plain = (tmp_path / "a.png").read_bytes()
     exif = Image.Exif()
     exif[274] = 6
@@ -192,8 +193,48 @@ def test_16_bit_colour_with_an_orientation_tag_is_refused(tmp_path: Path) -> Non
     start = tagged.index(b"eXIf") - 4
     chunk = tagged[start : start + 12 + int.from_bytes(tagged[start : start + 4], "big")]
     (tmp_path / "a.png").write_bytes(plain[:33] + chunk + plain[33:])
-    with pytest.raises(DataError, match=r"a.png has 16 bits per colour and an orientation tag"):
-        read_medical_image(tmp_path / "a.png")
+    expected = np.rot90(pixels, 3).astype(np.float32) / np.float32(65535)
+    assert np.array_equal(read_medical_image(tmp_path / "a.png").numpy().transpose(1, 2, 0), expected)
+
+
+def test_16_bits_in_pnm_are_their_range(tmp_path: Path) -> None:
+    values = np.array([[0, 1000, 4095]], ">u2")
+    (tmp_path / "a.pgm").write_bytes(b"P5 3 1 4095\n" + values.tobytes())
+    assert np.abs(read_medical_image(tmp_path / "a.pgm").numpy()[0] - values / 4095).max() < 1e-5
+
+
+@pytest.mark.parametrize("is_last", [False, True])
+def test_much_text_in_a_png_is_left_out(is_last: bool, colour: NDArray[np.uint8], tmp_path: Path) -> None:
+    info = PngImagePlugin.PngInfo()
+    info.add_itxt("XML:com.adobe.xmp", "x" * 2_000_000, zip=True)
+    if is_last:
+        # Pillow writes private chunks that are marked so after the pixels.
+        info.chunks = [(*chunk, True) for chunk in info.chunks]
+    Image.fromarray(colour).save(tmp_path / "a.png", pnginfo=info)
+    assert np.array_equal(255 * read_medical_image(tmp_path / "a.png").numpy().transpose(1, 2, 0), colour.astype("f4"))
+
+
+@pytest.mark.parametrize(
+    ("start", "name"),
+    [
+        (b"8BPS\0\1", "a Photoshop document"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0", "PostScript"),
+        (b"%PDF-1.7", "PDF"),
+        (b"\0\0\0\x24ftypheic", "HEIC"),
+    ],
+)
+def test_kinds_that_are_not_read_are_named(start: bytes, name: str, tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(start + bytes(200))
+    with pytest.raises(DataError, match=rf"a.jpg is {name}, which is not supported: save it as PNG or TIFF."):
+        read_medical_image(tmp_path / "a.jpg")
+
+
+def test_pillow_reads_the_promised_formats_only(colour: NDArray[np.uint8], tmp_path: Path) -> None:
+    # Formats with layers, other programs or rare decoders.
+    for suffix in (".ico", ".tga", ".pcx", ".sgi", ".eps"):
+        Image.fromarray(colour).save(tmp_path / f"a{suffix}")
+        with pytest.raises(DataError, match=rf"a{suffix} is (nothing that can be read|PostScript)"):
+            read_medical_image(tmp_path / f"a{suffix}")
 
 
 def test_white_is_zero_is_inverted(tmp_path: Path) -> None:
@@ -342,7 +383,7 @@ def test_what_is_not_there_or_no_image_is_named(colour: NDArray[np.uint8], tmp_p
     messages = {
         "none.png": "none.png does not exist.",
         "empty.png": "empty.png is empty.",
-        "notes.txt": "notes.txt is nothing that can be read: DICOM .*NIfTI, .*PNG",
+        "notes.txt": "notes.txt is nothing that can be read: DICOM, NIfTI, .*PNG",
         "folder": r"folder is a folder without DICOM images \(0 files\)",
         "a.png.gz": "a.png.gz is compressed with gzip, and no NIfTI: unpack it first.",
         "image.dat": "image.dat holds NIfTI, which can only be read when its name ends in .nii: rename it.",
