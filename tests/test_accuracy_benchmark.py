@@ -159,13 +159,13 @@ def test_an_epoch_over_few_labels_shows_each_equally_often(folders: dict[str, Pa
 
 
 @pytest.fixture(scope="module")
-def predictions() -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Probabilities with ties, labels, groups of up to three images."""
+def predictions() -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities with ties, and labels."""
     rng = np.random.default_rng(1)
     labels = np.repeat(np.arange(5), (40, 20, 10, 6, 4))
     prob = rng.dirichlet(np.ones(5), len(labels)) + 0.5 * np.eye(5)[labels] * rng.random((len(labels), 1))
     prob = np.round(prob / prob.sum(1, keepdims=True), 2)
-    return prob, labels, [f"g{i}" for i in rng.integers(0, 40, len(labels))]
+    return prob, labels
 
 
 def sklearn_metrics(prob: np.ndarray, labels: np.ndarray, weight: np.ndarray) -> dict[str, float]:
@@ -186,8 +186,8 @@ def sklearn_metrics(prob: np.ndarray, labels: np.ndarray, weight: np.ndarray) ->
     }
 
 
-def test_metrics_are_those_of_sklearn(predictions: tuple[np.ndarray, np.ndarray, list[str]]) -> None:
-    prob, labels, _ = predictions
+def test_metrics_are_those_of_sklearn(predictions: tuple[np.ndarray, np.ndarray]) -> None:
+    prob, labels = predictions
     weights = np.random.default_rng(2).integers(0, 4, (20, len(labels))).astype(float)
     found = scoring.measure(prob, labels, CLASSES, weights)
     for row, weight in enumerate(weights):
@@ -197,8 +197,8 @@ def test_metrics_are_those_of_sklearn(predictions: tuple[np.ndarray, np.ndarray,
     assert once["calibration_error"].item() == pytest.approx(expected_calibration_error(prob, labels))
 
 
-def test_classes_that_a_sample_lacks_are_left_out(predictions: tuple[np.ndarray, np.ndarray, list[str]]) -> None:
-    prob, labels, _ = predictions
+def test_classes_that_a_sample_lacks_are_left_out(predictions: tuple[np.ndarray, np.ndarray]) -> None:
+    prob, labels = predictions
     weight = (labels != 3).astype(float)[None]
     found = scoring.measure(prob, labels, CLASSES, weight)
     kept = labels != 3
@@ -207,17 +207,6 @@ def test_classes_that_a_sample_lacks_are_left_out(predictions: tuple[np.ndarray,
     assert np.isnan(found["auc_Severe"].item())
     aucs = [roc_auc_score(labels[kept] == k, prob[kept, k]) for k in (0, 1, 2, 4)]
     assert found["macro_auc"].item() == pytest.approx(np.mean(aucs))
-
-
-def test_groups_are_drawn_as_a_whole(predictions: tuple[np.ndarray, np.ndarray, list[str]]) -> None:
-    groups = np.array(predictions[2])
-    weights = scoring.resample_weights(groups, 500)
-    names = np.unique(groups)
-    of_groups = np.stack([weights[:, groups == name].max(1) for name in names], axis=1)
-    for name, counts in zip(names, of_groups.T, strict=True):
-        assert (weights[:, groups == name] == counts[:, None]).all()
-    assert (of_groups.sum(1) == len(names)).all()
-    assert of_groups.mean() == 1
 
 
 def test_intervals_hold_the_chance_of_images_and_of_seeds() -> None:

@@ -17,13 +17,48 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 from torch.nn.functional import normalize, one_hot
 
-__all__ = ["LinearProbe", "knn_accuracy", "solve_linear_probe"]
+__all__ = ["LinearProbe", "knn_accuracy", "knn_votes", "solve_linear_probe"]
 
 PENALTIES = tuple(10.0**exponent for exponent in range(-4, 2))
 """Inverse strengths of the L2 penalty, as scikit-learn's ``C``, that cross-validation chooses from."""
 NUM_FOLDS = 5
 MIN_PROBABILITY = 1e-6
 """In the held-out loss, of a class that the other folds lack: finite, and the same for all penalties."""
+
+
+def knn_votes(
+    train_features: Tensor,
+    train_labels: Tensor,
+    features: Tensor,
+    num_classes: int,
+    neighbors: int = 20,
+    temperature: float = 0.07,
+) -> Tensor:
+    """Votes for each class from the k nearest training samples by cosine similarity.
+
+    Features are standardized with mean and standard deviation of the training ones first, so that no feature outweighs
+    the others by its scale. Each neighbor votes for its class with ``exp(similarity / temperature)``.
+
+    Args:
+        train_features: ``(N, D)``.
+        train_labels: ``(N,)``, integers from 0.
+        features: ``(M, D)``, of the samples to classify.
+        num_classes: classes, above all labels.
+        neighbors: k; at most N are used.
+        temperature: the smaller, the more the nearest count.
+
+    Returns:
+        ``(M, num_classes)``, not negative; rows do not add up to 1.
+
+    Source:
+        Wu et al., Unsupervised Feature Learning via Non-Parametric Instance Discrimination, CVPR 2018, sec. 3.4:
+        https://arxiv.org/abs/1805.01978
+    """
+    mean, std = train_features.mean(0), train_features.std(0, correction=0).clamp_min(1e-6)
+    similarity = normalize((features - mean) / std) @ normalize((train_features - mean) / std).T
+    nearest, indices = similarity.topk(min(neighbors, len(train_features)))
+    votes = one_hot(train_labels[indices], num_classes) * (nearest / temperature).exp()[..., None]
+    return votes.sum(1)
 
 
 def knn_accuracy(
@@ -34,11 +69,7 @@ def knn_accuracy(
     neighbors: int = 20,
     temperature: float = 0.07,
 ) -> dict[str, float]:
-    """Accuracy of a weighted k-nearest-neighbours classifier by cosine similarity.
-
-    Features are standardised with mean and standard deviation of the training ones first, so that no feature outweighs
-    the others by its scale. Each of the k nearest training samples votes for its class with
-    ``exp(similarity / temperature)``.
+    """Accuracy of the classifier that takes the class with most :func:`knn_votes`.
 
     Args:
         train_features: ``(N, D)``.
@@ -50,16 +81,10 @@ def knn_accuracy(
 
     Returns:
         ``accuracy`` and ``balanced_accuracy`` (mean recall of the classes in ``val_labels``).
-
-    Source:
-        Wu et al., Unsupervised Feature Learning via Non-Parametric Instance Discrimination, CVPR 2018, sec. 3.4:
-        https://arxiv.org/abs/1805.01978
     """
-    mean, std = train_features.mean(0), train_features.std(0, correction=0).clamp_min(1e-6)
-    similarity = normalize((val_features - mean) / std) @ normalize((train_features - mean) / std).T
-    nearest, indices = similarity.topk(min(neighbors, len(train_features)))
-    votes = one_hot(train_labels[indices]) * (nearest / temperature).exp()[..., None]
-    hit = votes.sum(1).argmax(1) == val_labels
+    num_classes = int(train_labels.max()) + 1
+    votes = knn_votes(train_features, train_labels, val_features, num_classes, neighbors, temperature)
+    hit = votes.argmax(1) == val_labels
     recalls = torch.stack([hit[val_labels == label].float().mean() for label in val_labels.unique()])
     return {"accuracy": float(hit.float().mean()), "balanced_accuracy": float(recalls.mean())}
 
