@@ -18,6 +18,7 @@ from monai.engines.utils import IterationEvents
 from monai_fgssl.bundle import (
     BUNDLES,
     SettingsError,
+    as_path,
     calibrate,
     check_overrides,
     check_settings,
@@ -351,3 +352,26 @@ def test_all_parts_are_built_before_the_first_phase() -> None:
     built = re.fullmatch(r"\$fgssl\.build_first\((.*)\)", first)
     assert built is not None
     assert {"@report", "@pretrain#trainer", "@train#trainer", "@test#dataloader"} <= set(built[1].split(", "))
+
+
+def test_folders_may_be_called_like_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert as_path("output_dir", None) is None
+    assert as_path("output_dir", "a/b") == "a/b"
+    assert as_path("output_dir", 2024) == "2024"
+    typed = ["--output_dir", "2024_05", "--dataset_dir=0", "--cache_dir", "[a,b]"]
+    monkeypatch.setattr(sys, "argv", ["/lib/monai/bundle/__main__.py", "run", *typed])
+    # As Python Fire reads them.
+    assert as_path("output_dir", 202405) == "2024_05"
+    assert as_path("dataset_dir", 0) == "0"
+    assert as_path("cache_dir", ["a", "b"]) == "[a,b]"
+
+
+@pytest.mark.parametrize("name", ["train.json", "inference.json"])
+def test_configs_use_paths_as_they_were_typed(name: str) -> None:
+    folder = shipped_bundle("fgssl") / "configs"
+    paths = json.loads((folder / name).read_text(encoding="utf-8"))["paths"]
+    assert paths == {path: f"$fgssl.as_path('{path}', @{path})" for path in paths}
+    for file in folder.glob("*.json"):
+        rest = file.read_text(encoding="utf-8").replace("$fgssl.as_path(", "")
+        used = set(re.findall(rf"(?<!', )@({'|'.join(paths)})\b(?!#)", rest))
+        assert not used, file

@@ -26,13 +26,14 @@ from .model_file import (
     read_record,
     save_model,
 )
-from .settings import as_bool, check_command, check_overrides, check_settings, renamed, with_new_names
+from .settings import as_bool, as_path, check_command, check_overrides, check_settings, renamed, with_new_names
 from .workflow import build_first, fit_batch_size, named_handler, run_from_random_weights, start_process
 
 __all__ = [
     "BUNDLES",
     "SettingsError",
     "as_bool",
+    "as_path",
     "build_first",
     "calibrate",
     "check_command",

@@ -20,7 +20,7 @@ from .locate import CONFIG_SUFFIXES, command_config_files, command_line_override
 from .settings_table import SETTINGS
 from .user_errors import print_user_error
 
-__all__ = ["as_bool", "check_command", "check_overrides", "check_settings", "renamed", "with_new_names"]
+__all__ = ["as_bool", "as_path", "check_command", "check_overrides", "check_settings", "renamed", "with_new_names"]
 
 # Arguments of `python -m monai.bundle run` itself.
 RUN_ARGUMENTS = {
@@ -118,6 +118,22 @@ def as_bool(name: str, value: Any) -> bool:
     if text not in ("true", "false"):
         raise SettingsError(f"--{name} must be true or false, got {value!r}.")
     return text == "true"
+
+
+def as_path(name: str, value: Any) -> str | None:
+    """A file or folder from the command line, where ``--output_dir 2024_05`` arrives as the number 202405.
+
+    Args:
+        name: of the setting.
+        value: as MONAI understood it.
+
+    Returns:
+        What was typed, as text; None where nothing was.
+    """
+    if value is None or isinstance(value, str):
+        return value
+    typed = command_line_overrides().get(name) if in_bundle_command() else None
+    return str(value) if typed is None else typed
 
 
 def check_command(bundle_root: str | Path) -> None:
