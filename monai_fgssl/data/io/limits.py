@@ -9,10 +9,13 @@ from collections.abc import Sequence
 
 from monai_fgssl.utils.errors import DataError
 
-__all__ = ["MAX_DEFLATE_RATIO", "MAX_PIXELS", "check_size", "check_stored_size"]
+__all__ = ["MAX_DEFLATE_RATIO", "MAX_INFLATED", "MAX_PIXELS", "check_size", "check_stored_size"]
 
 MAX_PIXELS = 2**30
 """Pixels or voxels that one image may have, times its channels: 32,768 x 32,768, or 2,000 slices of 512 x 512 twice."""
+
+MAX_INFLATED = 2**29
+"""Bytes of a deflated DICOM file, which is unpacked as a whole."""
 
 MAX_DEFLATE_RATIO = 1032
 """Bytes that deflate makes of one, at most. Source: https://zlib.net/zlib_tech.html."""

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from monai_fgssl.data.io.dicom import is_dicom
+from monai_fgssl.data.io.dicom_file import is_dicom
 
 __all__ = [
     "IMAGE_SUFFIXES",

@@ -8,8 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-import pydicom
-
+from monai_fgssl.data.io.dicom_file import read_dicom_header
 from monai_fgssl.utils.errors import DataError
 
 from .dialects import TABLE_SUFFIXES
@@ -59,13 +58,20 @@ def list_images(path: str | Path, spatial_dims: int = 2) -> list[dict[str, str]]
 
 
 def _join_series(files: Sequence[Path]) -> set[Path]:
-    """Put folders in the place of their files that belong to one DICOM series, damaged ones of these included."""
+    """Put folders in the place of their files that belong to one DICOM series, damaged ones of these included.
+
+    Reports and other DICOM files without an image beside a series are part of it, as the reader takes them too.
+    """
     series: dict[Path, tuple[Path, str]] = {}
+    without_image: set[Path] = set()
     for file in files:
         if holds_dicom(file):
             try:
-                header = pydicom.dcmread(file, specific_tags=["SeriesInstanceUID"], stop_before_pixels=True)
-                series[file] = file.parent, str(header.get("SeriesInstanceUID", ""))
+                header = read_dicom_header(file, ["SeriesInstanceUID", "Rows"])
+                if "Rows" in header:
+                    series[file] = file.parent, str(header.get("SeriesInstanceUID", ""))
+                else:
+                    without_image.add(file)
             except Exception:
                 # Whatever a damaged file does to pydicom: reading it tells of it, and the others get their results.
                 continue
@@ -75,6 +81,8 @@ def _join_series(files: Sequence[Path]) -> set[Path]:
     def is_part(file: Path) -> bool:
         if file in series:
             return sizes[series[file]] > 1
+        if file in without_image:
+            return file.parent in folders
         # What broke off is no DICOM file any more; reading the folder tells of it.
         return file.parent in folders and file.suffix.lower() == ".dcm"
 

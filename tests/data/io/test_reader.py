@@ -255,7 +255,12 @@ def test_floats_need_a_window_unless_their_range_is_known(suffix: str, tmp_path:
 
     assert read([0, 0.25, 1]) == [0, 0.25, 1]
     assert np.allclose(read([0, 51, 255]), [0, 0.2, 1])
-    assert np.allclose(read([-1024, 39.5, 3071], (40, 400)), [0, 0.5, 1])
+    # LINEAR_EXACT, but LINEAR where all values are whole numbers.
+    assert np.allclose(read([-1024, 40, 40.5, 3071], (40, 400)), [0, 0.5, 0.5 + 0.5 / 400, 1])
+    assert np.allclose(read([-1024, 40, 41, 3071], (40, 400)), [0, 0.5 + 0.5 / 399, 0.5 + 1.5 / 399, 1])
+    assert np.allclose(read([-1, 0, 0.25, 1], (0, 2)), [0, 0.5, 0.625, 1])
+    assert np.allclose(read([-1, 0, 0.25, 1], (0.25, 0.001)), [0, 0, 0.5, 1])
+    assert np.allclose(read([-1, 0, 1], (0, 0.5)), [0, 0.5, 1])
     for values in ([-1024, 0, 3071], [0, 0.5, 200]):
         with pytest.raises(DataError, match=r"has float32 values from .* to .* give window=\(center, width\)"):
             read(values)
@@ -355,7 +360,7 @@ def test_transforms_are_the_function(colour: NDArray[np.uint8], tmp_path: Path) 
         ({"spatial_dims": 4}, "spatial_dims must be 2 or 3, got 4"),
         ({"channels": 2}, "channels must be 1, 3 or None, got 2"),
         ({"window": "ct"}, "window must be None, 'dicom' or .* got 'ct'"),
-        ({"window": (40, 0)}, r"width of at least 1, got \(40, 0\)"),
+        ({"window": (40, 0)}, r"width above 0, got \(40, 0\)"),
         ({"window": (40,)}, r"window must be None, 'dicom' or .* got \(40,\)"),
         ({"frame": -1}, "frame must be a number from 0, .* got -1"),
         ({"frame": 1, "spatial_dims": 3}, "for spatial_dims=2 only, got 1"),
@@ -476,7 +481,7 @@ def test_volumes_of_itk(suffix: str, tmp_path: Path) -> None:
 
 
 def test_a_window_makes_a_volume_shown(tmp_path: Path) -> None:
-    grid = np.array([-1000, -160, 39.5, 239, 3000], np.float32).reshape(5, 1, 1)
+    grid = np.array([-1000, -160, 40, 240, 3000.5], np.float32).reshape(5, 1, 1)
     nibabel.Nifti1Image(grid, np.eye(4)).to_filename(tmp_path / "a.nii")
     assert np.allclose(read_medical_image(tmp_path / "a.nii", 3, window=(40, 400)).flatten(), [0, 0, 0.5, 1, 1])
     with pytest.raises(DataError, match=r"a.nii has no window that holds for the whole volume: give window="):
