@@ -32,7 +32,7 @@ def in_order(labels: Iterable[str]) -> list[str]:
 
 
 def check_similar_names(counts: Mapping[str, int]) -> list[str]:
-    """Tell of classes whose names differ by case, spaces or signs between words only.
+    """Tell of classes whose names differ by case, spaces, or signs between and after words only.
 
     Args:
         counts: images by class.
@@ -43,8 +43,10 @@ def check_similar_names(counts: Mapping[str, int]) -> list[str]:
     """
     alike: dict[str, list[str]] = defaultdict(list)
     for name in counts:
-        plain = unicodedata.normalize("NFKC", name).casefold()
-        alike[re.sub(r"[\s_-]+", " ", plain).strip()].append(name)
+        # Format characters, such as a space of no width, are not seen.
+        seen = "".join(letter for letter in name if unicodedata.category(letter) != "Cf")
+        plain = unicodedata.normalize("NFKC", seen).casefold()
+        alike[re.sub(r"[\s_-]+", " ", plain).strip(" .,;:")].append(name)
     return [
         f"{' and '.join(f'{name} ({counts[name]} images)' for name in names)} are nearly the same name: write them "
         "alike, or name them differently."

@@ -78,6 +78,12 @@ def read_csv_listing(path: Path, finder: FileFinder) -> Listing:
                 f"are: {told}. Call that column 'image'."
             )
         return listing
+    if titles := [row for row in table.rows[:SAMPLE_ROWS] if _names_columns(list(row.values()))]:
+        listing.problems.append(
+            f"{path.name}: its first row does not name the columns, but a later one does "
+            f"({', '.join(titles[0].values())}): delete what is above that."
+        )
+        return listing
     groups = [name for name in columns_named(table.columns, GROUP_COLUMNS) if name != image]
     part = _part_column(table, image)
     label = _label_column(path, table, [image, *groups], listing.problems)
@@ -123,6 +129,10 @@ def find_image_column(path: Path, table: TextTable, finder: FileFinder, problems
             return None
         return best[0]
     return named[0] if named else None
+
+
+def _names_columns(values: Sequence[str]) -> bool:
+    return bool(columns_named(values, IMAGE_COLUMNS) and columns_named(values, LABEL_COLUMNS))
 
 
 def _files_of(names: Sequence[str], finder: FileFinder) -> list[Path | None]:

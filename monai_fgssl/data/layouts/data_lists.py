@@ -5,13 +5,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from monai_fgssl.utils.errors import DataError, first_names
 
-from .columns import GROUP_COLUMNS
+from .columns import GROUP_COLUMNS, LABEL_COLUMNS, columns_named
 from .dialects import decode
 from .file_finder import FileFinder
 from .lists import Entry, Listing, make_table
@@ -66,20 +66,46 @@ def read_data_listing(path: Path) -> Listing:
         listing.problems.append(
             f"{path.name}: is no JSON file with a list of images under 'training', 'validation' or 'test'."
         )
+    fields_used = {name for items in parts.values() for item in items if isinstance(item, Mapping) for name in item}
+    label, groups, note = _choose_fields(path, sorted(map(str, fields_used)), listing.problems)
+    listing.notes.append(note)
     wrong: list[str] = []
+    unclear: list[str] = []
     for key, items in parts.items():
         for number, item in enumerate(items):
             fields = {"image": item} if isinstance(item, str) else item
             if not isinstance(fields, Mapping) or not isinstance(fields.get("image"), str):
                 wrong.append(f"{key} {number}")
                 continue
-            groups = tuple(_text(fields.get(name)) for name in GROUP_COLUMNS)
-            listing.entries.append(Entry(fields["image"], _text(fields.get("label")), groups, key))
+            if isinstance(fields.get(label), Mapping):
+                unclear.append(fields["image"])
+            group_values = tuple(_text(fields.get(name)) for name in groups)
+            listing.entries.append(Entry(fields["image"], _text(fields.get(label)), group_values, key))
     if wrong:
         listing.problems.append(
             f"{path.name}: {len(wrong)} items have not one path as their 'image' ({first_names(wrong)}): correct them."
         )
+    if unclear:
+        listing.problems.append(
+            f"{path.name}: {len(unclear)} labels are neither a name nor a number ({first_names(unclear)}): correct "
+            "them."
+        )
     return listing
+
+
+def _choose_fields(path: Path, names: Sequence[str], problems: list[str]) -> tuple[str, list[str], str]:
+    """The field of the class, those of groups, and what was taken for what."""
+    labels = columns_named(names, LABEL_COLUMNS)
+    if len(labels) > 1 and labels[0] != "label":
+        problems.append(f"{path.name}: fields {', '.join(labels)} may all be the class: call the right one 'label'.")
+    label = labels[0] if labels else "label"
+    groups = columns_named(names, GROUP_COLUMNS)
+    told = [f"classes from field {label}" if labels else "no classes"]
+    if groups:
+        told.append(f"groups from {' and '.join(groups)}")
+    if unused := [name for name in names if name not in ("image", label, *groups)]:
+        told.append(f"not used: {first_names(unused)}")
+    return label, groups, f"{path.name}: {'; '.join(told)}"
 
 
 def read_json(path: Path) -> Any:

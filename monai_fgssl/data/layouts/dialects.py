@@ -190,14 +190,15 @@ def _fit_header(lines: Sequence[tuple[int, list[str]]]) -> tuple[list[str], list
     """
     (_, header), rows = lines[0], list(lines[1:])
     longer = [(number, row) for number, row in rows if len(row) > len(header)]
-    if longer and len(longer) == len(rows) and all(len(row) == len(header) + 1 and row[-1] for _, row in rows):
+    fits_r = len(header) > 1 and all(len(row) == len(header) + 1 and row[-1] for _, row in rows)
+    if rows and fits_r:
         # R writes the names of the rows, and no name for that column.
         header = ["", *header]
         longer = []
     if wrong := [str(number) for number, row in longer if any(row[len(header) :])]:
         raise DataError(
-            f"has {len(wrong)} rows with more values than columns (lines {first_names(wrong)}); put values that hold "
-            "the delimiter into quotes."
+            f"has {len(wrong)} rows with more values than columns (lines {first_names(wrong)}); its first line must "
+            "name the columns, and values that hold the delimiter must be in quotes."
         )
     return header, [row[: len(header)] + [""] * (len(header) - len(row)) for _, row in rows]
 

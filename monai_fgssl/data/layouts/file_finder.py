@@ -155,6 +155,8 @@ class FileFinder:
         key = _key(without_suffix(PurePosixPath(name.replace("\\", "/")).name))
         # Spreadsheets take the zeros from numbers.
         unpadded = (known for known in self._all_files if key and known.lstrip("0") == key.lstrip("0"))
+        # pandas makes 7.0 of a number beside missing ones.
+        key = key.removesuffix(".0")
         near = [key] if key in self._all_files else difflib.get_close_matches(key, self._all_files, 1, 0.85)
         nearest = next(iter(near), None) or next(unpadded, None)
         return "" if nearest is None else f" (is {self._shown(self._all_files[nearest][0])} meant?)"

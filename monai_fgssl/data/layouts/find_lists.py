@@ -11,7 +11,7 @@ from typing import Any
 
 from monai_fgssl.utils.errors import DataError
 
-from .columns import as_number
+from .columns import LABEL_COLUMNS, as_number, columns_named
 from .csv_lists import SAMPLE_ROWS, find_image_column
 from .data_lists import is_data_list, read_json
 from .dialects import TABLE_SUFFIXES, TextTable, read_text_table
@@ -122,9 +122,11 @@ def _unclear(path: Path, table: TextTable, finder: FileFinder) -> str | None:
     """Why a table without a column of images may be a list all the same."""
     if _count_files(table.columns, finder):
         return f"{path.name}: its first row names an image, not the columns: add a row image,label."
+    # Numbers are the names of too much, unless there are classes beside them.
+    numbers_too = bool(columns_named(table.columns, LABEL_COLUMNS))
     for name in table.columns:
         values = [row[name] for row in table.rows[:SAMPLE_ROWS]]
-        if count := _count_files(values, finder):
+        if count := _count_files(values, finder, numbers_too and len(set(values)) == len(values)):
             return (
                 f"{path.name}: names {count} images in the first {len(values)} rows of column {name!r}: call it "
                 "'image' if it is the column of images."
@@ -132,9 +134,10 @@ def _unclear(path: Path, table: TextTable, finder: FileFinder) -> str | None:
     return None
 
 
-def _count_files(names: list[str], finder: FileFinder) -> int:
-    # Numbers are the names of too much.
-    words = [word for text in names if as_number(text) == float("-inf") for word in {text, text.split(" ")[0]}]
+def _count_files(names: list[str], finder: FileFinder, numbers_too: bool = False) -> int:
+    words = [
+        word for text in names if numbers_too or as_number(text) == float("-inf") for word in {text, text.split(" ")[0]}
+    ]
     return sum(file is not None and file.is_file() for file in finder.find_all(words).files)
 
 

@@ -21,10 +21,10 @@ from .table import UNLABELLED, ImageTable, join_parts, part_named
 __all__ = ["has_class_folders", "has_images", "read_class_folders", "read_image_folder"]
 
 PIECE = re.compile(
-    r"(.*[ _-])?(archive|batch|case|chunk|data|dataset|fold|group|images?|imgs?|part|patient|photos?|pictures?|series|"
-    r"set|shard|split|study|subject|subset)"
+    r"(.*[ _-])?(annotations?|archive|batch|case|chunk|data|dataset|fold|group|images?|imgs?|labels?|masks?|part|"
+    r"patient|photos?|pictures?|previews?|segmentations?|series|set|shard|split|study|subject|subset|thumbnails?)"
 )
-"""What pieces of a data set are called, without their numbers."""
+"""What pieces of a data set and its other pictures are called, without their numbers."""
 
 PART_FOLDER = re.compile(r"(train|training|val|valid|validation|test|testing)[ _-]?(data|images?|imgs?|set)?")
 """What folders of parts are called, with or without the names that are read as parts."""
@@ -154,8 +154,9 @@ def are_pieces(names: Sequence[str]) -> bool:
     lower = [name.lower().strip() for name in names]
     if all(PART_FOLDER.fullmatch(name) for name in lower):
         return True
-    stems = {NUMBER.sub("", name) for name in lower}
-    return len(stems) == 1 and all(map(PIECE.fullmatch, stems))
+    pieces = [PIECE.fullmatch(stem) for stem in {NUMBER.sub("", name) for name in lower}]
+    # A class may be called "malignant images", if another is called "benign images".
+    return all(pieces) and (len(pieces) == 1 or not any(piece and piece[1] for piece in pieces))
 
 
 def _read_classes(root: Path, folder: Path, level: dict[str, list[Path]], class_names: Sequence[str]) -> ImageTable:

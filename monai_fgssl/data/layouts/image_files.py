@@ -58,7 +58,8 @@ def is_ignored(name: str) -> bool:
         (True, True, False)
     """
     # Names that start with a dot: what macOS leaves beside the real files of an unpacked archive.
-    return name.startswith(".") or name.lower() in IGNORED_FOLDERS
+    # ... and with ~$: what Office leaves while a file is open.
+    return name.startswith((".", "~$")) or name.lower() in IGNORED_FOLDERS
 
 
 def without_suffix(name: str) -> str:

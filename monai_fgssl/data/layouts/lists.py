@@ -22,6 +22,9 @@ from .table import PARTS, UNLABELLED, ImageTable, part_named
 
 __all__ = ["Entry", "Listing", "join_listings", "make_table"]
 
+MANY_CLASSES = 20
+"""More classes than that must have two images each on average; measurements have not."""
+
 GRADES = frozenset(("mild", "minimal", "moderate", "severe", "slight"))
 """Beside these, ``none`` may well be a grade."""
 
@@ -135,13 +138,14 @@ def make_table(listing: Listing, finder: FileFinder) -> ImageTable:
     labels = ["" if is_missing(entry.label) else label_value(entry.label) for entry in entries]
     problems += [f"{path.name}: {problem}" for problem in _check_labels(entries, labels)]
     report(
-        sorted({entry.part for entry in entries if entry.part is not None and part_named(entry.part) is None}),
+        sorted({entry.part or "empty" for entry in entries if entry.part is not None and not part_named(entry.part)}),
         "parts have an unknown name",
         f"call them {', '.join(PARTS)}",
     )
     groups = _join_groups([entry.groups for entry in entries])
     items: dict[str, dict[str, Any]] = {}
     twice: list[str] = []
+    alike: list[str] = []
     repeated = 0
     classes = listing.class_names or in_order(labels)
     numbers = {name: number for number, name in enumerate(classes)}
@@ -152,10 +156,16 @@ def make_table(listing: Listing, finder: FileFinder) -> ImageTable:
         item = {"image": str(file), "name": name, "label": numbers.get(label, UNLABELLED), "group": group or name}
         if entry.part is not None:
             item["part"] = part_named(entry.part)
-        repeated += items.get(name) == item
-        if items.setdefault(name, item) != item:
+        first = items.setdefault(name, item)
+        if first is item:
+            continue
+        repeated += first == item
+        if first["image"] != item["image"]:
+            alike.append(name)
+        elif first != item:
             twice.append(name)
     report(twice, "images are listed twice", "keep one each")
+    report(alike, "images have the name of another one but for the suffix", "keep one of each")
     raise_problems(path, problems)
     if repeated:
         notes.append(f"{repeated} rows repeat another one")
@@ -173,6 +183,12 @@ def _check_labels(entries: Sequence[Entry], labels: Sequence[str]) -> list[str]:
         problems.append(
             f"{len(files)} labels are files ({first_names(files)}): this is a list for segmentation; a label must be "
             "the name or number of a class."
+        )
+    num_known, num_different = sum(map(bool, labels)), len(set(labels) - {""})
+    if num_different > max(MANY_CLASSES, num_known / 2):
+        problems.append(
+            f"there are {num_different} different labels for {num_known} images ({first_names(in_order(labels), 3)}): "
+            "these are no classes. Take another column, or put the values into classes."
         )
     written = {label_value(entry.label).casefold() for entry in entries}
     known = {label.casefold() for label in labels if label}

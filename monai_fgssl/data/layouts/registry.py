@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
-from monai_fgssl.utils.errors import DataError, first_lines
+from monai_fgssl.utils.errors import DataError, first_lines, first_names
 
 from .aptos2019 import APTOS2019_PARTS, has_aptos2019, read_aptos2019
 from .csv_lists import read_csv_list, read_csv_listing
@@ -17,6 +17,7 @@ from .data_lists import read_data_list
 from .file_finder import FileFinder
 from .find_lists import find_lists, is_list
 from .folders import has_class_folders, has_images, read_class_folders, read_image_folder
+from .image_files import is_ignored, is_image
 from .isic2017 import ISIC2017_PARTS, has_isic2017, read_isic2017
 from .isic2018 import ISIC2018_PARTS, has_isic2018, read_isic2018
 from .lists import join_listings, make_table
@@ -152,8 +153,25 @@ def explain_missing_labels(dataset_dir: str | Path) -> str:
             return f"no image in {root} has a label, but {root.resolve().parent} has some: use that as dataset_dir."
     return (
         f"no image in {root} has a label, so it is good for pre-training only. To fine-tune, put the images into a "
-        "folder for each class, or list them in a CSV file with the columns image and label."
+        f"folder for each class, or list them in a CSV file with the columns image and label.{_hint_at_classes(root)}"
     )
+
+
+def _hint_at_classes(root: Path) -> str:
+    """What may have been meant by a data set without labels."""
+    if not root.is_dir():
+        return ""
+    if has_class_folders(root):
+        return " If the names of its folders are the classes: --layout classes."
+    if beside := [path.name for path in sorted(root.iterdir()) if is_image(path)]:
+        inside = any(has_images(path) for path in root.iterdir() if path.is_dir())
+        hint = f" If its folders are classes, move away what lies beside them ({first_names(beside)})."
+        return hint if inside else ""
+    for folder in sorted(path for path in root.iterdir() if path.is_dir() and not is_ignored(path.name)):
+        lists = find_lists(folder)
+        if lists.csv or lists.json or has_class_folders(folder):
+            return f" {folder} looks like a data set with labels: use that as dataset_dir."
+    return ""
 
 
 def recognise_layout(root: Path) -> str:

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monai_fgssl.data.layouts.registry import read_table, recognise_layout
+from monai_fgssl.data.layouts.registry import explain_missing_labels, read_table, recognise_layout
 from monai_fgssl.data.layouts.table import UNLABELLED, ImageTable
 from monai_fgssl.utils.errors import DataError
 
@@ -373,3 +373,43 @@ def test_labels_in_json(tmp_path: Path) -> None:
     items[0]["label"], items[1]["label"] = [0, 1], [1]
     (tmp_path / "list.json").write_text(json.dumps({"training": items}))
     assert "1 images have several classes at once ([0, 1])" in read_error(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (("id,label", "0,a", "1,b", "2,a"), "names 3 images in the first 3 rows of column 'id': call it 'image'"),
+        (("My study", "image,label", "0.png,a"), "its first line must name the columns"),
+        (("My study,", "image,label", "0.png,a", "1.png,b"), "a later one does (image, label): delete what is above"),
+        (("image,label,split", "0.png,a,train", "1.png,b,"), "1 parts have an unknown name (empty)"),
+        (("image,label", "0.png,a\u200b", "1.png,a", "2.png,b"), "are nearly the same name"),
+        (("image,label", "0.png,nevus.", "1.png,nevus", "2.png,b"), "are nearly the same name"),
+        (("image_id,label", "0.0,a", "1.0,b"), "(is 0.png meant?)"),
+        (("image,label", *(f"{i}.png,{i / 64}" for i in range(30))), "there are 30 different labels for 30 images"),
+    ],
+)
+def test_more_mistakes(lines: tuple[str, ...], message: str, tmp_path: Path) -> None:
+    touch(tmp_path, *(f"{number}.png" for number in range(30)))
+    write(tmp_path / "list.csv", *lines)
+    assert message in read_error(tmp_path)
+
+
+def test_fields_of_json(tmp_path: Path) -> None:
+    touch(tmp_path, "a.png", "b.png")
+    items: list[dict[str, Any]] = [{"image": f"{name}.png", "class": name, "age": 5} for name in "ab"]
+    (tmp_path / "list.json").write_text(json.dumps({"training": items}))
+    table = read_table(tmp_path)
+    assert labels(table) == {"a": "a", "b": "b"}
+    assert table.notes == ("list.json: classes from field class; not used: age",)
+    items[0]["class"] = {"a": 1}
+    (tmp_path / "list.json").write_text(json.dumps({"training": items}))
+    assert "1 labels are neither a name nor a number (a.png)" in read_error(tmp_path)
+
+
+def test_what_may_have_been_meant_by_a_data_set_without_labels(tmp_path: Path) -> None:
+    touch(tmp_path, "inner/a/0.png", "inner/b/1.png")
+    assert f"{tmp_path / 'inner'} looks like a data set with labels: use that" in explain_missing_labels(tmp_path)
+    touch(tmp_path, "inner/logo.png")
+    assert "move away what lies beside them (logo.png)" in explain_missing_labels(tmp_path / "inner")
+    touch(tmp_path, "pairs/images/0.png", "pairs/masks/0.png")
+    assert "are named like pieces of a data set" in read_error(tmp_path / "pairs")
