@@ -7,6 +7,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 import shlex
 import shutil
 import signal
@@ -33,12 +34,26 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
-from benchmarks.accuracy import collect, methods, model_card, protocol, recipes, report, scoring, show, store, training
+from benchmarks.accuracy import (
+    answers,
+    collect,
+    methods,
+    model_card,
+    protocol,
+    recipes,
+    report,
+    scoring,
+    short,
+    show,
+    store,
+    training,
+)
 from benchmarks.accuracy import run as harness
 from benchmarks.accuracy.claims import claim
 from benchmarks.accuracy.fine_tunings import HeadsFirst, LogitAdjustedLoss
 from benchmarks.accuracy.methods import Run
 from benchmarks.accuracy.questions import QUESTIONS, SCALES
+from benchmarks.accuracy.results import Results
 from monai_fgssl.data import CachedImages, DataError
 from monai_fgssl.engines import PreTrainer
 from monai_fgssl.metrics import expected_calibration_error
@@ -282,10 +297,25 @@ def test_what_is_beyond_chance_is_said_in_words() -> None:
         "worse, plain": {"value": -0.03, "low": -0.05, "high": -0.01, "p": 0.01},
         "equal, plain": {"value": 0.01, "low": -0.01, "high": 0.03, "p": 0.3},
     }
-    (text,) = report.verdict(gains)
+    (text,) = answers.verdict(gains)
     assert text.startswith("2 of 3 differences are beyond chance")
     assert "better, plain (+0.050); worse, plain (-0.030)." in text
-    assert report.verdict({}) == []
+    assert answers.verdict({}) == []
+
+
+def test_sentences_take_their_verdict_from_the_interval() -> None:
+    gains = {
+        "A": {"value": 0.05, "low": 0.01, "high": 0.09, "p": 0.01},
+        "B": {"value": 0.01, "low": -0.01, "high": 0.03, "p": 0.3},
+        "C": {"value": -0.03, "low": -0.05, "high": -0.01, "p": 0.01},
+        "D": {"value": 0.06, "low": 0.02, "high": 0.1, "p": 0.01},
+        "not run": None,
+    }
+    assert short.spoken(gains, "better than", "worse than", "equal to") == (
+        "better than A (+0.050 [+0.010, +0.090]) and D (+0.060 [+0.020, +0.100]); "
+        "worse than C (-0.030 [-0.050, -0.010]); equal to B (+0.010 [-0.010, +0.030])"
+    )
+    assert short.spoken({"not run": None}, "better than", "worse than", "equal to") == ""
 
 
 def test_unknown_settings_are_refused(folders: dict[str, Path]) -> None:
@@ -600,11 +630,18 @@ def test_tiny_runs_of_every_kind_and_their_report(
     report.main(
         ["--data_dir", str(folders["data"]), "--splits_dir", str(folders["splits"]), "--output_dir", str(tmp_path)]
     )
-    page = (tmp_path / "README.md").read_text()
-    assert "## (a) Does FG-SSL beat each baseline?" in page
+    first = (tmp_path / "README.md").read_text()
+    assert all((tmp_path / name).is_file() for name in re.findall(r"\]\((answers/\w+\.md)\)", first))
+    assert len(set(re.findall(r"\]\((answers/[a-z]_\w+\.md)\)", first))) == len(QUESTIONS)
+    assert "### (a) [Does FG-SSL beat each baseline?](answers/a_baselines.md)" in first
+    assert "differences are beyond chance" in first
+    page, second, goals = (
+        (tmp_path / "answers" / f"{name}.md").read_text() for name in ("a_baselines", "b_label_budgets", "goals")
+    )
+    assert page.startswith("# (a) Does FG-SSL beat each baseline?\n")
     assert f"`{run.name().replace('_s0_', '_s*_')}` (0)" in page
-    assert "--question b --data_sets" in page
-    assert "--question b --scale large --data_sets" in page
+    assert "--question b --data_sets" in second
+    assert "--question b --scale large --data_sets" in second
     assert "differences are beyond chance" in page
     # FG-SSL minus plain supervised training, from the same seed.
     labels = [item["label"] for item in items]
@@ -620,10 +657,11 @@ def test_tiny_runs_of_every_kind_and_their_report(
         )
     start = "| APTOS 2019 | FG-SSL, hierarchical fine-tuning, 10 % of the labels "
     start += "| random weights, plain fine-tuning, 10 % of the labels | macro F1"
-    row = next(line for line in page.splitlines() if line.startswith(start))
+    row = next(line for line in goals.splitlines() if line.startswith(start))
     assert f"| {f1['fgssl'] - f1['none']:+.3f} [" in row
     # The quarter of the labels belongs to no question: it is listed, on the validation part.
-    assert "## Other runs" in page
+    left = Run("aptos2019", "hierarchy", "linear", budget=0.25, settings=SETTINGS).name()
+    assert f"| `{left}` |" in (tmp_path / "answers" / "other_runs.md").read_text()
     row = next(line for line in page.splitlines() if line.startswith("| random weights | plain fine-tuning"))
     names = [Run("aptos2019", "none", "plain", seed, 0.1, settings=SETTINGS).name() for seed in (0, 1)]
     mean = np.mean([table.runs[name]["metrics"]["test"]["macro_f1"] for name in names])
@@ -665,7 +703,7 @@ def test_figures_of_a_subgroup_are_those_of_its_images(tmp_path: Path, monkeypat
     run = Run("isic2018", "none", "plain")
     table = store.RunTable(tmp_path, {run.name(): {"run": {"seed": 0}}})
     monkeypatch.setattr(table, "probabilities", lambda name: {run.name(): prob}[name])
-    results = report.Results(tmp_path, tmp_path, table)
+    results = Results(tmp_path, tmp_path, table)
     results._truth["isic2018", "grouped"] = labels.tolist(), scoring.resample_weights([str(i) for i in range(60)])
     monkeypatch.setattr(model_card, "subgroups", lambda *_: {"first": inside})
     lines = model_card.by_subgroup(results, run, [], tmp_path)

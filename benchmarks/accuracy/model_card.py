@@ -31,10 +31,11 @@ from . import PACKAGE
 from .methods import FINE_TUNINGS, PRETRAININGS, Run
 from .protocol import DATA_SETS, SPLITS, read_parts
 from .questions import SCALES, scaled
-from .report import TITLES, Results, cell, table
+from .results import Results
 from .run import parse_settings
 from .scoring import interval, measure
 from .store import TABLE, load_table
+from .words import TITLES, cell, table
 
 METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "macro_auc", "kappa", "calibration_error")
 SUBGROUP_METRICS = ("accuracy", "balanced_accuracy", "macro_auc", "calibration_error")
