@@ -31,7 +31,7 @@ from pydicom.dataset import Dataset
 from pydicom.filewriter import dcmwrite
 
 from monai_fgssl.data import DataError
-from monai_fgssl.data.io.dicom import open_dicom
+from monai_fgssl.data.io.dicom_file import open_dicom
 from monai_fgssl.data.layouts.image_files import IMAGE_SUFFIXES, is_image
 from monai_fgssl.report.dicom.secondary_capture import SERIES_DESCRIPTION as HEAT_MAP_DESCRIPTION
 from monai_fgssl.utils.files import atomic_write

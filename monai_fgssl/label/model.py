@@ -21,7 +21,7 @@ from torch import Tensor
 
 from monai_fgssl.bundle import SettingsError, describe_model, load_weights, make_network, read_record
 from monai_fgssl.data import DataError, ImageGeometry, ReadImaged
-from monai_fgssl.data.io.dicom import open_dicom
+from monai_fgssl.data.io.dicom_file import open_dicom
 from monai_fgssl.networks import HierarchicalNet
 from monai_fgssl.report import stage_heat_maps
 from monai_fgssl.report.dicom.structured_report import write_sr

@@ -24,6 +24,7 @@ from .dicom_series import files_of_series
 from .dicom_volume import read_dicom_volume
 from .display import StoredImage, match_channels, to_display
 from .finite import check_affine, replace_not_finite
+from .grid_headers import check_grid_header
 from .grids import slice_of, volume_of
 from .itk import read_itk
 from .nifti import read_nifti
@@ -214,4 +215,5 @@ def _read_grid(path: Path, kind: str) -> tuple[NDArray[Any], NDArray[np.float64]
     if "NIfTI" in kind:
         return read_nifti(path)
     check_pixel_files(path)
+    check_grid_header(path)
     return read_itk(path)
