@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Pages that MkDocs makes while it builds the site: the table of settings, and the notebooks."""
+"""What MkDocs makes itself while it builds the site: the table of settings, and pages out of the notebooks."""
 
 from __future__ import annotations
 

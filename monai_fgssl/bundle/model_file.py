@@ -24,9 +24,8 @@ from monai_fgssl.networks import HierarchicalNet, OnnxNet, PlainNet, export_onnx
 from monai_fgssl.networks.base import StagedNet
 from monai_fgssl.report.dicom.header import ModelDescription
 from monai_fgssl.utils.errors import SettingsError
-from monai_fgssl.utils.files import atomic_write, read_state_dict, to_json
+from monai_fgssl.utils.files import atomic_write, read_state_dict
 
-from .locate import config_path
 from .settings import with_new_names
 
 __all__ = [
@@ -89,11 +88,11 @@ def save_model(
     with atomic_write(path) as temporary:
         torch.save(module.state_dict(), temporary)
     with atomic_write(path.with_suffix(".json")) as temporary:
-        Path(temporary).write_text(to_json(record, indent=2) + "\n", encoding="utf-8")
+        Path(temporary).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
 def read_record(bundle_root: str | Path, model_path: str | Path | None = None) -> dict[str, Any]:
-    """Read the record that :func:`save_model` wrote beside the weights; before any training, the defaults.
+    """What :func:`save_model` wrote of a trained model beside its weights; before any training the defaults.
 
     Args:
         bundle_root: the bundle's folder.
@@ -112,7 +111,7 @@ def read_record(bundle_root: str | Path, model_path: str | Path | None = None) -
             return defaults | _read_json(record)
     metadata = json.loads((root / "configs" / "metadata.json").read_text(encoding="utf-8"))
     channels = metadata["network_data_format"]["outputs"]["pred"]["channel_def"]
-    parser = ConfigParser(ConfigParser.load_config_file(config_path(root, "train")))
+    parser = ConfigParser(ConfigParser.load_config_file(str(root / "configs" / "train.json")))
     parser["bundle_root"] = str(root)
     parser["class_names"] = [channels[key] for key in sorted(channels, key=int)]
     definition = parser.get_parsed_content("network_def", instantiate=True).definition()
@@ -194,10 +193,7 @@ def _are_numbers(values: Any, kind: type) -> bool:
 
 
 def make_network(
-    bundle_root: str | Path,
-    model_path: str | Path | None = None,
-    trusted_networks: str | Sequence[str] | None = None,
-    **changes: Any,
+    bundle_root: str | Path, model_path: str | Path | None = None, trusted_networks: str | Sequence[str] | None = None
 ) -> nn.Module:
     """Build the network that a model belongs to, without its weights.
 
@@ -206,12 +202,11 @@ def make_network(
         model_path: see :func:`read_record`.
         trusted_networks: classes of your own that a record may name besides those of this package, such as
             ``"my_parts.SmallNet"``. To build one runs its code.
-        changes: arguments of the network other than the record's, such as ``num_classes``.
 
     Raises:
         SettingsError: when the record names another class, or see :func:`read_record`.
     """
-    definition = read_record(bundle_root, model_path)["network_def"] | changes
+    definition = dict(read_record(bundle_root, model_path)["network_def"])
     target = definition.pop("_target_")
     trusted = [trusted_networks] if isinstance(trusted_networks, str) else list(trusted_networks or ())
     if target in NETWORKS:
@@ -228,7 +223,7 @@ def make_network(
 
 
 def describe_model(bundle_root: str | Path, model_path: str | Path) -> ModelDescription:
-    """Describe the model for a DICOM report: name and version from the metadata, and the checksum of the weights."""
+    """What a DICOM report says of the model: name and version from the metadata, and the checksum of the weights."""
     root = Path(bundle_root)
     metadata = json.loads((root / "configs" / "metadata.json").read_text(encoding="utf-8"))
     checksum = hashlib.sha256(Path(model_path).read_bytes()).hexdigest()
@@ -259,7 +254,7 @@ def load_weights(network: nn.Module, path: str | Path) -> None:
 
 
 def load_pretrained(network: nn.Module, path: str | Path) -> None:
-    """Load pre-trained weights, whose run may have had other classes or none; see :func:`load_weights`.
+    """Load what pre-training learnt, which may have known other classes or none: see :func:`load_weights`.
 
     Classifiers, which pre-training does not touch, are loaded only if they have the shapes of the network's own.
     """

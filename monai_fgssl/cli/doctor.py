@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Findings of the checks of ``doctor``, and how they are printed."""
+"""What a check found, and how it is told."""
 
 from __future__ import annotations
 

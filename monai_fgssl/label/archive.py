@@ -5,18 +5,42 @@
 from __future__ import annotations
 
 from http.cookiejar import DefaultCookiePolicy
+from typing import Any
 
 import requests
 from fastapi import HTTPException
 from monailabel.config import settings
 from monailabel.datastore.dicom import DICOMwebClientX
+from requests.adapters import HTTPAdapter
 
 __all__ = ["make_client", "make_session", "unreachable"]
+
+
+SECONDS_TO_CONNECT = 5.0
+
+
+class _ImpatientAdapter(HTTPAdapter):
+    """Requests without a limit wait for ever for a machine that is gone."""
+
+    def send(
+        self,
+        request: requests.PreparedRequest,
+        stream: bool = False,
+        timeout: Any = None,
+        verify: bool | str = True,
+        cert: Any = None,
+        proxies: Any = None,
+    ) -> requests.Response:
+        """Send with a limit, if the caller names none."""
+        limit = timeout or (SECONDS_TO_CONNECT, settings.MONAI_LABEL_DICOMWEB_PROXY_TIMEOUT)
+        return super().send(request, stream, limit, verify, cert, proxies)
 
 
 def make_session() -> requests.Session:
     """Session that signs in to the archive, and keeps nothing of one request for the next."""
     session = requests.Session()
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, _ImpatientAdapter())
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     user = settings.MONAI_LABEL_DICOMWEB_USERNAME or settings.MONAI_LABEL_DATASTORE_USERNAME
     if user:
@@ -30,13 +54,16 @@ def make_client(address: str) -> DICOMwebClientX:
     Args:
         address: of its root.
     """
-    return DICOMwebClientX(
+    client = DICOMwebClientX(
         url=address,
         session=make_session(),
         qido_url_prefix=settings.MONAI_LABEL_QIDO_PREFIX,
         wado_url_prefix=settings.MONAI_LABEL_WADO_PREFIX,
         stow_url_prefix=settings.MONAI_LABEL_STOW_PREFIX,
     )
+    # It would try for half a minute while somebody waits.
+    client.set_http_retry_params(retry=False)
+    return client
 
 
 def unreachable() -> HTTPException:

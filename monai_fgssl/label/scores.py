@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Scores of all images in the data store, computed in the background, by which the next image is chosen."""
+"""What the model says of every image in the data store, found in the background, for choosing the next image."""
 
 from __future__ import annotations
 
@@ -20,13 +20,17 @@ from monai_fgssl.utils.files import atomic_write
 
 from .model import LabelModel
 
-__all__ = ["BackgroundScorer", "Scores", "pick"]
+__all__ = ["BackgroundScorer", "NotNowError", "Scores", "pick"]
 
 logger = logging.getLogger(__name__)
 
 BATCH_SIZE = 32
 SECONDS_RESERVED = 600.0
 """An image that was handed out is not handed to another person meanwhile."""
+
+
+class NotNowError(Exception):
+    """An image can't be fetched at the moment, which is no fault of the image."""
 
 
 class Scores:
@@ -69,7 +73,7 @@ class Scores:
 
     @classmethod
     def read(cls, path: Path, version: str) -> Scores:
-        """Scores that were saved for this version of the model; empty where there are none."""
+        """What was saved for this version of the model; empty if nothing was."""
         scores = cls(version)
         if path.is_file():
             content = torch.load(path, weights_only=True)
@@ -85,7 +89,7 @@ class BackgroundScorer:
     Args:
         model: which scores.
         path: of the file that the scores survive a restart in.
-        path_of: file of an image, which may have to be fetched first.
+        path_of: file of an image, which may have to be fetched first; may raise :class:`NotNowError`.
     """
 
     def __init__(self, model: LabelModel, path: Path, path_of: Callable[[str], str]) -> None:
@@ -106,6 +110,8 @@ class BackgroundScorer:
     def _run(self, names: Sequence[str]) -> None:
         try:
             self.update(names)
+        except NotNowError as error:
+            logger.warning("scoring in the background waits: %s", error)
         except Exception:
             # Without scores, images are chosen at random: no reason to stop the server.
             logger.exception("scoring in the background ended early")
@@ -135,6 +141,8 @@ class BackgroundScorer:
         for name in names:
             try:
                 items.append({"image": self.path_of(name), "name": name})
+            except NotNowError:
+                raise
             except Exception:
                 scores.failed.add(name)
         stream = ImageStream(Dataset(items, self.model.reader()), batch_size=BATCH_SIZE)

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import logging
 import sys
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +21,13 @@ from monai_fgssl.bundle import copy_bundle, read_defaults, shipped_bundle
 from monai_fgssl.metrics.acquisition import STRATEGIES
 
 from .archive import make_client
-from .datastore import ClassDatastore, ClassDICOMWebDatastore
+from .archive_datastore import ClassDICOMWebDatastore
+from .datastore import ClassDatastore, ClassLabels
 from .guard import guard_server
 from .model import LabelModel
 from .options import read_options
 from .origins import open_address
-from .scores import BackgroundScorer
+from .scores import BackgroundScorer, NotNowError
 from .tasks import ClassInfer, ClassTrain, NextImage, ScoreAll
 
 __all__ = ["FGSSLApp"]
@@ -68,7 +71,7 @@ class FGSSLApp(MONAILabelApp):
             root.mkdir(exist_ok=True)
             copy_bundle(self.options.bundle_name, self.bundle_root)
         self.model = LabelModel(self.bundle_root)
-        self.scorer = BackgroundScorer(self.model, root / "scores.pt", datastore.get_image_uri)
+        self.scorer = BackgroundScorer(self.model, root / "scores.pt", partial(_path_of, datastore))
         return datastore
 
     def is_archive(self) -> bool:
@@ -128,6 +131,11 @@ class FGSSLApp(MONAILabelApp):
         of_model = record["class_names"] if record else []
         return [*of_model, *sorted(set(self.datastore().labelled().values()) - set(of_model))]
 
+    def notices(self) -> list[str]:
+        """What people should know at the moment, in sentences."""
+        problem = self.model.problem
+        return [*([f"{problem[0].upper()}{problem[1:].rstrip('.')}."] if problem else []), *self.datastore().notices()]
+
     def info(self) -> dict[str, Any]:
         """What a client sees of the app."""
         return {**super().info(), "labels": self.class_names()}
@@ -149,7 +157,11 @@ class FGSSLApp(MONAILabelApp):
             )
         add_routes(app, self)
         super().on_init_complete()
-        self.scorer.start(self.datastore().list_images())
+        if self.is_archive():
+            self.datastore().start()
+        with suppress(HTTPException):
+            # Nothing may be known of an archive yet.
+            self.scorer.start(self.datastore().list_images())
 
     def infer(self, request: dict[str, Any], datastore: Any = None) -> dict[str, Any]:
         """Predict an image of the data store.
@@ -177,7 +189,20 @@ class FGSSLApp(MONAILabelApp):
         Raises:
             HTTPException: 404 for an unknown strategy.
         """
-        try:
-            return dict(super().next_sample(request))
-        except MONAILabelException as error:
-            raise HTTPException(404, error.msg) from error
+        strategy = self._strategies.get(request.get("strategy") or "random")
+        if strategy is None:
+            raise HTTPException(404, f"there is no such strategy; there are: {', '.join(self._strategies)}.")
+        chosen = strategy(request, self.datastore())
+        if not chosen:
+            return {}
+        # MONAI Label would fetch the image from the archive, while everybody waits.
+        return chosen if self.is_archive() else {**chosen, "path": self.datastore().get_image_uri(chosen["id"])}
+
+
+def _path_of(datastore: ClassLabels, image_id: str) -> str:
+    try:
+        return datastore.get_image_uri(image_id)
+    except HTTPException as error:
+        if error.status_code == 503:
+            raise NotNowError(error.detail) from error
+        raise

@@ -4,11 +4,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from datetime import datetime
 
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import generate_uid
+from pydicom.valuerep import DA, TM
 
 from monai_fgssl.report.dicom.codes import class_codes
 from monai_fgssl.report.dicom.header import as_sources, import_highdicom
@@ -24,7 +27,13 @@ OBSERVER = "Annotator^MONAI Label"
 TRACKING_IDENTIFIER = "112039"
 
 
-def make_label_report(source: Dataset | Sequence[Dataset], class_name: str, class_names: Sequence[str] = ()) -> Dataset:
+def make_label_report(
+    source: Dataset | Sequence[Dataset],
+    class_name: str,
+    class_names: Sequence[str] = (),
+    observer: str | None = None,
+    when: datetime | None = None,
+) -> Dataset:
     """Make a report with the class as its finding.
 
     The name of the class as the annotator knows it is the tracking identifier; the finding may be a standard code with
@@ -35,6 +44,8 @@ def make_label_report(source: Dataset | Sequence[Dataset], class_name: str, clas
         class_name: the class.
         class_names: all classes that it was chosen from, which may have standard codes together; see
             :func:`~monai_fgssl.report.dicom.codes.class_codes`.
+        observer: name of the person who chose; None: an annotator whose name nobody knows.
+        when: they chose, by the clock of the machine; None: now.
 
     Raises:
         DataError: when a header lacks an identifier, or no report can refer to this kind of object.
@@ -53,8 +64,8 @@ def make_label_report(source: Dataset | Sequence[Dataset], class_name: str, clas
             hd.sr.SourceImageForMeasurementGroup(header.SOPClassUID, header.SOPInstanceUID) for header in sources
         ],
     )
-    person = hd.sr.PersonObserverIdentifyingAttributes(name=OBSERVER)
-    return make_measurement_report(
+    person = hd.sr.PersonObserverIdentifyingAttributes(name=_person_name(observer) or OBSERVER)
+    document = make_measurement_report(
         sources,
         hd.sr.ObserverContext(codes.DCM.Person, person),
         [group],
@@ -62,6 +73,15 @@ def make_label_report(source: Dataset | Sequence[Dataset], class_name: str, clas
         series_description=SERIES_DESCRIPTION,
         manufacturer="monai-fgssl",
     )
+    if when is not None:
+        document.ContentDate, document.ContentTime = DA(when.date()), TM(when.time())
+    return document
+
+
+def _person_name(name: str | None) -> str:
+    """A name as one component of the value representation PN (DICOM PS3.5, section 6.2): its order is not known."""
+    plain = " ".join(re.sub(r"[\\^=\x00-\x1f]", " ", name or "").split())
+    return f"{plain[:63]}^" if plain else ""
 
 
 def read_label_report(report: Dataset) -> tuple[str, str, str] | None:

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Uncertainty of a prediction: entropy, margin, and disagreement."""
+"""How sure a network is of an image."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""State of all random number generators of a process."""
+"""Where all random streams of a process stand."""
 
 from __future__ import annotations
 

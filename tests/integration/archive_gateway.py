@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import http.client
 import threading
-import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -18,13 +17,14 @@ class Gateway:
     Attributes:
         url: to ask in place of the archive's.
         mode: ``"pass"``; ``"away"``: connections end without an answer; ``"elsewhere"``: a redirect to another server.
-        delay: seconds before each answer.
+        open: while it is not set, requests wait.
         requests: method, path and headers of each request.
     """
 
     def __init__(self, archive_url: str) -> None:
         self.mode: Literal["pass", "away", "elsewhere"] = "pass"
-        self.delay = 0.0
+        self.open = threading.Event()
+        self.open.set()
         self.requests: list[tuple[str, str, dict[str, str]]] = []
         gateway, archive = self, urlsplit(archive_url).netloc
 
@@ -32,7 +32,7 @@ class Gateway:
             def answer(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"] or 0))
                 gateway.requests.append((self.command, self.path, dict(self.headers)))
-                time.sleep(gateway.delay)
+                gateway.open.wait()
                 if gateway.mode == "away":
                     self.close_connection = True
                     return
@@ -66,5 +66,6 @@ class Gateway:
 
     def close(self) -> None:
         """End it."""
+        self.open.set()
         self.http.shutdown()
         self.http.server_close()

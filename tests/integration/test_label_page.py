@@ -61,6 +61,7 @@ class StandIn:
         self.labels: dict[str, str] = {}
         self.has_model = True
         self.classes = CLASSES
+        self.notices: list[str] = []
         self.failures: dict[str, tuple[int, Any]] = {}
         self.requests: list[str] = []
         self.token: str | None = None
@@ -91,6 +92,7 @@ class StandIn:
                     "classes": self.classes,
                     "model": "fgssl",
                     "has_model": self.has_model,
+                    "notices": self.notices,
                     "num_stages": 3 if self.has_model else 0,
                     "strategies": ["random", "core_set", "mix"],
                     "num_images": len(self.pictures),

@@ -34,9 +34,11 @@ from test_label_server import (
     SETTINGS,
     Answer,
     Archive,
+    Client,
     Server,
     free_port,
     label_python,  # noqa: F401
+    label_reports,
     wait_until,
 )
 from test_label_sign_in import sign_in, started_users
@@ -250,7 +252,7 @@ def test_what_is_no_model_replaces_none(site: Site, tmp_path: Path) -> None:
     assert site.files() == files
     assert not (tmp_path / "ran").exists()
     assert client.infer(image)["prediction"] == before
-    assert client.ask("GET", "/fgssl/info")["model_problem"] is None
+    assert client.ask("GET", "/fgssl/info")["notices"] == []
 
     torch.manual_seed(1)
     better = io.BytesIO()
@@ -269,12 +271,13 @@ def test_a_model_that_is_damaged_is_told_and_passed_over(site: Site) -> None:
     try:
         path.write_bytes(b"anything")
         info = client.ask("GET", "/fgssl/info")
-        assert info["model_problem"].startswith("the model can't be used: model.pt is damaged")
+        (notice,) = info["notices"]
+        assert notice.startswith("The model can't be used: model.pt is damaged")
         assert client.infer(image)["prediction"] == before
         assert client.ask("GET", "/info/")["labels"] == list(CLASSES)
     finally:
         path.write_bytes(content)
-    assert client.ask("GET", "/fgssl/info")["model_problem"] is None
+    assert client.ask("GET", "/fgssl/info")["notices"] == []
 
 
 def upload(site: Site, path: str, name: str, content: bytes, **fields: Any) -> int:
@@ -546,6 +549,25 @@ def test_storing_needs_an_annotator(archive_site: ArchiveSite) -> None:
     assert store("anna", "/proxy/dicom/stow/studies") == 200
     assert len(site.archive.ask("GET", "/instances")) == 3
     assert store("anna", f"/proxy/dicom/stow/{below}/series/1") == 404
+
+
+def test_a_label_report_names_who_signed_in(archive_site: ArchiveSite) -> None:
+    site = archive_site
+    image = str(site.instances[0].SeriesInstanceUID)
+    client = Client(site.server.url)
+    client.headers = {"Authorization": site.headers("anna")["Authorization"]}
+    before = set(label_reports(site.archive))
+    client.form(
+        "PUT",
+        f"/datastore/label?image={image}&tag=final",
+        {},
+        params={"class": "NETWORK", "user": "ada", "observer": "ada"},
+    )
+    wait_until(lambda: client.ask("GET", "/fgssl/info")["notices"] == [])
+    (name,) = set(label_reports(site.archive)) - before
+    report = pydicom.dcmread(io.BytesIO(site.archive.ask("GET", f"/instances/{name}/file")))
+    assert [str(element.value) for element in report.iterall() if element.keyword == "PersonName"] == ["anna^"]
+    assert client.ask("GET", f"/datastore/label/info?label={image}&tag=final")["user"] == "anna"
 
 
 def test_an_archive_that_is_away_or_sends_elsewhere(archive_site: ArchiveSite) -> None:

@@ -16,7 +16,7 @@ import pytest
 from dicom_files import CT, write_dicom
 from PIL import Image
 from pydicom.uid import generate_uid
-from test_label_server import Answer, Archive, Server, complaints, label_python  # noqa: F401
+from test_label_server import Answer, Archive, Server, complaints, label_python, wait_until  # noqa: F401
 
 from monai_fgssl.data import make_synthetic_volumes, read_table
 
@@ -140,6 +140,7 @@ def test_series_of_an_archive(
         scores = {row["label"]: row["score"] for row in client.infer(series)["prediction"]}
         assert scores == pytest.approx({row["label"]: row["score"] for row in expected}, abs=1e-5)
         client.label(series, classes[image])
+        wait_until(lambda: client.ask("GET", "/fgssl/info")["notices"] == [])
         (stored,) = archive.ask("POST", "/tools/find", b'{"Level": "Instance", "Query": {"Modality": "SR"}}')
         for content in (
             archive.ask("GET", f"/instances/{stored}/file"),

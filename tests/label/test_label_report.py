@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 
 import highdicom
@@ -64,3 +65,26 @@ def test_an_image_that_no_report_can_refer_to_is_told(tmp_path: Path) -> None:
     source.SOPClassUID = UID("1.2.840.10008.5.1.4.1.1.6")
     with pytest.raises(DataError, match="which DICOM does not have any more"):
         make_label_report(source, "NV")
+
+
+@pytest.mark.parametrize(
+    ("observer", "written"),
+    [
+        (None, "Annotator^MONAI Label"),
+        ("Anna Muster", "Anna Muster^"),
+        ("山田太郎", "山田太郎^"),
+        ("a^b=c\\d\n", "a b c d^"),
+        (" ^ ", "Annotator^MONAI Label"),
+        ("x" * 200, "x" * 63 + "^"),
+    ],
+)
+def test_the_observer_is_the_person_who_chose(observer: str | None, written: str, tmp_path: Path) -> None:
+    source = write_source(tmp_path / "image.dcm")
+    saved = datetime(2026, 2, 3, 4, 5, 6, 7)
+    report = make_label_report(source, "NV", ISIC2018_CLASSES, observer, saved)
+    report.save_as(tmp_path / "report.dcm")
+    again = pydicom.dcmread(tmp_path / "report.dcm")
+    (name,) = [element.value for element in again.iterall() if element.keyword == "PersonName"]
+    # Not to the last sign: pydicom leaves out empty components.
+    assert str(name).rstrip("^") == written.rstrip("^")
+    assert read_label_report(again) == (source.SeriesInstanceUID, "NV", "20260203040506.000007")

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Entry point of `monailabel start_server --app`."""
+"""What `monailabel start_server --app` starts."""
 
 from __future__ import annotations
 

@@ -429,9 +429,9 @@ function render() {
   $("done-bar").max = Math.max(total, 1);
   $("done-bar").value = done;
 
-  const notice = state.info.model_problem ?? "";
+  const notice = state.info.notices.join(" ");
   $("notice").hidden = !notice;
-  $("notice").textContent = notice;
+  if ($("notice").textContent !== notice) $("notice").textContent = notice;
   $("no-classes").hidden = state.info.classes.length > 0;
   $("nothing").hidden = Boolean(id);
   $("nothing").textContent = total === 0
@@ -492,7 +492,6 @@ function renderSuggestion(id, hasModel) {
 
 function suggestionInWords(id, hasModel) {
   if (!id) return "";
-  if (!hasModel && state.info.model_problem) return "None: see above.";
   if (!hasModel) return "No model yet: label some images of each class, then press Train.";
   return state.predicting ? "…" : "None for this image.";
 }

@@ -39,7 +39,9 @@ def make_datastore_router(app: FGSSLApp) -> APIRouter:
         """What was sent with an image or a label, and who sent it."""
         info = json_object(text, name)
         # Without users MONAI Label calls everybody "admin".
-        return {**info, "user": user.username} if settings.MONAI_LABEL_AUTH_ENABLE else info
+        if not settings.MONAI_LABEL_AUTH_ENABLE:
+            return info
+        return {**info, "user": user.username, "observer": user.name or user.username}
 
     # All in the event loop: the data store is no place for two threads at once.
     @router.put("/", include_in_schema=False, deprecated=True)

@@ -63,7 +63,7 @@ def make_operations_router(app: FGSSLApp) -> APIRouter:
 
     # MONAI Label would begin a second app beside this one, whoever asks.
     @router.post("/reload", include_in_schema=False, dependencies=[ADMIN])
-    async def reload() -> dict[str, Any]:
+    def reload() -> dict[str, Any]:
         app.datastore().refresh()
         return {}
 

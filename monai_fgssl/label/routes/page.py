@@ -66,7 +66,7 @@ def make_page_router(app: FGSSLApp) -> APIRouter:
             "classes": app.class_names(),
             "model": "fgssl",
             "has_model": app.model.record is not None,
-            "model_problem": app.model.problem,
+            "notices": app.notices(),
             "num_stages": app.model.num_stages,
             "strategies": list(STRATEGIES),
             "num_images": len(app.datastore().list_images()),

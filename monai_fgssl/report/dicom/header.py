@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Header of all results in DICOM: patient, study, and the model that made them."""
+"""What all results in DICOM share: whose image they are about, in which study, and which model made them."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ CHARACTER_SET = "ISO_IR 192"
 
 @dataclass(frozen=True)
 class ModelDescription:
-    """Model that made a result.
+    """Which model made a result.
 
     Args:
         name: at most 64 characters, as the next two.

@@ -1,0 +1,477 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""MONAI Label's data store with one class for each image, in an archive behind DICOMweb.
+
+Labels are in the index of the cache, which counts, and in the archive as structured reports, which a new cache is
+filled from. The archive is asked in a thread of its own (:meth:`ClassDICOMWebDatastore.start`), so that nobody waits:
+what is known of it is in the index too, and a label stays marked there until the archive has its report.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import requests
+from fastapi import HTTPException
+from monailabel.datastore.dicom import DICOMWebDatastore
+from monailabel.datastore.local import DataModel, ImageLabelModel, LocalDatastore
+from monailabel.utils.others.generic import md5_digest
+from pydicom.filewriter import dcmwrite
+
+from monai_fgssl.data import DataError
+from monai_fgssl.data.io.dicom import open_dicom
+from monai_fgssl.report.dicom.secondary_capture import SERIES_DESCRIPTION as HEAT_MAP_DESCRIPTION
+from monai_fgssl.utils.files import atomic_write
+
+from .archive import unreachable
+from .datastore import CLASS, FINAL, ClassLabels, check_name
+from .structured_report import SERIES_DESCRIPTION, make_label_report, read_label_report
+
+__all__ = ["ClassDICOMWebDatastore"]
+
+logger = logging.getLogger(__name__)
+
+UID = re.compile(r"(?=.{1,64}$)[0-9]+(?:\.[0-9]+)*")
+SECONDS_BETWEEN = 60.0
+"""Of two looks at the archive."""
+
+SECONDS_AWAY = 10.0
+"""Of two attempts to reach it."""
+
+TIME = "%Y%m%d%H%M%S.%f"
+"""Of the machine, as DICOM writes times: they are put in order as text."""
+
+STUDY = "study"
+"""Of an image that the archive lists: its Study Instance UID."""
+
+UNSENT = "unsent"
+"""Of a label without a report in the archive: when it was saved."""
+
+UNSENDABLE = "unsendable"
+"""Of a label that no report can be made of: the reason."""
+
+REMOVED = "label_removed"
+MODALITIES = {
+    2: ("XC", "DMS", "OP", "ES", "GM", "OT", "DX", "CR", "MG", "US"),
+    3: ("CT", "MR", "PT"),
+}
+"""Of pictures and of volumes, which are looked for unless the server's search filter is set."""
+
+STOCK_FILTER = {"Modality": "CT"}
+SAVED_AT_ONCE = 100
+"""Reports between two writings of what is known: so many are asked for again after a sudden end."""
+
+
+class ClassDICOMWebDatastore(ClassLabels, DICOMWebDatastore):
+    """An archive behind DICOMweb; each series is an image.
+
+    Args:
+        client: of the archive.
+        search_filter: which series are images; MONAI Label's default, CT, stands for all kinds of pictures or volumes.
+        cache_path: folder of the files that were fetched, and of the index.
+        classes: the allowed names; empty: any.
+        spatial_dims: 2 for pictures, 3 for volumes.
+    """
+
+    def __init__(
+        self,
+        client: Any,
+        search_filter: dict[str, Any],
+        cache_path: str | None,
+        classes: tuple[str, ...] = (),
+        spatial_dims: int = 2,
+    ) -> None:
+        self._client = client
+        self._filters = (
+            [{"Modality": name} for name in MODALITIES[spatial_dims]]
+            if search_filter == STOCK_FILTER
+            else [search_filter]
+        )
+        self._fetching = threading.Lock()
+        # One round at a time, of the thread or of somebody who wants it now.
+        self._asking = threading.Lock()
+        self._wanted = threading.Event()
+        self._away_since: datetime | None = None
+        self._unread = 0
+        root = Path(cache_path) if cache_path else Path.home() / ".cache" / "monailabel" / "dicom"
+        folder = root / md5_digest(client.base_url)
+        # Series Instance UID of each report that was read: image, time and class; None for what is no label.
+        self._reports_file = folder / "reports.json"
+        self._reports: dict[str, tuple[str, str, str] | None] = _read_json(self._reports_file)
+        # Nobody else writes into the cache: there is nothing to watch.
+        ClassLabels.__init__(self, str(folder), classes, auto_reload=False)
+        if not self._known_images():
+            with _or_later():
+                self._list_series()
+
+    def start(self) -> None:
+        """Begin to keep up with the archive, in a thread of its own."""
+        threading.Thread(target=self._keep_up, daemon=True, name="archive").start()
+
+    def _keep_up(self) -> None:
+        while True:
+            with _or_later():
+                self.refresh()
+            # Until the time has come, or somebody saves a label.
+            while self._wanted.wait(SECONDS_AWAY if self._away_since else SECONDS_BETWEEN):
+                self._wanted.clear()
+                with _or_later(), self._asking:
+                    self._send_labels()
+
+    def refresh(self) -> None:
+        """Ask the archive now.
+
+        Raises:
+            HTTPException: 503 when it does not answer.
+        """
+        with self._asking:
+            self._send_labels()
+            self._list_series()
+            self._read_reports()
+
+    def notices(self) -> list[str]:
+        """What people should know of the archive, in sentences."""
+        with self._changing:
+            labels = [obj.labels[FINAL].info for obj in self._datastore.objects.values() if FINAL in obj.labels]
+        unsent = sum(UNSENT in info for info in labels)
+        found = []
+        if self._away_since:
+            found.append(f"The archive has not answered since {self._away_since:%H:%M}.")
+        if unsent:
+            found.append(f"{unsent} {'label waits' if unsent == 1 else 'labels wait'} to be sent to the archive.")
+        if self._unread:
+            found.append(f"{self._unread} labels in the archive are not read yet.")
+        return found
+
+    # ---------------------------------------------------------------- the archive, in its thread
+
+    @contextmanager
+    def _asked(self) -> Iterator[None]:
+        """A question to the archive; whether it is answered is remembered.
+
+        Raises:
+            HTTPException: 503 when it is not.
+        """
+        try:
+            yield
+        except requests.RequestException as error:
+            self._away_since = self._away_since or datetime.now()
+            status = error.response.status_code if error.response is not None else "no answer"
+            logger.warning("the archive can't be used: %s (%s)", status, type(error).__name__)
+            raise unreachable() from error
+        self._away_since = None
+
+    def _list_series(self) -> None:
+        found: dict[str, str] = {}
+        with self._asked():
+            for search_filter in self._filters:
+                for series in self._search(search_filter):
+                    # Our own heat maps are pictures too, but none to label.
+                    if series.description != HEAT_MAP_DESCRIPTION:
+                        found[series.uid] = series.study
+        with self._changing:
+            objects = self._datastore.objects
+            for name in found.keys() - objects.keys():
+                objects[name] = ImageLabelModel(image=DataModel())
+            changed = False
+            for name, obj in objects.items():
+                # What is not listed any more keeps its label.
+                if obj.image.info.get(STUDY) != found.get(name):
+                    obj.image.info.pop(STUDY, None)
+                    if name in found:
+                        obj.image.info[STUDY] = found[name]
+                    changed = True
+            if changed:
+                self._update_datastore_file()
+
+    def _search(self, search_filter: dict[str, Any]) -> Iterator[_Series]:
+        """All series; archives give so many at once, and say nothing of the others."""
+        seen: set[str] = set()
+        while True:
+            answer = self._client.search_for_series(search_filters=search_filter, offset=len(seen) or None)
+            new = [series for series in map(_Series, answer) if series.uid not in seen]
+            if not new:
+                return
+            seen.update(series.uid for series in new)
+            yield from (series for series in new if series.is_valid())
+
+    def _read_reports(self) -> None:
+        """Read the reports that are new, and take over the newest of each image that has no label here."""
+        wanted = {"Modality": "SR", "SeriesDescription": SERIES_DESCRIPTION}
+        with self._asked():
+            # An archive may leave out a part of the filter.
+            listed = [series for series in self._search(wanted) if series.description in (None, SERIES_DESCRIPTION)]
+        new = [series for series in listed if series.uid not in self._reports]
+        for number, series in enumerate(new):
+            self._unread = len(new) - number
+            with self._asked():
+                reports = self._client.retrieve_series(series.study, series.uid)
+            read = [(image, when, name) for image, name, when in filter(None, map(read_label_report, reports))]
+            self._reports[series.uid] = max(read, key=lambda one: one[1], default=None)
+            if number % SAVED_AT_ONCE == SAVED_AT_ONCE - 1:
+                self._take_over()
+        self._unread = 0
+        # What was deleted there does not count any more.
+        gone = self._reports.keys() - {series.uid for series in listed}
+        for uid in gone:
+            del self._reports[uid]
+        if new or gone:
+            self._take_over()
+
+    def _take_over(self) -> None:
+        with atomic_write(self._reports_file) as temporary:
+            temporary.write_text(json.dumps(self._reports), encoding="utf-8")
+        newest: dict[str, tuple[str, str]] = {}
+        for report in filter(None, self._reports.values()):
+            image, when, name = report
+            newest[image] = max(newest.get(image, ("", "")), (when, name))
+        with self._changing:
+            taken = False
+            for image, (when, name) in newest.items():
+                obj = self._datastore.objects.get(image)
+                if obj is None or FINAL in obj.labels or when <= obj.image.info.get(REMOVED, ""):
+                    continue
+                try:
+                    self._put_label(image, {CLASS: self.check_class(name)})
+                    taken = True
+                except HTTPException:
+                    # Of another list of classes.
+                    continue
+            if taken:
+                self._update_datastore_file()
+
+    def _send_labels(self) -> None:
+        """Send a report of each label that the archive does not have.
+
+        Raises:
+            HTTPException: 503 when it does not answer.
+        """
+        with self._changing:
+            unsent = {
+                name: dict(obj.labels[FINAL].info)
+                for name, obj in self._datastore.objects.items()
+                if FINAL in obj.labels and UNSENT in obj.labels[FINAL].info
+            }
+        for image_id, info in unsent.items():
+            problem = None
+            try:
+                report = self._make_report(image_id, info)
+                with self._asked():
+                    self._store(report)
+                self._reports[str(report.SeriesInstanceUID)] = image_id, info[UNSENT], info[CLASS]
+            except _RefusedError as error:
+                # For this one alone, and maybe only now.
+                logger.warning("the archive did not take a label, which is kept here: %s", error)
+                continue
+            except HTTPException as error:
+                if error.status_code == 503:
+                    raise
+                problem = error.detail
+            except (DataError, ImportError, OSError, KeyError, ValueError) as error:
+                problem = str(error)
+            if problem:
+                # The reason may name a file: it is in the index, and not in the log.
+                logger.warning("a label is kept here only, since no report of it can be made.")
+            self._mark_as_sent(image_id, info[UNSENT], problem)
+
+    def _mark_as_sent(self, image_id: str, saved: str, problem: str | None) -> None:
+        with self._changing:
+            obj = self._datastore.objects.get(image_id)
+            label = obj.labels.get(FINAL) if obj else None
+            # Changed meanwhile: the new one waits.
+            if label is None or label.info.get(UNSENT) != saved:
+                return
+            del label.info[UNSENT]
+            if problem:
+                label.info[UNSENDABLE] = problem
+            self._update_datastore_file()
+
+    def _make_report(self, image_id: str, info: dict[str, Any]) -> Any:
+        uri = Path(self.get_image_uri(image_id))
+        files = sorted(uri.iterdir()) if uri.is_dir() else [uri]
+        headers = [open_dicom(file, headers_only=True) for file in files]
+        saved = datetime.strptime(info[UNSENT], TIME)
+        return make_label_report(headers, info[CLASS], self.classes, info.get("observer"), saved)
+
+    def _store(self, report: Any) -> None:
+        try:
+            answer = self._client.store_instances([report])
+        except requests.HTTPError as error:
+            if error.response is not None and error.response.status_code < 500:
+                raise _RefusedError(f"status {error.response.status_code}") from error
+            raise
+        if answer is not None and answer.get("FailedSOPSequence"):
+            raise _RefusedError(f"reason {answer.FailedSOPSequence[0].get('FailureReason')}")
+
+    # ---------------------------------------------------------------- images
+
+    def _known_images(self) -> list[str]:
+        return [name for name, obj in list(self._datastore.objects.items()) if STUDY in obj.image.info]
+
+    def list_images(self) -> list[str]:
+        """Series Instance UIDs, as far as they are known.
+
+        Raises:
+            HTTPException: 503 while nothing is known, since the archive has never answered.
+        """
+        names = self._known_images()
+        if not names and self._away_since:
+            raise unreachable()
+        return names
+
+    def _reconcile_datastore(self) -> None:
+        # What is in the archive counts, not what has been fetched from it.
+        self._init_from_datastore_file()
+
+    def get_image_uri(self, image_id: str) -> str:
+        """The file of a series, or its folder when there are several; fetched when it is needed first.
+
+        Raises:
+            HTTPException: 404 for an unknown series; 503 when the archive does not answer.
+        """
+        self.check_image(image_id)
+        folder = Path(os.path.realpath(self._datastore.image_path()), image_id)
+        with self._fetching:
+            if not folder.is_dir():
+                self._fetch(image_id, folder)
+        files = sorted(folder.iterdir())
+        return str(files[0] if len(files) == 1 else folder)
+
+    def _fetch(self, image_id: str, folder: Path) -> None:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        # A training may fetch the same series at the same time.
+        with tempfile.TemporaryDirectory(prefix=f".{image_id}.", dir=folder.parent) as unfinished:
+            with self._asked():
+                for instance in self._client.retrieve_series(self._study_of(image_id), image_id):
+                    uid = str(instance.SOPInstanceUID)
+                    if not UID.fullmatch(uid):
+                        raise HTTPException(422, "the series has a SOP Instance UID that is none.")
+                    dcmwrite(Path(unfinished, f"{uid}.dcm"), instance, write_like_original=False)
+            with suppress(OSError):
+                os.rename(unfinished, folder)
+        if not folder.is_dir():
+            raise OSError(f"{folder.name} could not be written")
+
+    def _study_of(self, image_id: str) -> str:
+        return str(self._datastore.objects[image_id].image.info[STUDY])
+
+    def check_image(self, image_id: str) -> None:
+        """Refuse a series that is not there."""
+        obj = self._datastore.objects.get(image_id)
+        if obj is None or STUDY not in obj.image.info:
+            self.list_images()
+            raise HTTPException(404, "the archive has no such series among the images.")
+
+    def get_image_info(self, image_id: str) -> dict[str, Any]:
+        """What is stored with an image."""
+        obj = self._datastore.objects.get(image_id)
+        return dict(obj.image.info) if obj else {}
+
+    def update_image_info(self, image_id: str, info: dict[str, Any]) -> None:
+        """Store something with an image."""
+        super().update_image_info(
+            image_id, {name: value for name, value in info.items() if name not in (STUDY, REMOVED)}
+        )
+
+    def add_image(self, image_id: str, image_filename: str, image_info: dict[str, Any]) -> str:
+        """Refused: an archive gets its images elsewhere."""
+        raise HTTPException(422, "send images to the archive itself (STOW-RS or C-STORE).")
+
+    def remove_image(self, image_id: str) -> None:
+        """Refused: an archive's images are deleted elsewhere."""
+        raise HTTPException(422, "images are deleted in the archive itself.")
+
+    # ---------------------------------------------------------------- labels
+
+    def get_labeled_images(self, label_tag: str | None = None, labels: list[str] | None = None) -> list[str]:
+        """Images with a class."""
+        return list(self.labelled())
+
+    def get_unlabeled_images(self, label_tag: str | None = None, labels: list[str] | None = None) -> list[str]:
+        """Images without a class."""
+        return [name for name in self.list_images() if self.class_of(name) is None]
+
+    def get_label_uri(self, label_id: str, label_tag: str, image_id: str = "") -> str:
+        """The label file."""
+        check_name(label_tag, "tag")
+        return str(LocalDatastore.get_label_uri(self, label_id, label_tag))
+
+    def datalist(self, full_path: bool = True) -> list[dict[str, Any]]:
+        """Labelled images and their label files."""
+        return [
+            {"image": self.get_image_uri(name), "label": self.get_label_uri(name, FINAL)} for name in self.labelled()
+        ]
+
+    def save_label(
+        self, image_id: str, label_filename: str, label_tag: str, label_info: dict[str, Any], label_id: str = ""
+    ) -> str:
+        """Save a label here; its report follows as soon as the archive takes it."""
+        if label_tag == FINAL:
+            kept = {name: value for name, value in (label_info or {}).items() if name != UNSENDABLE}
+            label_info = {**kept, UNSENT: datetime.now().strftime(TIME)}
+        saved = super().save_label(image_id, label_filename, label_tag, label_info)
+        self._wanted.set()
+        return saved
+
+    def remove_label(self, label_id: str, label_tag: str) -> None:
+        """Remove a label here; its reports stay in the archive, and older ones than this do not count any more."""
+        self.check_image(label_id)
+        with self._changing:
+            obj = self._datastore.objects[label_id]
+            if label_tag == FINAL and FINAL in obj.labels:
+                obj.image.info[REMOVED] = datetime.now().strftime(TIME)
+            super().remove_label(label_id, label_tag)
+
+
+class _RefusedError(Exception):
+    """What the archive says against a report."""
+
+
+class _Series:
+    """What a search says of a series. Without pydicom: there may be ten thousand of them, once a minute."""
+
+    def __init__(self, found: dict[str, Any]) -> None:
+        self.uid = str(_value(found, "0020000E"))
+        self.study = str(_value(found, "0020000D"))
+        self.description = _value(found, "0008103E")
+
+    def is_valid(self) -> bool:
+        """Whether its identifiers are some: they become names of folders."""
+        return UID.fullmatch(self.uid) is not None and UID.fullmatch(self.study) is not None
+
+
+def _value(found: dict[str, Any], tag: str) -> Any:
+    values = found.get(tag, {}).get("Value") or [None]
+    return values[0]
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError:
+        logger.warning("%s is damaged: all reports are read again.", path.name)
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+@contextmanager
+def _or_later() -> Iterator[None]:
+    """What fails is tried again in the next round; the thread goes on."""
+    try:
+        yield
+    except HTTPException as error:
+        logger.warning("%s", error.detail)
+    except Exception:
+        logger.exception("keeping up with the archive failed")
