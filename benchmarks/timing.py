@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What every benchmark needs: a timer, the machine that it runs on, and the command that started it."""
+"""Parts of every benchmark: a timer, the name of the machine, and the command that started it."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What MkDocs makes itself while it builds the site: the table of settings, and pages out of the notebooks."""
+"""Pages that MkDocs makes while it builds the site: the table of settings, and the notebooks."""
 
 from __future__ import annotations
 

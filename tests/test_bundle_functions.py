@@ -18,10 +18,12 @@ from monai.engines.utils import IterationEvents
 from monai_fgssl.bundle import (
     BUNDLES,
     SettingsError,
+    as_path,
     calibrate,
     check_overrides,
     check_settings,
     copy_bundle,
+    fit_batch_size,
     load_weights,
     lock_output,
     loss_weights,
@@ -34,7 +36,7 @@ from monai_fgssl.bundle import (
     with_new_names,
 )
 from monai_fgssl.bundle.settings_table import SETTINGS, Setting, by_name, markdown_table, positive
-from monai_fgssl.data import CachedImages, PreparedData
+from monai_fgssl.data import CachedImages, DataError, PreparedData
 from monai_fgssl.engines.calibration import MIN_CALIBRATION_IMAGES
 from monai_fgssl.engines.handlers import PredictionCollector
 from monai_fgssl.networks import HierarchicalNet
@@ -304,7 +306,7 @@ def test_a_new_setting_needs_one_row(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     assert "| `new_setting` | 7 | a number |" in markdown_table(root)
     valid = dict.fromkeys(RUN_SETTINGS) | {"spatial_dims": 2, "image_size": 8, "grids": [2], "new_setting": 1}
     valid |= {setting.name: 2 for setting in SETTINGS if setting.check and setting.name != "balance"}
-    valid |= {"freeze_backbone": 0}
+    valid |= {"freeze_backbone": 0, "fine_tuning": "probe", "stage_lr_decay": 1}
     check_settings(str(root), valid)
     with pytest.raises(SettingsError, match="--new_setting must be a positive number, got 0"):
         check_settings(str(root), valid | {"new_setting": 0})
@@ -320,7 +322,9 @@ def test_a_new_setting_needs_one_row(monkeypatch: pytest.MonkeyPatch, tmp_path: 
         *[("batch_size", value) for value in (1, 0, None)],
         *[("freeze_backbone", value) for value in (1, -0.1, "0.5")],
         *[("mixup", value) for value in (-1, None)],
+        *[("stage_lr_decay", value) for value in (0, 1.01, "0.5", None)],
         ("balance", "equal"),
+        ("fine_tuning", "linear"),
     ],
 )
 def test_checks_of_single_settings(name: str, value: object) -> None:
@@ -328,3 +332,46 @@ def test_checks_of_single_settings(name: str, value: object) -> None:
     assert check is not None
     with pytest.raises(SettingsError, match=f"--{name} must be"):
         check(name, value)
+
+
+def test_a_batch_is_as_large_as_the_images_allow(capsys: pytest.CaptureFixture[str]) -> None:
+    images = data_of([0, 1] * 5, names="abcdefghij").train
+    assert fit_batch_size("batch_size", 4, images) == 4
+    assert fit_batch_size("batch_size", 10, images) == 10
+    assert capsys.readouterr().out == ""
+    assert fit_batch_size("batch_size", 32, images) == 10
+    assert capsys.readouterr().out == "note: --batch_size 32 is more than there are images: batches of 10\n"
+    with pytest.raises(DataError, match=r"there are 1 images to learn from, and at least 2"):
+        fit_batch_size("batch_size", 32, data_of([0], names="a").train)
+
+
+def test_all_parts_are_built_before_the_first_phase() -> None:
+    config = json.loads((shipped_bundle("fgssl") / "configs" / "train.json").read_text())
+    (lock, first, *_) = config["run"]
+    assert lock.startswith("$fgssl.lock_output(")
+    built = re.fullmatch(r"\$fgssl\.build_first\((.*)\)", first)
+    assert built is not None
+    assert {"@report", "@pretrain#trainer", "@train#trainer", "@test#dataloader"} <= set(built[1].split(", "))
+
+
+def test_folders_may_be_called_like_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert as_path("output_dir", None) is None
+    assert as_path("output_dir", "a/b") == "a/b"
+    assert as_path("output_dir", 2024) == "2024"
+    typed = ["--output_dir", "2024_05", "--dataset_dir=0", "--cache_dir", "[a,b]"]
+    monkeypatch.setattr(sys, "argv", ["/lib/monai/bundle/__main__.py", "run", *typed])
+    # As Python Fire reads them.
+    assert as_path("output_dir", 202405) == "2024_05"
+    assert as_path("dataset_dir", 0) == "0"
+    assert as_path("cache_dir", ["a", "b"]) == "[a,b]"
+
+
+@pytest.mark.parametrize("name", ["train.json", "inference.json"])
+def test_configs_use_paths_as_they_were_typed(name: str) -> None:
+    folder = shipped_bundle("fgssl") / "configs"
+    paths = json.loads((folder / name).read_text(encoding="utf-8"))["paths"]
+    assert paths == {path: f"$fgssl.as_path('{path}', @{path})" for path in paths}
+    for file in folder.glob("*.json"):
+        rest = file.read_text(encoding="utf-8").replace("$fgssl.as_path(", "")
+        used = set(re.findall(rf"(?<!', )@({'|'.join(paths)})\b(?!#)", rest))
+        assert not used, file

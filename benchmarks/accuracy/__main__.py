@@ -12,8 +12,11 @@ from . import PACKAGE
 
 COMMANDS = {
     "run": "make the runs that are missing",
-    "report": "make the page from the finished runs",
-    "model_card": "make the card of a model from its runs",
+    "collect": "fold new runs into the table of runs",
+    "show": "print all that the table has of some runs",
+    "report": "make the pages from the table",
+    "model_card": "make the card of a model from the table",
+    "recipes": "compare ways to fine-tune with few labels",
 }
 """Modules of this package, each with a function ``main`` of the words after its name."""
 

@@ -12,6 +12,7 @@ import copy
 import hashlib
 import json
 import shlex
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from typing import Any
@@ -23,7 +24,17 @@ from monai_fgssl.functional.views import ViewSettings
 
 from . import PACKAGE
 
-__all__ = ["FINE_TUNINGS", "PRETRAININGS", "Method", "Run", "configure", "default", "describe", "needed_modules"]
+__all__ = [
+    "FINE_TUNINGS",
+    "FIRST_NAMES",
+    "PRETRAININGS",
+    "Method",
+    "Run",
+    "configure",
+    "default",
+    "describe",
+    "needed_modules",
+]
 
 BUNDLE = shipped_bundle("fgssl")
 
@@ -114,7 +125,7 @@ PRETRAININGS = {
 }
 
 PROBE_IGNORES = PLAIN_IGNORES | {"embedding_dim", "augmentation", "learning_rate", "weight_decay", "max_epochs"}
-PROBE_IGNORES |= {"batch_size", "balance", "mixup", "freeze_backbone", "val_interval"}
+PROBE_IGNORES |= {"batch_size", "balance", "mixup", "freeze_backbone", "val_interval", "fine_tuning", "stage_lr_decay"}
 FINE_TUNINGS = {
     "progressive": Method("hierarchical fine-tuning"),
     "plain": Method("plain fine-tuning", PLAIN_NETWORK, ignores=PLAIN_IGNORES | {"embedding_dim"}),
@@ -133,11 +144,13 @@ ELSEWHERE = frozenset(
 FINE_TUNING_ONLY = frozenset(
     (
         *("schedule", "puzzles", "freeze_backbone", "balance", "mixup", "batch_size", "max_epochs", "learning_rate"),
-        *("weight_decay", "val_interval"),
+        *("weight_decay", "val_interval", "fine_tuning", "stage_lr_decay"),
     )
 )
-# Settings that were renamed since the first runs, whose names would change with them.
+ALL_ALONG = {"fine_tuning": "full", "stage_lr_decay": 1.0}
+"""What settings that came later stood for all along; as those that are off they do not rename the first runs."""
 FIRST_NAMES = {"embedding_dim": "features", "freeze_backbone": "heads_first"}
+"""Settings that were renamed since the first runs, whose names would change with them."""
 VIEWS = {"pretrain": ("regularized_view", "distorted_view"), "fine-tune": ("augmentation",)}
 
 
@@ -170,6 +183,11 @@ class Run:
     select_on: str = "validation"
     pretrain_seed: int | None = None
     settings: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def of(cls, fields: Mapping[str, Any]) -> Run:
+        """The run with these fields, as it is kept with its results: settings as values by id."""
+        return cls(**{name: value for name, value in fields.items() if name != "settings"}).but(fields["settings"])
 
     def changes(self) -> dict[str, Any]:
         """The settings as values by id."""
@@ -285,7 +303,7 @@ def describe(name: str, phase: str, settings: tuple[tuple[str, str], ...]) -> di
         raw = parser[key]
         # A component, as a backbone of one's own, is described by its definition.
         value = parser.get_parsed_content(key) if isinstance(raw, str) else raw
-        if value:
+        if value and ALL_ALONG.get(key) != value:
             result[key] = value
     for view in VIEWS[phase]:
         if view not in method.ignores:

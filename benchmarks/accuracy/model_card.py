@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Make the card of a model from the files of its runs: what it is for, what it was made from, how good it is, for whom.
+"""Make the card of a model from the table of runs: what it is for, what it was made from, how good it is, for whom.
 
     python -m benchmarks.accuracy model_card --data_dir DIR --data_set isic2018
     python -m benchmarks.accuracy model_card --data_dir DIR --data_set isic2018 --pretraining none --fine_tuning plain
@@ -31,11 +31,12 @@ from . import PACKAGE
 from .methods import FINE_TUNINGS, PRETRAININGS, Run
 from .protocol import DATA_SETS, SPLITS, read_parts
 from .questions import SCALES, scaled
-from .report import TITLES, Results, cell, load_runs, table
+from .results import Results
 from .run import parse_settings
 from .scoring import interval, measure
+from .store import TABLE, load_table
+from .words import TITLES, cell, table
 
-HERE = Path(__file__).resolve().parent
 METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "macro_auc", "kappa", "calibration_error")
 SUBGROUP_METRICS = ("accuracy", "balanced_accuracy", "macro_auc", "calibration_error")
 SOURCES = {
@@ -90,9 +91,7 @@ def by_subgroup(results: Results, run: Run, items: Sequence[Mapping[str, Any]], 
     """The same figures for parts of the test part."""
     labels, weights = results.truth(run.data_set, run.split)
     truth, classes = np.array(labels), DATA_SETS[run.data_set].class_names
-    probs = [
-        np.array(results.runs[run.but(seed=seed).name()]["test_prob_times_10000"]) / 1e4 for seed in results.seeds(run)
-    ]
+    probs = [results.table.probabilities(run.but(seed=seed).name()) for seed in results.seeds(run)]
     rows = []
     for name, inside in subgroups(data_dir, run.data_set, items).items():
         values = [measure(prob[inside], truth[inside], classes) for prob in probs]
@@ -138,7 +137,7 @@ def made_from(results: Results, run: Run, contents: Sequence[Mapping[str, Any]],
         *settings,
         f"- Seeds: {', '.join(str(content['run']['seed']) for content in contents)}; about {minutes:.0f} minutes each. "
         f"{'; '.join(machines)}.",
-        *(f"- [{content['name']}](runs/{content['name']}.json): `{content['command']}`" for content in contents),
+        *(f"- `{content['name']}`: `{Run.of(content['run']).command()}`" for content in contents),
         "",
     ]
 
@@ -205,14 +204,14 @@ def main(words: Sequence[str]) -> None:
     parser.add_argument("--scale", choices=list(SCALES), default="small", help="see questions.py")
     parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="settings of the runs")
     parser.add_argument("--splits_dir", type=Path, default=SPLITS)
-    parser.add_argument("--output_dir", type=Path, default=HERE, help="has the folder runs; the card is written to it")
+    parser.add_argument("--output_dir", type=Path, default=TABLE, help="has the table; the card is written to it")
     arguments = parser.parse_args(words)
     run = Run(arguments.data_set, arguments.pretraining, arguments.fine_tuning, budget=arguments.budget)
     run = scaled(run, arguments.scale)
     run = run.but(parse_settings(arguments.set))
-    results = Results(arguments.data_dir, arguments.splits_dir, load_runs(arguments.output_dir))
+    results = Results(arguments.data_dir, arguments.splits_dir, load_table(arguments.output_dir))
     if not results.seeds(run):
-        sys.exit(f"error: no run of this model in {arguments.output_dir / 'runs'}. Make it: {run.command()}")
+        sys.exit(f"error: no run of this model in the table in {arguments.output_dir}. Make it: {run.command()}")
     shown = ["DIR" if word == str(arguments.data_dir) else word for word in words]
     text = card(results, run, arguments.data_dir, f"python -m benchmarks.accuracy model_card {shlex.join(shown)}")
     with atomic_write(arguments.output_dir / f"model_card_{run.data_set}.md") as temporary:

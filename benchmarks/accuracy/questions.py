@@ -98,6 +98,7 @@ class Question:
     """A question with its runs.
 
     Attributes:
+        slug: of the name of its page.
         title: the question.
         text: what was done, in Markdown.
         x_name: of the axis or column.
@@ -108,6 +109,7 @@ class Question:
         pretrain_seed: of the one pre-training that serves all seeds; None: each has its own.
     """
 
+    slug: str
     title: str
     text: str
     x_name: str
@@ -442,6 +444,7 @@ def _heads_first(data_set: str, _: dict[str, Any]) -> list[Entry]:
 
 QUESTIONS = {
     "a": Question(
+        "baselines",
         "Does FG-SSL beat each baseline?",
         "Every pre-training with every fine-tuning, 10 % of the labels; (b) has more.",
         "pre-training",
@@ -449,6 +452,7 @@ QUESTIONS = {
         _methods,
     ),
     "b": Question(
+        "label_budgets",
         "How many labels does it save?",
         "Fine-tuning with 1, 5, 10, 25 and 100 % of the training labels, beside linear probes; plain supervised "
         "training also with 30 %.",
@@ -458,6 +462,7 @@ QUESTIONS = {
         log_x=True,
     ),
     "c": Question(
+        "batch_size",
         "Does the batch size of pre-training matter?",
         "Equal images seen, half as many as in (a); the learning rate of AdamW grows with the square root of the batch "
         "size. Compared with 10 % of the labels.",
@@ -467,6 +472,7 @@ QUESTIONS = {
         log_x=True,
     ),
     "d": Question(
+        "grids",
         "Which grids, and uniform or cyclic?",
         "In both phases, with 10 % of the labels. At 64 px the stages have strides of 8, 16 and 32 px: grids 16, 8, 4 "
         "are tiles of 4, 8 and 16 px.",
@@ -475,6 +481,7 @@ QUESTIONS = {
         _grids,
     ),
     "e": Question(
+        "views",
         "Which views?",
         "Changes of the distorted view, with 10 % of the labels. The crop of the default is that of the data set.",
         "view",
@@ -482,14 +489,18 @@ QUESTIONS = {
         _views,
     ),
     "f": Question(
+        "network",
         "Which block and which lambda?",
         "With 10 % of the labels.",
         "block and loss",
         "the default",
         _network,
     ),
-    "g": Question("Joint or progressive steps?", "With 10 % of the labels.", "schedule", "the default", _schedules),
+    "g": Question(
+        "schedules", "Joint or progressive steps?", "With 10 % of the labels.", "schedule", "the default", _schedules
+    ),
     "h": Question(
+        "pretraining_length",
         "Does longer pre-training help?",
         "With 10 % of the labels.",
         "epochs of pre-training",
@@ -498,6 +509,7 @@ QUESTIONS = {
         log_x=True,
     ),
     "i": Question(
+        "protocol_claims",
         "What would random splits and choosing on the test part have claimed?",
         "A random split ignores lesions and near-duplicates. Choosing on the test part takes the epoch that is best on "
         "it. All labels.",
@@ -506,6 +518,7 @@ QUESTIONS = {
         _claims,
     ),
     "j": Question(
+        "transfer",
         "Does pre-training on ISIC 2018 help on ISIC 2017?",
         "All labels of ISIC 2017. No image of it is a near-duplicate of one of ISIC 2018 (`find_duplicates` at 64 px).",
         "pre-training",
@@ -514,6 +527,7 @@ QUESTIONS = {
         data_sets=("isic2017",),
     ),
     "k": Question(
+        "imagenet",
         "Does it add to ImageNet weights?",
         "EfficientNet-Lite0, with 10 % of the labels.",
         "start",
@@ -521,6 +535,7 @@ QUESTIONS = {
         _imagenet,
     ),
     "l": Question(
+        "speed",
         "Does speed cost accuracy?",
         "The same short pre-training (2 epochs, with the distorted view that was the default when this was run) with "
         "what makes it fast, and without; then 10 % of the labels.",
@@ -530,6 +545,7 @@ QUESTIONS = {
         data_sets=("isic2018",),
     ),
     "m": Question(
+        "pretraining_seed",
         "Does it depend on the seed of pre-training?",
         "Each seed has a pre-training of its own, so that the intervals hold its chance too. 10 % of the labels.",
         "pre-training",
@@ -538,6 +554,7 @@ QUESTIONS = {
         pretrain_seed=None,
     ),
     "n": Question(
+        "fine_tuning",
         "How to fine-tune?",
         "10 % of the labels. Heads first: the backbone rests for the first half of the fine-tuning.",
         "fine-tuning",
@@ -547,6 +564,7 @@ QUESTIONS = {
         pretrain_seed=3,
     ),
     "o": Question(
+        "heads_first",
         "Should the backbone rest at first?",
         "What looked best in (n), once more with another pre-training, as (n) took the best of nine. 10 % of the "
         "labels. Heads first: at the beginning of the fine-tuning only blocks and heads learn.",

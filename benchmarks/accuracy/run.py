@@ -10,8 +10,9 @@ DIR has a folder in the official layout for each data set (``isic2018``, ``isic2
 makes the runs of questions (of some methods or budgets only, when these are given), the second every combination of its
 arguments; ``--dry_run`` only lists them.
 
-Every finished run is a file in ``benchmarks/accuracy/runs``, and is never made again. A pre-training is shared by all
-runs that differ in fine-tuning only, and goes on where it was stopped. ``--processes`` share the work: best one with
+Every finished run is a file in ``benchmarks/accuracy/new_runs``, which ``python -m benchmarks.accuracy collect`` folds
+into the table of runs; what is in either is never made again. A pre-training is shared by all runs that differ in
+fine-tuning only, and goes on where it was stopped. ``--processes`` share the work: best one with
 ``--threads 1`` for each core, on a GPU as many as keep it busy. More may join them with the same ``--work_dir``.
 ``python -m benchmarks.accuracy report`` makes the page.
 
@@ -42,7 +43,6 @@ from scipy.special import softmax
 
 from monai_fgssl.bundle import SettingsError
 from monai_fgssl.data import DataError
-from monai_fgssl.utils.files import atomic_write
 
 from ..timing import processor
 from . import PACKAGE
@@ -51,10 +51,10 @@ from .methods import FINE_TUNINGS, PRETRAININGS, Run, configure, describe, neede
 from .protocol import DATA_SETS, SPLITS, make_split, split_file
 from .questions import QUESTIONS, SCALES
 from .scoring import measure
+from .store import NEW_RUNS, PROBABILITIES, TABLE, load_table, read_run, write_run
 from .training import Place, Result, finish, pretrain
 
 HERE = Path(__file__).resolve().parent
-RUNS = HERE / "runs"
 # Seconds per image on 2 cores at 64 px, by phase and network, until there are runs to learn from.
 GUESSES = {
     ("pretrain", "hierarchical"): 0.029,
@@ -111,7 +111,6 @@ def record(run: Run, result: Result, device: str) -> dict[str, Any]:
             test_prob = kept.tolist()
     return {
         "name": run.name(),
-        "command": run.command(),
         "run": {name: value for name, value in vars(run).items() if name != "settings"} | {"settings": run.changes()},
         "settings": {
             "pretrain": describe(run.pretraining, "pretrain", run.settings) if run.pretraining != "none" else None,
@@ -127,7 +126,7 @@ def record(run: Run, result: Result, device: str) -> dict[str, Any]:
         "temperature": _rounded(result.temperature),
         "metrics": scores,
         "history": {phase: _rounded_series(values["history"]) for phase, values in result.phases.items()},
-        "test_prob_times_10000": test_prob,
+        PROBABILITIES: test_prob,
     }
 
 
@@ -137,14 +136,6 @@ def _rounded(value: float) -> float | None:
 
 def _rounded_series(history: dict[str, list[tuple[int, float]]]) -> dict[str, list[list[float | None]]]:
     return {name: [[epoch, _rounded(value)] for epoch, value in series] for name, series in history.items()}
-
-
-def write(content: dict[str, Any], folder: Path) -> None:
-    """Write a run's file: a line for each entry, so that it can be read."""
-    file = folder / f"{content['name']}.json"
-    lines = ",\n".join(f" {json.dumps(k)}: {json.dumps(v, separators=(',', ':'))}" for k, v in content.items())
-    with atomic_write(file) as temporary:
-        temporary.write_text("{\n" + lines + "\n}\n", encoding="utf-8")
 
 
 def estimate(run: Run, done: Sequence[dict[str, Any]], pretrained: bool) -> float:
@@ -224,7 +215,8 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--data_dir", type=Path, required=True, help="has a folder for each data set")
     parser.add_argument("--work_dir", type=Path, default=Path("accuracy_runs"), help="images and pre-trained weights")
-    parser.add_argument("--runs_dir", type=Path, default=RUNS, help="where the finished runs are")
+    parser.add_argument("--runs_dir", type=Path, default=NEW_RUNS, help="where the files of new runs are")
+    parser.add_argument("--table_dir", type=Path, default=TABLE, help="has the table of runs, which are not made again")
     parser.add_argument("--splits_dir", type=Path, default=SPLITS)
     parser.add_argument("--make_splits", action="store_true", help="make the split files that are missing, and stop")
     parser.add_argument("--question", nargs="+", choices=list(QUESTIONS), default=[])
@@ -301,7 +293,8 @@ def share(words: Sequence[str], processes: int, threads: int | None) -> int:
 def make_runs(arguments: argparse.Namespace) -> None:
     """Make the runs that are missing, or list them."""
     runs = wanted_runs(arguments)
-    done = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(arguments.runs_dir.glob("*.json"))]
+    done = list(load_table(arguments.table_dir).runs.values())
+    done += [read_run(file)[0] for file in sorted(arguments.runs_dir.glob("*.json"))]
     there = {content["name"] for content in done}
     missing = [run for run in runs if run.name() not in there]
     place = Place(arguments.data_dir, arguments.work_dir.resolve(), arguments.device, arguments.splits_dir)
@@ -355,7 +348,7 @@ def make(run: Run, place: Place, folder: Path) -> bool:
             pretrained = pretrain(run, place)
         result = finish(run, pretrained, place)
         content = record(run, result, place.device)
-        write(content, folder)
+        write_run(content, folder)
         scores = content["metrics"]["validation"]
         shown = ", ".join(f"{name} {scores[name]:.3f}" for name in DATA_SETS[run.data_set].metrics)
         print(f"  {time.time() - start:.0f} s, validation part: {shown}", flush=True)

@@ -18,13 +18,13 @@ from monai.networks.utils import eval_mode
 from monai.utils import set_determinism
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
-from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor, nn
 
 from monai_fgssl.bundle import load_weights
 from monai_fgssl.data import CachedImages, PreparedData, make_loader
 from monai_fgssl.engines.handlers import BatchNormUpdater, Resumer
-from monai_fgssl.metrics import classification_metrics, fit_temperature
+from monai_fgssl.engines.heads import solve_heads
+from monai_fgssl.metrics import classification_metrics, fit_temperature, knn_votes
 from monai_fgssl.utils.files import atomic_write
 
 from .methods import FINE_TUNINGS, PRETRAININGS, Run, configure
@@ -34,8 +34,6 @@ __all__ = ["Place", "Result", "finish", "pretrain"]
 
 PENALTIES = (0.001, 0.01, 0.1, 1.0)
 """Of the linear probe, chosen on the validation part."""
-NEIGHBORS, TEMPERATURE = 20, 0.07
-"""Of kNN, as :func:`monai_fgssl.metrics.knn_accuracy`."""
 PROBE_INTERVAL = 5
 """Epochs between two measurements of features while pre-training; they change nothing."""
 
@@ -104,6 +102,7 @@ def _prepare(parser: ConfigParser, data: PreparedData, seed: int, place: Place, 
     set_determinism(seed)
     for name, value in {
         "data": data,
+        "class_names": data.class_names,
         "device": place.device,
         "seed": seed,
         "output_dir": str(output_dir),
@@ -204,6 +203,11 @@ def finish(run: Run, pretrained: dict[str, Any] | None, place: Place) -> Result:
         details |= chosen
         seconds = time.time() - start
     else:
+        fine_tuning = parser.get_parsed_content("fine_tuning")
+        if fine_tuning == "probe":
+            raise ValueError("--set fine_tuning=probe: the benchmark's own probes are --fine_tunings linear and knn.")
+        if fine_tuning == "lp_ft":
+            solve_heads(network, labelled, place.device)
         trainer, seconds = _train(parser, "train")
         load_weights(network, folder / "best.pt")
         logits = {part: _predict(network, getattr(data, part), place.device) for part in ("validation", "test")}
@@ -247,25 +251,25 @@ def _probe(
     device = parser.get_parsed_content("device")
     BatchNormUpdater(network, parser.get_parsed_content("batch_norm_dataloader"), device).update()
     features = {part: _encode(network, getattr(data, part), device) for part in ("validation", "test")}
-    known, labels = _encode(network, labelled, device), labelled.labels.numpy()
+    known, labels = _encode(network, labelled, device), labelled.labels
+    if run.fine_tuning == "knn":
+        return {part: _knn_logits(known, labels, values, run.data_set) for part, values in features.items()}, {}
     center, scale = known.mean(0), known.std(0).clip(1e-6)
     known = (known - center) / scale
     features = {part: (values - center) / scale for part, values in features.items()}
-    if run.fine_tuning == "knn":
-
-        def weigh(distance: Array) -> Array:
-            return np.exp((1 - distance) / TEMPERATURE)
-
-        neighbors = min(NEIGHBORS, len(known))
-        knn = KNeighborsClassifier(neighbors, weights=weigh, metric="cosine", algorithm="brute").fit(known, labels)
-        # A class without a vote gets a little, so that logarithms and calibration stay finite.
-        return {part: np.log(knn.predict_proba(values) + 1e-3) for part, values in features.items()}, {}
     truth = getattr(data, run.select_on).labels
     best, chosen, classifier = -1.0, 0.0, None
     for penalty in PENALTIES:
-        candidate = LogisticRegression(C=penalty, tol=1e-3, max_iter=300).fit(known, labels)
+        candidate = LogisticRegression(C=penalty, tol=1e-3, max_iter=300).fit(known, labels.numpy())
         score = classification_metrics(candidate.predict_proba(features[run.select_on]), truth)[selection]
         if score > best:
             best, chosen, classifier = score, penalty, candidate
     assert classifier is not None
     return {part: classifier.predict_log_proba(values) for part, values in features.items()}, {"C": chosen}
+
+
+def _knn_logits(known: Array, labels: Tensor, features: Array, data_set: str) -> Array:
+    num_classes = len(DATA_SETS[data_set].class_names)
+    votes = knn_votes(torch.from_numpy(known), labels, torch.from_numpy(features), num_classes)
+    # A class without a vote gets a little, so that logarithms and calibration stay finite.
+    return (votes / votes.sum(1, keepdim=True) + 1e-3).log().numpy()

@@ -8,8 +8,10 @@
 
 from __future__ import annotations
 
+from monai_fgssl.data import synthetic_classes
 from monai_fgssl.data.balance import loss_weights
 from monai_fgssl.engines.calibration import calibrate
+from monai_fgssl.engines.heads import solve_heads
 from monai_fgssl.networks.placement import has_bfloat16, memory_format, place_network
 from monai_fgssl.utils.errors import SettingsError
 
@@ -24,13 +26,15 @@ from .model_file import (
     read_record,
     save_model,
 )
-from .settings import as_bool, check_command, check_overrides, check_settings, renamed, with_new_names
-from .workflow import named_handler, run_from_random_weights, start_process
+from .settings import as_bool, as_path, check_command, check_overrides, check_settings, renamed, with_new_names
+from .workflow import build_first, fit_batch_size, named_handler, run_from_random_weights, start_process
 
 __all__ = [
     "BUNDLES",
     "SettingsError",
     "as_bool",
+    "as_path",
+    "build_first",
     "calibrate",
     "check_command",
     "check_overrides",
@@ -39,6 +43,7 @@ __all__ = [
     "describe_model",
     "export_model",
     "find_root",
+    "fit_batch_size",
     "has_bfloat16",
     "load_pretrained",
     "load_weights",
@@ -56,6 +61,8 @@ __all__ = [
     "run_from_random_weights",
     "save_model",
     "shipped_bundle",
+    "solve_heads",
     "start_process",
+    "synthetic_classes",
     "with_new_names",
 ]

@@ -4,17 +4,24 @@
 
 from __future__ import annotations
 
+import gc
+import inspect
 import json
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from monai.bundle import ConfigParser, ConfigWorkflow
+from monai.utils import ensure_tuple
+
 __all__ = [
     "BUNDLES",
+    "command_config_files",
     "command_line_overrides",
+    "config_path",
     "copy_bundle",
     "find_root",
     "in_bundle_command",
@@ -22,6 +29,7 @@ __all__ = [
     "shipped_bundle",
 ]
 
+CONFIG_SUFFIXES = (".json", ".yaml", ".yml")
 BUNDLES = ("fgssl", "fgssl_volume")
 """Names of the bundles that come with the package."""
 
@@ -59,7 +67,7 @@ def copy_bundle(name: str, folder: str | Path) -> Path:
 
 
 def command_line_overrides(arguments: Sequence[str] | None = None) -> dict[str, str]:
-    """Settings that the command line of ``python -m monai.bundle run`` overrides, as text."""
+    """Read the settings that the command line of ``python -m monai.bundle run`` gives, as text."""
     arguments = sys.argv[1:] if arguments is None else arguments
     overrides: dict[str, str] = {}
     for position, argument in enumerate(arguments):
@@ -73,27 +81,68 @@ def command_line_overrides(arguments: Sequence[str] | None = None) -> dict[str, 
 
 
 def in_bundle_command() -> bool:
-    """Whether this process was started as ``python -m monai.bundle``."""
+    """Tell whether this process was started as ``python -m monai.bundle``."""
     return Path(sys.argv[0]).parts[-3:] == ("monai", "bundle", "__main__.py")
+
+
+def command_config_files() -> list[Path]:
+    """Find the config files that the command line names, by itself or in the file after ``--args_file``."""
+    overrides = command_line_overrides()
+    files: Any = overrides.get("config_file")
+    if files is None and Path(overrides.get("args_file", "")).is_file():
+        files = ConfigParser.load_config_file(overrides["args_file"]).get("config_file")
+    if isinstance(files, str) and files.startswith("["):
+        files = [name.strip("'\" ") for name in files.strip("[]").split(",")]
+    # Links are not followed: the configs of a bundle may be another's.
+    return [Path(os.path.abspath(file)) for file in ensure_tuple(files)] if files else []
+
+
+def _workflow_folders() -> Iterator[Path]:
+    """Folders of the configs that are being evaluated right now, also from Python and in ``monai.bundle.load``.
+
+    MONAI passes the place of a config to no expression in it. The workflow that holds the parser knows it.
+    """
+    frame = inspect.currentframe()
+    while frame is not None:
+        parser = frame.f_locals.get("self")
+        if isinstance(parser, ConfigParser):
+            for holder in gc.get_referrers(parser):
+                # An object, or the dictionary of its attributes.
+                attributes = vars(holder) if isinstance(holder, ConfigWorkflow) else holder
+                if isinstance(attributes, dict) and attributes.get("parser") is parser:
+                    folder = attributes.get("config_root_path")
+                    if folder is not None:
+                        yield Path(os.path.abspath(folder))
+        frame = frame.f_back
 
 
 def find_root(name: str = "fgssl") -> str:
     """Folder of the bundle that is being run.
 
-    Looked for, in this order: where ``--config_file`` of the command lies, the working folder, ``bundles/<name>`` in
-    it, the bundle that came with the package.
+    Looked for, in this order: where the config lies that is being evaluated, where the config files of the command lie,
+    the working folder, ``bundles/<name>`` in it, the bundle that came with the package.
     """
-    folders = [Path.cwd(), Path.cwd() / "bundles" / name]
+    folders = list(_workflow_folders())
     if in_bundle_command():
-        config_file = command_line_overrides().get("config_file", "").strip("[]'\" ").split(",")[0].strip("'\" ")
-        # Links are not followed: the configs of a bundle may be another's.
-        parent = Path(os.path.abspath(config_file)).parent
-        folders[:0] = [parent, parent.parent]
-    for folder in folders:
-        metadata = folder / "configs" / "metadata.json"
-        if metadata.is_file():
+        folders += [file.parent for file in command_config_files()[:1]]
+    folders = [place for folder in folders for place in (folder, folder.parent)]
+    for folder in [*folders, Path.cwd(), Path.cwd() / "bundles" / name]:
+        if (folder / "configs" / "metadata.json").is_file():
             return str(folder)
     return str(shipped_bundle(name))
+
+
+def config_path(bundle_root: str | Path, name: str) -> Path:
+    """Find a config of a bundle by its name, as JSON or YAML.
+
+    Raises:
+        FileNotFoundError: when there is neither.
+    """
+    folder = Path(bundle_root) / "configs"
+    for suffix in CONFIG_SUFFIXES:
+        if (folder / f"{name}{suffix}").is_file():
+            return folder / f"{name}{suffix}"
+    raise FileNotFoundError(f"there is no config {name}.json or {name}.yaml in {folder}.")
 
 
 def read_defaults(bundle_root: str | Path) -> dict[str, Any]:

@@ -24,8 +24,9 @@ from monai_fgssl.networks import HierarchicalNet, OnnxNet, PlainNet, export_onnx
 from monai_fgssl.networks.base import StagedNet
 from monai_fgssl.report.dicom.header import ModelDescription
 from monai_fgssl.utils.errors import SettingsError
-from monai_fgssl.utils.files import atomic_write, read_state_dict
+from monai_fgssl.utils.files import atomic_write, read_state_dict, to_json
 
+from .locate import config_path
 from .settings import with_new_names
 
 __all__ = [
@@ -88,11 +89,11 @@ def save_model(
     with atomic_write(path) as temporary:
         torch.save(module.state_dict(), temporary)
     with atomic_write(path.with_suffix(".json")) as temporary:
-        Path(temporary).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        Path(temporary).write_text(to_json(record, indent=2) + "\n", encoding="utf-8")
 
 
 def read_record(bundle_root: str | Path, model_path: str | Path | None = None) -> dict[str, Any]:
-    """What :func:`save_model` wrote of a trained model beside its weights; before any training the defaults.
+    """Read the record that :func:`save_model` wrote beside the weights; before any training, the defaults.
 
     Args:
         bundle_root: the bundle's folder.
@@ -111,7 +112,7 @@ def read_record(bundle_root: str | Path, model_path: str | Path | None = None) -
             return defaults | _read_json(record)
     metadata = json.loads((root / "configs" / "metadata.json").read_text(encoding="utf-8"))
     channels = metadata["network_data_format"]["outputs"]["pred"]["channel_def"]
-    parser = ConfigParser(ConfigParser.load_config_file(str(root / "configs" / "train.json")))
+    parser = ConfigParser(ConfigParser.load_config_file(config_path(root, "train")))
     parser["bundle_root"] = str(root)
     parser["class_names"] = [channels[key] for key in sorted(channels, key=int)]
     definition = parser.get_parsed_content("network_def", instantiate=True).definition()
@@ -193,7 +194,10 @@ def _are_numbers(values: Any, kind: type) -> bool:
 
 
 def make_network(
-    bundle_root: str | Path, model_path: str | Path | None = None, trusted_networks: str | Sequence[str] | None = None
+    bundle_root: str | Path,
+    model_path: str | Path | None = None,
+    trusted_networks: str | Sequence[str] | None = None,
+    **changes: Any,
 ) -> nn.Module:
     """Build the network that a model belongs to, without its weights.
 
@@ -202,11 +206,12 @@ def make_network(
         model_path: see :func:`read_record`.
         trusted_networks: classes of your own that a record may name besides those of this package, such as
             ``"my_parts.SmallNet"``. To build one runs its code.
+        changes: arguments of the network other than the record's, such as ``num_classes``.
 
     Raises:
         SettingsError: when the record names another class, or see :func:`read_record`.
     """
-    definition = dict(read_record(bundle_root, model_path)["network_def"])
+    definition = read_record(bundle_root, model_path)["network_def"] | changes
     target = definition.pop("_target_")
     trusted = [trusted_networks] if isinstance(trusted_networks, str) else list(trusted_networks or ())
     if target in NETWORKS:
@@ -223,7 +228,7 @@ def make_network(
 
 
 def describe_model(bundle_root: str | Path, model_path: str | Path) -> ModelDescription:
-    """What a DICOM report says of the model: name and version from the metadata, and the checksum of the weights."""
+    """Describe the model for a DICOM report: name and version from the metadata, and the checksum of the weights."""
     root = Path(bundle_root)
     metadata = json.loads((root / "configs" / "metadata.json").read_text(encoding="utf-8"))
     checksum = hashlib.sha256(Path(model_path).read_bytes()).hexdigest()
@@ -254,7 +259,7 @@ def load_weights(network: nn.Module, path: str | Path) -> None:
 
 
 def load_pretrained(network: nn.Module, path: str | Path) -> None:
-    """Load what pre-training learnt, which may have known other classes or none: see :func:`load_weights`.
+    """Load pre-trained weights, whose run may have had other classes or none; see :func:`load_weights`.
 
     Classifiers, which pre-training does not touch, are loaded only if they have the shapes of the network's own.
     """

@@ -5,22 +5,22 @@
 from __future__ import annotations
 
 import difflib
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ignite import distributed as idist
+from monai.bundle import ConfigParser
 
 from monai_fgssl.data.io.reader import check_options
 from monai_fgssl.utils.errors import SettingsError
 
-from .locate import command_line_overrides, in_bundle_command
+from .locate import CONFIG_SUFFIXES, command_config_files, command_line_overrides, in_bundle_command
 from .settings_table import SETTINGS
 from .user_errors import print_user_error
 
-__all__ = ["as_bool", "check_command", "check_overrides", "check_settings", "renamed", "with_new_names"]
+__all__ = ["as_bool", "as_path", "check_command", "check_overrides", "check_settings", "renamed", "with_new_names"]
 
 # Arguments of `python -m monai.bundle run` itself.
 RUN_ARGUMENTS = {
@@ -30,8 +30,11 @@ RUN_ARGUMENTS = {
     "init_id",
     "logging_file",
     "meta_file",
+    "properties_path",
     "run_id",
     "tracking",
+    "workflow_name",
+    "workflow_type",
 }
 
 
@@ -42,10 +45,17 @@ RENAMED_IDS = RENAMED_SETTINGS | {"calibration_dataloader": "batch_norm_dataload
 
 
 def _known_ids(bundle_root: str | Path) -> dict[str, Any]:
+    """Ids of all configs of the bundle, and of those that the command names besides."""
+    files = [file for file in sorted((Path(bundle_root) / "configs").iterdir()) if file.suffix in CONFIG_SUFFIXES]
+    files += [file for file in command_config_files() if file.is_file()] if in_bundle_command() else []
     known: dict[str, Any] = {}
-    for file in sorted((Path(bundle_root) / "configs").glob("*.json")):
+    for file in files:
         if file.name != "metadata.json":
-            known.update(json.loads(file.read_text(encoding="utf-8")))
+            # A plus merges with what another file has, and # names a part of it.
+            ids = ConfigParser.load_config_file(file)
+            known.update(
+                {name.removeprefix("+").replace("::", "#").split("#")[0]: value for name, value in ids.items()}
+            )
     return known
 
 
@@ -110,6 +120,22 @@ def as_bool(name: str, value: Any) -> bool:
     return text == "true"
 
 
+def as_path(name: str, value: Any) -> str | None:
+    """A file or folder from the command line, where ``--output_dir 2024_05`` arrives as the number 202405.
+
+    Args:
+        name: of the setting.
+        value: as MONAI understood it.
+
+    Returns:
+        What was typed, as text; None where nothing was.
+    """
+    if value is None or isinstance(value, str):
+        return value
+    typed = command_line_overrides().get(name) if in_bundle_command() else None
+    return str(value) if typed is None else typed
+
+
 def check_command(bundle_root: str | Path) -> None:
     """Refuse misspelt settings on the command line, and make errors of this package one readable line.
 
@@ -118,7 +144,11 @@ def check_command(bundle_root: str | Path) -> None:
     """
     if in_bundle_command():
         sys.excepthook = print_user_error
-        check_overrides(bundle_root, list(command_line_overrides()))
+        overrides = command_line_overrides()
+        names = [*overrides]
+        if Path(overrides.get("args_file", "")).is_file():
+            names += ConfigParser.load_config_file(overrides["args_file"])
+        check_overrides(bundle_root, names)
 
 
 def check_settings(bundle_root: str, settings: Mapping[str, Any]) -> None:

@@ -47,6 +47,11 @@ def share_of_epochs(name: str, value: Any) -> None:
     _number(name, value, valid, "from 0 to less than 1 (a share of the epochs)")
 
 
+def factor(name: str, value: Any) -> None:
+    """Check a number in (0, 1]."""
+    _number(name, value, isinstance(value, (int, float)) and 0 < value <= 1, "more than 0 and at most 1")
+
+
 def at_least_two(name: str, value: Any) -> None:
     """Check a batch size."""
     positive(name, value)
@@ -112,7 +117,7 @@ SETTINGS = (
     Setting(
         "layout",
         "data",
-        "`isic2018`, `isic2017`, `aptos2019`, `classes`, `csv`, `json` or `images`: see below",
+        "`isic2018`, `isic2017`, `aptos2019`, `classes`, `subclasses`, `csv`, `json` or `images`: see below",
         default="recognized",
     ),
     Setting(
@@ -274,9 +279,28 @@ SETTINGS = (
     Setting("schedule", "fine-tuning", "as `pretrain_schedule`", identity=TRAIN),
     Setting("puzzles", "fine-tuning", "true: cut the images of each stage into puzzles too", identity=TRAIN),
     Setting(
+        "fine_tuning",
+        "fine-tuning",
+        "`full`: everything is trained, classifiers from random weights; `probe`: only the classifiers, solved in "
+        "seconds as a regularized logistic regression (`max_epochs` and what belongs to it do nothing); `lp_ft`: "
+        "classifiers solved first, then everything trained, gently",
+        check=one_of("full", "probe", "lp_ft"),
+        label_app=True,
+        identity=TRAIN,
+    ),
+    Setting(
+        "stage_lr_decay",
+        "fine-tuning",
+        "factor of the learning rate from each stage of the backbone to the one before it; 1: all learn equally fast",
+        default="1; with `lp_ft` 0.65",
+        check=factor,
+        identity=TRAIN,
+    ),
+    Setting(
         "freeze_backbone",
         "fine-tuning",
         "share of the epochs, in [0, 1), in which the pre-trained backbone is frozen and only blocks and heads learn",
+        default="0; with `lp_ft` 0.25",
         check=share_of_epochs,
         hyperparameter="train",
     ),

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Parts of a run that the configs call: process group, and the comparison with random weights."""
+"""Parts of a run that the configs call: process group, batch sizes, and the comparison with random weights."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from fire.parser import DefaultParseValue
 from ignite import distributed as idist
 from monai.bundle import ConfigWorkflow
 
+from monai_fgssl.data import CachedImages, DataError
 from monai_fgssl.engines.handlers import PredictionCollector
 
-from .locate import command_line_overrides, in_bundle_command
+from .locate import command_line_overrides, config_path, in_bundle_command
 
-__all__ = ["named_handler", "run_from_random_weights", "start_process"]
+__all__ = ["build_first", "fit_batch_size", "named_handler", "run_from_random_weights", "start_process"]
 
 
 def named_handler(handler: Any) -> Any:
@@ -28,6 +29,38 @@ def named_handler(handler: Any) -> Any:
     stand there alone.
     """
     return handler
+
+
+def build_first(*parts: Any) -> None:
+    """Build parts of a run before its first phase: what can't work ends it here, and not after hours.
+
+    A config gives them as references, ``$fgssl.build_first(@pretrain#trainer, @train#trainer)``, and MONAI builds what
+    is referred to. There is nothing left to do.
+    """
+
+
+def fit_batch_size(name: str, batch_size: int, dataset: CachedImages) -> int:
+    """Batch size for a phase of training: the one asked for, or as many images as there are, with a note.
+
+    Args:
+        name: of the setting, for messages.
+        batch_size: images for each process and step.
+        dataset: images of the phase.
+
+    Raises:
+        DataError: when there are fewer than 2 images for each process: batch norm needs a batch.
+    """
+    share = len(dataset) // idist.get_world_size()
+    if share >= batch_size:
+        return batch_size
+    if share < 2:
+        raise DataError(
+            f"there are {len(dataset)} images to learn from, and at least 2 for each of {idist.get_world_size()} "
+            f"process(es) are needed (--{name}): add labelled images, or raise --label_fraction."
+        )
+    if idist.get_rank() == 0:
+        print(f"note: --{name} {batch_size} is more than there are images: batches of {share}", flush=True)
+    return share
 
 
 def start_process() -> str:
@@ -54,6 +87,9 @@ def run_from_random_weights(bundle_root: str, settings: Mapping[str, Any]) -> Pr
     changes = {
         "pretrained": None,
         "pretrain_epochs": 0,
+        # What one would do without a pre-training: random weights have no features to keep.
+        "fine_tuning": "full",
+        "stage_lr_decay": 1.0,
         "freeze_backbone": 0,
         "compare": False,
         "output_dir": str(output),
@@ -63,7 +99,7 @@ def run_from_random_weights(bundle_root: str, settings: Mapping[str, Any]) -> Pr
     nested = {name: DefaultParseValue(value) for name, value in overrides.items() if "#" in name}
     print("\nThe same network fine-tuned from random weights, for comparison:")
     workflow = ConfigWorkflow(
-        config_file=str(Path(bundle_root) / "configs" / "train.json"),
+        config_file=str(config_path(bundle_root, "train")),
         logging_file=False,
         **{**settings, **nested, **changes},
     )

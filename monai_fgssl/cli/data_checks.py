@@ -14,7 +14,16 @@ from typing import Any
 import psutil
 from tqdm import tqdm
 
-from monai_fgssl.data import LAYOUTS, UNLABELLED, DataError, ImageTable, read_image, read_table, split_table
+from monai_fgssl.data import (
+    LAYOUTS,
+    UNLABELLED,
+    DataError,
+    ImageTable,
+    missing_classes,
+    read_image,
+    read_table,
+    split_table,
+)
 from monai_fgssl.data.layouts.registry import recognise_layout
 from monai_fgssl.utils.errors import first_lines
 
@@ -24,6 +33,7 @@ __all__ = ["check_data"]
 
 # As in the bundle.
 FRACTIONS = {"train": 0.7, "validation": 0.1, "test": 0.2}
+BATCH_SIZE = 32
 IMAGE_SIZE = 224
 READ_SIZE = 32
 
@@ -37,10 +47,10 @@ def check_data(dataset_dir: str | Path, spatial_dims: int = 2) -> list[Check]:
     """
     try:
         layout = recognise_layout(Path(dataset_dir))
-        table = read_table(dataset_dir, layout)
+        table = read_table(dataset_dir)
     except DataError as error:
         return [Check("data", "can't be understood", str(error), required=True)]
-    checks = [Check("layout", f"{layout}: {LAYOUTS[layout]}"), check_labels(table)]
+    checks = [Check("layout", "\n".join([f"{layout}: {LAYOUTS[layout]}", *table.notes])), check_labels(table)]
     if any(item["label"] != UNLABELLED for item in table.items):
         checks.append(check_split(table))
     checks.append(check_files(table.items, spatial_dims))
@@ -79,7 +89,14 @@ def check_split(table: ImageTable) -> Check:
         parts = split_table(table, FRACTIONS, 0)
     except DataError as error:
         return Check("split", "can't be split into train, validation and test", str(error), required=True)
-    return Check("split", ", ".join(f"{part} {len(items)}" for part, items in parts.items()))
+    found = ", ".join(f"{part} {len(items)}" for part, items in parts.items())
+    fixes = [f"{sentence}: figures say nothing of it there" for sentence in missing_classes(parts, table.class_names)]
+    labelled = sum(item["label"] != UNLABELLED for item in parts["train"])
+    if labelled < BATCH_SIZE:
+        fixes.append(
+            f"{labelled} labelled images to train on are fewer than a batch of {BATCH_SIZE}: few to learn from"
+        )
+    return Check("split", found, "\n".join(fixes))
 
 
 def check_files(items: Sequence[dict[str, Any]], spatial_dims: int = 2) -> Check:

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What a check found, and how it is told."""
+"""Findings of the checks of ``doctor``, and how they are printed."""
 
 from __future__ import annotations
 

@@ -18,6 +18,7 @@ PACKAGE = "monai-fgssl"
 EXTRAS = {
     "timm": "backbones of timm",
     "dicom": "compressed DICOM in, structured reports out",
+    "tiff": "rare TIFF: deep samples compressed as LZW, and more",
     "onnx": "export to ONNX, inference by ONNX Runtime",
     "tracking": "TensorBoard and MLflow",
     "label": "MONAI Label (it needs older packages: in an environment of its own)",

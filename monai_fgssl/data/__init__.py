@@ -15,18 +15,19 @@ from .io.reader import read_medical_image
 from .io.transform import LoadMedicalImage, LoadMedicalImageD, LoadMedicalImaged, LoadMedicalImageDict
 from .io.volumes import fit_volume, read_volume
 from .layouts.aptos2019 import APTOS2019_CLASSES, read_aptos2019
+from .layouts.csv_lists import read_csv_list
+from .layouts.data_lists import read_data_list
 from .layouts.folders import read_class_folders, read_image_folder
 from .layouts.inputs import list_images
 from .layouts.isic2017 import ISIC2017_CLASSES, read_isic2017
 from .layouts.isic2018 import ISIC2018_CLASSES, read_isic2018
-from .layouts.lists import read_csv_list, read_data_list
 from .layouts.registry import LAYOUTS, read_part, read_table
 from .layouts.table import UNLABELLED, ImageTable
 from .prepare import PreparedData, load_test_images, prepare_data
-from .splits import SplitPlan, fold_table, limit_labels, read_split, split_table, write_split
+from .splits import SplitPlan, fold_table, limit_labels, missing_classes, read_split, split_table, write_split
 from .store.cached_images import CachedImages, ReadImaged, load_images, make_loader
 from .store.stream import ImageStream
-from .synthetic.dataset import make_synthetic
+from .synthetic.dataset import make_synthetic, synthetic_classes
 from .synthetic.lesions import make_synthetic_lesions
 from .synthetic.volumes import make_synthetic_volumes
 
@@ -67,6 +68,7 @@ __all__ = [
     "make_synthetic",
     "make_synthetic_lesions",
     "make_synthetic_volumes",
+    "missing_classes",
     "pairs_across_parts",
     "prepare_data",
     "read_aptos2019",
@@ -83,6 +85,7 @@ __all__ = [
     "read_table",
     "read_volume",
     "split_table",
+    "synthetic_classes",
     "write_duplicates",
     "write_split",
 ]

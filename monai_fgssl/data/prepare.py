@@ -17,10 +17,10 @@ from monai_fgssl.data.io.geometry import ImageGeometry
 from monai_fgssl.data.layouts.registry import explain_missing_labels, read_part, read_table
 from monai_fgssl.data.layouts.table import PARTS, UNLABELLED, ImageTable
 from monai_fgssl.data.store.cached_images import CachedImages, load_images
-from monai_fgssl.utils.errors import DataError
+from monai_fgssl.utils.errors import DataError, first_lines
 
 from .duplicates import DuplicatePair, find_duplicates, join_duplicates, pairs_across_parts, write_duplicates
-from .splits import SplitPlan, limit_labels, read_split, write_split
+from .splits import SplitPlan, limit_labels, missing_classes, read_split, write_split
 
 __all__ = ["PreparedData", "load_test_images", "prepare_data"]
 
@@ -55,6 +55,7 @@ def prepare_data(
     group_duplicates: bool = True,
     require_labels: bool = True,
     cache_dir: str | Path | None = None,
+    table: ImageTable | None = None,
 ) -> PreparedData:
     """Read a data set, load its images, find duplicates, and split it by lesion.
 
@@ -76,14 +77,17 @@ def prepare_data(
         require_labels: False also takes a data set without any label, for pre-training alone: the validation and test
             parts are empty then.
         cache_dir: see :func:`~monai_fgssl.data.load_images`.
+        table: of the data set, where it has been read already.
 
     Raises:
         DataError: when the data set can't be read or split as asked; nothing is trained then.
     """
     geometry = ImageGeometry.of(geometry)
-    table = read_table(dataset_dir, layout)
+    table = read_table(dataset_dir, layout) if table is None else table
     if require_labels and all(item["label"] == UNLABELLED for item in table.items):
-        raise DataError(explain_missing_labels(dataset_dir))
+        raise DataError(explain_missing_labels(dataset_dir) + first_lines(table.notes))
+    if idist.get_rank() == 0:
+        print(_describe_table(dataset_dir, table), flush=True)
     # Before the images, so that mistakes are told at once.
     split = plan.apply(table)
     # Those that the first split leaves out may belong to a part once duplicates are known; the unlabelled images of the
@@ -104,7 +108,7 @@ def prepare_data(
     if label_fraction < 1:
         split["train"] = limit_labels(split["train"], label_fraction, plan.seed)
     if idist.get_rank() == 0:
-        print(_describe(dataset_dir, table, split, plan, duplicates))
+        print(_describe_split(split, table.class_names, plan, duplicates))
     return PreparedData(table.class_names, *_parts_of(images, split))
 
 
@@ -120,15 +124,21 @@ def _split_with_duplicates(
         ) from error
 
 
-def _describe(dataset_dir: str | Path, table: ImageTable, split: Split, plan: SplitPlan, duplicates: str) -> str:
-    """Four lines on a data set and its split."""
-    return (
-        f"{len(table.items)} images in {dataset_dir}\n"
+def _describe_table(dataset_dir: str | Path, table: ImageTable) -> str:
+    """How a data set was understood."""
+    lines = [f"{len(table.items)} images in {dataset_dir}", *table.notes, f"classes: {_describe_classes(table)}"]
+    return "\n  ".join(lines)
+
+
+def _describe_split(split: Split, class_names: Sequence[str], plan: SplitPlan, duplicates: str) -> str:
+    """What the parts hold."""
+    lines = [
         f"  train {len(split['train'])} ({_count_labels(split['train'])} with a label to learn from), "
-        f"validation {len(split['validation'])}, test {len(split['test'])}, split {plan.origin}\n"
-        f"  classes: {_describe_classes(table)}\n"
-        f"  near-duplicates: {duplicates}"
-    )
+        f"validation {len(split['validation'])}, test {len(split['test'])}, split {plan.origin}",
+        *(f"  note: {sentence}" for sentence in missing_classes(split, class_names)),
+        f"  near-duplicates: {duplicates}",
+    ]
+    return "\n".join(lines)
 
 
 def _count_labels(items: Sequence[dict[str, Any]]) -> int:
@@ -195,5 +205,7 @@ def load_test_images(
         if item["label"] != UNLABELLED
     ]
     if not labelled:
-        raise DataError(explain_missing_labels(dataset_dir))
+        raise DataError(explain_missing_labels(dataset_dir) + first_lines(table.notes))
+    for note in table.notes:
+        print(note)
     return load_images(labelled, geometry, cache_dir)

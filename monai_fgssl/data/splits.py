@@ -20,7 +20,7 @@ from monai_fgssl.data.layouts.table import UNLABELLED, ImageTable
 from monai_fgssl.utils.errors import DataError, first_names
 from monai_fgssl.utils.files import atomic_write
 
-__all__ = ["SplitPlan", "fold_table", "limit_labels", "read_split", "split_table", "write_split"]
+__all__ = ["SplitPlan", "fold_table", "limit_labels", "missing_classes", "read_split", "split_table", "write_split"]
 
 Items = list[dict[str, Any]]
 
@@ -30,7 +30,7 @@ CHECKSUM = "sha256"
 
 @dataclass(frozen=True)
 class SplitPlan:
-    """How a run splits its data set.
+    """Plan by which a run splits its data set.
 
     Attributes:
         fractions: share of the labelled images of ``train``, ``validation`` and ``test``, adding up to 1. Parts that
@@ -65,7 +65,7 @@ class SplitPlan:
 
     @property
     def origin(self) -> str:
-        """Where the split comes from, in words."""
+        """Origin of the split, in words."""
         return "by lesion" if self.split_from is None else f"as in {self.split_from}"
 
 
@@ -179,6 +179,22 @@ def fold_table(
         others = ImageTable(table.class_names, [item for item in rest if item["group"] not in groups])
         folds.append({**split_table(others, fractions, seed), "test": test})
     return folds
+
+
+def missing_classes(split: Mapping[str, Sequence[dict[str, Any]]], class_names: Sequence[str]) -> list[str]:
+    """Say which classes a part has no image of, a sentence for each part; parts without any label are left out.
+
+    Example:
+        >>> missing_classes({"train": [{"label": 0}, {"label": 1}], "test": [{"label": 1}]}, ["nevus", "melanoma"])
+        ['test has no image of nevus']
+    """
+    sentences = []
+    for part, items in split.items():
+        there = {item["label"] for item in _labelled(items)}
+        lacking = [name for label, name in enumerate(class_names) if label not in there]
+        if there and lacking:
+            sentences.append(f"{part} has no image of {first_names(lacking)}")
+    return sentences
 
 
 def _labelled(items: Sequence[dict[str, Any]]) -> Items:

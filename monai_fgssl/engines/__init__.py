@@ -5,7 +5,8 @@
 from __future__ import annotations
 
 from .evaluator import HierarchicalEvaluator
+from .heads import solve_heads
 from .pretrainer import PreTrainer
 from .trainer import ProgressiveTrainer
 
-__all__ = ["HierarchicalEvaluator", "PreTrainer", "ProgressiveTrainer"]
+__all__ = ["HierarchicalEvaluator", "PreTrainer", "ProgressiveTrainer", "solve_heads"]

@@ -16,7 +16,7 @@ __all__ = ["Mixture", "mixed_loss", "mixup"]
 
 @dataclass(frozen=True)
 class Mixture:
-    """How a batch was mixed.
+    """Record of how a batch was mixed.
 
     Attributes:
         partners: (B,) position of the second image of each.

@@ -29,7 +29,7 @@ from monailabel.utils.others.generic import md5_digest
 from pydicom.filewriter import dcmwrite
 
 from monai_fgssl.data import DataError
-from monai_fgssl.data.io.dicom import open_dicom
+from monai_fgssl.data.io.dicom_file import open_dicom
 from monai_fgssl.report.dicom.secondary_capture import SERIES_DESCRIPTION as HEAT_MAP_DESCRIPTION
 from monai_fgssl.utils.files import atomic_write
 
@@ -373,7 +373,7 @@ class ClassDICOMWebDatastore(ClassLabels, DICOMWebDatastore):
             raise HTTPException(404, "the archive has no such series among the images.")
 
     def get_image_info(self, image_id: str) -> dict[str, Any]:
-        """What is stored with an image."""
+        """Information that is stored with an image."""
         obj = self._datastore.objects.get(image_id)
         return dict(obj.image.info) if obj else {}
 

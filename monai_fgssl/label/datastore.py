@@ -53,7 +53,7 @@ def check_name(name: str, what: str) -> str:
 
 
 class ClassLabels(LocalDatastore):
-    """What both data stores share. Several threads may use it.
+    """Base of both data stores. Several threads may use it.
 
     Args:
         folder: of the images and the index.

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from monai_fgssl.bundle import SettingsError, describe_model, load_weights, make_network, read_record
 from monai_fgssl.data import DataError, ImageGeometry, ReadImaged
-from monai_fgssl.data.io.dicom import open_dicom
+from monai_fgssl.data.io.dicom_file import open_dicom
 from monai_fgssl.networks import HierarchicalNet
 from monai_fgssl.report import stage_heat_maps
 from monai_fgssl.report.dicom.structured_report import write_sr
@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ScoredBatch:
-    """What the network says of a batch, on the CPU.
+    """Outputs of the network for a batch, on the CPU.
 
     Attributes:
         stage_logits: ``(B, K + 1, num_classes)``.
@@ -169,7 +169,7 @@ class LabelModel:
         return ReadImaged("image", self.geometry())
 
     def predict(self, path: str | Path) -> dict[str, Any]:
-        """What the model says of one image; see :func:`~monai_fgssl.report.results.describe`."""
+        """Describe one image by the model; see :func:`~monai_fgssl.report.results.describe`."""
         with self._lock:
             network, record = self.load()
             image = self.read(path)

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What an administrator may set, by `--conf` of the server or in a request for training."""
+"""Options of the app, from `--conf` of the server or from a request for training."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ WORD = re.compile(r"[A-Za-z0-9][\w.:-]*")
 
 @dataclass(frozen=True)
 class AppOptions:
-    """What the app was started with.
+    """Options that the app was started with.
 
     Attributes:
         classes: names that labels may have; empty: any name.

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What the model says of every image in the data store, found in the background, for choosing the next image."""
+"""Scores of all images in the data store, computed in the background, by which the next image is chosen."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Scores:
 
     @classmethod
     def read(cls, path: Path, version: str) -> Scores:
-        """What was saved for this version of the model; empty if nothing was."""
+        """Scores that were saved for this version of the model; empty where there are none."""
         scores = cls(version)
         if path.is_file():
             content = torch.load(path, weights_only=True)

@@ -51,7 +51,7 @@ class ClassInfer(InferTask):
         return True
 
     def info(self) -> dict[str, Any]:
-        """What a client sees of this task."""
+        """Description of this task for clients."""
         record = self.model.record
         names = record["class_names"] if record else self.classes
         self.labels = {name: number for number, name in enumerate(names)}

@@ -15,12 +15,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pydicom
 from filelock import FileLock, Timeout
 
 from monai_fgssl import __version__
 from monai_fgssl.bundle import SettingsError, with_new_names
-from monai_fgssl.data.io.dicom import is_dicom
+from monai_fgssl.data.io.dicom_file import is_dicom, read_dicom_header
 from monai_fgssl.utils.files import atomic_write, read_state_dict
 
 from .model import read_model, without_folder
@@ -60,7 +59,7 @@ def _patient_of(image: Path) -> str:
     files = sorted(image.iterdir()) if image.is_dir() else [image]
     for file in files:
         if is_dicom(file):
-            return str(pydicom.dcmread(file, specific_tags=["PatientID"], stop_before_pixels=True).get("PatientID", ""))
+            return str(read_dicom_header(file, ["PatientID"]).get("PatientID", ""))
     return ""
 
 

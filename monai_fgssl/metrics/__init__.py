@@ -13,16 +13,29 @@ from .acquisition import (
     margin_scores,
     mix,
 )
-from .calibration import expected_calibration_error, fit_temperature, negative_log_likelihood
-from .classification import METRICS, bootstrap_difference, bootstrap_intervals, classification_metrics
+from .calibration import (
+    expected_calibration_error,
+    fit_temperature,
+    negative_log_likelihood,
+    weighted_calibration_error,
+)
+from .classification import (
+    METRICS,
+    bootstrap_difference,
+    bootstrap_intervals,
+    classification_metrics,
+    resample_weights,
+    weighted_metrics,
+)
 from .collapse import effective_rank, feature_std
 from .epoch import epoch_metric
-from .probes import knn_accuracy
+from .probes import LinearProbe, knn_accuracy, knn_votes, solve_linear_probe
 from .uncertainty import disagreement, margin, predictive_entropy
 
 __all__ = [
     "METRICS",
     "STRATEGIES",
+    "LinearProbe",
     "bootstrap_difference",
     "bootstrap_intervals",
     "choose",
@@ -37,9 +50,14 @@ __all__ = [
     "feature_std",
     "fit_temperature",
     "knn_accuracy",
+    "knn_votes",
     "margin",
     "margin_scores",
     "mix",
     "negative_log_likelihood",
     "predictive_entropy",
+    "resample_weights",
+    "solve_linear_probe",
+    "weighted_calibration_error",
+    "weighted_metrics",
 ]

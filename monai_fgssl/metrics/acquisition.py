@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Which images to label next: scores of uncertainty, diversity in feature space, and both together."""
+"""Active learning: choose the images to label next by uncertainty, by diversity of features, or by both."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def entropy_scores(prob: Tensor) -> Tensor:
 
 
 def margin_scores(prob: Tensor) -> Tensor:
-    """How close the two likeliest classes are; high: the network hesitates between them.
+    """Closeness of the two likeliest classes; a high value means that the network hesitates between them.
 
     Args:
         prob: ``(N, num_classes)``, at least 2 classes.

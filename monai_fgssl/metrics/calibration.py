@@ -5,11 +5,18 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize_scalar
+from scipy.sparse import csr_array
 from scipy.special import log_softmax
 
-__all__ = ["expected_calibration_error", "fit_temperature", "negative_log_likelihood"]
+__all__ = [
+    "confidence_bins",
+    "expected_calibration_error",
+    "fit_temperature",
+    "negative_log_likelihood",
+    "weighted_calibration_error",
+]
 
 # A temperature outside says that the labels are separated perfectly, or not related to the logits at all.
 BOUNDS = (0.05, 20.0)
@@ -55,6 +62,26 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
     return float(np.exp(best.x))
 
 
+def confidence_bins(
+    probabilities: ArrayLike, labels: ArrayLike, num_bins: int
+) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.int64]]:
+    """Confidence of each sample, whether its prediction is right, and the bin of equal width that it is in.
+
+    Args:
+        probabilities: ``(N, num_classes)``.
+        labels: ``(N,)``, integers from 0.
+        num_bins: bins of the confidence, from 0 to 1.
+
+    Returns:
+        ``(N,)`` each; bins are counted from 0.
+    """
+    scores = np.asarray(probabilities, dtype=np.float64)
+    confidence = scores.max(1)
+    # Bins are closed above, as in the paper of Guo et al.
+    bins = np.clip(np.ceil(confidence * num_bins).astype(int) - 1, 0, num_bins - 1)
+    return confidence, scores.argmax(1) == np.asarray(labels), bins
+
+
 def expected_calibration_error(probabilities: ArrayLike, labels: ArrayLike, num_bins: int = 15) -> float:
     """Mean distance between confidence and accuracy over bins of equal width, weighted by the samples in them.
 
@@ -69,9 +96,24 @@ def expected_calibration_error(probabilities: ArrayLike, labels: ArrayLike, num_
     Source:
         Guo et al., ICML 2017, eq. 3.
     """
-    scores = np.asarray(probabilities, dtype=np.float64)
-    confidence = scores.max(1)
-    surplus = confidence - (scores.argmax(1) == np.asarray(labels))
-    # Bins are closed above, as in the paper.
-    bins = np.clip(np.ceil(confidence * num_bins).astype(int) - 1, 0, num_bins - 1)
-    return float(np.abs(np.bincount(bins, surplus, num_bins)).sum() / len(scores))
+    return weighted_calibration_error(probabilities, labels, np.ones((1, len(np.asarray(labels)))), num_bins).item()
+
+
+def weighted_calibration_error(
+    probabilities: ArrayLike, labels: ArrayLike, weights: ArrayLike, num_bins: int = 15
+) -> NDArray[np.float64]:
+    """:func:`expected_calibration_error` of many weightings of the same samples.
+
+    Args:
+        probabilities: ``(N, num_classes)``.
+        labels: ``(N,)``, integers from 0.
+        weights: ``(R, N)``, not negative: how often each sample counts in each of R samples.
+        num_bins: bins of the confidence, from 0 to 1.
+
+    Returns:
+        ``(R,)``, in [0, 1].
+    """
+    confidence, right, bins = confidence_bins(probabilities, labels, num_bins)
+    columns = np.asarray(weights, dtype=np.float64).T
+    surplus = csr_array((confidence - right, (bins, np.arange(len(bins)))), shape=(num_bins, len(bins)))
+    return np.abs(surplus @ columns).sum(0) / columns.sum(0)

@@ -4,11 +4,61 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedGroupKFold
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 from torch.nn.functional import normalize, one_hot
 
-__all__ = ["knn_accuracy"]
+__all__ = ["LinearProbe", "knn_accuracy", "knn_votes", "solve_linear_probe"]
+
+PENALTIES = tuple(10.0**exponent for exponent in range(-4, 2))
+"""Inverse strengths of the L2 penalty, as scikit-learn's ``C``, that cross-validation chooses from."""
+NUM_FOLDS = 5
+MIN_PROBABILITY = 1e-6
+"""In the held-out loss, of a class that the other folds lack: finite, and the same for all penalties."""
+
+
+def knn_votes(
+    train_features: Tensor,
+    train_labels: Tensor,
+    features: Tensor,
+    num_classes: int,
+    neighbors: int = 20,
+    temperature: float = 0.07,
+) -> Tensor:
+    """Votes for each class from the k nearest training samples by cosine similarity.
+
+    Features are standardized with mean and standard deviation of the training ones first, so that no feature outweighs
+    the others by its scale. Each neighbor votes for its class with ``exp(similarity / temperature)``.
+
+    Args:
+        train_features: ``(N, D)``.
+        train_labels: ``(N,)``, integers from 0.
+        features: ``(M, D)``, of the samples to classify.
+        num_classes: classes, above all labels.
+        neighbors: k; at most N are used.
+        temperature: the smaller, the more the nearest count.
+
+    Returns:
+        ``(M, num_classes)``, not negative; rows do not add up to 1.
+
+    Source:
+        Wu et al., Unsupervised Feature Learning via Non-Parametric Instance Discrimination, CVPR 2018, sec. 3.4:
+        https://arxiv.org/abs/1805.01978
+    """
+    mean, std = train_features.mean(0), train_features.std(0, correction=0).clamp_min(1e-6)
+    similarity = normalize((features - mean) / std) @ normalize((train_features - mean) / std).T
+    nearest, indices = similarity.topk(min(neighbors, len(train_features)))
+    votes = one_hot(train_labels[indices], num_classes) * (nearest / temperature).exp()[..., None]
+    return votes.sum(1)
 
 
 def knn_accuracy(
@@ -19,11 +69,7 @@ def knn_accuracy(
     neighbors: int = 20,
     temperature: float = 0.07,
 ) -> dict[str, float]:
-    """Accuracy of a weighted k-nearest-neighbours classifier by cosine similarity.
-
-    Features are standardised with mean and standard deviation of the training ones first, so that no feature outweighs
-    the others by its scale. Each of the k nearest training samples votes for its class with
-    ``exp(similarity / temperature)``.
+    """Accuracy of the classifier that takes the class with most :func:`knn_votes`.
 
     Args:
         train_features: ``(N, D)``.
@@ -35,15 +81,98 @@ def knn_accuracy(
 
     Returns:
         ``accuracy`` and ``balanced_accuracy`` (mean recall of the classes in ``val_labels``).
-
-    Source:
-        Wu et al., Unsupervised Feature Learning via Non-Parametric Instance Discrimination, CVPR 2018, sec. 3.4:
-        https://arxiv.org/abs/1805.01978
     """
-    mean, std = train_features.mean(0), train_features.std(0, correction=0).clamp_min(1e-6)
-    similarity = normalize((val_features - mean) / std) @ normalize((train_features - mean) / std).T
-    nearest, indices = similarity.topk(min(neighbors, len(train_features)))
-    votes = one_hot(train_labels[indices]) * (nearest / temperature).exp()[..., None]
-    hit = votes.sum(1).argmax(1) == val_labels
+    num_classes = int(train_labels.max()) + 1
+    votes = knn_votes(train_features, train_labels, val_features, num_classes, neighbors, temperature)
+    hit = votes.argmax(1) == val_labels
     recalls = torch.stack([hit[val_labels == label].float().mean() for label in val_labels.unique()])
     return {"accuracy": float(hit.float().mean()), "balanced_accuracy": float(recalls.mean())}
+
+
+@dataclass(frozen=True)
+class LinearProbe:
+    """Logits of features are ``features @ weight.T + bias``.
+
+    Attributes:
+        weight: ``(num_classes, D)`` float32, of features as they are: their standardization is part of it.
+        bias: ``(num_classes,)`` float32.
+        penalty: the chosen ``C``.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    penalty: float
+
+
+def solve_linear_probe(
+    features: Tensor,
+    labels: Tensor,
+    groups: Sequence[str],
+    num_classes: int,
+    penalties: Sequence[float] = PENALTIES,
+    num_folds: int = NUM_FOLDS,
+) -> LinearProbe:
+    """Fit a multinomial logistic regression with an L2 penalty on standardized features until it converges.
+
+    The penalty is the one with the lowest cross-entropy on held-out folds. All images of a lesion or patient are in
+    one fold: were they in two, the penalty would be chosen by what is remembered.
+
+    Args:
+        features: ``(N, D)``.
+        labels: ``(N,)``, integers from 0 to ``num_classes - 1``.
+        groups: lesion or patient of each of the ``N`` images.
+        num_classes: rows of the result. A class without an image gets weights of 0, and a bias below all others.
+        penalties: the candidates for ``C``.
+        num_folds: of the cross-validation, at most; there are no more folds than groups.
+
+    Raises:
+        ValueError: when fewer than two classes have an image.
+    """
+    x, y = features.double().cpu().numpy(), labels.cpu().numpy()
+    found = np.unique(y)
+    if len(found) < 2:
+        raise ValueError(f"a linear probe needs labeled images of at least two classes, got {len(found)}.")
+    penalty = _choose_penalty(x, y, np.asarray(groups), num_classes, penalties, num_folds)
+    pipeline = _classifier(penalty).fit(x, y)
+    scaler, solved = pipeline[0], pipeline[1]
+    coefficients, intercepts = solved.coef_, solved.intercept_
+    if len(found) == 2:
+        # scikit-learn has one row for two classes: the logit of the second one.
+        coefficients = np.concatenate([-coefficients, coefficients]) / 2
+        intercepts = np.concatenate([-intercepts, intercepts]) / 2
+    coefficients = coefficients / scaler.scale_
+    intercepts = intercepts - coefficients @ scaler.mean_
+    weight = np.zeros((num_classes, x.shape[1]))
+    bias = np.full(num_classes, intercepts.min() - np.log(len(y)))
+    weight[found], bias[found] = coefficients, intercepts
+    return LinearProbe(torch.from_numpy(weight).float(), torch.from_numpy(bias).float(), penalty)
+
+
+def _classifier(penalty: float) -> Pipeline:
+    return make_pipeline(StandardScaler(), LogisticRegression(C=penalty, max_iter=1000))
+
+
+def _choose_penalty(
+    x: NDArray[np.float64],
+    y: NDArray[np.int64],
+    groups: NDArray[np.str_],
+    num_classes: int,
+    penalties: Sequence[float],
+    num_folds: int,
+) -> float:
+    """The penalty with the lowest mean cross-entropy of held-out images."""
+    counts = np.bincount(y)
+    folds = min(num_folds, len(np.unique(groups)), int(counts.max()))
+    if folds < 2:
+        return float(np.median(penalties))
+    losses = np.zeros(len(penalties))
+    for train, held_out in StratifiedGroupKFold(folds, shuffle=True, random_state=0).split(x, y, groups):
+        if len(held_out) == 0 or len(np.unique(y[train])) < 2:
+            continue
+        for position, penalty in enumerate(penalties):
+            classifier = _classifier(penalty).fit(x[train], y[train])
+            probabilities = np.zeros((len(held_out), num_classes))
+            probabilities[:, classifier.classes_] = classifier.predict_proba(x[held_out])
+            of_truth = probabilities[np.arange(len(held_out)), y[held_out]]
+            losses[position] -= np.log(of_truth.clip(MIN_PROBABILITY)).sum()
+    return float(penalties[int(losses.argmin())])

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""How sure a network is of an image."""
+"""Uncertainty of a prediction: entropy, margin, and disagreement."""
 
 from __future__ import annotations
 

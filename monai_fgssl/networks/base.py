@@ -119,7 +119,9 @@ class StagedNet(nn.Module):
             "stem": self._stem_name,
         }
 
-    def parameter_groups(self, backbone_lr: float, head_lr: float, weight_decay: float) -> list[dict[str, Any]]:
+    def parameter_groups(
+        self, backbone_lr: float, head_lr: float, weight_decay: float, stage_lr_decay: float = 1.0
+    ) -> list[dict[str, Any]]:
         """Group the parameters for an optimizer: backbone and the rest, each with and without weight decay.
 
         Norms and biases (all parameters of one dimension) are not decayed, as in Barlow Twins.
@@ -128,19 +130,39 @@ class StagedNet(nn.Module):
             backbone_lr: learning rate of the backbone.
             head_lr: learning rate of everything else.
             weight_decay: weight decay of the weights of convolutions and linear layers.
+            stage_lr_decay: in (0, 1]. The learning rate of the backbone's deepest stage is multiplied by it, and that
+                of each stage before it, the stem last, once more: early layers keep most of what they learned.
 
         Returns:
-            Four groups with ``params``, ``lr`` and ``weight_decay``.
+            Groups with ``params``, ``lr`` and ``weight_decay``, in pairs with and without weight decay: first those of
+            the backbone, one pair in all, or with a decay below 1 one pair for the stem and for each stage; then one
+            pair for everything else.
+
+        Raises:
+            ValueError: when ``stage_lr_decay`` is out of range.
+
+        Source of the decay by stages:
+            Clark et al., ELECTRA, ICLR 2020, appendix B (there by layers): https://arxiv.org/abs/2003.10555
 
         Example:
             >>> from monai_fgssl.networks import HierarchicalNet
             >>> groups = HierarchicalNet("resnet18").parameter_groups(2e-4, 2e-3, weight_decay=5e-4)
             >>> optimizer = torch.optim.SGD(groups, momentum=0.9)
         """
+        if not 0 < stage_lr_decay <= 1:
+            raise ValueError(f"stage_lr_decay must be more than 0 and at most 1, got {stage_lr_decay!r}.")
         in_backbone = {id(parameter) for parameter in self.backbone.parameters()}
+        rest = [parameter for parameter in self.parameters() if id(parameter) not in in_backbone]
+        if stage_lr_decay == 1:
+            levels = [(list(self.backbone.parameters()), backbone_lr)]
+        else:
+            parts = [self.backbone.stem, *self.backbone.stages]
+            levels = [
+                (list(part.parameters()), backbone_lr * stage_lr_decay ** (len(parts) - depth))
+                for depth, part in enumerate(parts)
+            ]
         groups = []
-        for backbone, lr in ((True, backbone_lr), (False, head_lr)):
-            parameters = [p for p in self.parameters() if (id(p) in in_backbone) == backbone]
+        for parameters, lr in (*levels, (rest, head_lr)):
             groups += [
                 {"params": [p for p in parameters if p.ndim > 1], "lr": lr, "weight_decay": weight_decay},
                 {"params": [p for p in parameters if p.ndim <= 1], "lr": lr, "weight_decay": 0.0},

@@ -112,6 +112,13 @@ class HierarchicalNet(StagedNet):
         """Vectors ``z`` of every step, (B, K + 1, embedding_dim)."""
         return self._all_steps(x, True)
 
+    def classifiers(self) -> dict[str, nn.Linear]:
+        """The linear classifier of each step, by the name of its module."""
+        heads = {f"blocks.{k}.head": block.head for k, block in enumerate(self.blocks)} | {
+            "concat_head": self.concat_head
+        }
+        return {f"{name}.classifier": head.classifier for name, head in heads.items()}  # type: ignore[union-attr, misc]
+
     def definition(self) -> dict[str, Any]:
         """See :meth:`StagedNet.definition`."""
         return super().definition() | {

@@ -4,11 +4,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+
+from monai_fgssl.utils.errors import SettingsError
 
 from .base import StagedNet
 
@@ -74,18 +77,27 @@ class OnnxNet(nn.Module):
 
     Raises:
         ImportError: without ``monai-fgssl[onnx]``.
+        SettingsError: when the file is missing, damaged, no model of :func:`export_onnx`, or keeps weights in other
+            files, which could be any file of the machine.
     """
 
     def __init__(self, path: str | Path, num_threads: int | None = None) -> None:
         super().__init__()
         import onnxruntime
 
+        _check_onnx(Path(path))
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = num_threads or torch.get_num_threads()
-        self._session: onnxruntime.InferenceSession = onnxruntime.InferenceSession(
-            str(path), options, providers=["CPUExecutionProvider"]
-        )
-        self.num_steps = int(self._session.get_outputs()[0].shape[1])
+        try:
+            self._session: onnxruntime.InferenceSession = onnxruntime.InferenceSession(
+                str(path), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:
+            raise SettingsError(f"{path} can't be run by ONNX Runtime: {str(error)[:200]}") from error
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        if [one.name for one in inputs] != ["image"] or [one.name for one in outputs] != ["stage_logits"]:
+            raise SettingsError(f"{path} is no model of this package: export it with configs/export_onnx.json.")
+        self.num_steps = int(outputs[0].shape[1])
 
     def stage_logits(self, x: Tensor) -> Tensor:
         """Logits of every step, (B, K + 1, num_classes), of images (B, C, *spatial) float in [0, 1]."""
@@ -95,3 +107,30 @@ class OnnxNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Sum of the logits of every step, (B, num_classes)."""
         return self.stage_logits(x).sum(dim=1)
+
+
+def _tensors(message: Any) -> Iterator[Any]:
+    """All tensors of a model, wherever one may stand: weights, attributes of nodes, graphs inside nodes, functions."""
+    import onnx
+
+    if isinstance(message, onnx.TensorProto):
+        yield message
+        return
+    for field, value in message.ListFields():
+        if field.message_type is not None:
+            for one in [value] if hasattr(value, "ListFields") else value:
+                yield from _tensors(one)
+
+
+def _check_onnx(path: Path) -> None:
+    """Refuse a damaged file, and one that names other files."""
+    import onnx
+
+    if not path.is_file():
+        raise SettingsError(f"there is no model at {path}: export it first (configs/export_onnx.json).")
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except Exception as error:
+        raise SettingsError(f"{path} is damaged, or no ONNX model ({type(error).__name__}).") from error
+    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in _tensors(model)):
+        raise SettingsError(f"{path} keeps weights in other files: export it again with configs/export_onnx.json.")

@@ -9,15 +9,13 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from monai_fgssl.utils.errors import SettingsError
-
 from .onnx import OnnxNet
 
 __all__ = ["has_bfloat16", "memory_format", "place_network"]
 
 
 def has_bfloat16(device: str | torch.device, spatial_dims: int = 2) -> bool:
-    """Whether a device computes in bfloat16 faster than in float32, and right."""
+    """Tell whether a device computes correctly in bfloat16, and faster than in float32."""
     if torch.device(device).type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if spatial_dims == 3:
@@ -28,21 +26,19 @@ def has_bfloat16(device: str | torch.device, spatial_dims: int = 2) -> bool:
 
 
 def memory_format(network: nn.Module) -> torch.memory_format:
-    """The order of the weights in memory that is the fastest for a network: for volumes on a CPU the plain one."""
+    """Choose the fastest order of the weights in memory: channels last for pictures, contiguous for volumes."""
     is_2d = next(parameter.ndim for parameter in network.parameters()) == 4
     return torch.channels_last if is_2d else torch.contiguous_format
 
 
 def place_network(network_def: nn.Module, model_path: str | Path, device: str | torch.device) -> nn.Module:
-    """The network on its device; or ONNX Runtime in its place, for a model that :func:`export_model` wrote.
+    """Move a network to its device, or take ONNX Runtime in its place for a model that ``export_model`` wrote.
 
     Raises:
         SettingsError: when the ONNX file is missing.
     """
     if not _is_onnx(model_path):
         return network_def.to(device, memory_format=memory_format(network_def))  # type: ignore[call-overload]
-    if not Path(model_path).is_file():
-        raise SettingsError(f"there is no model at {model_path}: export it first (configs/export_onnx.json).")
     return OnnxNet(model_path)
 
 

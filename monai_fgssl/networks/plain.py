@@ -87,6 +87,10 @@ class PlainNet(StagedNet):
         self._check_step(step)
         return self.projector(self._pooled(x))
 
+    def classifiers(self) -> dict[str, nn.Linear]:
+        """The one classifier, by the name of its module."""
+        return {"classifier": self.classifier}
+
     def definition(self) -> dict[str, Any]:
         """See :meth:`StagedNet.definition`."""
         return super().definition() | {

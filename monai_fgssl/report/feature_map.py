@@ -16,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 
 from monai_fgssl.engines.hierarchical import step_names
 
-from .style import COLORS, save_figure, style
+from .style import COLORS, literal, save_figure, style
 
 __all__ = ["embed_features", "plot_feature_map"]
 
@@ -102,7 +102,7 @@ def plot_feature_map(
                         color=COLORS[label % len(COLORS)],
                         marker="o" if label < len(COLORS) else "^",
                         linewidths=0,
-                        label=class_name,
+                        label=literal(class_name),
                     )
                 axes.set(xticks=[], yticks=[], title=f"{name}: {step}")
                 axes.spines[:].set_visible(True)

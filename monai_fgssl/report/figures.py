@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 from sklearn.metrics import confusion_matrix, roc_auc_score, roc_curve
 
-from .style import COLORS, INK, readable, save_figure, style
+from .style import COLORS, INK, literal, readable, save_figure, style
 
 __all__ = ["plot_confusion", "plot_learning_curves", "plot_roc"]
 
@@ -43,6 +43,7 @@ def plot_confusion(
     """
     counts = confusion_matrix(np.asarray(labels), np.asarray(predictions), labels=range(len(class_names)))
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    shown = [literal(name) for name in class_names]
     size = 1.8 + 0.55 * len(class_names)
     with style():
         figure = Figure(figsize=(size, size), layout="constrained")
@@ -51,8 +52,8 @@ def plot_confusion(
         for (row, column), count in np.ndenumerate(counts):
             color = "white" if shares[row, column] > 0.55 else INK
             axes.text(column, row, str(count), ha="center", va="center", color=color)
-        axes.set_xticks(range(len(class_names)), class_names, rotation=45, ha="right")
-        axes.set_yticks(range(len(class_names)), class_names)
+        axes.set_xticks(range(len(class_names)), shown, rotation=45, ha="right")
+        axes.set_yticks(range(len(class_names)), shown)
         axes.set(xlabel="predicted", ylabel="true")
         axes.spines[:].set_visible(False)
         axes.tick_params(length=0)
@@ -82,7 +83,8 @@ def plot_roc(labels: ArrayLike, probabilities: ArrayLike, class_names: Sequence[
             false_rate, true_rate, _ = roc_curve(positive, scores[:, index])
             area = roc_auc_score(positive, scores[:, index])
             line = "-" if index < len(COLORS) else "--"
-            axes.plot(false_rate, true_rate, line, color=COLORS[index % len(COLORS)], label=f"{name} {area:.3f}")
+            label = f"{literal(name)} {area:.3f}"
+            axes.plot(false_rate, true_rate, line, color=COLORS[index % len(COLORS)], label=label)
         axes.set(xlabel="false positive rate", ylabel="true positive rate", xlim=(0, 1), ylim=(0, 1.005), aspect=1)
         axes.legend(title="area under the curve", loc="lower right")
         save_figure(figure, path)

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Where each stage of the network saw what speaks for a class: Grad-CAM, as numbers and as pictures."""
+"""Grad-CAM of each stage of a network, as numbers and as pictures."""
 
 from __future__ import annotations
 

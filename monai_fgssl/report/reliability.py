@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Whether probabilities mean what they say: of the images with confidence c, a share c should be right."""
+"""Reliability diagram: of the images with confidence c, a share c should be right."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import binomtest
 
 from monai_fgssl.metrics import expected_calibration_error
+from monai_fgssl.metrics.calibration import confidence_bins
 
 from .style import COLORS, save_figure, style
 
@@ -54,11 +55,7 @@ def reliability_bins(probabilities: ArrayLike, labels: ArrayLike, num_bins: int 
     Source:
         Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, sec. 2.
     """
-    scores = np.asarray(probabilities, dtype=np.float64)
-    confidence = scores.max(1)
-    right = scores.argmax(1) == np.asarray(labels)
-    # Bins are closed above, as in the paper.
-    bins = np.clip(np.ceil(confidence * num_bins).astype(int) - 1, 0, num_bins - 1)
+    confidence, right, bins = confidence_bins(probabilities, labels, num_bins)
     count = np.bincount(bins, minlength=num_bins)
     there = count > 0
     hits = np.bincount(bins, right, num_bins)[there].astype(int)

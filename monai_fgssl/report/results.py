@@ -1,11 +1,11 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What a trained model says of new images, written as tables while it goes through them."""
+"""Tables of the predictions for new images, written while the model goes through them."""
 
 from __future__ import annotations
 
 import csv
-import json
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -20,16 +20,19 @@ from monai_fgssl.data.store.stream import ImageStream
 from monai_fgssl.engines.hierarchical import step_names
 from monai_fgssl.metrics.uncertainty import disagreement, predictive_entropy
 from monai_fgssl.networks import unwrap
-from monai_fgssl.utils.errors import DataError, first_lines
-from monai_fgssl.utils.files import atomic_write
+from monai_fgssl.utils.errors import DataError, first_lines, first_names
+from monai_fgssl.utils.files import atomic_write, to_json
 
-__all__ = ["ResultWriter", "batch_results", "describe", "result_columns"]
+__all__ = ["ResultWriter", "batch_results", "check_class_names", "describe", "result_columns"]
+
+MOST_STEPS = 8
+"""No backbone has as many steps."""
 
 
 def describe(
     stage_logits: torch.Tensor, orientation_logits: torch.Tensor, class_names: Sequence[str], temperature: float = 1.0
 ) -> list[dict[str, Any]]:
-    """What the logits of a batch say of each image.
+    """Turn the logits of a batch into a description of each image.
 
     Args:
         stage_logits: ``(B, K + 1, num_classes)``.
@@ -103,6 +106,20 @@ def result_columns(class_names: Sequence[str], num_steps: int) -> list[str]:
     ]
 
 
+def check_class_names(class_names: Sequence[str]) -> None:
+    """Check that no class is called like another column of ``predictions.csv``.
+
+    Raises:
+        DataError: naming the classes.
+    """
+    columns = Counter(result_columns(class_names, MOST_STEPS))
+    if repeated := [name for name in class_names if columns[name] > 1]:
+        raise DataError(
+            f"classes have the names of other columns of predictions.csv ({first_names(repeated)}): call them "
+            "otherwise in the labels or folders."
+        )
+
+
 def _as_row(name: str, result: dict[str, Any]) -> list[str]:
     numbers = [result[key] for key in ("entropy", "stage_disagreement", "orientation_disagreement")]
     stages = [value for of_stage in result["stages"].values() for value in of_stage.values()]
@@ -161,7 +178,7 @@ class ResultWriter:
         for name, result in zip(engine.state.batch["name"], results, strict=True):
             self._csv.writerow(_as_row(name, result))
             self._json.write(",\n" if self.num_images else "\n")
-            json.dump({"image": name, **result}, self._json)
+            self._json.write(to_json({"image": name, **result}))
             self.num_images += 1
 
     def _finish(self, engine: Workflow) -> None:

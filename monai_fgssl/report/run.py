@@ -16,6 +16,7 @@ from monai_fgssl.engines.hierarchical import step_names
 from monai_fgssl.metrics.classification import bootstrap_difference, bootstrap_intervals
 from monai_fgssl.report.figures import plot_confusion, plot_learning_curves, plot_roc
 from monai_fgssl.report.predictions import write_predictions
+from monai_fgssl.report.results import check_class_names
 from monai_fgssl.report.tables import print_metrics, write_metrics
 from monai_fgssl.report.views_figure import plot_views
 from monai_fgssl.transforms import RandView
@@ -32,9 +33,13 @@ class Report:
         output_dir: folder of the files.
         class_names: names of the classes.
         settings: of the run, recorded in ``metrics.json``.
+
+    Raises:
+        DataError: when a class is called like another column of ``predictions.csv``.
     """
 
     def __init__(self, output_dir: str | Path, class_names: Sequence[str], settings: Mapping[str, Any]) -> None:
+        check_class_names(class_names)
         self.output_dir = Path(output_dir)
         self.class_names = list(class_names)
         self.settings = dict(settings)
@@ -88,10 +93,7 @@ class Report:
         }
         labels, probabilities = first.labels, first.probabilities
         write_predictions(self.output_dir / "predictions.csv", first.names, probabilities, self.class_names)
-        plot_confusion(labels, probabilities.argmax(1), self.class_names, self.output_dir / "confusion_matrix.png")
-        plot_roc(labels, probabilities, self.class_names, self.output_dir / "roc.png")
         curves = {phase: dict(series) for phase, series in history.items() if series}
-        plot_learning_curves(curves, self.output_dir / "learning_curves.png")
         content = {
             "num_test_images": len(labels),
             "class_names": self.class_names,
@@ -108,5 +110,9 @@ class Report:
                 differences,
                 title="Difference on the same images, of these two trainings: another seed may move it further",
             )
+        # Last: a picture that fails costs no figure.
+        plot_confusion(labels, probabilities.argmax(1), self.class_names, self.output_dir / "confusion_matrix.png")
+        plot_roc(labels, probabilities, self.class_names, self.output_dir / "roc.png")
+        plot_learning_curves(curves, self.output_dir / "learning_curves.png")
         print(f"Files: {self.output_dir.resolve()}")
         return content

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from monai_fgssl.utils.files import atomic_write
 
-__all__ = ["BLUE", "COLORS", "INK", "VERMILION", "readable", "save_figure", "style"]
+__all__ = ["BLUE", "COLORS", "INK", "VERMILION", "literal", "readable", "save_figure", "style"]
 
 # The palette of Okabe and Ito (2008).
 INK, BLUE, VERMILION = "#333333", "#0072B2", "#D55E00"
@@ -44,6 +44,19 @@ def style() -> Iterator[None]:
 def readable(name: str) -> str:
     """Name of a metric or series as people write it: ``macro_f1`` becomes ``macro F1``."""
     return name.replace("_", " ").replace("f1", "F1").replace("auc", "AUC")
+
+
+def literal(name: str) -> str:
+    r"""Text as it stands, for a figure.
+
+    Matplotlib takes what is between two dollars for a formula, and fails where it is none; what begins with an
+    underscore it leaves out of the legend.
+
+    Example:
+        >>> literal("$a^b$") == r"\$a^b\$", literal("_other")
+        (True, ' _other')
+    """
+    return (" " if name.startswith("_") else "") + name.replace("$", r"\$")
 
 
 def save_figure(figure: Figure, path: str | Path) -> None:

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from monai_fgssl.metrics.classification import METRICS
-from monai_fgssl.utils.files import atomic_write
+from monai_fgssl.utils.files import atomic_write, to_json
 
 from .style import readable
 
@@ -43,6 +42,6 @@ def print_metrics(rows: Mapping[str, Intervals], title: str) -> None:
 
 
 def write_metrics(path: str | Path, content: Mapping[str, Any]) -> None:
-    """Write results as JSON; the file is complete or not there."""
+    """Write results as JSON, with null for what is no number; the file is complete or not there."""
     with atomic_write(path) as temporary:
-        Path(temporary).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        Path(temporary).write_text(to_json(content, indent=2) + "\n", encoding="utf-8")

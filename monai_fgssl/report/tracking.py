@@ -37,7 +37,7 @@ MLFLOW_MAX_LENGTH = 6000
 
 
 class Writer(Protocol):
-    """What is written to; torch's ``SummaryWriter`` is one."""
+    """Writer of scalars and figures; torch's ``SummaryWriter`` is one."""
 
     def add_scalar(self, tag: str, scalar_value: float, global_step: int) -> None:
         """Write a number."""

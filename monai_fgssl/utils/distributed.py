@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-__all__ = ["global_moments", "num_processes", "sum_over_processes"]
+__all__ = ["global_moments", "num_processes", "of_first_process", "sum_over_processes"]
 
 
 def num_processes() -> int:
@@ -23,6 +23,14 @@ def sum_over_processes(value: Tensor) -> Tensor:
     if num_processes() > 1:
         value = value.contiguous()
         dist.all_reduce(value)
+    return value
+
+
+def of_first_process(value: Tensor) -> Tensor:
+    """The first process's tensor, on all processes; the others' is overwritten."""
+    if num_processes() > 1:
+        value = value.contiguous()
+        dist.broadcast(value, src=0)
     return value
 
 

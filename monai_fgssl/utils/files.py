@@ -4,16 +4,19 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from .errors import SettingsError
 
-__all__ = ["atomic_write", "read_state_dict"]
+__all__ = ["atomic_write", "read_state_dict", "to_json"]
 
 
 @contextmanager
@@ -41,6 +44,26 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def to_json(value: Any, indent: int | None = None) -> str:
+    """Write a value as JSON that every reader takes: what is no finite number becomes null.
+
+    Python alone writes ``NaN`` and ``Infinity``, which browsers, R and databases refuse.
+
+    Example:
+        >>> to_json({"macro_auc": float("nan"), "n": 3})
+        '{"macro_auc": null, "n": 3}'
+    """
+    return json.dumps(_finite(value), indent=indent, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read_state_dict(path: str | Path) -> dict[str, torch.Tensor]:

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Where all random streams of a process stand."""
+"""State of all random number generators of a process."""
 
 from __future__ import annotations
 

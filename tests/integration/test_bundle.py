@@ -7,6 +7,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -164,6 +165,8 @@ def test_in_two_steps_from_the_repository_root_the_same_weights_bit_for_bit(tmp_
         ({"grids": "[4,2]"}, "3 stage(s), got grids [4, 2]"),
         ({"learning_rate": -1}, "--learning_rate must be a positive number, got -1"),
         ({"freeze_backbone": 1}, "--freeze_backbone must be from 0 to less than 1 (a share of the epochs), got 1"),
+        ({"fine_tuning": "linear"}, "--fine_tuning must be one of full, probe, lp_ft, got 'linear'"),
+        ({"stage_lr_decay": 0}, "--stage_lr_decay must be more than 0 and at most 1, got 0"),
         ({"backbone": "resnet19"}, "resnet19"),
         ({"label_fraction": 0}, "label"),
         ({"distorted_view#gray_prob": 0.1}, "RandDistortedView has no strength named gray_prob; there are crop_scale"),
@@ -176,6 +179,38 @@ def test_mistakes_are_one_message_before_training(changes: dict[str, Any], messa
     assert "Traceback" not in result.stderr
     assert "pre-train" not in result.stdout
     assert not (tmp_path / "models").exists()
+
+
+def test_a_probe_solves_the_classifiers_and_leaves_the_rest_as_pretrained(tmp_path: Path) -> None:
+    result = train(REPOSITORY, "bundles/fgssl/train.json", tmp_path, fine_tuning="probe")
+    assert result.returncode == 0, result.stderr
+    assert re.search(r"classifiers solved on \d+ labeled images", result.stdout)
+    ours, comparison = result.stdout.split("The same network fine-tuned from random weights")
+    assert "fine-tune 1/2" not in ours
+    # From random weights there is nothing to probe.
+    assert "fine-tune 2/2" in comparison
+    assert "classifiers solved" not in comparison
+    pretrained = torch.load(tmp_path / "pretrained.pt", weights_only=True)
+    model = torch.load(tmp_path / "models" / "model.pt", weights_only=True)
+    changed = {name for name, value in model.items() if not torch.equal(value, pretrained[name])}
+    heads = ("blocks.0.head", "blocks.1.head", "blocks.2.head", "concat_head")
+    assert changed == {f"{head}.classifier.{what}" for head in heads for what in ("weight", "bias")}
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert set(metrics["history"]) == {"pre-train"}
+    assert set(metrics["methods"]) == {"FG-SSL", "random weights"}
+
+
+def test_lp_ft_solves_the_classifiers_and_then_trains_all(tmp_path: Path) -> None:
+    result = train(REPOSITORY, "bundles/fgssl/train.json", tmp_path, fine_tuning="lp_ft", compare=False, max_epochs=4)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.index("classifiers solved on") < result.stdout.index("fine-tune 1/4")
+    settings = json.loads((tmp_path / "metrics.json").read_text())["settings"]
+    assert (settings["stage_lr_decay"], settings["freeze_backbone"]) == (0.65, 0.25)
+    # Another way to fine-tune is another run.
+    changes = {"resume": True, "compare": False, "max_epochs": 4}
+    resumed = train(REPOSITORY, "bundles/fgssl/train.json", tmp_path, fine_tuning="full", **changes)
+    assert resumed.returncode == 1
+    assert "fine_tuning" in resumed.stderr
 
 
 def test_settings_by_their_former_names(tmp_path: Path) -> None:

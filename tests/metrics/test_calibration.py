@@ -11,7 +11,12 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.metrics import log_loss
 
-from monai_fgssl.metrics.calibration import expected_calibration_error, fit_temperature, negative_log_likelihood
+from monai_fgssl.metrics.calibration import (
+    expected_calibration_error,
+    fit_temperature,
+    negative_log_likelihood,
+    weighted_calibration_error,
+)
 
 
 def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -59,6 +64,12 @@ def test_calibration_error_is_that_of_a_loop() -> None:
             confidence, accuracy = np.mean(inside, axis=0)
             expected += len(inside) / len(labels) * abs(confidence - accuracy)
     assert expected_calibration_error(probabilities, labels, num_bins=10) == pytest.approx(expected, rel=1e-12)
+    # A sample that counts three times is one that is there three times.
+    counts = np.random.default_rng(0).integers(0, 4, (5, 300))
+    found = weighted_calibration_error(probabilities, labels, counts, num_bins=10)
+    for value, times in zip(found, counts, strict=True):
+        repeated = (np.repeat(values, times, axis=0) for values in (probabilities, labels))
+        assert value == pytest.approx(expected_calibration_error(*repeated, num_bins=10), rel=1e-12)
 
 
 def test_temperature_improves_calibration_of_an_overconfident_network() -> None:

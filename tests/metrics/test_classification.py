@@ -20,8 +20,11 @@ from monai_fgssl.metrics import (
     METRICS,
     bootstrap_difference,
     bootstrap_intervals,
+    classification,
     classification_metrics,
     epoch_metric,
+    resample_weights,
+    weighted_metrics,
 )
 
 
@@ -51,6 +54,98 @@ def test_equal_to_scikit_learn(size: int, num_classes: int, seed: int, ties: boo
         assert ours["macro_auc"] == pytest.approx(np.mean(aucs))
     else:
         assert math.isnan(ours["macro_auc"])
+
+
+def scikit_learn_metrics(scores: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> dict[str, float | np.ndarray]:
+    """The same of one weighting, in float64."""
+    num_classes = scores.shape[1]
+    predicted = scores.argmax(1)
+    used = weights > 0
+    there = np.unique(labels[used])
+    seen = np.union1d(there, predicted[used])
+    recalls, aucs = np.full(num_classes, np.nan), np.full(num_classes, np.nan)
+    recalls[there] = metrics.recall_score(labels, predicted, labels=there, average=None, sample_weight=weights)
+    if len(there) > 1:
+        for label in there:
+            aucs[label] = metrics.roc_auc_score(labels == label, scores[:, label], sample_weight=weights)
+    kappa = metrics.cohen_kappa_score(labels, predicted, weights="quadratic", sample_weight=weights)
+    return {
+        "accuracy": metrics.accuracy_score(labels, predicted, sample_weight=weights),
+        "balanced_accuracy": np.mean(recalls[there]),
+        "macro_f1": metrics.f1_score(labels, predicted, labels=seen, average="macro", sample_weight=weights),
+        "macro_auc": np.mean(aucs[there]),
+        "kappa": kappa,
+        "recall": recalls,
+        "auc": aucs,
+    }
+
+
+@pytest.mark.parametrize("block", [1, 100, 2**21])
+@pytest.mark.parametrize("ties", [False, True])
+def test_weighted_metrics_equal_scikit_learn(ties: bool, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(classification, "BLOCK", block)
+    scores, labels = make_scores(40, 5, 4, ties)
+    rng = np.random.default_rng(5)
+    weights = rng.integers(0, 4, (12, 40)).astype(float)
+    # Weights need not be counts; a class may be missing, and so may all others.
+    weights[3] = rng.random(40)
+    weights[4, labels == 2] = 0
+    weights[5, labels != 1] = 0
+    found = weighted_metrics(scores, labels, weights)
+    for row, of_row in enumerate(weights):
+        with np.errstate(invalid="ignore"):
+            expected = scikit_learn_metrics(scores, labels, of_row)
+        for name, value in expected.items():
+            np.testing.assert_allclose(found[name][row], value, rtol=0, atol=1e-12, err_msg=f"{name}, row {row}")
+    assert found["auc"].shape == (12, 5)
+    assert np.isnan(found["auc"][4, 2])
+    assert np.isnan(found["macro_auc"][5])
+
+
+def test_scores_that_are_nan_have_no_auc() -> None:
+    scores, labels = make_scores(30, 3, 6)
+    assert not math.isnan(classification_metrics(scores, labels)["macro_auc"])
+    scores[4, 1] = np.nan
+    assert math.isnan(classification_metrics(scores, labels)["macro_auc"])
+    assert np.isnan(weighted_metrics(scores, labels, np.ones((2, 30)))["auc"]).all()
+
+
+def test_groups_are_drawn_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    groups = np.array([f"g{i}" for i in np.random.default_rng(1).integers(0, 40, 80)])
+    weights = resample_weights(groups, 500)
+    names = np.unique(groups)
+    of_groups = np.stack([weights[:, groups == name].max(1) for name in names], axis=1)
+    for name, counts in zip(names, of_groups.T, strict=True):
+        assert (weights[:, groups == name] == counts[:, None]).all()
+    assert (of_groups.sum(1) == len(names)).all()
+    # As often as by chance: a group is drawn 1 time on average, with the variance of a multinomial draw.
+    assert of_groups.var() == pytest.approx(1 - 1 / len(names), abs=0.05)
+    assert not (weights == resample_weights(groups, 500, seed=1)).all()
+    monkeypatch.setattr(classification, "BLOCK", 1000)
+    assert (weights == resample_weights(groups, 500)).all()
+
+
+@pytest.mark.filterwarnings("ignore:y_pred contains classes not in y_true")
+@pytest.mark.parametrize("block", [400, 2**21])
+def test_intervals_are_quantiles_of_scikit_learn_on_each_resample(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(classification, "BLOCK", block)
+    (first, labels), (second, _) = make_scores(60, 3, 7), make_scores(60, 3, 8)
+    groups = [f"g{i}" for i in np.random.default_rng(9).integers(0, 30, 60)]
+    draws: dict[str, list[tuple[float, float]]] = {name: [] for name in METRICS}
+    for counts in resample_weights(groups, 25, seed=3).astype(int):
+        a, b = (
+            scikit_learn_metrics(*(np.repeat(values, counts, axis=0) for values in (scores, labels, np.ones(60))))
+            for scores in (first, second)
+        )
+        for name in METRICS:
+            draws[name].append((a[name], b[name]))
+    intervals = bootstrap_intervals(first, labels, groups, num_resamples=25, seed=3, confidence=0.8)
+    differences = bootstrap_difference(first, second, labels, groups, num_resamples=25, seed=3, confidence=0.8)
+    for name, pairs in draws.items():
+        a, b = np.array(pairs).T
+        for found, values in ((intervals, a), (differences, a - b)):
+            bounds = [found[name]["low"], found[name]["high"]]
+            np.testing.assert_allclose(bounds, np.quantile(values, (0.1, 0.9)), rtol=0, atol=1e-12)
 
 
 def test_interval_of_an_accuracy_is_binomial() -> None:
@@ -91,6 +186,10 @@ def test_errors() -> None:
         classification_metrics(np.ones((2, 3)), [0, 1, 2])
     with pytest.raises(ValueError, match="from 0 to 2, got -1 to 1"):
         classification_metrics(np.ones((2, 3)), [-1, 1])
+    with pytest.raises(ValueError, match=r"weights must be \(R, N\) with N = 2, got \(4, 3\)"):
+        weighted_metrics(np.ones((2, 3)), [0, 1], np.ones((4, 3)))
+    with pytest.raises(ValueError, match="a name for each of the 2 samples, got 3"):
+        bootstrap_intervals(np.ones((2, 3)), [0, 1], ["a", "b", "c"])
 
 
 def test_epoch_metric_is_of_all_batches() -> None:

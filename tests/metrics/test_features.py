@@ -12,7 +12,7 @@ import torch
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
 from sklearn.neighbors import KNeighborsClassifier
 
-from monai_fgssl.metrics import effective_rank, feature_std, knn_accuracy
+from monai_fgssl.metrics import effective_rank, feature_std, knn_accuracy, knn_votes
 
 
 def test_effective_rank_of_known_spectra() -> None:
@@ -41,6 +41,10 @@ def test_knn_equals_scikit_learn() -> None:
     standard = (features - features[train].mean(0)) / features[train].std(0)
     reference = KNeighborsClassifier(15, metric="cosine", weights=lambda distance: np.exp((1 - distance) / 0.07))
     predicted = reference.fit(standard[train], labels[train]).predict(standard[val])
+    votes = knn_votes(*map(torch.from_numpy, (features[train], labels[train], features[val])), 5, neighbors=15)
+    shares = votes / votes.sum(1, keepdim=True)
+    np.testing.assert_allclose(shares[:, :4], reference.predict_proba(standard[val]), rtol=0, atol=1e-12)
+    assert shares[:, 4].tolist() == [0] * 100
     ours = knn_accuracy(
         torch.from_numpy(features[train]),
         torch.from_numpy(labels[train]),

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
+import onnx
 import onnxruntime
 import pytest
 import torch
 from monai.bundle import ckpt_export, onnx_export
 
 from monai_fgssl.networks import HierarchicalNet, OnnxNet, PlainNet, export_onnx
+from monai_fgssl.utils.errors import SettingsError
 
 
 @pytest.mark.parametrize(
@@ -97,3 +100,42 @@ def test_an_onnx_file_in_place_of_the_network(spatial_dims, tmp_path):
         x = torch.rand(batch, *shape)
         torch.testing.assert_close(exported.stage_logits(x), net.stage_logits(x).detach(), rtol=0, atol=1e-5)
         torch.testing.assert_close(exported(x), net(x).detach(), rtol=0, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("onnx") / "model.onnx"
+    export_onnx(PlainNet("resnet18", embedding_dim=4).eval(), path, (3, 32, 32))
+    return path
+
+
+@pytest.mark.parametrize("where", ["weights", "attribute"])
+def test_onnx_with_weights_in_other_files_is_refused(where: str, exported: Path, tmp_path: Path) -> None:
+    model = onnx.load(exported)
+    tensor = model.graph.initializer[0]
+    if where == "attribute":
+        node = onnx.helper.make_node("Constant", [], ["more"], value=tensor)
+        model.graph.node.append(node)
+        tensor = model.graph.node[-1].attribute[0].t
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    entry = tensor.external_data.add()
+    entry.key, entry.value = "location", "/etc/passwd"
+    (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(SettingsError, match=r"model\.onnx keeps weights in other files"):
+        OnnxNet(tmp_path / "model.onnx")
+
+
+@pytest.mark.parametrize("kind", ["missing", "empty", "garbage", "truncated", "foreign"])
+def test_a_bad_onnx_file_is_one_line_with_its_name(kind: str, exported: Path, tmp_path: Path) -> None:
+    path, content = tmp_path / "bad.onnx", exported.read_bytes()
+    if kind == "foreign":
+        shape = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1])
+        result = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1])
+        graph = onnx.helper.make_graph([onnx.helper.make_node("Relu", ["x"], ["y"])], "g", [shape], [result])
+        opset = [onnx.helper.make_opsetid("", 17)]
+        onnx.save(onnx.helper.make_model(graph, opset_imports=opset, ir_version=8), path)
+    elif kind != "missing":
+        path.write_bytes({"empty": b"", "garbage": bytes(range(256)), "truncated": content[: len(content) // 2]}[kind])
+    with pytest.raises(SettingsError, match=r"bad\.onnx") as error:
+        OnnxNet(path)
+    assert "\n" not in str(error.value)

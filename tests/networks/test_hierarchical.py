@@ -224,6 +224,23 @@ def test_parameter_groups_cover_each_parameter_once_and_decay_no_norms_or_biases
             assert settings_of[id(parameter)] == (lr, 0.01 if decayed else 0.0), f"{name}.{kind}"
 
 
+def test_stage_lr_decay_multiplies_from_the_deepest_stage_to_the_stem():
+    net = HierarchicalNet("resnet18", width=8, embedding_dim=7)
+    groups = net.parameter_groups(backbone_lr=0.1, head_lr=1.0, weight_decay=0.01, stage_lr_decay=0.5)
+    lr_of = {id(p): g["lr"] for g in groups for p in g["params"]}
+    assert sum(len(group["params"]) for group in groups) == len(lr_of) == len(list(net.parameters()))
+    expected = {"stem": 0.1 / 32, "stages.0": 0.1 / 16, "stages.1": 0.1 / 8, "stages.2": 0.1 / 4, "stages.3": 0.1 / 2}
+    for name, parameter in net.named_parameters():
+        part = next((part for part in expected if name.startswith(f"backbone.{part}.")), None)
+        assert lr_of[id(parameter)] == pytest.approx(expected[part] if part else 1.0), name
+
+
+@pytest.mark.parametrize("decay", [0, -0.5, 1.01])
+def test_a_stage_lr_decay_out_of_range_is_refused(decay):
+    with pytest.raises(ValueError, match="stage_lr_decay must be more than 0 and at most 1"):
+        HierarchicalNet("resnet18", width=8, embedding_dim=7).parameter_groups(0.1, 1.0, 0.01, decay)
+
+
 def test_state_dict_round_trip(tmp_path):
     net = tiny_net()
     net(torch.rand(4, 3, 64, 64)).sum().backward()

@@ -17,6 +17,8 @@ from PIL import Image
 from monai_fgssl.engines.handlers import PredictionCollector
 from monai_fgssl.metrics import classification_metrics
 from monai_fgssl.report import Report, plot_confusion, plot_learning_curves, plot_roc, write_predictions
+from monai_fgssl.report.tables import write_metrics
+from monai_fgssl.utils.errors import DataError
 from monai_fgssl.utils.files import atomic_write
 
 CLASSES = ["A", "B", "C"]
@@ -70,6 +72,43 @@ def test_pictures_are_drawn_also_when_a_class_has_no_images(missing: int | None,
     for path in tmp_path.iterdir():
         with Image.open(path) as image:
             assert np.asarray(image.convert("L")).std() > 5
+
+
+@pytest.mark.parametrize("name", ["$a$b$c^$", "<$5 and >$9", "a_{b$", "_other", "naevus, benign", "\\frac", "100 %"])
+def test_names_of_classes_are_shown_as_they_are(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    labels, scores = np.arange(30) % 3, np.random.default_rng(0).dirichlet(np.ones(3), 30)
+    figures: list[Figure] = []
+
+    def keep(figure: Figure, path: Path) -> None:
+        figures.append(figure)
+        figure.savefig(path)
+
+    monkeypatch.setattr("monai_fgssl.report.figures.save_figure", keep)
+    plot_confusion(labels, scores.argmax(1), ["A", name, "C"], tmp_path / "confusion.png")
+    plot_roc(labels, scores, ["A", name, "C"], tmp_path / "roc.png")
+    ticks = [text.get_text() for text in figures[0].axes[0].get_xticklabels()]
+    legend = [text.get_text() for text in figures[1].axes[0].get_legend().get_texts()]
+    for text in (ticks[1], legend[1].rsplit(" ", 1)[0]):
+        assert text.replace(r"\$", "$").strip() == name
+    assert len(legend) == 3
+
+
+@pytest.mark.parametrize("names", [["image", "B"], ["A", "prediction"], ["entropy", "B"], ["MEL", "stage1_MEL"]])
+def test_classes_called_like_other_columns_are_refused_at_the_start(names: list[str], tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"have the names of other columns of predictions.csv \("):
+        Report(tmp_path, names, {})
+
+
+def test_figures_are_written_though_a_picture_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: object) -> None:
+        raise RuntimeError("no picture")
+
+    monkeypatch.setattr("monai_fgssl.report.run.plot_confusion", fail)
+    report = Report(tmp_path, CLASSES, {})
+    report.add("ours", make_predictions(0))
+    with pytest.raises(RuntimeError, match="no picture"):
+        report.write({})
+    assert {path.name for path in tmp_path.iterdir()} == {"metrics.json", "predictions.csv"}
 
 
 def test_learning_curves_show_every_series(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,3 +171,13 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path) -> None:
         interrupted()
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_metrics_are_json_for_every_reader(tmp_path: Path) -> None:
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    content = {"macro_auc": float("nan"), "values": [float("inf"), (1, -float("inf"))], "name": "NaN", "n": 3}
+    write_metrics(tmp_path / "metrics.json", content)
+    found = json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"), parse_constant=refuse)
+    assert found == {"macro_auc": None, "values": [None, [1, None]], "name": "NaN", "n": 3}

@@ -7,15 +7,18 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pydicom
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 
 from monai_fgssl.utils.errors import DataError
 
-from .dicom_pixels import apply_modality_lut, decode_frame, number_of_frames, palette_colours
-from .display import LookupTable, StoredImage, Window, choose_frame, natural_range
+from .dicom_file import open_dicom
+from .dicom_luts import apply_modality_lut, palette_colors, read_voi
+from .dicom_pixels import decode_frame, number_of_frames
+from .display import StoredImage, choose_frame, natural_range
+from .limits import check_size
 
-__all__ = ["UID_KEYS", "frame_module", "is_dicom", "open_dicom", "read_dicom", "read_frame"]
+__all__ = ["UID_KEYS", "frame_module", "read_dicom", "read_frame"]
 
 UID_KEYS = ("SOPInstanceUID", "SOPClassUID", "StudyInstanceUID", "SeriesInstanceUID")
 """What a report needs to refer to an image. Nothing else about the patient or the study leaves this package."""
@@ -34,6 +37,14 @@ FRAME_KEYS = (
     "WindowCenter",
     "WindowWidth",
 )
+PLACE_KEYS = (
+    "ImageOrientationPatient",
+    "ImagePositionPatient",
+    "PixelSpacing",
+    "SliceThickness",
+    "SpacingBetweenSlices",
+)
+"""Those of :data:`FRAME_KEYS` that only volumes need."""
 FRAME_MACROS = (
     "FrameVOILUTSequence",
     "PixelMeasuresSequence",
@@ -45,35 +56,6 @@ FRAME_MACROS = (
 
 MONOCHROME = ("MONOCHROME1", "MONOCHROME2")
 COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
-
-
-def is_dicom(path: Path) -> bool:
-    """Tell whether a file begins as DICOM PS3.10, section 7.1 says, whatever its name."""
-    with open(path, "rb") as file:
-        return file.read(132)[128:] == b"DICM"
-
-
-def open_dicom(path: Path, headers_only: bool = False) -> Dataset:
-    """Read a file, and check that it is an image.
-
-    Args:
-        path: of the file.
-        headers_only: leave out the pixels.
-
-    Raises:
-        DataError: when it is none; the message starts after the name of the file.
-    """
-    dataset = pydicom.dcmread(path, stop_before_pixels=headers_only)
-    # pydicom 3 gives nothing at all when compressed pixels are cut off.
-    if len(dataset) and "Rows" not in dataset:
-        kind = dataset.get("SOPClassUID") or dataset.file_meta.get("MediaStorageSOPClassUID")
-        raise DataError(f"is a DICOM file without an image ({getattr(kind, 'name', None) or 'no SOP class'}).")
-    keys = ("Rows",) if headers_only else ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
-    if not any(key in dataset for key in keys):
-        raise DataError("has no pixels (7FE0,0010): the file may have been cut off.")
-    if "TransferSyntaxUID" not in dataset.file_meta:
-        raise DataError("has no Transfer Syntax UID (0002,0010), so nothing tells how to decode its pixels.")
-    return dataset
 
 
 def read_dicom(path: Path, frame: int | None = None) -> StoredImage:
@@ -105,6 +87,9 @@ def frame_module(dataset: Dataset, frame: int) -> Dataset:
 
     Returns:
         Those of :data:`FRAME_KEYS` that have a value.
+
+    Raises:
+        DataError: when brightness depends on what is no number.
     """
     module = Dataset()
     module.file_meta = dataset.file_meta
@@ -115,9 +100,22 @@ def frame_module(dataset: Dataset, frame: int) -> Dataset:
     for source in (dataset, *items):
         for key in FRAME_KEYS:
             # Empty windows and spacings are common.
-            if source.get(key) not in (None, ""):
+            if source.get(key) in (None, ""):
+                continue
+            if _is_number(source[key]):
                 module.add(source[key])
+            elif key not in PLACE_KEYS:
+                # A picture needs no place, but brightness must not be guessed.
+                raise DataError(f"has a {key} that is no number.")
     return module
+
+
+def _is_number(element: DataElement) -> bool:
+    """Whether an element is what its Value Representation says; decimal commas are common."""
+    try:
+        return element.VR != "DS" or bool(np.isfinite(np.ravel(element.value).astype(np.float64)).all())
+    except ValueError:
+        return False
 
 
 def read_frame(dataset: Dataset, frame: int) -> StoredImage:
@@ -137,39 +135,36 @@ def read_frame(dataset: Dataset, frame: int) -> StoredImage:
     photometric = str(dataset.get("PhotometricInterpretation"))
     if photometric not in (*MONOCHROME, *COLOURS, "PALETTE COLOR"):
         raise DataError(f"has the Photometric Interpretation (0028,0004) {photometric}, which is not supported.")
+    check_size((int(dataset.Rows), int(dataset.Columns), int(dataset.get("SamplesPerPixel") or 1)))
     module = frame_module(dataset, frame)
-    affine = np.diag([*(float(spacing) for spacing in module.get("PixelSpacing", (1, 1))), 1, 1])
+    affine = np.diag([*_spacing(module), 1, 1])
     # Before decoding, since pydicom 2.4 may change them then. Float pixels have no Bits Stored.
     bits, is_signed = int(dataset.get("BitsStored") or 0), bool(dataset.get("PixelRepresentation"))
     stored = decode_frame(dataset, frame)
     if photometric not in MONOCHROME:
-        colours, white = palette_colours(dataset, stored) if photometric == "PALETTE COLOR" else (stored, 2**bits - 1)
-        return StoredImage(np.moveaxis(colours, -1, 0), affine, (0, white), frame=frame)
+        is_palette = photometric == "PALETTE COLOR"
+        colors, white = palette_colors(dataset, stored, is_signed) if is_palette else (stored, 2**bits - 1)
+        return StoredImage(np.moveaxis(colors, -1, 0), affine, (0, white), frame=frame)
+    values, table_bits = apply_modality_lut(stored, module, is_signed)
     value_range: tuple[float, float] | None
-    if "ModalityLUTSequence" in module:
-        value_range = (0, 2 ** int(module.ModalityLUTSequence[0].LUTDescriptor[2]) - 1)
+    if table_bits is not None:
+        value_range = (0, 2**table_bits - 1)
     elif bits:
         lowest = -(2 ** (bits - 1)) if is_signed else 0
+        ends = apply_modality_lut(np.array([lowest, lowest + 2**bits - 1]), module, is_signed)[0]
         # A falling rescale turns the ends around.
-        low, high = sorted(apply_modality_lut(np.array([lowest, lowest + 2**bits - 1]), module).tolist())
+        low, high = sorted(ends.tolist())
         value_range = (low, high)
     else:
         value_range = natural_range(stored)
-    values = apply_modality_lut(stored, module)[None]
+    voi = read_voi(module, is_signed=value_range is None or value_range[0] < 0)
     is_inverted = photometric == "MONOCHROME1"
-    return StoredImage(values, affine, value_range, voi=_voi(module), inverted=is_inverted, frame=frame)
+    return StoredImage(values[None], affine, value_range, voi=voi, inverted=is_inverted, frame=frame)
 
 
-def _voi(module: Dataset) -> Window | LookupTable | None:
-    """The first VOI LUT, or else the first window; DICOM PS3.3, C.11.2.1 leaves the choice to the viewer."""
-    if "VOILUTSequence" in module:
-        table = module.VOILUTSequence[0]
-        count, first, bits = (int(value) for value in table.LUTDescriptor)
-        entries = table.LUTData
-        if isinstance(entries, bytes):
-            entries = np.frombuffer(entries, "<u2" if module.file_meta.TransferSyntaxUID.is_little_endian else ">u2")
-        return LookupTable(first, np.asarray(entries)[: count or 2**16], bits)
-    if "WindowCenter" in module and "WindowWidth" in module:
-        center, width = (float(np.ravel(module[key].value)[0]) for key in ("WindowCenter", "WindowWidth"))
-        return Window(center, width, str(module.get("VOILUTFunction", "LINEAR")))
-    return None
+def _spacing(module: Dataset) -> tuple[float, float]:
+    """Of rows and columns in mm, or 1 where it is not two lengths: a picture does not need it."""
+    spacing = np.ravel(module.get("PixelSpacing", ())).astype(np.float64)
+    return (
+        (spacing[0], spacing[1]) if len(spacing) == 2 and np.isfinite(spacing).all() and spacing.min() > 0 else (1, 1)
+    )

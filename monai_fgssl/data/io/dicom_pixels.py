@@ -5,7 +5,9 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from copy import copy
 from io import BytesIO
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -17,17 +19,19 @@ from pydicom.uid import UID, JPEGBaseline8Bit, JPEGExtended12Bit
 
 from monai_fgssl.utils.errors import DataError
 
+from .codestream import Codestream, read_codestream_header
+
 try:
-    from pydicom.pixels import apply_color_lut, apply_modality_lut, get_decoder
+    from pydicom.encaps import get_frame
+    from pydicom.pixels import get_decoder
 
     IS_PYDICOM_2 = False
 except ImportError:
     from pydicom.encaps import generate_pixel_data_frame
-    from pydicom.pixel_data_handlers.util import apply_color_lut, apply_modality_lut  # type: ignore[no-redef]
 
     IS_PYDICOM_2 = True
 
-__all__ = ["apply_modality_lut", "decode_frame", "number_of_frames", "palette_colours"]
+__all__ = ["decode_frame", "number_of_frames"]
 
 JPEG, HTJ2K, VIDEO = (
     tuple(f"1.2.840.10008.1.2.4.{number}" for number in numbers)
@@ -54,11 +58,16 @@ def decode_frame(dataset: Dataset, frame: int) -> NDArray[Any]:
         ``(rows, columns)``, or ``(rows, columns, 3)`` for colour; palette indices stay indices.
 
     Raises:
-        DataError: when the transfer syntax needs a decoder that is not installed.
+        DataError: when the transfer syntax needs a decoder that is not installed, or the header doesn't fit the pixels.
         Exception: when the pixels are damaged; pydicom and its plug-ins raise almost any.
     """
     syntax = dataset.file_meta.TransferSyntaxUID
     try:
+        codestream = _check_codestream(dataset, frame)
+        if not syntax.is_little_endian and dataset.BitsAllocated == 1 and dataset["PixelData"].VR == "OW":
+            # Words are swapped, which pydicom (up to 3.0.2) undoes for 8 bits only.
+            dataset = copy(dataset)
+            dataset.PixelData = np.frombuffer(dataset.PixelData, "u2").byteswap().tobytes()
         decode = _decode_by_pydicom2 if IS_PYDICOM_2 else _decode_by_pydicom3
         pixels, photometric = decode(dataset, frame)
     except Exception as error:
@@ -66,7 +75,58 @@ def decode_frame(dataset: Dataset, frame: int) -> NDArray[Any]:
         if missing:
             raise DataError(missing) from error
         raise
+    pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
+    if dataset.get("SamplesPerPixel", 1) > 1:
+        # Colors are never negative, whatever Pixel Representation says; DICOM PS3.3, C.7.6.3.1.2.
+        pixels = pixels.view(f"u{pixels.itemsize}")
+    if "PixelData" in dataset and dataset.BitsAllocated > 1:
+        pixels = _cut_stored_bits(pixels, dataset, codestream)
     return _ybr_to_rgb(pixels) if photometric in ("YBR_FULL", "YBR_FULL_422") else pixels
+
+
+def _check_codestream(dataset: Dataset, frame: int) -> Codestream | None:
+    """Compare what the header says with what a JPEG, JPEG-LS or JPEG 2000 really holds; decoders mix them silently."""
+    if not dataset.file_meta.TransferSyntaxUID.is_compressed or "PixelData" not in dataset:
+        return None
+    count, codestream = number_of_frames(dataset), None
+    # Where there is none, decoding tells what is wrong.
+    with suppress(Exception):
+        if IS_PYDICOM_2:
+            data = next(islice(generate_pixel_data_frame(dataset.PixelData, count), frame, None))
+        else:
+            data = get_frame(dataset.PixelData, frame, number_of_frames=count)
+        codestream = read_codestream_header(data)
+    if codestream is not None:
+        promised = int(dataset.Rows), int(dataset.Columns), int(dataset.get("SamplesPerPixel", 1))
+        # In JPEG no rows are a number that comes later.
+        if promised != (codestream.rows or promised[0], codestream.columns, codestream.samples):
+            raise DataError(
+                f"has a header for {promised[1]} x {promised[0]} pixels with {promised[2]} sample(s), and holds a "
+                f"picture of {codestream.columns} x {codestream.rows} with {codestream.samples}."
+            )
+    return codestream
+
+
+def _cut_stored_bits(pixels: NDArray[Any], dataset: Dataset, codestream: Codestream | None) -> NDArray[Any]:
+    """Values of Bits Stored bits below High Bit; others may hold overlays, also in compressed pixels.
+
+    Source: DICOM PS3.5, 8.1.1; High Bit other than Bits Stored - 1 is of earlier editions.
+    """
+    size, stored = 8 * pixels.itemsize, int(dataset.BitsStored)
+    high = int(dataset.get("HighBit") or stored - 1)
+    if high < stored - 1 or (codestream is not None and codestream.bits <= stored):
+        # Wrong, or of what was compressed: the values are in the lower bits.
+        high = stored - 1
+    if high >= size or stored >= size:
+        return pixels
+    unsigned = pixels.view(f"u{pixels.itemsize}")
+    below = high + 1 - stored
+    if below and (unsigned & (1 << below) - 1).any() and unsigned.max() < 1 << stored:
+        raise DataError(
+            f"has High Bit (0028,0102) {high} with {stored} Bits Stored, but its values seem to be in the lower bits: "
+            f"set it to {stored - 1}, or move them."
+        )
+    return pixels << (size - 1 - high) >> (size - stored)
 
 
 def _decode_by_pydicom3(dataset: Dataset, frame: int) -> tuple[NDArray[Any], str]:
@@ -77,12 +137,14 @@ def _decode_by_pydicom3(dataset: Dataset, frame: int) -> tuple[NDArray[Any], str
         with suppress(Exception):
             pixels, properties = decode(dataset, index=frame, raw=True, decoding_plugin="pillow")
             return pixels, str(properties["photometric_interpretation"])
-    pixels, properties = decode(dataset, index=frame, raw=True)
+    # pydicom cuts the lower bits, and not of all transfer syntaxes. It annotates its options as one of them each.
+    options: Any = {"correct_unused_bits": False}
+    pixels, properties = decode(dataset, index=frame, raw=True, **options)
     return pixels, str(properties["photometric_interpretation"])
 
 
 def _decode_by_pydicom2(dataset: Dataset, frame: int) -> tuple[NDArray[Any], str]:
-    """What pydicom 3 does by itself: one frame, unused bits cleared, the colours that the JPEG data have."""
+    """What pydicom 3 does by itself: one frame, and the colours that the JPEG data have."""
     count, syntax = number_of_frames(dataset), dataset.file_meta.TransferSyntaxUID
     # Before decoding, which may change it.
     photometric = str(dataset.PhotometricInterpretation)
@@ -90,9 +152,6 @@ def _decode_by_pydicom2(dataset: Dataset, frame: int) -> tuple[NDArray[Any], str
     if photometric == "RGB" and syntax == JPEGBaseline8Bit:
         with Image.open(BytesIO(next(generate_pixel_data_frame(dataset.PixelData, count)))) as image:
             photometric = "YBR_FULL" if "jfif" in image.info else photometric
-    if "PixelData" in dataset and not syntax.is_compressed:
-        unused = dataset.BitsAllocated - dataset.BitsStored
-        pixels = pixels << unused >> unused
     return pixels, photometric
 
 
@@ -138,29 +197,3 @@ def _missing_decoder(syntax: UID, bits: int) -> str | None:
     if syntax in JPEG:
         return f"is compressed as {syntax.name}, for which no decoder is installed: `pip install 'monai-fgssl[dicom]'`."
     return f"is stored as {syntax.name}, which is not supported."
-
-
-def palette_colours(dataset: Dataset, indices: NDArray[Any]) -> tuple[NDArray[Any], int]:
-    """Look palette indices up.
-
-    Args:
-        dataset: with the palette.
-        indices: ``(rows, columns)``.
-
-    Returns:
-        ``(rows, columns, 3)``, and the value of full intensity.
-
-    Source: DICOM PS3.3, C.7.6.3.1.5 and C.7.6.3.1.6.
-    """
-    count, first, bits = dataset.RedPaletteColorLookupTableDescriptor
-    count = count or 2**16
-    tables = [dataset.get(f"{name}PaletteColorLookupTableData") for name in ("Red", "Green", "Blue")]
-    if bits == 8 and all(table is not None and len(table) == count + count % 2 for table in tables):
-        # pydicom (up to 3.0.2) takes indices modulo 256, and refuses tables with a byte of padding.
-        positions = np.clip(indices.astype(np.int64) - first, 0, count - 1)
-        return np.stack([np.frombuffer(table, np.uint8)[positions] for table in tables], axis=-1), 255
-    colours = apply_color_lut(indices, dataset)[..., :3]
-    if bits == 8:
-        return colours, 255
-    # Many devices store 8 bits as the upper half of 16: their white is 0xFF00.
-    return (colours, 65535) if (colours & 0xFF).any() else (colours >> 8, 255)

@@ -15,7 +15,8 @@ from pydicom.dataset import Dataset
 
 from monai_fgssl.utils.errors import DataError
 
-from .dicom import UID_KEYS, frame_module, open_dicom, read_frame
+from .dicom import UID_KEYS, frame_module, read_frame
+from .dicom_file import open_dicom
 from .dicom_pixels import number_of_frames
 from .display import StoredImage
 from .reasons import reason_of

@@ -82,8 +82,12 @@ class LookupTable:
 
     def __call__(self, values: NDArray[Any]) -> NDArray[Any]:
         """Map values of any shape to [0, 1]."""
+        return self.look_up(values) / (2**self.bits - 1)
+
+    def look_up(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Entries for values of any shape."""
         positions = np.clip(np.rint(values) - self.first, 0, len(self.entries) - 1).astype(np.int64)
-        return np.clip(self.entries[positions] / (2**self.bits - 1), 0, 1)
+        return self.entries[positions]
 
 
 @dataclass
@@ -152,12 +156,19 @@ def natural_range(values: NDArray[Any]) -> tuple[float, float] | None:
     return None
 
 
+def _window_for(values: NDArray[Any], center: float, width: float) -> Window:
+    """A window that a user gives: that of DICOM, which is made for whole numbers; exact for others and below 1."""
+    is_whole = width >= 1 and bool((values == np.rint(values)).all())
+    return Window(center, width, "LINEAR" if is_whole else "LINEAR_EXACT")
+
+
 def to_display(image: StoredImage, window: str | Sequence[float] | None = None) -> NDArray[np.float32]:
     """Values as a screen shows them, from 0 (black) to 1 (white).
 
     Args:
         image: a picture, or a volume for which a window is asked for.
-        window: ``(center, width)`` instead of the window of the file. Colour has no window: it is scaled by its range.
+        window: ``(center, width)`` instead of the window of the file: LINEAR where all values are whole numbers, else
+            LINEAR_EXACT. Color has no window: it is scaled by its range.
 
     Returns:
         float32, the shape of ``image.values``; at 8 bits exactly ``values / 255``.
@@ -169,7 +180,7 @@ def to_display(image: StoredImage, window: str | Sequence[float] | None = None) 
     # Exact for integers of up to 16 bits in float32, of up to 32 bits in float64.
     values = values.astype(np.result_type(values.dtype, np.float32), copy=False)
     is_grey = len(values) == 1 or image.values.ndim == 4
-    voi = image.voi if window is None or isinstance(window, str) else Window(float(window[0]), float(window[1]))
+    voi = image.voi if window is None or isinstance(window, str) else _window_for(values, *map(float, window))
     if is_grey and voi is not None:
         shown = voi(values)
     elif window == "dicom" and image.values.ndim == 4:

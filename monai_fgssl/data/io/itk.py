@@ -12,6 +12,7 @@ from monai.utils import optional_import
 from monai_fgssl.utils.errors import DataError
 
 from .grids import Grid, affine_of, padded
+from .limits import check_size
 
 itk, _ = optional_import("itk", allow_namespace_pkg=True)
 
@@ -32,6 +33,8 @@ def read_itk(path: Path) -> Grid:
         raise DataError("is damaged, or in a form that ITK doesn't read.")
     header.SetFileName(str(path))
     header.ReadImageInformation()
+    sizes = [header.GetDimensions(axis) for axis in range(header.GetNumberOfDimensions())]
+    check_size((*sizes, header.GetNumberOfComponents()))
     # ITK's Python package has no images of, say, three 16-bit channels, but it has vector images.
     types = {"unsigned_char": itk.UC, "unsigned_short": itk.US, "short": itk.SS, "double": itk.D}
     component = types.get(itk.ImageIOBase.GetComponentTypeAsString(header.GetComponentType()), itk.F)

@@ -4,14 +4,18 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
+from typing import Any
 
+import nibabel
 import numpy as np
 from monai.data import NibabelReader
 
 from monai_fgssl.utils.errors import DataError
 
 from .grids import Grid, affine_of, padded
+from .limits import MAX_DEFLATE_RATIO, check_size, check_stored_size
 
 __all__ = ["read_nifti"]
 
@@ -26,10 +30,15 @@ def read_nifti(path: Path) -> Grid:
         Values ``(X, Y, Z, C)`` and affine ``(4, 4)`` in RAS.
 
     Raises:
-        DataError: when there are several points in time besides several channels.
+        DataError: when there are several points in time besides several channels, or the file holds less than its
+            header promises.
+        Exception: when the file is damaged; in ``.nii.gz`` that includes a wrong checksum.
     """
+    image = _load(path)
     reader = NibabelReader()
-    values, meta = reader.get_data(reader.read(path))
+    # It keeps the name for its metadata, and reads no pixels yet.
+    reader.read(path)
+    values, meta = reader.get_data(image)
     if values.dtype.names:
         values = np.stack([values[name] for name in values.dtype.names], axis=-1)
         return values.reshape(*padded(values.shape[:-1], 3), -1), affine_of(meta)
@@ -38,3 +47,24 @@ def read_nifti(path: Path) -> Grid:
             raise DataError(f"has the axes {values.shape}; at most X, Y, Z and channels can be read.")
         values = values[:, :, :, 0]
     return values.reshape(padded(values.shape, 4)), affine_of(meta)
+
+
+def _load(path: Path) -> Any:
+    """Image of nibabel, whose header fits what is stored."""
+    pixels = path.with_suffix(".img")
+    if path.suffix.lower() == ".hdr" and not pixels.exists():
+        raise DataError(f"is the header of two files, and {pixels.name} with its pixels is missing: put it beside it.")
+    image: Any = nibabel.load(path)
+    check_size(image.shape)
+    needed = int(np.prod(image.shape, dtype=np.int64)) * image.get_data_dtype().itemsize
+    stored = Path(image.file_map["image"].filename).stat().st_size
+    if not path.name.lower().endswith(".gz"):
+        check_stored_size(needed, stored)
+        return image
+    check_stored_size(needed, stored, MAX_DEFLATE_RATIO)
+    # nibabel stops before the checksum at the end.
+    with gzip.open(path) as file:
+        data = file.read(image.dataobj.offset + needed)
+        while file.read(1 << 20):
+            pass
+    return type(image).from_bytes(data)

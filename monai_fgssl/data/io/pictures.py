@@ -1,98 +1,126 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures that Pillow reads: JPEG, PNG, TIFF, BMP, GIF, WebP."""
+"""Pictures that Pillow reads: JPEG, PNG, BMP, GIF, WebP, JPEG 2000 and PNM. TIFF has a module of its own."""
 
 from __future__ import annotations
 
+import struct
+from io import BytesIO
 from pathlib import Path
+from typing import IO
 
 import numpy as np
-from PIL import Image, ImageFile, ImageOps
-from PIL.TiffImagePlugin import TiffImageFile
+from PIL import Image, ImageFile
 
 from monai_fgssl.utils.errors import DataError
 
 from .display import StoredImage, choose_frame, natural_range
 from .grids import slice_of
 from .itk import read_itk
+from .limits import check_size
+from .orientation import ORIENTATION, upright
 
-__all__ = ["is_tiff", "read_photo"]
+__all__ = ["read_photo"]
 
-ORIENTATION, BITS_PER_SAMPLE, PHOTOMETRIC = 274, 258, 262
-"""Tags of EXIF and TIFF 6.0."""
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "JPEG2000", "PPM")
+"""Pillow's names of what is read. It knows more, some of which run other programs or hold layers."""
 
-
-def is_tiff(path: Path) -> bool:
-    """Tell whether a file begins as TIFF or BigTIFF, whatever its name."""
-    with open(path, "rb") as file:
-        return file.read(4) in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+OTHERS = (
+    (0, b"8BPS", "a Photoshop document"),
+    (0, b"%!PS", "PostScript"),
+    (0, b"\xc5\xd0\xd3\xc6", "PostScript"),
+    (0, b"%PDF", "PDF"),
+    (4, b"ftyphe", "HEIC"),
+    (4, b"ftypmif1", "HEIC"),
+    (4, b"ftypavif", "AVIF"),
+)
+"""Position, bytes and name of kinds that are often met and not read."""
 
 
 def read_photo(path: Path, frame: int | None = None) -> StoredImage:
     """Read a picture upright, as a viewer shows it.
 
     Bilevel and grey pictures have one channel, all others three: palette, CMYK and YCbCr become RGB and transparency
-    is dropped, all as Pillow's ``convert("RGB")`` does it. Colour of 16 bits per channel and floats keep their depth.
+    is dropped, all as Pillow's ``convert("RGB")`` does it. Colour of 16 bits per channel in PNG keeps its depth.
     Colour profiles (ICC) are not applied.
 
     Args:
         path: a file.
-        frame: number of the page or frame, from 0, where there are several. The further pictures in a phone's JPEG
-            (MPO: previews, depth) don't count.
+        frame: number of the frame, from 0, where there are several. The further pictures in a phone's JPEG (MPO:
+            previews, depth) don't count.
 
     Returns:
-        ``(1 or 3, rows, columns)``, uint8, uint16, int32 or float32, and its range.
+        ``(1 or 3, rows, columns)``, uint8, uint16 or int32, and its range.
 
     Raises:
-        DataError: when a frame must be chosen; the message starts after the name of the file.
+        DataError: when a frame must be chosen, or the format is not read; the message starts after the file's name.
         OSError: when the file is damaged, or none that Pillow knows.
     """
-    try:
-        image = Image.open(path)
-    except Image.UnidentifiedImageError:
-        if not is_tiff(path):
-            raise
-        # Pillow doesn't know all combinations of samples and depths in TIFF.
-        return _read_by_itk(path, frame)
-    with image:
-        count = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
-        number = choose_frame(count, frame)
-        if count > 1:
+    with open(path, "rb") as file:
+        try:
+            return _read(path, file, frame)
+        except ValueError as error:
+            if "MAX_TEXT" not in str(error):
+                raise
+            return _read(path, _without_text(file), frame)
+
+
+def _read(path: Path, file: IO[bytes], frame: int | None) -> StoredImage:
+    with _opened(file) as image:
+        check_size((image.height, image.width, len(image.getbands())))
+        number = choose_frame(1 if image.format == "MPO" else getattr(image, "n_frames", 1), frame)
+        if number:
             image.seek(number)
-        raw = _raw_mode(image)
-        if "16" in raw and image.mode not in ("I", "I;16", "I;16B", "I;16L", "CMYK"):
-            # Pillow would take the upper 8 of the 16 bits.
-            if image.getexif().get(ORIENTATION, 1) != 1:
-                raise DataError("has 16 bits per colour and an orientation tag: turn it upright and save it without.")
-            return _read_by_itk(path, number)
-        tags = image.tag_v2 if isinstance(image, TiffImageFile) else {}
-        upright = ImageOps.exif_transpose(image)
-        inverted, value_range = False, None
-        if image.mode.startswith("I") or image.mode == "F":
-            values = np.asarray(upright)
+        is_deep = "16" in _raw_mode(image)
+        orientation = int(image.getexif().get(ORIENTATION, 1))
+        value_range: tuple[float, float] | None = (0, 255)
+        if image.mode.startswith("I"):
+            values = np.asarray(image)
             values = values.astype(values.dtype.newbyteorder("="))
-            value_range = natural_range(values)
-            if image.mode != "F" and ("16" in raw or "12" in raw):
-                bits = tags.get(BITS_PER_SAMPLE, (16,))[0]
-                value_range = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if "S" in raw else (0, 2**bits - 1)
-            # Pillow inverts WhiteIsZero at 1 to 8 bits, but not at 12 and 16.
-            inverted = tags.get(PHOTOMETRIC) == 0
+            # Pillow gives the 16 bits of PNM as 32.
+            value_range = (0, 65535) if image.format in ("PNG", "PPM") else natural_range(values)
+        elif is_deep:
+            # Pillow would take the upper 8 of the 16 bits.
+            if number:
+                raise DataError("has several frames of 16 bits per color, which are not supported.")
+            stored, _ = read_itk(path)
+            # Resolutions are those of a print or a screen: they say nothing about the patient.
+            picture = slice_of(stored, np.eye(4))
+            values, value_range = np.moveaxis(picture.values, 0, -1), picture.value_range
         else:
-            values = np.asarray(upright.convert("L" if image.mode in ("1", "L", "LA", "La") else "RGB"))
-            value_range = (0, 255)
-    values = values[None] if values.ndim == 2 else np.moveaxis(values, -1, 0)
-    return StoredImage(values, np.eye(4), value_range, inverted=inverted, frame=number)
+            values = np.asarray(image.convert("L" if image.mode in ("1", "L", "LA", "La") else "RGB"))
+    values = upright(values if values.ndim == 3 else values[..., None], orientation)
+    return StoredImage(np.moveaxis(values, -1, 0), np.eye(4), value_range, frame=number)
 
 
-def _read_by_itk(path: Path, frame: int | None) -> StoredImage:
-    values, _ = read_itk(path)
-    # Resolutions are those of a print or a screen: they say nothing about the patient.
-    return slice_of(values, np.eye(4), frame)
+def _opened(file: IO[bytes]) -> ImageFile.ImageFile:
+    try:
+        return Image.open(file, formats=FORMATS)
+    except Image.UnidentifiedImageError:
+        file.seek(0)
+        head = file.read(16)
+        for position, start, name in OTHERS:
+            if head[position:].startswith(start):
+                raise DataError(f"is {name}, which is not supported: save it as PNG or TIFF.") from None
+        raise
+
+
+def _without_text(file: IO[bytes]) -> BytesIO:
+    """Leave out a PNG's texts and profile: Pillow refuses pictures with a megabyte of them, viewers don't."""
+    file.seek(0)
+    data = file.read()
+    kept, position = bytearray(data[:8]), 8
+    while position < len(data):
+        (length,) = struct.unpack_from(">I", data, position)
+        if data[position + 4 : position + 8] not in (b"tEXt", b"zTXt", b"iTXt", b"iCCP"):
+            kept += data[position : position + 12 + length]
+        position += 12 + length
+    return BytesIO(kept)
 
 
 def _raw_mode(image: ImageFile.ImageFile) -> str:
-    """How PNG and TIFF pack the samples, in Pillow's words, such as ``"RGB;16B"``; empty for others."""
-    if image.format not in ("PNG", "TIFF") or not image.tile:
+    """How PNG packs the samples, in Pillow's words, such as ``"RGB;16B"``; empty for others."""
+    if image.format != "PNG" or not image.tile:
         return ""
     arguments = image.tile[0][3] or ("",)
     return str(arguments if isinstance(arguments, str) else arguments[0])

@@ -18,15 +18,19 @@ from numpy.typing import NDArray
 from monai_fgssl.utils.errors import DataError
 
 from .detached import check_pixel_files
-from .dicom import UID_KEYS, is_dicom, read_dicom
+from .dicom import UID_KEYS, read_dicom
+from .dicom_file import starts_as_dicom
+from .dicom_series import files_of_series
 from .dicom_volume import read_dicom_volume
 from .display import StoredImage, match_channels, to_display
 from .finite import check_affine, replace_not_finite
+from .grid_headers import check_grid_header
 from .grids import slice_of, volume_of
 from .itk import read_itk
 from .nifti import read_nifti
-from .pictures import is_tiff, read_photo
+from .pictures import read_photo
 from .reasons import reason_of
+from .tiff import TIFF_STARTS, read_tiff, read_tiff_stack
 
 __all__ = ["check_options", "read_medical_image"]
 
@@ -48,7 +52,7 @@ def read_medical_image(
     window: str | Sequence[float] | None = None,
     frame: int | None = None,
 ) -> MetaTensor:
-    """Read a picture or a volume from DICOM, NIfTI, NRRD, MetaImage, TIFF, PNG, JPEG and whatever else Pillow reads.
+    """Read a picture or a volume from DICOM, NIfTI, NRRD, MetaImage, TIFF, PNG, JPEG, JPEG 2000, WebP, BMP, GIF or PNM.
 
     What a file holds is told from its content, not from its name. The same picture gives the same array whatever file
     it is stored in, bit for bit where the storage is lossless.
@@ -77,7 +81,8 @@ def read_medical_image(
         channels: 3 for RGB, where grey is repeated; 1 for grey, where a picture in colour becomes its luminance
             (ITU-R BT.601); ``None`` for those of the file.
         window: ``(center, width)`` in units of the modality, shown linearly from black to white by DICOM PS3.3,
-            C.11.2.1.2.1; values outside are clipped. ``"dicom"``: that of the file, which a volume must have and a
+            C.11.2.1.2.1 (LINEAR) where all values are whole numbers and the width is 1 or more, else by C.11.2.1.3.2
+            (LINEAR_EXACT); values outside are clipped. ``"dicom"``: that of the file, which a volume must have and a
             picture may have. ``None``: the same for pictures, and no window for volumes. Colour has no window.
         frame: number of the frame, page or slice that is the picture, from 0, where a file has several.
 
@@ -101,7 +106,7 @@ def read_medical_image(
         raise DataError("there are no files to read: the list is empty.")
     name = str(paths[0]) if len(paths) == 1 else f"{paths[0]} (and {len(paths) - 1} more)"
     try:
-        files = _files_of(paths)
+        files = files_of_series(paths[0]) if len(paths) == 1 and paths[0].is_dir() else paths
         image = _read_volume(files) if spatial_dims == 3 else _read_picture(files, frame)
         if spatial_dims == 3:
             check_affine(image)
@@ -146,27 +151,10 @@ def check_options(
     if channels not in (None, 1, 3):
         raise ValueError(f"channels must be 1, 3 or None, got {channels}.")
     is_pair = isinstance(window, Sequence) and not isinstance(window, str) and len(window) == 2
-    if not (window in (None, "dicom") or (is_pair and float(window[1]) >= 1)):
-        raise ValueError(f"window must be None, 'dicom' or (center, width) with a width of at least 1, got {window!r}.")
+    if not (window in (None, "dicom") or (is_pair and float(window[1]) > 0)):
+        raise ValueError(f"window must be None, 'dicom' or (center, width) with a width above 0, got {window!r}.")
     if frame is not None and (frame < 0 or spatial_dims == 3):
         raise ValueError(f"frame must be a number from 0, and is for spatial_dims=2 only, got {frame}.")
-
-
-def _files_of(paths: Sequence[Path]) -> list[Path]:
-    """The file, the files, or the DICOM files of the folder."""
-    if len(paths) > 1 or not paths[0].is_dir():
-        return list(paths)
-    inside = sorted(one for one in paths[0].iterdir() if one.is_file() and not one.name.startswith("."))
-    files = [one for one in inside if one.name != "DICOMDIR" and is_dicom(one)]
-    if not files:
-        raise DataError(
-            f"is a folder without DICOM images ({len(inside)} files): name a file, or the folder of a series."
-        )
-    # A copy that broke off must not pass for a series that ends there.
-    broken = [one.name for one in inside if one not in files and one.suffix.lower() == ".dcm"]
-    if broken:
-        raise DataError(f"has {broken[0]}, which is no DICOM file, or a damaged one.")
-    return files
 
 
 def _read_picture(files: Sequence[Path], frame: int | None) -> StoredImage:
@@ -175,6 +163,8 @@ def _read_picture(files: Sequence[Path], frame: int | None) -> StoredImage:
     kind = kind_of(files[0])
     if kind == "DICOM":
         return read_dicom(files[0], frame)
+    if kind == "TIFF":
+        return read_tiff(files[0], frame)
     if kind == "picture":
         return read_photo(files[0], frame)
     return slice_of(*_read_grid(files[0], kind), frame)
@@ -187,26 +177,24 @@ def _read_volume(files: Sequence[Path]) -> StoredImage:
     if len(files) > 1:
         raise DataError("holds other files than DICOM slices: a volume in another format is one file.")
     (kind,) = kinds
-    if kind != "picture":
+    if kind == "TIFF" and (stack := read_tiff_stack(files[0])) is not None:
+        return stack
+    if kind not in ("TIFF", "picture"):
         return volume_of(*_read_grid(files[0], kind))
-    picture = read_photo(files[0], 0)
-    if is_tiff(files[0]):
-        values, affine = read_itk(files[0])
-        if values.shape[2] > 1:
-            return volume_of(values, affine)
-    raise DataError(
-        f"is a picture of {picture.values.shape[2]} x {picture.values.shape[1]} pixels: use spatial_dims=2."
-    )
+    rows, columns = (read_tiff if kind == "TIFF" else read_photo)(files[0], 0).values.shape[1:]
+    raise DataError(f"is a picture of {columns} x {rows} pixels: use spatial_dims=2.")
 
 
 def kind_of(path: Path) -> str:
-    """Tell from the content what a file holds: ``"DICOM"``, a key of :data:`SUFFIXES`, or else ``"picture"``."""
+    """Tell what a file holds from its content: ``"DICOM"``, ``"TIFF"``, a key of :data:`SUFFIXES`, or ``"picture"``."""
     with open(path, "rb") as file:
         head = file.read(1024)
     if not head:
         raise DataError("is empty.")
-    if head[128:132] == b"DICM":
+    if starts_as_dicom(head):
         return "DICOM"
+    if head.startswith(TIFF_STARTS):
+        return "TIFF"
     is_gzipped = head.startswith(b"\x1f\x8b")
     if is_gzipped:
         with gzip.open(path) as file:
@@ -227,4 +215,5 @@ def _read_grid(path: Path, kind: str) -> tuple[NDArray[Any], NDArray[np.float64]
     if "NIfTI" in kind:
         return read_nifti(path)
     check_pixel_files(path)
+    check_grid_header(path)
     return read_itk(path)

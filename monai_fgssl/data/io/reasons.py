@@ -28,11 +28,15 @@ def reason_of(error: Exception) -> str:
         return "may not be read (permission denied)."
     if isinstance(error, Image.UnidentifiedImageError):
         return (
-            'is nothing that can be read: DICOM (with "DICM" at byte 128), NIfTI, NRRD, MetaImage, TIFF, PNG, JPEG ...'
+            "is nothing that can be read: DICOM, NIfTI, NRRD, MetaImage, TIFF, PNG, JPEG, JPEG 2000, WebP, BMP, GIF or "
+            "PNM."
         )
+    if isinstance(error, Image.DecompressionBombError):
+        return f"is too large: {error}"
+    if isinstance(error, NotImplementedError):
+        return f"is in a form that is not supported: {' '.join(str(error).split())[:300]}"
     # ITK begins with a place in its own source and an address, and its MetaImage reader says that of any damage.
     message = re.split(r"(?:ITK |itk::)ERROR: \w+\(\w+\): ", str(error))[-1].replace(
         "Reason: No such file or directory", ""
     )
-    message = " ".join(message.split())
-    return f"is damaged, or not what it says it is: {message[:300] or type(error).__name__}"
+    return f"is damaged, or not what it says it is: {' '.join(message.split())[:300] or type(error).__name__}"

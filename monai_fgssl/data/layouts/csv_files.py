@@ -1,19 +1,20 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Tables in CSV files: columns by name, and all problems told together."""
+"""The CSV files of official data sets: columns by name, and all problems told together."""
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from monai_fgssl.utils.errors import first_names
+from monai_fgssl.utils.errors import DataError, first_names
 
+from .columns import as_number
+from .dialects import read_text_table
 from .image_files import without_suffix
 from .table import UNLABELLED
 
-__all__ = ["Row", "as_number", "one_hot_label", "read_labels", "read_rows"]
+__all__ = ["Row", "one_hot_label", "read_labels", "read_rows"]
 
 Row = dict[str, str]
 
@@ -22,7 +23,7 @@ def read_rows(path: Path, needed: Sequence[str], problems: list[str]) -> tuple[l
     """Read a CSV file whose first row names the columns.
 
     Args:
-        path: in UTF-8; a byte order mark, spaces around values and empty lines do not matter.
+        path: in any dialect that :func:`~monai_fgssl.data.layouts.dialects.read_text_table` reads.
         needed: names of columns that must be there.
         problems: gets a sentence more when the file can't be used.
 
@@ -31,24 +32,16 @@ def read_rows(path: Path, needed: Sequence[str], problems: list[str]) -> tuple[l
         at the end of a row are empty.
     """
     try:
-        # utf-8-sig: spreadsheets put a byte order mark before the first column's name.
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            lines = [[cell.strip() for cell in line] for line in csv.reader(file) if any(line)]
-    except (UnicodeDecodeError, csv.Error):
-        problems.append(f"{path.name}: is not a text file in UTF-8; save it again as CSV.")
+        table = read_text_table(path)
+    except DataError as error:
+        problems.append(f"{path.name}: {error}")
         return [], []
-    columns = lines[0] if lines else []
-    if lacking := [name for name in needed if name not in columns]:
+    if lacking := [name for name in needed if name not in table.columns]:
         problems.append(
-            f"{path.name}: no column {', '.join(lacking)}; its columns are: {', '.join(columns) or 'none'}."
+            f"{path.name}: no column {', '.join(lacking)}; its columns are: {', '.join(table.columns) or 'none'}."
         )
         return [], []
-    if len(set(columns)) < len(columns) or "" in columns:
-        problems.append(f"{path.name}: columns without a name or with the same name: {', '.join(columns)}.")
-        return [], []
-    # Short lines are filled up: the missing values are then reported where they are read.
-    filled = (line + [""] * (len(columns) - len(line)) for line in lines[1:])
-    return columns, [dict(zip(columns, line, strict=False)) for line in filled]
+    return table.columns, table.rows
 
 
 def read_labels(
@@ -98,11 +91,3 @@ def one_hot_label(row: Row, class_names: Sequence[str]) -> int | None:
     """
     values = [as_number(row[name]) for name in class_names]
     return values.index(1.0) if sorted(values) == [0.0] * (len(values) - 1) + [1.0] else None
-
-
-def as_number(text: str) -> float:
-    """The number that a text is, or minus infinity."""
-    try:
-        return float(text)
-    except ValueError:
-        return float("-inf")

@@ -4,17 +4,35 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import os
+import re
+from collections import Counter, defaultdict
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from monai_fgssl.utils.errors import DataError, first_names
 
-from .image_files import image_files, is_image, without_suffix
+from .class_names import check_similar_names
+from .image_files import describe_others, image_files, image_name, is_ignored, is_image, scan_folder
 from .table import UNLABELLED, ImageTable, join_parts, part_named
 
 __all__ = ["has_class_folders", "has_images", "read_class_folders", "read_image_folder"]
+
+PIECE = re.compile(
+    r"(.*[ _-])?(annotations?|archive|batch|case|chunk|data|dataset|fold|group|images?|imgs?|labels?|masks?|part|"
+    r"patient|photos?|pictures?|previews?|segmentations?|series|set|shard|split|study|subject|subset|thumbnails?)"
+)
+"""What pieces of a data set and its other pictures are called, without their numbers."""
+
+PART_FOLDER = re.compile(r"(train|training|val|valid|validation|test|testing)[ _-]?(data|images?|imgs?|set)?")
+"""What folders of parts are called, with or without the names that are read as parts."""
+
+NUMBER = re.compile(r"[ _-]?(\d+|(?<=[ _-])[a-z])$")
+
+UNLABELLED_FOLDERS = ("unlabelled", "unlabeled")
+"""A folder among those of the classes whose images have no label."""
 
 
 def has_class_folders(root: Path) -> bool:
@@ -27,7 +45,7 @@ def has_images(root: Path) -> bool:
     return any(True for _ in image_files(root))
 
 
-def read_class_folders(dataset_dir: str | Path) -> ImageTable:
+def read_class_folders(dataset_dir: str | Path, inner: bool | None = None) -> ImageTable:
     """Read a folder for each class, named like the class.
 
     ::
@@ -36,33 +54,38 @@ def read_class_folders(dataset_dir: str | Path) -> ImageTable:
         dataset_dir/nevus/more/b.dcm
         dataset_dir/melanoma/c.png
 
-    Images have one of the suffixes in :data:`~monai_fgssl.data.layouts.image_files.IMAGE_SUFFIXES`. Hidden files and
-    folders, and folders without images, are ignored. The folders of the classes may lie in folders named train,
-    validation and test (or training, val, valid, testing).
+    For what is an image see :func:`~monai_fgssl.data.layouts.image_files.scan_folder`. Folders without images are
+    ignored. The folders of the classes may lie in folders named train, validation and test (or training, val, valid,
+    testing), or in pieces, such as ``fold_0`` and ``fold_1``. Images in a folder named unlabelled have no label.
 
     Args:
         dataset_dir: the folder that has these folders.
+        inner: whether the classes are not these folders, but those in them. None: as their names say, and an error
+            where both may be meant.
 
     Returns:
         Items sorted by path; the name is the path without suffix. Classes sorted by name. Every image is a group of
         its own.
 
     Raises:
-        DataError: when there are no such folders, or two images differ in nothing but the suffix.
+        DataError: when there are no such folders, their names are those of pieces of a data set, an image is in two
+            classes, or two images differ in nothing but the suffix.
     """
     root = Path(dataset_dir)
     folders = _folders_with_images(root)
     if folders and all(part_named(folder.name) for folder in folders):
-        class_names = sorted({inner.name for folder in folders for inner in _folders_with_images(folder)})
+        levels = {folder: _class_folders(folder, inner) for folder in folders}
+        class_names = sorted({name for level in levels.values() for name in level})
         tables: dict[str, ImageTable] = {}
-        for folder in folders:
+        for folder, level in levels.items():
             part = part_named(folder.name)
             assert part is not None
             if part in tables:
                 raise DataError(f"{root}: {folder.name} and another folder are both the part {part}: keep one.")
-            tables[part] = _read_classes(root, folder, class_names)
+            tables[part] = _read_classes(root, folder, level, class_names)
         return join_parts(tables, root)
-    return _read_classes(root, root, [folder.name for folder in folders])
+    level = _class_folders(root, inner)
+    return _read_classes(root, root, level, sorted(level))
 
 
 def read_image_folder(dataset_dir: str | Path) -> ImageTable:
@@ -78,31 +101,116 @@ def read_image_folder(dataset_dir: str | Path) -> ImageTable:
         DataError: when there are no images, or two differ in nothing but the suffix.
     """
     root = Path(dataset_dir)
-    files = sorted(image_files(root))
-    return ImageTable((), _make_items(root, files, [UNLABELLED] * len(files)))
+    files, others = scan_folder(root)
+    return ImageTable((), _make_items(root, files, [UNLABELLED] * len(files)), _as_notes(describe_others(others)))
 
 
 def _folders_with_images(root: Path) -> list[Path]:
-    folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    folders = sorted(path for path in root.iterdir() if path.is_dir() and not is_ignored(path.name))
     return [folder for folder in folders if has_images(folder)]
 
 
-def _read_classes(root: Path, folder: Path, class_names: Sequence[str]) -> ImageTable:
+def _class_folders(root: Path, inner: bool | None) -> dict[str, list[Path]]:
+    """Folders by class.
+
+    Raises:
+        DataError: when it can't be told which folders are the classes.
+    """
+    folders = _folders_with_images(root)
+    outer_level = {folder.name: [folder] for folder in folders}
+    if inner is False:
+        return outer_level
+    inner_level: dict[str, list[Path]] = defaultdict(list)
+    for folder in folders:
+        for below in _folders_with_images(folder):
+            inner_level[below.name].append(below)
+    beside = any(is_image(path) for folder in folders for path in folder.iterdir())
+    pieces = are_pieces([folder.name for folder in folders])
+    holds_classes = not beside and len(inner_level) > 1
+    if inner or (pieces and holds_classes):
+        return dict(inner_level)
+    named = first_names([folder.name for folder in folders])
+    if pieces:
+        raise DataError(
+            f"{root}: the folders {named} are named like pieces of a data set, not like classes. List the images in a "
+            "CSV file with the columns image and label, or say what is there: --layout classes (they are the classes) "
+            "or --layout images (no labels)."
+        )
+    if holds_classes and len(folders) > 1 and all(len(found) == len(folders) for found in inner_level.values()):
+        raise DataError(
+            f"{root}: the folders {named} all hold the same folders ({first_names(sorted(inner_level))}), so either "
+            "may be the classes. Say which: --layout classes (the first) or --layout subclasses (the second)."
+        )
+    return outer_level
+
+
+def are_pieces(names: Sequence[str]) -> bool:
+    """Whether folders are named like pieces of a data set.
+
+    Example:
+        >>> are_pieces(["fold_0", "fold_1"]), are_pieces(["grade_1", "grade_2"])
+        (True, False)
+    """
+    lower = [name.lower().strip() for name in names]
+    if all(PART_FOLDER.fullmatch(name) for name in lower):
+        return True
+    pieces = [PIECE.fullmatch(stem) for stem in {NUMBER.sub("", name) for name in lower}]
+    # A class may be called "malignant images", if another is called "benign images".
+    return all(pieces) and (len(pieces) == 1 or not any(piece and piece[1] for piece in pieces))
+
+
+def _read_classes(root: Path, folder: Path, level: dict[str, list[Path]], class_names: Sequence[str]) -> ImageTable:
     if beside := sorted(path.name for path in folder.iterdir() if is_image(path)):
         raise DataError(f"{folder}: {len(beside)} images ({first_names(beside)}) are in no class's folder: move them.")
-    if len(class_names) < 2:
+    labelled = [name for name in class_names if name.lower() not in UNLABELLED_FOLDERS]
+    if len(labelled) < 2:
         raise DataError(f"{folder}: a folder with images for each of at least 2 classes is needed.")
     files: list[Path] = []
+    others: list[Path] = []
     labels: list[int] = []
-    for label, name in enumerate(class_names):
-        found = sorted(image_files(folder / name))
-        files += found
-        labels += [label] * len(found)
-    return ImageTable(tuple(class_names), _make_items(root, files, labels))
+    for name, folders in sorted(level.items()):
+        for one in folders:
+            images, rest = scan_folder(one)
+            files += images
+            others += rest
+            labels += [labelled.index(name) if name in labelled else UNLABELLED] * len(images)
+    _check_links(files, labels, labelled)
+    counts = Counter(labels)
+    if problems := check_similar_names({name: counts[label] for label, name in enumerate(labelled) if counts[label]}):
+        raise DataError(f"{folder}: {' '.join(problems)}")
+    notes = [describe_others(others)]
+    if any(one.parent != folder for folders in level.values() for one in folders):
+        pieces = sorted({one.parent.name for folders in level.values() for one in folders})
+        notes.append(f"classes from the folders in {first_names(pieces)}")
+    if counts[UNLABELLED]:
+        notes.append(f"{counts[UNLABELLED]} images in folders called unlabelled have no label")
+    return ImageTable(tuple(labelled), _make_items(root, files, labels), _as_notes(*notes))
+
+
+def _check_links(files: Sequence[Path], labels: Sequence[int], class_names: Sequence[str]) -> None:
+    """Refuse an image that links put into two classes."""
+
+    @cache
+    def real_folder(folder: Path) -> str:
+        return os.path.realpath(folder)
+
+    found: dict[str, tuple[Path, int]] = {}
+    wrong: list[str] = []
+    for file, label in zip(files, labels, strict=True):
+        real = os.path.realpath(file) if file.is_symlink() else os.path.join(real_folder(file.parent), file.name)
+        first, first_label = found.setdefault(real, (file, label))
+        if label != first_label:
+            wrong.append(f"{first} and {file}")
+    if wrong:
+        raise DataError(f"links put {len(wrong)} images into two classes ({first_names(wrong, 2)}): keep one of each.")
+
+
+def _as_notes(*notes: str) -> tuple[str, ...]:
+    return tuple(note for note in notes if note)
 
 
 def _make_items(root: Path, files: Sequence[Path], labels: Sequence[int]) -> list[dict[str, Any]]:
-    names = [without_suffix(file.relative_to(root).as_posix()) for file in files]
+    names = [image_name(file.relative_to(root).as_posix()) for file in files]
     if repeated := [name for name, count in Counter(names).items() if count > 1]:
         raise DataError(
             f"{root}: {len(repeated)} images have the name of another one but for the suffix "

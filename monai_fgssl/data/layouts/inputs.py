@@ -4,22 +4,20 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-import pydicom
-
-from monai_fgssl.data.io.dicom import is_dicom
+from monai_fgssl.data.io.dicom_file import read_dicom_header
 from monai_fgssl.utils.errors import DataError
 
-from .image_files import IMAGE_SUFFIXES, is_image, without_suffix
+from .dialects import TABLE_SUFFIXES
+from .image_files import IMAGE_SUFFIXES, holds_dicom, image_files, image_name
 from .registry import read_table
 
 __all__ = ["list_images"]
 
-LIST_SUFFIXES = (".csv", ".json")
+LIST_SUFFIXES = (*TABLE_SUFFIXES, ".json")
 
 
 def list_images(path: str | Path, spatial_dims: int = 2) -> list[dict[str, str]]:
@@ -45,44 +43,47 @@ def list_images(path: str | Path, spatial_dims: int = 2) -> list[dict[str, str]]
     if root.is_file():
         if root.suffix.lower() in LIST_SUFFIXES:
             return [{"image": item["image"], "name": item["name"]} for item in read_table(root).items]
-        return [{"image": str(root), "name": without_suffix(root.name)}]
+        return [{"image": str(root), "name": image_name(root.name)}]
     if not root.is_dir():
         raise DataError(f"there is no file or folder {root}: name the images with --dataset_dir.")
-    files = sorted(_images_in(root))
+    files = sorted(image_files(root))
     if spatial_dims == 3:
         files = sorted(_join_series(files))
     if not files:
         raise DataError(f"there are no images ({', '.join(IMAGE_SUFFIXES)}, DICOM) in {root} or the folders below it.")
     paths = [file.relative_to(root).as_posix() if file != root else root.resolve().name for file in files]
-    uses = Counter(map(without_suffix, paths))
-    names = [without_suffix(name) if uses[without_suffix(name)] == 1 else name for name in paths]
+    uses = Counter(map(image_name, paths))
+    names = [image_name(name) if uses[image_name(name)] == 1 else name for name in paths]
     return [{"image": str(file), "name": name} for file, name in zip(files, names, strict=True)]
 
 
 def _join_series(files: Sequence[Path]) -> set[Path]:
-    """Put folders in the place of their files that belong to one DICOM series, damaged ones of these included."""
+    """Put folders in the place of their files that belong to one DICOM series, damaged ones of these included.
+
+    Reports and other DICOM files without an image beside a series are part of it, as the reader takes them too.
+    """
     series: dict[Path, tuple[Path, str]] = {}
+    without_image: set[Path] = set()
     for file in files:
-        if is_dicom(file):
-            header = pydicom.dcmread(file, specific_tags=["SeriesInstanceUID"], stop_before_pixels=True)
-            series[file] = file.parent, str(header.get("SeriesInstanceUID", ""))
+        if holds_dicom(file):
+            try:
+                header = read_dicom_header(file, ["SeriesInstanceUID", "Rows"])
+                if "Rows" in header:
+                    series[file] = file.parent, str(header.get("SeriesInstanceUID", ""))
+                else:
+                    without_image.add(file)
+            except Exception:
+                # Whatever a damaged file does to pydicom: reading it tells of it, and the others get their results.
+                continue
     sizes = Counter(series.values())
     folders = {folder for (folder, _), size in sizes.items() if size > 1}
 
     def is_part(file: Path) -> bool:
         if file in series:
             return sizes[series[file]] > 1
+        if file in without_image:
+            return file.parent in folders
         # What broke off is no DICOM file any more; reading the folder tells of it.
         return file.parent in folders and file.suffix.lower() == ".dcm"
 
     return folders | {file for file in files if not is_part(file)}
-
-
-def _images_in(folder: Path) -> Iterator[Path]:
-    for parent, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in names:
-            file = Path(parent, name)
-            # A DICOMDIR lists the files of a medium, and is none of them.
-            if not name.startswith(".") and name != "DICOMDIR" and (is_image(file) or is_dicom(file)):
-                yield file

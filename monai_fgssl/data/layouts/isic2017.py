@@ -6,7 +6,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .csv_files import Row, as_number, read_labels, read_rows
+from .columns import as_number
+from .csv_files import Row, read_labels, read_rows
 from .official import check_rows_have_images, find_csv, find_photos, make_items, raise_problems, raise_wrong_folder
 from .table import ImageTable
 

@@ -1,30 +1,32 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Data sets that a file lists image by image: CSV and MONAI's data lists."""
+"""Data sets that a file lists image by image: what lists of all kinds have in common."""
 
 from __future__ import annotations
 
-import json
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from monai_fgssl.utils.errors import first_names
 
-from .csv_files import one_hot_label, read_rows
-from .image_files import IMAGE_SUFFIXES, without_suffix
+from .class_names import check_similar_names, check_vectors, in_order
+from .columns import as_number, group_value, is_missing, label_value
+from .file_finder import FileFinder
+from .image_files import IMAGE_SUFFIXES, image_name
 from .official import raise_problems
 from .table import PARTS, UNLABELLED, ImageTable, part_named
 
-__all__ = ["is_csv_list", "is_data_list", "read_csv_list", "read_data_list"]
+__all__ = ["Entry", "Listing", "join_listings", "make_table"]
 
-IMAGE_COLUMNS = ("image", "image_id", "path", "file", "filename")
-LABEL_COLUMNS = ("label", "class", "diagnosis", "dx")
-GROUP_COLUMNS = ("group", "patient", "patient_id", "lesion", "lesion_id")
-PART_COLUMNS = ("part", "split")
+MANY_CLASSES = 20
+"""More classes than that must have two images each on average; measurements have not."""
+
+GRADES = frozenset(("mild", "minimal", "moderate", "severe", "slight"))
+"""Beside these, ``none`` may well be a grade."""
 
 
 @dataclass(frozen=True)
@@ -33,150 +35,95 @@ class Entry:
 
     Attributes:
         image: path, relative to the list.
-        label: name or number of the class; empty where not known.
-        group: lesion or patient; empty where not known.
-        part: one of ``PARTS``; None where the list has no parts.
+        label: name or number of the class, as it is written.
+        groups: lesion, patient or the like, the larger first, as they are written.
+        part: as it is written; None where the list has no parts.
     """
 
     image: str
     label: str
-    group: str
-    part: str | None
+    groups: tuple[str, ...] = ()
+    part: str | None = None
 
 
-def is_csv_list(path: Path) -> bool:
-    """Whether a file is CSV with a column of images."""
-    return path.suffix.lower() == ".csv" and _column(read_rows(path, (), [])[0], IMAGE_COLUMNS) is not None
+@dataclass(frozen=True)
+class Listing:
+    """A list as it was read.
+
+    Attributes:
+        path: of the file.
+        entries: its images.
+        class_names: where columns tell the order of the classes; else none.
+        problems: what must be mended before it can be used.
+        notes: what was taken for what.
+    """
+
+    path: Path
+    entries: list[Entry]
+    class_names: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether any image has a label."""
+        return any(not is_missing(entry.label) for entry in self.entries)
 
 
-def read_csv_list(path: str | Path) -> ImageTable:
-    """Read a CSV file with a row for each image.
+def join_listings(listings: Sequence[Listing]) -> Listing | None:
+    """One list of several in a folder; None when they don't belong together in one way only.
 
-    Columns are found by name, whatever the case; the first that is there counts:
+    Either each is called like a part (``train.csv``, ``test.csv``), or only one has labels, and the others say more of
+    the same images: their patients, lesions or parts.
+    """
+    parts = [part_named(listing.path.stem) for listing in listings]
+    if all(parts) and len(set(parts)) == len(parts):
+        return _join_parts(listings)
+    labelled = [listing for listing in listings if listing.has_labels]
+    return _add_groups(labelled[0], [one for one in listings if one is not labelled[0]]) if len(labelled) == 1 else None
 
-    - the image: ``image``, ``image_id``, ``path``, ``file`` or ``filename``, relative to the CSV file. The suffix may
-      be missing. A folder is one image too, as a DICOM series is.
-    - the label: ``label``, ``class``, ``diagnosis`` or ``dx``, a name or a number, empty where it is not known. Without
-      such a column, all columns that are not named here are classes, with one 1 and else 0 in each row. Without those
-      too, nothing is labelled.
-    - what must not be torn apart by a split (optional): ``group``, ``patient``, ``patient_id``, ``lesion`` or
-      ``lesion_id``.
-    - the part (optional): ``part`` or ``split``, with train, validation or test in each row.
 
-    Args:
-        path: the file.
+def _join_parts(listings: Sequence[Listing]) -> Listing:
+    orders = {tuple(listing.class_names) for listing in listings if listing.class_names}
+    problems = [problem for listing in listings for problem in listing.problems]
+    if len(orders) > 1:
+        problems.append(f"{', '.join(one.path.name for one in listings)}: have different columns of classes.")
+    entries = [
+        replace(entry, part=entry.part or listing.path.stem) for listing in listings for entry in listing.entries
+    ]
+    notes = [note for listing in listings for note in listing.notes]
+    return Listing(listings[0].path, entries, list(next(iter(orders), ())), problems, notes)
 
-    Returns:
-        Items in the order of the rows. Classes in the order of their numbers, of their names, or of their columns.
+
+def _add_groups(main: Listing, others: Sequence[Listing]) -> Listing:
+    """Groups and parts of the other lists, for images that the main one names alike."""
+    entries, notes = list(main.entries), list(main.notes)
+    for other in others:
+        more = {image_name(entry.image): entry for entry in other.entries}
+        shared = sum(image_name(entry.image) in more for entry in entries)
+        says_more = any(any(map(group_value, entry.groups)) or entry.part for entry in other.entries)
+        if not shared or not says_more or other.problems:
+            notes.append(f"{other.path.name} has no labels: not used")
+            continue
+        notes += [*other.notes, f"{other.path.name} says more of {shared} of the {len(entries)} images"]
+        for number, entry in enumerate(entries):
+            found = more.get(image_name(entry.image))
+            if found is not None:
+                part = found.part if entry.part is None else entry.part
+                entries[number] = replace(entry, groups=(*entry.groups, *found.groups), part=part)
+    return replace(main, entries=entries, notes=notes)
+
+
+def make_table(listing: Listing, finder: FileFinder) -> ImageTable:
+    """Find the files, number the classes, and tell all problems.
 
     Raises:
         DataError: when anything is missing or contradictory; one message with all problems.
     """
-    path = Path(path)
-    problems: list[str] = []
-    columns, rows = read_rows(path, (), problems)
-    image = _column(columns, IMAGE_COLUMNS)
-    if columns and image is None:
-        problems.append(
-            f"{path.name}: no column of images ({', '.join(IMAGE_COLUMNS)}); its columns are: {', '.join(columns)}."
-        )
-    raise_problems(path, problems)
-    assert image is not None
-    label, group, part = (_column(columns, names) for names in (LABEL_COLUMNS, GROUP_COLUMNS, PART_COLUMNS))
-    named = [name for name in columns if name.lower() in IMAGE_COLUMNS + GROUP_COLUMNS + PART_COLUMNS]
-    class_names = [name for name in columns if name not in named] if label is None else []
-    entries: list[Entry] = []
-    wrong: list[str] = []
-    for row in rows:
-        text = row[label] if label else ""
-        if class_names:
-            hot = one_hot_label(row, class_names)
-            if hot is None:
-                wrong.append(row[image])
-            text = "" if hot is None else class_names[hot]
-        entries.append(Entry(row[image], text, row[group] if group else "", row[part] if part else None))
-    if wrong:
-        problems.append(
-            f"{path.name}: {len(wrong)} rows have not exactly one 1 and else 0 in {', '.join(class_names)} "
-            f"({first_names(wrong)}): correct them, or name the column of the classes 'label'."
-        )
-    return _make_table(path, entries, class_names, problems)
-
-
-def is_data_list(path: Path) -> bool:
-    """Whether a file is JSON with a list of images under the name of a part."""
-    return path.suffix.lower() == ".json" and bool(_parts_of(_read_json(path)))
-
-
-def read_data_list(path: str | Path) -> ImageTable:
-    """Read a MONAI data list.
-
-    ::
-
-        {"training": [{"image": "a.dcm", "label": "nevus", "patient": "7"}, {"image": "b.png"}],
-         "validation": [...],
-         "test": [...]}
-
-    Only one part must be there. Paths are relative to the file. ``label`` is a class's name or number and may be
-    missing; for ``patient`` see :func:`read_csv_list`. An item may be a path alone, as the test images of the Medical
-    Segmentation Decathlon are.
-
-    Args:
-        path: the file.
-
-    Returns:
-        Items in the order of the list. Classes in the order of their numbers or of their names.
-
-    Raises:
-        DataError: when anything is missing or contradictory; one message with all problems.
-    """
-    # MONAI's load_decathlon_datalist takes a label for a path when a file or folder of that name happens to exist.
-    path = Path(path)
-    problems: list[str] = []
-    parts = _parts_of(_read_json(path))
-    if not parts:
-        problems.append(f"{path.name}: is no JSON file with a list of images under 'training', 'validation' or 'test'.")
-    entries: list[Entry] = []
-    wrong: list[str] = []
-    for key, items in parts.items():
-        for number, item in enumerate(items):
-            fields = {"image": item} if isinstance(item, str) else item
-            if not isinstance(fields, Mapping) or not isinstance(fields.get("image"), str):
-                wrong.append(f"{key} {number}")
-                continue
-            group = next((fields[name] for name in GROUP_COLUMNS if fields.get(name) is not None), "")
-            label = fields.get("label")
-            entries.append(Entry(fields["image"], "" if label is None else str(label), str(group), key))
-    if wrong:
-        problems.append(
-            f"{path.name}: {len(wrong)} items have not one path as their 'image' ({first_names(wrong)}): correct them."
-        )
-    return _make_table(path, entries, [], problems)
-
-
-def _column(columns: Sequence[str], names: Sequence[str]) -> str | None:
-    by_name = {column.lower(): column for column in columns}
-    return next((by_name[name] for name in names if name in by_name), None)
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError):
-        return None
-
-
-def _parts_of(content: Any) -> dict[str, list[Any]]:
-    if not isinstance(content, Mapping):
-        return {}
-    return {key: items for key, items in content.items() if part_named(key) and isinstance(items, list)}
-
-
-def _make_table(path: Path, entries: Sequence[Entry], class_names: Sequence[str], problems: list[str]) -> ImageTable:
-    """Find the files, number the classes, and tell all problems."""
-    root = path.parent
-    files = [_find(root, entry.image) for entry in entries]
-    names = _names(root, [file or root / entry.image for file, entry in zip(files, entries, strict=True)])
+    path, entries, problems = listing.path, listing.entries, list(listing.problems)
+    notes = list(listing.notes)
+    found = finder.find_all([entry.image for entry in entries])
+    notes += found.notes
 
     def report(wrong: Sequence[str], fault: str, fix: str) -> None:
         if wrong:
@@ -184,34 +131,112 @@ def _make_table(path: Path, entries: Sequence[Entry], class_names: Sequence[str]
 
     if not entries and not problems:
         problems.append(f"{path.name}: lists no images.")
-    missing = [entry.image for entry, file in zip(entries, files, strict=True) if file is None]
-    report(missing, "files do not exist", "add them, or correct their paths, which start at the folder of the list")
-    report([name for name, count in Counter(names).items() if count > 1], "images are listed twice", "keep one each")
     report(
-        [entry.label for entry in entries if entry.label.lower().endswith(IMAGE_SUFFIXES)],
-        "labels are files",
-        "this is a list for segmentation; a label must be the name or number of a class",
+        found.missing, "files do not exist", "add them, or correct their paths, which start at the folder of the list"
     )
+    report(found.ambiguous, "names may be several files", "write the path and the suffix, or keep one file of each")
+    labels = ["" if is_missing(entry.label) else label_value(entry.label) for entry in entries]
+    problems += [f"{path.name}: {problem}" for problem in _check_labels(entries, labels)]
     report(
-        sorted({entry.part for entry in entries if entry.part is not None and part_named(entry.part) is None}),
+        sorted({entry.part or "empty" for entry in entries if entry.part is not None and not part_named(entry.part)}),
         "parts have an unknown name",
         f"call them {', '.join(PARTS)}",
     )
-    raise_problems(path, problems)
-    classes = list(class_names) or sorted({_class_name(entry.label) for entry in entries if entry.label}, key=_order)
+    groups = _join_groups([entry.groups for entry in entries])
+    items: dict[str, dict[str, Any]] = {}
+    twice: list[str] = []
+    alike: list[str] = []
+    repeated = 0
+    classes = listing.class_names or in_order(labels)
     numbers = {name: number for number, name in enumerate(classes)}
-    items: list[dict[str, Any]] = []
-    for entry, file, name in zip(entries, files, names, strict=True):
-        label = numbers[entry.label if class_names else _class_name(entry.label)] if entry.label else UNLABELLED
-        item = {"image": str(file), "name": name, "label": label, "group": entry.group or name}
-        items.append(item if entry.part is None else item | {"part": part_named(entry.part)})
-    return ImageTable(tuple(classes), items)
+    names = _names(
+        finder.root, [file or finder.root / entry.image for file, entry in zip(found.files, entries, strict=True)]
+    )
+    for entry, file, name, label, group in zip(entries, found.files, names, labels, groups, strict=True):
+        item = {"image": str(file), "name": name, "label": numbers.get(label, UNLABELLED), "group": group or name}
+        if entry.part is not None:
+            item["part"] = part_named(entry.part)
+        first = items.setdefault(name, item)
+        if first is item:
+            continue
+        repeated += first == item
+        if first["image"] != item["image"]:
+            alike.append(name)
+        elif first != item:
+            twice.append(name)
+    report(twice, "images are listed twice", "keep one each")
+    report(alike, "images have the name of another one but for the suffix", "keep one of each")
+    raise_problems(path, problems)
+    if repeated:
+        notes.append(f"{repeated} rows repeat another one")
+    unknown = Counter(entry.label for entry, label in zip(entries, labels, strict=True) if not label)
+    if unknown and len(unknown.keys() - {""}):
+        told = ", ".join(f"{text or 'empty'} {count}" for text, count in unknown.most_common())
+        notes.append(f"{unknown.total()} images have no label ({told})")
+    table = ImageTable(tuple(classes), list(items.values()), tuple(notes))
+    return _without_empty_classes(table)
 
 
-def _find(root: Path, image: str) -> Path | None:
-    path = root / image
-    candidates = (path, *(path.with_name(path.name + suffix) for suffix in IMAGE_SUFFIXES)) if image else ()
-    return next((candidate for candidate in candidates if candidate.exists()), None)
+def _check_labels(entries: Sequence[Entry], labels: Sequence[str]) -> list[str]:
+    problems = [*check_vectors(labels), *check_similar_names(Counter(filter(None, labels)))]
+    if files := [label for label in labels if label.lower().endswith(IMAGE_SUFFIXES)]:
+        problems.append(
+            f"{len(files)} labels are files ({first_names(files)}): this is a list for segmentation; a label must be "
+            "the name or number of a class."
+        )
+    num_known, num_different = sum(map(bool, labels)), len(set(labels) - {""})
+    if num_different > max(MANY_CLASSES, num_known / 2):
+        problems.append(
+            f"there are {num_different} different labels for {num_known} images ({first_names(in_order(labels), 3)}): "
+            "these are no classes. Take another column, or put the values into classes."
+        )
+    written = {label_value(entry.label).casefold() for entry in entries}
+    known = {label.casefold() for label in labels if label}
+    if "-1" in written and len(known) == 1 and as_number(next(iter(known))) > float("-inf"):
+        problems.append(
+            f"its labels are -1 and {next(iter(known))}: -1 stands for 'not known'. If it is a class, write names."
+        )
+    if "none" in written and known & GRADES:
+        problems.append(
+            f"a label is 'none' beside {', '.join(sorted(known & GRADES))}: if it is a grade, call it 'absent'; if it "
+            "is not known, leave it empty."
+        )
+    return problems
+
+
+def _join_groups(rows: Sequence[Sequence[str]]) -> list[str]:
+    """One group for all that share a value in any column; empty where no value is known."""
+    names = [[(column, group_value(value)) for column, value in enumerate(row) if group_value(value)] for row in rows]
+    leader: dict[tuple[int, str], tuple[int, str]] = {}
+
+    def find(key: tuple[int, str]) -> tuple[int, str]:
+        while leader.setdefault(key, key) != key:
+            key = leader[key]
+        return key
+
+    for keys in names:
+        for key in keys[1:]:
+            first, second = sorted((find(keys[0]), find(key)))
+            leader[second] = first
+    first_column = min((keys[0][0] for keys in names if keys), default=0)
+    # A patient and a lesion may be called alike.
+    found = [find(keys[0]) if keys else None for keys in names]
+    return ["" if key is None else key[1] if key[0] == first_column else f"{key[1]} ({key[0] + 1})" for key in found]
+
+
+def _without_empty_classes(table: ImageTable) -> ImageTable:
+    """Leave out classes that no image has, as the column UNK of ISIC 2019."""
+    counts = Counter(item["label"] for item in table.items)
+    kept = [number for number in range(len(table.class_names)) if counts[number]]
+    if len(kept) == len(table.class_names):
+        return table
+    new = {old: number for number, old in enumerate(kept)} | {UNLABELLED: UNLABELLED}
+    empty = ", ".join(name for number, name in enumerate(table.class_names) if not counts[number])
+    return ImageTable(
+        tuple(table.class_names[number] for number in kept),
+        [item | {"label": new[item["label"]]} for item in table.items],
+        (*table.notes, f"no image has the class {empty}: left out"),
+    )
 
 
 def _names(root: Path, files: Sequence[Path]) -> list[str]:
@@ -220,21 +245,4 @@ def _names(root: Path, files: Sequence[Path]) -> list[str]:
     base = os.path.abspath(root)
     if not all(file.startswith(base + os.sep) for file in absolute):
         base = os.path.commonpath([os.path.dirname(file) for file in absolute])
-    return [without_suffix(Path(file).relative_to(base).as_posix()) for file in absolute]
-
-
-def _class_name(label: str) -> str:
-    """Numbers as whole numbers: 1.0 is 1."""
-    try:
-        number = float(label)
-    except ValueError:
-        return label
-    return str(int(number)) if number.is_integer() else label
-
-
-def _order(class_name: str) -> tuple[bool, float, str]:
-    """Numbers first, in their order."""
-    try:
-        return False, float(class_name), ""
-    except ValueError:
-        return True, 0.0, class_name
+    return [image_name(Path(file).relative_to(base).as_posix()) for file in absolute]

@@ -4,17 +4,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NoReturn
 
-from monai_fgssl.utils.errors import DataError
+from monai_fgssl.utils.errors import DataError, first_lines, first_names
 
 from .aptos2019 import APTOS2019_PARTS, has_aptos2019, read_aptos2019
+from .csv_lists import read_csv_list, read_csv_listing
+from .data_lists import read_data_list
+from .file_finder import FileFinder
+from .find_lists import find_lists, is_list
 from .folders import has_class_folders, has_images, read_class_folders, read_image_folder
+from .image_files import is_ignored, is_image
 from .isic2017 import ISIC2017_PARTS, has_isic2017, read_isic2017
 from .isic2018 import ISIC2018_PARTS, has_isic2018, read_isic2018
-from .lists import is_csv_list, is_data_list, read_csv_list, read_data_list
+from .lists import join_listings, make_table
 from .official import contents
 from .table import PARTS, ImageTable, join_parts, part_named
 
@@ -57,8 +63,9 @@ LAYOUTS = {
     "isic2017": "ISIC-2017_<part>_Data/ and ISIC-2017_<part>_Part3_GroundTruth.csv",
     "aptos2019": "train_images/ and train.csv",
     "json": "a .json file with lists of images under 'training', 'validation' or 'test' (MONAI data list)",
-    "csv": "a .csv file with a column 'image'",
+    "csv": "a table (.csv, .tsv, .txt; any delimiter) with a column 'image'",
     "classes": "a folder with images for each of at least 2 classes, and no images beside these folders",
+    "subclasses": "folders such as fold_0 and fold_1, in each of which there is a folder for each class",
     "images": "images of any kind, without labels: for pre-training only",
 }
 """Layouts and what they are recognised by, in the order in which they are looked for."""
@@ -72,13 +79,14 @@ def read_table(dataset_dir: str | Path, layout: str | None = None) -> ImageTable
 
     Args:
         dataset_dir: the folder, or the CSV or JSON file that lists the images. A folder may also hold one such file.
-        layout: one of :data:`LAYOUTS`; None takes the first that fits.
+        layout: one of :data:`LAYOUTS`; None takes the first that fits, and raises an error where two may be meant.
 
     Returns:
-        The images with their labels, groups and parts; see :func:`~monai_fgssl.data.read_isic2018`,
-        :func:`~monai_fgssl.data.read_isic2017`, :func:`~monai_fgssl.data.read_aptos2019`,
-        :func:`~monai_fgssl.data.read_data_list`, :func:`~monai_fgssl.data.read_csv_list`,
-        :func:`~monai_fgssl.data.read_class_folders` and :func:`~monai_fgssl.data.read_image_folder`.
+        The images with their labels, groups and parts, and notes on how they were read. See
+        :func:`~monai_fgssl.data.read_isic2018`, :func:`~monai_fgssl.data.read_isic2017`,
+        :func:`~monai_fgssl.data.read_aptos2019`, :func:`~monai_fgssl.data.read_data_list`,
+        :func:`~monai_fgssl.data.read_csv_list`, :func:`~monai_fgssl.data.read_class_folders` and
+        :func:`~monai_fgssl.data.read_image_folder`.
 
     Raises:
         DataError: when no layout fits, which the message explains, or anything is missing or contradictory.
@@ -89,6 +97,7 @@ def read_table(dataset_dir: str | Path, layout: str | None = None) -> ImageTable
         ('melanoma', 'nevus')
     """
     root = Path(dataset_dir)
+    recognised = layout is None
     layout = layout or recognise_layout(root)
     if layout not in LAYOUTS:
         raise DataError(f"there is no layout {layout!r} (layout): use {', '.join(LAYOUTS)}, or leave it out.")
@@ -97,9 +106,13 @@ def read_table(dataset_dir: str | Path, layout: str | None = None) -> ImageTable
     if layout in OFFICIAL:
         return OFFICIAL[layout].read_all(root)
     if layout in ("json", "csv"):
-        file = root if root.is_file() else _one_list(root, layout)
-        return read_data_list(file) if layout == "json" else read_csv_list(file)
-    return read_class_folders(root) if layout == "classes" else read_image_folder(root)
+        return _read_lists(root, layout)
+    if layout == "images":
+        table = read_image_folder(root)
+    else:
+        # Whoever names the layout is not asked again.
+        table = read_class_folders(root, None if recognised else layout == "subclasses")
+    return replace(table, notes=(*table.notes, *find_lists(root).notes)) if recognised else table
 
 
 def read_part(dataset_dir: str | Path, part: str, layout: str | None = None) -> ImageTable:
@@ -129,7 +142,7 @@ def read_part(dataset_dir: str | Path, part: str, layout: str | None = None) -> 
     if not items:
         there = sorted({item.get("part", "train") for item in table.items}, key=PARTS.index)
         raise DataError(f"{root} has no part {part!r} (part): it has {', '.join(there)}.")
-    return ImageTable(table.class_names, items)
+    return ImageTable(table.class_names, items, table.notes)
 
 
 def explain_missing_labels(dataset_dir: str | Path) -> str:
@@ -140,8 +153,25 @@ def explain_missing_labels(dataset_dir: str | Path) -> str:
             return f"no image in {root} has a label, but {root.resolve().parent} has some: use that as dataset_dir."
     return (
         f"no image in {root} has a label, so it is good for pre-training only. To fine-tune, put the images into a "
-        "folder for each class, or list them in a CSV file with the columns image and label."
+        f"folder for each class, or list them in a CSV file with the columns image and label.{_hint_at_classes(root)}"
     )
+
+
+def _hint_at_classes(root: Path) -> str:
+    """What may have been meant by a data set without labels."""
+    if not root.is_dir():
+        return ""
+    if has_class_folders(root):
+        return " If the names of its folders are the classes: --layout classes."
+    if beside := [path.name for path in sorted(root.iterdir()) if is_image(path)]:
+        inside = any(has_images(path) for path in root.iterdir() if path.is_dir())
+        hint = f" If its folders are classes, move away what lies beside them ({first_names(beside)})."
+        return hint if inside else ""
+    for folder in sorted(path for path in root.iterdir() if path.is_dir() and not is_ignored(path.name)):
+        lists = find_lists(folder)
+        if lists.csv or lists.json or has_class_folders(folder):
+            return f" {folder} looks like a data set with labels: use that as dataset_dir."
+    return ""
 
 
 def recognise_layout(root: Path) -> str:
@@ -151,18 +181,24 @@ def recognise_layout(root: Path) -> str:
         DataError: when none does, which the message explains.
     """
     if root.is_file():
-        for layout, fits in (("json", is_data_list), ("csv", is_csv_list)):
-            if root.suffix.lower() == f".{layout}" and fits(root):
-                return layout
+        if layout := is_list(root):
+            return layout
         raise DataError(f"{root} (dataset_dir) is neither {LAYOUTS['json']} nor {LAYOUTS['csv']}.")
     if not root.is_dir():
         raise DataError(f"the data set {root} does not exist (dataset_dir): name a folder, or a .csv or .json file.")
     for layout, official in OFFICIAL.items():
         if official.is_there(root):
             return layout
-    for layout in ("json", "csv"):
-        if _lists(root, layout):
-            return layout
+    lists = find_lists(root)
+    if lists.json and lists.csv:
+        _raise_several(root, [*lists.json, *lists.csv])
+    if lists.json or lists.csv:
+        return "json" if lists.json else "csv"
+    if lists.problems and has_images(root):
+        raise DataError(
+            f"{root} has images, and what may be a list of them:{first_lines(lists.problems)}\nIf it is none, say "
+            "what is there: layout 'classes' (the folders' names are the classes) or 'images' (no labels)."
+        )
     # Without their ground truth, or one beside the other, they would pass for folders of classes.
     for layout, official in OFFICIAL.items():
         if official.has_folder(root):
@@ -179,18 +215,28 @@ def recognise_layout(root: Path) -> str:
     )
 
 
-def _lists(root: Path, layout: str) -> list[Path]:
-    fits = is_data_list if layout == "json" else is_csv_list
-    return [path for path in sorted(root.glob(f"*.{layout}")) if not path.name.startswith(".") and fits(path)]
+def _read_lists(root: Path, layout: str) -> ImageTable:
+    """Read a list, or the lists that are in a folder and belong together."""
+    if root.is_file():
+        return read_data_list(root) if layout == "json" else read_csv_list(root)
+    lists = find_lists(root)
+    files = lists.json if layout == "json" else lists.csv
+    if not files:
+        raise DataError(f"{root} has not {LAYOUTS[layout]} (dataset_dir).{first_lines(lists.problems)}")
+    if layout == "json":
+        if len(files) > 1:
+            _raise_several(root, files)
+        table = read_data_list(files[0])
+    else:
+        finder = FileFinder(root)
+        listings = [read_csv_listing(path, finder) for path in files]
+        listing = listings[0] if len(listings) == 1 else join_listings(listings)
+        if listing is None:
+            _raise_several(root, files)
+        table = make_table(listing, finder)
+    return replace(table, notes=(*table.notes, *lists.notes, *lists.problems))
 
 
-def _one_list(root: Path, layout: str) -> Path:
-    files = _lists(root, layout)
-    if len(files) != 1:
-        names = ", ".join(path.name for path in files)
-        raise DataError(
-            f"{root} has {len(files)} files that list images ({names}): name the right one as dataset_dir."
-            if files
-            else f"{root} has not {LAYOUTS[layout]} (dataset_dir)."
-        )
-    return files[0]
+def _raise_several(root: Path, files: Sequence[Path]) -> NoReturn:
+    names = ", ".join(path.name for path in files)
+    raise DataError(f"{root} has {len(files)} files that list images ({names}): name the right one as dataset_dir.")

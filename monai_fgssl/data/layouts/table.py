@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +41,12 @@ class ImageTable:
             folders where there are any), ``"label"`` (int, :data:`UNLABELLED` where not known), ``"group"`` (what must
             not be torn apart by a split: the lesion, the patient) and, where the data set itself is divided,
             ``"part"`` (one of :data:`PARTS`).
+        notes: how the data set was understood, a sentence each, for people; they count nothing in comparisons.
     """
 
     class_names: tuple[str, ...]
     items: list[dict[str, Any]]
+    notes: tuple[str, ...] = field(default=(), compare=False)
 
 
 def part_named(name: str) -> str | None:
@@ -80,4 +82,4 @@ def join_parts(tables: Mapping[str, ImageTable], source: Path) -> ImageTable:
     counts = Counter(item["name"] for item in items)
     if repeated := sorted(name for name, count in counts.items() if count > 1):
         raise DataError(f"{source}: {len(repeated)} images are in two parts ({first_names(repeated)}): keep one each.")
-    return ImageTable(class_names, items)
+    return ImageTable(class_names, items, tuple(note for table in tables.values() for note in table.notes))

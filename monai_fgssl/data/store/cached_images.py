@@ -192,7 +192,7 @@ class EpochBatches(Sampler[list[int]]):
         self._first_batch = 0
 
     def state_dict(self) -> dict[str, int]:
-        """What says whether an order is the same, and how many images all processes together take in a step."""
+        """Values that decide the order of the images, and the number that all processes take in a step."""
         return {"images": self.size, "seed": self.seed, "images_per_step": self.batch_size * self.world_size}
 
     def set_epoch(self, epoch: int, first_batch: int = 0) -> None:

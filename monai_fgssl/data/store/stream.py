@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Batches of images of any number of files, read ahead in threads; files that can't be read stop nothing."""
+"""Batches of images from any number of files, read ahead in threads. A file that can't be read costs no other one."""
 
 from __future__ import annotations
 

@@ -10,10 +10,10 @@ from ignite import distributed as idist
 
 from monai_fgssl.data.io.geometry import ImageGeometry
 
-from .lesions import make_synthetic_lesions
-from .volumes import make_synthetic_volumes
+from .lesions import TEXTURES, make_synthetic_lesions
+from .volumes import VOLUME_TEXTURES, make_synthetic_volumes
 
-__all__ = ["make_synthetic"]
+__all__ = ["make_synthetic", "synthetic_classes"]
 
 
 @idist.one_rank_first()
@@ -33,3 +33,13 @@ def make_synthetic(folder: str | Path, count: int, geometry: ImageGeometry, seed
         return make_synthetic_volumes(folder, count, seed)
     # Photos have no size of their own: they are drawn as large as they are looked at.
     return make_synthetic_lesions(folder, count, max(geometry.shape[1:]), seed=seed)
+
+
+def synthetic_classes(spatial_dims: int = 2) -> tuple[str, ...]:
+    """Classes of the images of :func:`make_synthetic`, which are known before there are any.
+
+    Args:
+        spatial_dims: 2 or 3.
+    """
+    # Lesions have a table with a column for each class, volumes a folder for each.
+    return tuple(sorted(VOLUME_TEXTURES)) if spatial_dims == 3 else tuple(TEXTURES)

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""How good and how varied the features are while no label steers them."""
+"""Quality and variety of the features while pre-training runs without labels."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class FeatureMonitor:
             engine.add_event_handler(Events.EPOCH_COMPLETED, self._measure_epoch)
 
     def state_dict(self) -> dict[str, Any]:
-        """Which steps were reported as collapsed."""
+        """Steps that were reported as collapsed."""
         return {"reported": sorted(self._reported)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What `monailabel start_server --app` starts."""
+"""Entry point of `monailabel start_server --app`."""
 
 from __future__ import annotations
 

@@ -137,7 +137,7 @@ def uncertainty_code(name: str) -> Code:
 
 
 def coding_scheme() -> CodingSchemeIdentificationItem:
-    """What a file says about our own scheme; DICOM PS3.3, section C.12.1.1.2."""
+    """Identification of our own coding scheme; DICOM PS3.3, section C.12.1.1.2."""
     from highdicom.coding_schemes import CodingSchemeIdentificationItem
 
     return CodingSchemeIdentificationItem(

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What all results in DICOM share: whose image they are about, in which study, and which model made them."""
+"""Header of all results in DICOM: patient, study, and the model that made them."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ CHARACTER_SET = "ISO_IR 192"
 
 @dataclass(frozen=True)
 class ModelDescription:
-    """Which model made a result.
+    """Model that made a result.
 
     Args:
         name: at most 64 characters, as the next two.

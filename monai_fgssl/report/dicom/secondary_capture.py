@@ -42,7 +42,7 @@ INHERITED = (
     "LossyImageCompressionRatio",
     "LossyImageCompressionMethod",
 )
-"""What stays true, whatever is laid over the pixels: a heat map neither adds nor hides a written name."""
+"""Attributes that hold for a heat map too: it neither adds nor hides a name that is written in the pixels."""
 
 
 def write_secondary_capture(

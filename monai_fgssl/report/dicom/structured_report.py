@@ -50,12 +50,12 @@ PATIENT_KEYS = (
     "StudyID",
     "StudyTime",
 )
-"""What highdicom asks of the images that a report refers to."""
+"""Attributes that highdicom needs of the images that a report refers to."""
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model says about an image.
+    """Prediction of a model for an image.
 
     Args:
         class_names: names of the ``C`` classes.

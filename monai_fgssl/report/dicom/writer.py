@@ -12,7 +12,8 @@ from monai.engines import Workflow
 from monai.engines.utils import IterationEvents
 from monai.utils.enums import CommonKeys as Keys
 
-from monai_fgssl.data.io.dicom import is_dicom, open_dicom
+from monai_fgssl.data.io.dicom_file import is_dicom, open_dicom
+from monai_fgssl.data.io.dicom_series import files_of_series
 from monai_fgssl.data.store.stream import ImageStream
 from monai_fgssl.report.dicom.header import ModelDescription, import_highdicom
 from monai_fgssl.report.dicom.secondary_capture import write_secondary_capture
@@ -88,7 +89,7 @@ class DicomResultWriter:
 
 
 def as_prediction(result: Mapping[str, Any], class_names: Sequence[str]) -> Prediction:
-    """What a report says of one of the results of :func:`~monai_fgssl.report.results.describe`."""
+    """Turn one result of :func:`~monai_fgssl.report.results.describe` into the content of a report."""
     return Prediction(
         class_names,
         list(result["probabilities"].values()),
@@ -99,5 +100,6 @@ def as_prediction(result: Mapping[str, Any], class_names: Sequence[str]) -> Pred
 
 def dicom_files(path: Path) -> list[Path]:
     """The file itself or those of the series in a folder; none where it is no DICOM."""
-    files = sorted(path.iterdir()) if path.is_dir() else [path]
-    return [file for file in files if file.is_file() and file.name != "DICOMDIR" and is_dicom(file)]
+    if path.is_dir():
+        return files_of_series(path)
+    return [path] if is_dicom(path) else []

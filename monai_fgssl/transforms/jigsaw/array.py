@@ -29,7 +29,7 @@ __all__ = ["JigsawPuzzle", "RandJigsawPuzzle"]
 
 
 class _Puzzle(InvertibleTransform):
-    """What both puzzles share: shuffling one image, tracing its permutation, and undoing it."""
+    """Base of both puzzles: shuffles one image, records its permutation, and undoes it."""
 
     backend = [TransformBackends.TORCH]  # noqa: RUF012 (MONAI's form)
 

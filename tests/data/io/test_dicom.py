@@ -287,7 +287,12 @@ def test_every_file_of_pydicom_loads_or_says_why() -> None:
             has_picture = {"PixelData", "Rows"} <= set(dataset.dir()) and int(dataset.get("NumberOfFrames") or 1) == 1
         except Exception:
             has_picture = False
-        told = ("JPEG Extended (Process 2 and 4) with 12 bits", "is damaged")
+        # In one the number of columns is overwritten by bytes that look like the end of a sequence.
+        told = (
+            "JPEG Extended (Process 2 and 4) with 12 bits",
+            "is damaged",
+            "and holds a picture of 3722445056 x 1024",
+        )
         assert (name in loaded) == has_picture or any(words in reasons[name] for words in told), name
     # The same picture, stored in different ways.
     for name in ("RLE", "bigendian", "expb", "implicit", "jp2klossless", "jpeg_ls_lossless", "padded"):

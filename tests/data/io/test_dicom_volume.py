@@ -279,6 +279,24 @@ def add_a_report(folder: Path) -> None:
     shutil.copy(Path(pydicom.__file__).parent / "data" / "test_files" / "reportsi.dcm", folder / "report")
 
 
+def add_a_localizer(folder: Path) -> None:
+    pixels = np.zeros((ROWS, COLUMNS), np.int16)
+    write_dicom(folder / "scout", pixels, sop_class=CT, SeriesInstanceUID=generate_uid())
+
+
+def add_localizers(folder: Path) -> None:
+    series = generate_uid()
+    for number in range(3):
+        pixels = np.zeros((ROWS, COLUMNS), np.int16)
+        write_dicom(
+            folder / f"scout{number}",
+            pixels,
+            sop_class=CT,
+            SeriesInstanceUID=series,
+            ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"],
+        )
+
+
 def add_colour(folder: Path) -> None:
     first, _ = first_two(folder)
     change(
@@ -299,11 +317,10 @@ def add_colour(folder: Path) -> None:
             r"has several slices in the same place, such as .*copies, or several times, echoes or directions",
         ),
         (cut_a_file, r"has IM\d+, which is damaged, or not what it says it is: The "),
-        (add_a_report, r"has report, which is a DICOM file without an image \(Basic Text SR Storage\)"),
         (add_colour, r"has IM\d+, which is in colour, but volumes are grey: read it with spatial_dims=2"),
         (
-            lambda folder: change(first_two(folder)[0], SeriesInstanceUID=generate_uid()),
-            r"has images of 2 series \((1, 5|5, 1) files\): keep each series in a folder of its own",
+            lambda folder: [change(file, SeriesInstanceUID="1.2.3") for file in first_two(folder)],
+            r"has images of 2 series \((2, 4|4, 2) files\): keep each series in a folder of its own",
         ),
         (
             lambda folder: change(first_two(folder)[0], ImageOrientationPatient=[0, 1, 0, 0, 0, 1]),
@@ -340,6 +357,31 @@ def test_a_series_that_is_none_says_why(spoil: Any, message: str, tmp_path: Path
     assert read_medical_image(tmp_path / "series", 3).shape == (1, COLUMNS, ROWS, SLICES)
     spoil(tmp_path / "series")
     with pytest.raises(DataError, match=rf"series {message}"):
+        read_medical_image(tmp_path / "series", 3)
+
+
+@pytest.mark.parametrize("beside", [add_a_report, add_a_localizer, add_localizers])
+def test_what_else_a_study_has_is_left_out_with_a_warning(
+    beside: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_series(tmp_path / "series", np.eye(3))
+    expected = read_medical_image(tmp_path / "series", 3).as_tensor()
+    beside(tmp_path / "series")
+    assert torch.equal(read_medical_image(tmp_path / "series", 3).as_tensor(), expected)
+    told = {
+        "add_a_report": "0 of localizers and single images, 1 DICOM files without an image",
+        "add_a_localizer": "1 of localizers and single images, 0 DICOM files without an image",
+        "add_localizers": "3 of localizers and single images, 0 DICOM files without an image",
+    }
+    assert [record.getMessage() for record in caplog.records if record.name.startswith("monai_fgssl")] == [
+        f"{tmp_path / 'series'} has a series of 6 files; left out beside it: {told[beside.__name__]}."
+    ]
+
+
+def test_a_folder_of_reports_is_no_series(tmp_path: Path) -> None:
+    (tmp_path / "series").mkdir()
+    add_a_report(tmp_path / "series")
+    with pytest.raises(DataError, match=r"is a folder without DICOM images \(1 DICOM files hold none\)"):
         read_medical_image(tmp_path / "series", 3)
 
 

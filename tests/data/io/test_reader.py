@@ -17,7 +17,7 @@ from monai.data import DataLoader, Dataset, MetaTensor
 from monai.transforms import Compose, EnsureChannelFirstd, LoadImage, Resized
 from numpy.typing import NDArray
 from picture_files import LOSSLESS_COLOUR, LOSSLESS_GREY, encoded, itk_writer, pillow, write_vector_nifti
-from PIL import Image, ImageOps, TiffImagePlugin
+from PIL import Image, ImageOps, PngImagePlugin, TiffImagePlugin
 from pydicom.uid import (
     JPEGBaseline8Bit,
 )
@@ -183,8 +183,9 @@ def test_16_bits_per_colour_are_not_clipped(suffix: str, tmp_path: Path) -> None
     assert np.array_equal(read_medical_image(path).numpy().transpose(1, 2, 0), expected)
 
 
-def test_16_bit_colour_with_an_orientation_tag_is_refused(tmp_path: Path) -> None:
-    itk.imwrite(itk.image_from_array(np.zeros((4, 5, 3), np.uint16), is_vector=True), str(tmp_path / "a.png"))
+def test_16_bit_colour_with_an_orientation_tag_is_upright(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(5).integers(0, 2**16, (4, 5, 3), dtype=np.uint16)
+    itk.imwrite(itk.image_from_array(pixels, is_vector=True), str(tmp_path / "a.png"))
     plain = (tmp_path / "a.png").read_bytes()
     exif = Image.Exif()
     exif[274] = 6
@@ -192,8 +193,48 @@ def test_16_bit_colour_with_an_orientation_tag_is_refused(tmp_path: Path) -> Non
     start = tagged.index(b"eXIf") - 4
     chunk = tagged[start : start + 12 + int.from_bytes(tagged[start : start + 4], "big")]
     (tmp_path / "a.png").write_bytes(plain[:33] + chunk + plain[33:])
-    with pytest.raises(DataError, match=r"a.png has 16 bits per colour and an orientation tag"):
-        read_medical_image(tmp_path / "a.png")
+    expected = np.rot90(pixels, 3).astype(np.float32) / np.float32(65535)
+    assert np.array_equal(read_medical_image(tmp_path / "a.png").numpy().transpose(1, 2, 0), expected)
+
+
+def test_16_bits_in_pnm_are_their_range(tmp_path: Path) -> None:
+    values = np.array([[0, 1000, 4095]], ">u2")
+    (tmp_path / "a.pgm").write_bytes(b"P5 3 1 4095\n" + values.tobytes())
+    assert np.abs(read_medical_image(tmp_path / "a.pgm").numpy()[0] - values / 4095).max() < 1e-5
+
+
+@pytest.mark.parametrize("is_last", [False, True])
+def test_much_text_in_a_png_is_left_out(is_last: bool, colour: NDArray[np.uint8], tmp_path: Path) -> None:
+    info = PngImagePlugin.PngInfo()
+    info.add_itxt("XML:com.adobe.xmp", "x" * 2_000_000, zip=True)
+    if is_last:
+        # Pillow writes private chunks that are marked so after the pixels.
+        info.chunks = [(*chunk, True) for chunk in info.chunks]
+    Image.fromarray(colour).save(tmp_path / "a.png", pnginfo=info)
+    assert np.array_equal(255 * read_medical_image(tmp_path / "a.png").numpy().transpose(1, 2, 0), colour.astype("f4"))
+
+
+@pytest.mark.parametrize(
+    ("start", "name"),
+    [
+        (b"8BPS\0\1", "a Photoshop document"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0", "PostScript"),
+        (b"%PDF-1.7", "PDF"),
+        (b"\0\0\0\x24ftypheic", "HEIC"),
+    ],
+)
+def test_kinds_that_are_not_read_are_named(start: bytes, name: str, tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(start + bytes(200))
+    with pytest.raises(DataError, match=rf"a.jpg is {name}, which is not supported: save it as PNG or TIFF."):
+        read_medical_image(tmp_path / "a.jpg")
+
+
+def test_pillow_reads_the_promised_formats_only(colour: NDArray[np.uint8], tmp_path: Path) -> None:
+    # Formats with layers, other programs or rare decoders.
+    for suffix in (".ico", ".tga", ".pcx", ".sgi", ".eps"):
+        Image.fromarray(colour).save(tmp_path / f"a{suffix}")
+        with pytest.raises(DataError, match=rf"a{suffix} is (nothing that can be read|PostScript)"):
+            read_medical_image(tmp_path / f"a{suffix}")
 
 
 def test_white_is_zero_is_inverted(tmp_path: Path) -> None:
@@ -214,7 +255,12 @@ def test_floats_need_a_window_unless_their_range_is_known(suffix: str, tmp_path:
 
     assert read([0, 0.25, 1]) == [0, 0.25, 1]
     assert np.allclose(read([0, 51, 255]), [0, 0.2, 1])
-    assert np.allclose(read([-1024, 39.5, 3071], (40, 400)), [0, 0.5, 1])
+    # LINEAR_EXACT, but LINEAR where all values are whole numbers.
+    assert np.allclose(read([-1024, 40, 40.5, 3071], (40, 400)), [0, 0.5, 0.5 + 0.5 / 400, 1])
+    assert np.allclose(read([-1024, 40, 41, 3071], (40, 400)), [0, 0.5 + 0.5 / 399, 0.5 + 1.5 / 399, 1])
+    assert np.allclose(read([-1, 0, 0.25, 1], (0, 2)), [0, 0.5, 0.625, 1])
+    assert np.allclose(read([-1, 0, 0.25, 1], (0.25, 0.001)), [0, 0, 0.5, 1])
+    assert np.allclose(read([-1, 0, 1], (0, 0.5)), [0, 0.5, 1])
     for values in ([-1024, 0, 3071], [0, 0.5, 200]):
         with pytest.raises(DataError, match=r"has float32 values from .* to .* give window=\(center, width\)"):
             read(values)
@@ -314,7 +360,7 @@ def test_transforms_are_the_function(colour: NDArray[np.uint8], tmp_path: Path) 
         ({"spatial_dims": 4}, "spatial_dims must be 2 or 3, got 4"),
         ({"channels": 2}, "channels must be 1, 3 or None, got 2"),
         ({"window": "ct"}, "window must be None, 'dicom' or .* got 'ct'"),
-        ({"window": (40, 0)}, r"width of at least 1, got \(40, 0\)"),
+        ({"window": (40, 0)}, r"width above 0, got \(40, 0\)"),
         ({"window": (40,)}, r"window must be None, 'dicom' or .* got \(40,\)"),
         ({"frame": -1}, "frame must be a number from 0, .* got -1"),
         ({"frame": 1, "spatial_dims": 3}, "for spatial_dims=2 only, got 1"),
@@ -342,7 +388,7 @@ def test_what_is_not_there_or_no_image_is_named(colour: NDArray[np.uint8], tmp_p
     messages = {
         "none.png": "none.png does not exist.",
         "empty.png": "empty.png is empty.",
-        "notes.txt": "notes.txt is nothing that can be read: DICOM .*NIfTI, .*PNG",
+        "notes.txt": "notes.txt is nothing that can be read: DICOM, NIfTI, .*PNG",
         "folder": r"folder is a folder without DICOM images \(0 files\)",
         "a.png.gz": "a.png.gz is compressed with gzip, and no NIfTI: unpack it first.",
         "image.dat": "image.dat holds NIfTI, which can only be read when its name ends in .nii: rename it.",
@@ -435,7 +481,7 @@ def test_volumes_of_itk(suffix: str, tmp_path: Path) -> None:
 
 
 def test_a_window_makes_a_volume_shown(tmp_path: Path) -> None:
-    grid = np.array([-1000, -160, 39.5, 239, 3000], np.float32).reshape(5, 1, 1)
+    grid = np.array([-1000, -160, 40, 240, 3000.5], np.float32).reshape(5, 1, 1)
     nibabel.Nifti1Image(grid, np.eye(4)).to_filename(tmp_path / "a.nii")
     assert np.allclose(read_medical_image(tmp_path / "a.nii", 3, window=(40, 400)).flatten(), [0, 0, 0.5, 1, 1])
     with pytest.raises(DataError, match=r"a.nii has no window that holds for the whole volume: give window="):

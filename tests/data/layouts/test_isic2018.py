@@ -144,8 +144,8 @@ def test_all_problems_are_told_at_once(folder: Path) -> None:
     [
         ([["name", "MEL", "NV"], ["a", "1", "0"]], "no column image; its columns are: name, MEL, NV"),
         ([["image", "MEL"], ["a", "1"]], "needs a column for each of at least 2 classes, has 1"),
-        ([["image", "MEL", "MEL"], ["a", "1", "0"]], "with the same name: image, MEL, MEL"),
-        ([["", "image", "MEL", "NV"], ["0", "a", "1", "0"]], "columns without a name"),
+        ([["image", "MEL", "MEL"], ["a", "1", "0"]], "columns with the same name (MEL)"),
+        ([["", "image", "MEL", "NV"], ["x", "a", "1", "0"]], "1 rows have not exactly one 1 and else 0 in column 1"),
         ([["image", "MEL", "NV"]], "has no rows"),
         ([["image", "MEL", "NV"], ["a", "1"]], "1 rows have not exactly one 1"),
         ([["image", "MEL", "NV", "dx"], ["a", "1", "0", "mel"]], "delete columns that are no classes"),
@@ -162,7 +162,7 @@ def test_broken_ground_truth(folder: Path, rows: list[list[str]], text: str) -> 
 
 def test_binary_file_and_empty_folder(folder: Path) -> None:
     (folder / TRUTH).write_bytes(b"PK\x03\x04\xff\xfe\x00")
-    assert "is not a text file in UTF-8" in read_error(folder)
+    assert "is no text; save it again as CSV in UTF-8" in read_error(folder)
     shutil.rmtree(folder / INPUT)
     (folder / INPUT).mkdir()
     assert "there are no images (.jpg, .jpeg, .png) in it" in read_error(folder)

@@ -106,10 +106,10 @@ def test_a_folder_of_images_has_no_labels(tmp_path: Path) -> None:
 
 def test_layout_by_name(tmp_path: Path) -> None:
     touch(tmp_path, "patient1/a.png", "patient2/b.png")
-    assert read_table(tmp_path).class_names == ("patient1", "patient2")
+    assert read_table(tmp_path, "classes").class_names == ("patient1", "patient2")
     assert read_table(tmp_path, "images").class_names == ()
     assert "looked for ISIC-2017_Training_Data/ and" in read_error(tmp_path, "isic2017")
-    assert "has not a .csv file with a column 'image'" in read_error(tmp_path, "csv")
+    assert "has not a table (.csv, .tsv, .txt; any delimiter) with a column 'image'" in read_error(tmp_path, "csv")
     assert f"there is no layout 'imagenet' (layout): use {', '.join(LAYOUTS)}" in read_error(tmp_path, "imagenet")
     assert "does not exist" in read_error(tmp_path / "none", "classes")
 
@@ -182,8 +182,8 @@ def test_csv_with_numbers_as_classes(tmp_path: Path) -> None:
     touch(tmp_path, *(f"{i}.png" for i in range(4)))
     (tmp_path / "a.csv").write_text("image,label,split\n0.png,10,train\n1.png,2.0,val\n2.png,2,test\n3.png,-1,train\n")
     table = read_table(tmp_path)
-    assert table.class_names == ("-1", "2", "10")
-    assert column(table, "label") == [2, 1, 1, 0]
+    assert table.class_names == ("2", "10")
+    assert column(table, "label") == [1, 0, 0, UNLABELLED]
     assert column(table, "part") == ["train", "validation", "test", "train"]
 
 
@@ -221,14 +221,16 @@ def test_csv_with_mistakes(tmp_path: Path) -> None:
         "1 parts have an unknown name (holdout): call them train, validation, test",
     ):
         assert text in message
-    file.write_text("image,age\na.png,50\nb.png,1\n")
-    assert "1 rows have not exactly one 1 and else 0 in age (a.png)" in read_error(tmp_path)
+    file.write_text("image,NV,MEL,age\na.png,1,1,50\nb.png,0,1,1\n")
+    assert "1 rows have not exactly one 1 and else 0 in NV, MEL (a.png)" in read_error(tmp_path)
+    file.write_text("image,melanoma\na.png,0\nb.png,1\n")
+    assert "column melanoma has 0 and 1 only: call it 'label' if it is the class" in read_error(tmp_path)
     file.write_text("image,label\n")
     assert "lists no images" in read_error(tmp_path)
-    file.write_text("picture,label\na.png,n\n")
-    assert "no column of images (image, image_id, path, file, filename); its columns are: picture, label" in read_error(
-        file, "csv"
-    )
+    file.write_text("scan,label\nq.png,n\n")
+    message = read_error(file, "csv")
+    assert "no column of images (image, images, image_id" in message
+    assert "its columns are: scan, label. Call that column 'image'." in message
     file.write_text("image,label\na.png,n\n")
     (tmp_path / "b.csv").write_text("image,label\nb.png,n\n")
     assert "2 files that list images (a.csv, b.csv): name the right one" in read_error(tmp_path)

@@ -1,0 +1,532 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Ways to fine-tune a pre-trained network with few labels, compared on the validation part.
+
+``run`` makes the trainings and writes a row for each of their outcomes to ``fine_tuning_recipes.csv``, with validation
+metrics only; predictions of both parts stay in the work folder. ``test`` compares one chosen recipe with today's on the
+test part, once. ``page`` writes the tables of ``fine_tuning_recipes.md`` anew from the two CSV files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import itertools
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ignite.engine import Events
+from monai.networks.utils import eval_mode
+from monai.utils import set_determinism
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from monai_fgssl.data import CachedImages, PreparedData, make_loader
+from monai_fgssl.engines.handlers import BatchNormUpdater
+from monai_fgssl.engines.heads import solve_heads
+from monai_fgssl.metrics import solve_linear_probe
+from monai_fgssl.utils.files import atomic_write
+
+from . import PACKAGE
+from .methods import FINE_TUNINGS, configure
+from .protocol import DATA_SETS, SPLITS, label_budget, load_data, repeated
+from .scoring import difference, measure, resample_weights
+from .training import transfer_weights
+
+RESULTS = Path(__file__).parents[1] / "results"
+VALIDATION_CSV = RESULTS / "fine_tuning_recipes.csv"
+TEST_CSV = RESULTS / "fine_tuning_recipes_test.csv"
+PAGE = RESULTS / "fine_tuning_recipes.md"
+
+DECIDES, SECOND = "macro_auc", "macro_f1"
+SHARES = (0.25, 0.5, 0.75)
+"""Of the fine-tuned weights in interpolations; 0 and 1, the two ends, are measured anyway."""
+EMA_DECAY = 0.999
+RESAMPLES = 10000
+
+STARTS = {
+    "fgssl": ("FG-SSL", "progressive"),
+    "barlow_twins": ("Barlow Twins", "plain"),
+    "none": ("random weights, hierarchical", "progressive"),
+    "none_plain": ("random weights, plain", "plain"),
+}
+"""Pre-trainings: label, and the fine-tuning of :mod:`methods` whose network they are for."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """Changes of the bundle's fine-tuning.
+
+    Attributes:
+        solved: start from solved classifiers.
+        stage_lr_decay: see :meth:`monai_fgssl.networks.HierarchicalNet.parameter_groups`.
+        freeze_backbone: share of the epochs.
+        times: as many epochs.
+        learning_rate: of the heads.
+    """
+
+    solved: bool = False
+    stage_lr_decay: float = 1.0
+    freeze_backbone: float = 0.0
+    times: int = 1
+    learning_rate: float = 0.001
+
+
+TRAININGS = {
+    "full": Training(),
+    "lp_ft": Training(solved=True, stage_lr_decay=0.65, freeze_backbone=0.25),
+    "lp_ft_low": Training(solved=True, stage_lr_decay=0.65, freeze_backbone=0.25, learning_rate=0.0002),
+    "lp_ft_long": Training(solved=True, stage_lr_decay=0.65, freeze_backbone=0.25, times=3),
+}
+
+OUTCOMES = {
+    "full": "full: as the bundle does, best epoch by macro F1",
+    "full_auc": "full, best epoch by macro AUC",
+    "full_ema": "full, last epoch, EMA of the weights",
+    "probe": "probe: solved classifiers of all steps on the frozen network",
+    "probe_backbone": "one probe on the means of the backbone's stages",
+    "lp_ft": "(a) LP-FT: solved classifiers, then all with stage-wise decay, a quarter frozen; best epoch by macro AUC",
+    "lp_ft_f1": "(a), best epoch by macro F1",
+    "lp_ft_ema": "(b) LP-FT, last epoch, EMA of the weights",
+    "lp_ft_mix": "(c) weights between probe and LP-FT, share chosen on validation",
+    "lp_ft_and_probe": "(f) mean probability of probe and LP-FT",
+    "lp_ft_ema_and_probe": "(f) mean probability of probe and LP-FT with EMA",
+    "lp_ft_low": "(a) with a fifth of the learning rate",
+    "lp_ft_low_f1": "the same, best epoch by macro F1",
+    "lp_ft_low_ema": "the same, last epoch, EMA",
+    "lp_ft_low_mix": "the same, (c)",
+    "lp_ft_low_and_probe": "the same, (f)",
+    "lp_ft_low_ema_and_probe": "the same, (f) with EMA",
+    "lp_ft_long": "(b) LP-FT with three times the epochs, best epoch by macro AUC",
+    "lp_ft_long_f1": "the same, best epoch by macro F1",
+    "lp_ft_long_ema": "(b) LP-FT with three times the epochs, last epoch, EMA",
+    "lp_ft_long_mix": "the same, (c)",
+    "lp_ft_long_and_probe": "the same, (f)",
+    "lp_ft_long_ema_and_probe": "the same, (f) with EMA",
+}
+TODAY = "full"
+
+Array = NDArray[np.float64]
+Probabilities = dict[str, Array]
+"""By part, ``(N, num_classes)``."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A data set, a start and a choice of labels; and where things are."""
+
+    data_set: str
+    start: str
+    seed: int
+    budget: float
+    data_dir: Path
+    work_dir: Path
+    changes: tuple[tuple[str, Any], ...]
+    splits: Path = SPLITS
+
+    def data(self, image_size: int) -> PreparedData:
+        """The three parts."""
+        images = str(self.work_dir / "images")
+        return load_data(str(self.data_dir), self.data_set, "grouped", image_size, images, self.splits)
+
+    def weights(self) -> dict[str, Tensor] | None:
+        """State dict of the pre-trained network; None for random weights.
+
+        Raises:
+            FileNotFoundError: when the pre-training was not made yet.
+        """
+        if self.start.startswith("none"):
+            return None
+        found = sorted((self.work_dir / "pretrained").glob(f"{self.data_set}_{self.start}_s0_*.pt"))
+        if not found:
+            raise FileNotFoundError(f"no {self.data_set}_{self.start}_s0_*.pt in {self.work_dir / 'pretrained'}.")
+        return torch.load(found[-1], weights_only=True)["network"]
+
+    def predictions(self, training: str) -> Path:
+        """File of the predictions of a training."""
+        epochs = dict(self.changes)["max_epochs"]
+        name = f"{self.data_set}_{self.start}_{training}_{100 * self.budget:g}_e{epochs}_s{self.seed}.npz"
+        return self.work_dir / "recipes" / name
+
+
+class Keeper:
+    """Copies of the weights: of the best epoch by each metric, and their moving average."""
+
+    def __init__(self, network: nn.Module, metrics: Sequence[str]) -> None:
+        self.network = network
+        self.best = dict.fromkeys(metrics, -1.0)
+        self.states: dict[str, dict[str, Tensor]] = {}
+        self.average = AveragedModel(network, avg_fn=self._average)
+
+    @staticmethod
+    def _average(average: Tensor, value: Tensor, count: Tensor | int) -> Tensor:
+        # At first over few steps, as usual: the start would weigh more than anything else.
+        decay = min(EMA_DECAY, (1 + float(count)) / (10 + float(count)))
+        return average + (1 - decay) * (value - average)
+
+    def attach(self, trainer: Any, evaluator: Any) -> None:
+        """Attach to trainer and evaluator."""
+        trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda: self.average.update_parameters(self.network))
+        evaluator.add_event_handler(Events.COMPLETED, self._keep)
+
+    def _keep(self, engine: Any) -> None:
+        for name, best in self.best.items():
+            if engine.state.metrics[name] > best:
+                self.best[name] = engine.state.metrics[name]
+                self.states[name] = deepcopy(self.network.state_dict())
+
+
+class Bench:
+    """The network of a task with its data, as the bundle's configuration makes them."""
+
+    def __init__(self, task: Task, training: Training, folder: str) -> None:
+        self.task = task
+        settings = dict(task.changes)
+        settings["max_epochs"] *= training.times
+        settings |= {"freeze_backbone": training.freeze_backbone, "learning_rate": training.learning_rate}
+        self.parser = parser = configure(FINE_TUNINGS[STARTS[task.start][1]], settings)
+        self.data = task.data(settings["image_size"])
+        self.labelled = label_budget(self.data.train, task.budget, task.seed)
+        set_determinism(task.seed)
+        parts: Mapping[str, Any] = {"data": self.data, "device": "cpu", "seed": task.seed, "output_dir": folder}
+        for name, value in parts.items():
+            parser[name] = value
+        # As in training.py: few labels are seen more often each.
+        size = max(1, round(len(self.data.train) * task.budget**0.5))
+        parser["train#dataset"] = repeated(self.labelled, size, task.seed)
+        if training.stage_lr_decay != 1:
+            parser["train#optimizer#params"] = (
+                f"$@network_def.parameter_groups(@learning_rate, @learning_rate, @weight_decay, "
+                f"{training.stage_lr_decay})"
+            )
+        self.network: Any = parser.get_parsed_content("network")
+        weights = task.weights()
+        if weights is None:
+            self.update_norms(self.network)
+        else:
+            # With statistics that were measured at the end of the pre-training.
+            transfer_weights(self.network, weights, "all")
+
+    def update_norms(self, network: nn.Module) -> None:
+        """Measure the statistics of batch norms as the bundle does."""
+        parser = self.parser
+        amp, autocast = parser.get_parsed_content("use_amp"), parser.get_parsed_content("autocast")
+        loader = parser.get_parsed_content("batch_norm_dataloader")
+        BatchNormUpdater(network, loader, "cpu", amp=amp, amp_kwargs=autocast).update()
+
+    def autocast(self) -> torch.autocast:
+        """Mixed precision, where the bundle has it on."""
+        enabled = self.parser.get_parsed_content("use_amp")
+        return torch.autocast("cpu", enabled=enabled, **self.parser.get_parsed_content("autocast"))
+
+    def solve(self) -> None:
+        """Solve the classifiers of all steps."""
+        solve_heads(self.network, self.labelled, "cpu")
+
+    def predict(
+        self, state: Mapping[str, Tensor] | None = None, parts: Sequence[str] = ("validation", "test")
+    ) -> Probabilities:
+        """Probabilities of the parts, as the bundle's evaluator computes them."""
+        if state is not None:
+            self.network.load_state_dict(state)
+        return self.predict_with(self.network, parts)
+
+    @torch.no_grad()
+    def predict_with(self, network: Any, parts: Sequence[str] = ("validation", "test")) -> Probabilities:
+        """The same of another network."""
+        result = {}
+        for part in parts:
+            loader = make_loader(getattr(self.data, part), batch_size=128)
+            with eval_mode(network), self.autocast():
+                logits = [network.stage_logits(batch["image"].float() / 255).float().sum(1) for batch in loader]
+            result[part] = torch.cat(logits).double().softmax(1).numpy()
+        return result
+
+    def score(self, prob: Probabilities) -> dict[str, float]:
+        """Metrics of the validation part."""
+        values = measure(prob["validation"], self.data.validation.labels.numpy(), self.data.class_names)
+        return {name: float(values[name][0]) for name in (DECIDES, SECOND)}
+
+
+@torch.no_grad()
+def _stage_means(network: Any, images: CachedImages) -> Tensor:
+    with eval_mode(network):
+        batches = []
+        for batch in make_loader(images, batch_size=128):
+            maps = network.backbone(network.normalize(batch["image"].float() / 255))
+            batches.append(torch.cat([stage.flatten(2).mean(2) for stage in maps], dim=1))
+    return torch.cat(batches)
+
+
+def make_probes(task: Task) -> dict[str, Probabilities]:
+    """Both probes of a start."""
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(task, Training(), folder)
+    known, labelled = _stage_means(bench.network, bench.labelled), bench.labelled
+    probe = solve_linear_probe(known, labelled.labels, labelled.groups, len(bench.data.class_names))
+    backbone = {}
+    for part in ("validation", "test"):
+        logits = _stage_means(bench.network, getattr(bench.data, part)) @ probe.weight.T + probe.bias
+        backbone[part] = logits.double().softmax(1).numpy()
+    bench.solve()
+    return {"probe": bench.predict(), "probe_backbone": backbone}
+
+
+def make_training(task: Task, name: str) -> dict[str, Probabilities]:
+    """All outcomes of a training."""
+    training = TRAININGS[name]
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(task, training, folder)
+        network = bench.network
+        if training.solved:
+            bench.solve()
+        start = deepcopy(network.state_dict())
+        trainer = bench.parser.get_parsed_content("train#trainer")
+        keeper = Keeper(network, (DECIDES, SECOND))
+        keeper.attach(trainer, bench.parser.get_parsed_content("validate#evaluator"))
+        trainer.run()
+    average = keeper.average.module
+    bench.update_norms(average)
+    ema = bench.predict_with(average)
+    tuned = bench.predict(keeper.states[DECIDES])
+    if not training.solved:
+        return {name: bench.predict(keeper.states[SECOND]), f"{name}_auc": tuned, f"{name}_ema": ema}
+    probe = bench.predict(start)
+    return {
+        name: tuned,
+        f"{name}_f1": bench.predict(keeper.states[SECOND]),
+        f"{name}_ema": ema,
+        f"{name}_mix": _interpolate(bench, start, keeper.states[DECIDES], probe, tuned),
+        f"{name}_and_probe": {part: (probe[part] + tuned[part]) / 2 for part in probe},
+        f"{name}_ema_and_probe": {part: (probe[part] + ema[part]) / 2 for part in probe},
+    }
+
+
+def _interpolate(
+    bench: Bench, start: dict[str, Tensor], end: dict[str, Tensor], probe: Probabilities, tuned: Probabilities
+) -> Probabilities:
+    """Predictions of the best of several networks between two (WiSE-FT, Wortsman et al., CVPR 2022)."""
+    best, score = (tuned, bench.score(tuned)[DECIDES])
+    if (value := bench.score(probe)[DECIDES]) > score:
+        best, score = probe, value
+    chosen = None
+    for share in SHARES:
+        mixed = {
+            key: torch.lerp(start[key], end[key], share) if start[key].is_floating_point() else end[key] for key in end
+        }
+        bench.network.load_state_dict(mixed)
+        bench.update_norms(bench.network)
+        value = bench.score(bench.predict(parts=["validation"]))[DECIDES]
+        if value > score:
+            chosen, score = deepcopy(bench.network.state_dict()), value
+    return best if chosen is None else bench.predict(chosen)
+
+
+def run(tasks: Sequence[Task], trainings: Sequence[str]) -> None:
+    """Make what is missing, one after the other."""
+    # Comparisons of one choice of labels are complete first.
+    for task, name in itertools.product(tasks, trainings):
+        file = task.predictions(name)
+        if file.is_file():
+            continue
+        began = time.process_time()
+        outcomes = make_probes(task) if name == "probe" else make_training(task, name)
+        seconds = time.process_time() - began
+        file.parent.mkdir(parents=True, exist_ok=True)
+        arrays = {f"{key}/{part}": prob for key, parts in outcomes.items() for part, prob in parts.items()}
+        with atomic_write(file) as temporary, open(temporary, "wb") as stream:
+            np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
+        _write_rows(task, name, outcomes, seconds)
+
+
+KEYS = ("data_set", "start", "outcome", "budget", "epochs", "seed")
+COLUMNS = (*KEYS, DECIDES, SECOND, "cpu_seconds")
+
+
+def _read(file: Path) -> list[dict[str, str]]:
+    if not file.is_file():
+        return []
+    with file.open(newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
+
+
+def _write_rows(task: Task, training: str, outcomes: Mapping[str, Probabilities], seconds: float) -> None:
+    data = task.data(dict(task.changes)["image_size"])
+    rows = _read(VALIDATION_CSV)
+    for name, prob in outcomes.items():
+        values = measure(prob["validation"], data.validation.labels.numpy(), data.class_names)
+        epochs = str(dict(task.changes)["max_epochs"])
+        row = dict(
+            zip(KEYS, (task.data_set, task.start, name, f"{task.budget:g}", epochs, str(task.seed)), strict=True)
+        )
+        row |= {metric: f"{float(values[metric][0]):.4f}" for metric in (DECIDES, SECOND)}
+        row["cpu_seconds"] = f"{seconds:.0f}"
+        rows.append(row)
+        print(f"{task.data_set} {task.start} {name} seed {task.seed}: {row[DECIDES]} {row[SECOND]}", flush=True)
+    unique = {tuple(row[key] for key in KEYS): row for row in rows}
+    _write(VALIDATION_CSV, COLUMNS, [unique[key] for key in sorted(unique)])
+
+
+def _write(file: Path, columns: Sequence[str], rows: Sequence[Mapping[str, str]]) -> None:
+    with atomic_write(file) as temporary, open(temporary, "w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+LIMITS = ("difference", "low", "high", "corrected_low", "corrected_high")
+
+
+def compare(tasks: Sequence[Task], winner: str) -> None:
+    """Differences of a recipe to others on the test part, once, paired by image and by choice of labels.
+
+    Intervals are corrected for the choice among m recipes in the simplest way (Bonferroni): at level 1 - 0.05 / m.
+    """
+    rows = []
+    for data_set in sorted({task.data_set for task in tasks}):
+        names = {row["outcome"] for row in _read(VALIDATION_CSV)} - {TODAY}
+        ours = _draws(tasks, data_set, "fgssl", winner)
+        for start, outcome in itertools.product(STARTS, (TODAY, "probe", winner)):
+            other = _draws(tasks, data_set, start, outcome)
+            if (start, outcome) == ("fgssl", winner) or not other:
+                continue
+            for metric in (DECIDES, SECOND):
+                found = difference(ours, other, metric, level=1 - 0.05 / len(names))
+                plain = difference(ours, other, metric)
+                if found is None or plain is None:
+                    continue
+                row = {"data_set": data_set, "winner": winner, "other_start": start, "other": outcome, "metric": metric}
+                row |= {"seeds": str(len(ours.keys() & other.keys())), "variants": str(len(names))}
+                values = (plain["value"], plain["low"], plain["high"], found["low"], found["high"], plain["p"])
+                rows.append(row | {name: f"{value:.4f}" for name, value in zip((*LIMITS, "p"), values, strict=True)})
+    _write(TEST_CSV, tuple(rows[0]), rows)
+
+
+def _draws(tasks: Sequence[Task], data_set: str, start: str, outcome: str) -> dict[int, dict[str, Any]]:
+    """By seed, the metrics of an outcome on the test part, and in each resample of its groups."""
+    result = {}
+    for task in tasks:
+        if (task.data_set, task.start) != (data_set, start):
+            continue
+        prob = _predictions_of(task, outcome)
+        if prob is None:
+            continue
+        data = task.data(dict(task.changes)["image_size"])
+        labels, names = data.test.labels.numpy(), data.class_names
+        values = measure(prob, labels, names)
+        draws = measure(prob, labels, names, resample_weights(data.test.groups, RESAMPLES))
+        result[task.seed] = {
+            "values": {metric: float(values[metric][0]) for metric in (DECIDES, SECOND)},
+            "draws": {metric: draws[metric] for metric in (DECIDES, SECOND)},
+        }
+    return result
+
+
+def _predictions_of(task: Task, outcome: str) -> Array | None:
+    for training in ("probe", *TRAININGS):
+        file = task.predictions(training)
+        if file.is_file():
+            with np.load(file) as arrays:
+                if f"{outcome}/test" in arrays:
+                    return arrays[f"{outcome}/test"]
+    return None
+
+
+def write_page() -> None:
+    """Put the tables into the page, between its markers."""
+    text = PAGE.read_text(encoding="utf-8")
+    for marker, lines in (("validation", _validation_tables()), ("test", _test_table())):
+        before, rest = text.split(f"<!-- {marker} -->\n", 1)
+        after = rest.split(f"<!-- end of {marker} -->", 1)[1]
+        text = "\n".join((f"{before}<!-- {marker} -->", *lines, f"<!-- end of {marker} -->")) + after
+    with atomic_write(PAGE) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def _validation_tables() -> list[str]:
+    lines = []
+    rows = _read(VALIDATION_CSV)
+    for data_set in sorted({row["data_set"] for row in rows}):
+        starts = [start for start in STARTS if any((r["data_set"], r["start"]) == (data_set, start) for r in rows)]
+        lines += ["", f"**{data_set}**, macro AUC / macro F1 on the validation part, mean over choices of labels (n):"]
+        lines += ["", f"| recipe | {' | '.join(STARTS[start][0] for start in starts)} |"]
+        lines += ["| --- |" + " --- |" * len(starts)]
+        for outcome, label in OUTCOMES.items():
+            cells = []
+            for start in starts:
+                found = [r for r in rows if (r["data_set"], r["start"], r["outcome"]) == (data_set, start, outcome)]
+                means = [np.mean([float(r[metric]) for r in found]) for metric in (DECIDES, SECOND)] if found else []
+                cells.append(f"{means[0]:.3f} / {means[1]:.3f} ({len(found)})" if found else "")
+            if any(cells):
+                lines.append(f"| {label} | {' | '.join(cells)} |")
+    return [*lines, ""]
+
+
+def _test_table() -> list[str]:
+    rows = _read(TEST_CSV)
+    if not rows:
+        return ["", "Not made yet.", ""]
+    lines = ["", "| data set | FG-SSL with this recipe | minus | metric | difference, 95 % | corrected interval | n |"]
+    lines += ["| --- | --- | --- | --- | --- | --- | --- |"]
+    for r in rows:
+        other = f"{STARTS[r['other_start']][0]}, {r['other']}"
+        numbers = {
+            key: f"{float(r[key]):+.3f}" for key in ("difference", "low", "high", "corrected_low", "corrected_high")
+        }
+        lines.append(
+            f"| {r['data_set']} | {r['winner']} | {other} | {r['metric']} | {numbers['difference']} "
+            f"[{numbers['low']}, {numbers['high']}] | [{numbers['corrected_low']}, {numbers['corrected_high']}] "
+            f"| {r['seeds']} |"
+        )
+    return [*lines, ""]
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Do what the command line says.
+
+    Args:
+        words: of the command line; None: those of this process.
+    """
+    parser = argparse.ArgumentParser(
+        f"python -m {PACKAGE} recipes", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("action", choices=("run", "test", "page"))
+    parser.add_argument("--winner", choices=OUTCOMES, help="with test: recipe to compare")
+    parser.add_argument("--data_dir", type=Path, help="has a folder for each data set")
+    parser.add_argument("--work_dir", type=Path, help="has pretrained/ of run.py; gets recipes/")
+    parser.add_argument("--data_sets", nargs="+", default=["aptos2019", "isic2018"], choices=DATA_SETS)
+    parser.add_argument("--starts", nargs="+", default=list(STARTS), choices=STARTS)
+    parser.add_argument("--trainings", nargs="+", default=["probe", *TRAININGS], choices=["probe", *TRAININGS])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="choices of labels")
+    parser.add_argument("--budget", type=float, default=0.1, help="share of the labels")
+    parser.add_argument("--image_size", type=int, default=96)
+    parser.add_argument("--max_epochs", type=int, default=15)
+    parser.add_argument("--threads", type=int, default=1)
+    arguments = parser.parse_args(words)
+    if arguments.action == "page":
+        write_page()
+        return
+    if arguments.data_dir is None or arguments.work_dir is None:
+        parser.error("--data_dir and --work_dir are needed")
+    torch.set_num_threads(arguments.threads)
+    changes = (("image_size", arguments.image_size), ("max_epochs", arguments.max_epochs))
+    tasks = [
+        Task(data_set, start, seed, arguments.budget, arguments.data_dir, arguments.work_dir, changes)
+        for data_set in arguments.data_sets
+        for start in arguments.starts
+        for seed in arguments.seeds
+    ]
+    if arguments.action == "run":
+        run(tasks, arguments.trainings)
+    elif arguments.winner is None:
+        parser.error("test needs --winner")
+    else:
+        compare(tasks, arguments.winner)

@@ -1,0 +1,119 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Finished runs with what is measured on them: metrics on the test part, intervals and differences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .methods import PRETRAININGS, Run
+from .protocol import DATA_SETS, read_parts
+from .scoring import Interval, difference, interval, measure, resample_weights
+from .store import RunTable
+
+__all__ = ["Results", "best_other"]
+
+
+@dataclass
+class Results:
+    """All finished runs, with what is measured on them.
+
+    Attributes:
+        data_dir: see :func:`protocol.read_parts`.
+        splits: folder of the split files.
+        table: the finished runs.
+    """
+
+    data_dir: Path
+    splits: Path
+    table: RunTable
+    _truth: dict[tuple[str, str], tuple[list[int], NDArray[np.float64]]] = field(default_factory=dict)
+    _scores: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def runs(self) -> dict[str, dict[str, Any]]:
+        """By name, what is known of each run."""
+        return self.table.runs
+
+    def truth(self, name: str, split: str) -> tuple[list[int], NDArray[np.float64]]:
+        """Labels of the test part, and the resamples of its lesions."""
+        if (name, split) not in self._truth:
+            items = read_parts(self.data_dir, name, split, self.splits)["test"]
+            weights = resample_weights([item["group"] for item in items])
+            self._truth[name, split] = [item["label"] for item in items], weights
+        return self._truth[name, split]
+
+    def scores(self, run: Run) -> dict[str, Any] | None:
+        """Metrics on the test part of one run: ``values`` and ``draws``; None when it is not there."""
+        name = run.name()
+        if name not in self.runs:
+            return None
+        if name not in self._scores:
+            labels, weights = self.truth(run.data_set, run.split)
+            prob = self.table.probabilities(name)
+            classes = DATA_SETS[run.data_set].class_names
+            values = {metric: value.item() for metric, value in measure(prob, labels, classes).items()}
+            self._scores[name] = {"values": values, "draws": measure(prob, labels, classes, weights)}
+        return self._scores[name]
+
+    def seeds(self, run: Run) -> list[int]:
+        """Seeds of which the run is there."""
+        found = sorted({content["run"]["seed"] for content in self.runs.values()})
+        return [seed for seed in found if run.but(seed=seed).name() in self.runs]
+
+    def by_seed(self, run: Run) -> dict[int, dict[str, Any]]:
+        """Scores of all seeds."""
+        scores = {seed: self.scores(run.but(seed=seed)) for seed in self.seeds(run)}
+        return {seed: score for seed, score in scores.items() if score is not None}
+
+    def interval(self, run: Run, metric: str) -> Interval:
+        """A metric over all seeds."""
+        scores = self.by_seed(run)
+        return interval([s["values"][metric] for s in scores.values()], [s["draws"][metric] for s in scores.values()])
+
+    def difference(self, run: Run, reference: Run | None, metric: str) -> Interval | None:
+        """Run minus reference over the seeds of both."""
+        if reference is None:
+            return None
+        return difference(self.by_seed(run), self.by_seed(reference), metric)
+
+    def validation(self, run: Run, metric: str) -> float:
+        """Mean over seeds on the validation part."""
+        contents = [self.runs[run.but(seed=seed).name()] for seed in self.seeds(run)]
+        return float(np.mean([content["metrics"]["validation"][metric] for content in contents]))
+
+    def mean(self, run: Run, kind: str) -> float:
+        """Mean over seeds of seconds or images, all phases together."""
+        return float(np.mean([sum(self.runs[run.but(seed=seed).name()][kind].values()) for seed in self.seeds(run)]))
+
+    def rank(self, run: Run) -> float:
+        """Mean over seeds of the effective rank of the last step's vectors after pre-training; NaN without any."""
+        histories = [self.runs[run.but(seed=seed).name()]["history"] for seed in self.seeds(run)]
+        series = [history.get("pretrain", {}).get("rank_concat") for history in histories]
+        return float(np.mean([values[-1][1] for values in series if values] or [np.nan]))
+
+    @cached_property
+    def machines(self) -> list[str]:
+        """Machines, versions and commits that the runs were made with."""
+        runs = self.runs.values()
+        return sorted({f"{run['machine']}, {run['commit']}, torch {run['versions']['torch']}" for run in runs})
+
+
+def best_other(results: Results, run: Run, fine_tunings: Sequence[str]) -> Run | None:
+    """The best of the other pre-trainings, chosen on the validation part: without a look at the test part."""
+    metric = DATA_SETS[run.data_set].metrics[0]
+    others = [
+        run.but(pretraining=pretraining, fine_tuning=fine_tuning)
+        for pretraining in PRETRAININGS
+        for fine_tuning in fine_tunings
+        if pretraining not in ("none", run.pretraining)
+    ]
+    there = [other for other in others if results.seeds(other)]
+    return max(there, key=lambda other: results.validation(other, metric), default=None)

@@ -1,0 +1,185 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The results in ten sentences. Figures and verdicts are those of the table of runs: no sentence knows how it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from .answers import all_gains, answer_file
+from .methods import PRETRAININGS, Run
+from .overviews import all_goals
+from .questions import FEW, ONE_VIEW_LIGHT, ONE_VIEW_LIGHT_NAME, QUESTIONS, SCALES, scaled
+from .results import Results
+from .scoring import Interval
+from .words import TITLES, cell, listed, pixels
+
+__all__ = ["in_short", "spoken"]
+
+PHOTOGRAPHS = ("isic2018", "aptos2019")
+OTHER_METHODS = ("barlow_twins", "vicreg", "simsiam")
+SEARCHED = ("d", "e", "f", "g", "n")
+"""Questions that look for better settings."""
+
+
+def spoken(gains: Mapping[str, Interval | None], better: str, worse: str, same: str) -> str:
+    """Say of differences whether they are beyond chance, those with the same verdict together.
+
+    Args:
+        gains: differences by what they are to, or where; None where there is no run.
+        better: what to say before the names of those above 0.
+        worse: the same of those below 0.
+        same: the same of those that may be 0.
+
+    Example:
+        >>> spoken({"A": {"value": 0.2, "low": 0.1, "high": 0.3, "p": 0.0}}, "better than", "worse than", "equal to")
+        'better than A (+0.200 [+0.100, +0.300])'
+    """
+    verdicts: dict[str, list[str]] = {better: [], worse: [], same: []}
+    for name, gain in gains.items():
+        if gain is not None and not np.isnan(gain["value"]):
+            verdict = better if gain["low"] > 0 else worse if gain["high"] < 0 else same
+            verdicts[verdict].append(f"{name} ({cell(gain, signed=True)})")
+    return "; ".join(f"{verdict} {listed(names)}" for verdict, names in verdicts.items() if names)
+
+
+THAN = ("better than those of", "worse than those of", "no different beyond chance from those of")
+ON = ("better on", "worse on", "no different beyond chance on")
+FOR = ("better for", "worse for", "no different beyond chance for")
+
+
+def probe(data_set: str, pretraining: str) -> Run:
+    """A linear probe with few labels, at the small scale."""
+    return scaled(Run(data_set, pretraining, "linear", budget=FEW), "small")
+
+
+def percent(share: float) -> str:
+    """Share of the labels."""
+    return "all labels" if share == 1 else f"{100 * share:g} % of the labels"
+
+
+def link(key: str) -> str:
+    """Where a question is answered."""
+    return f"([{key}](answers/{answer_file(key)}))"
+
+
+def against_methods(results: Results, data_set: str) -> str:
+    """Features of FG-SSL and of other methods."""
+    gains = {
+        PRETRAININGS[other].label: results.difference(probe(data_set, "fgssl"), probe(data_set, other), "macro_auc")
+        for other in OTHER_METHODS
+    }
+    said = spoken(gains, *THAN)
+    return said and f"On {TITLES[data_set]} the features of FG-SSL are {said} {link('a')}."
+
+
+def against_random_weights(results: Results) -> str:
+    """Features of FG-SSL and of a network without pre-training."""
+    gains = {
+        TITLES[name]: results.difference(probe(name, "fgssl"), probe(name, "none"), "macro_auc") for name in PHOTOGRAPHS
+    }
+    said = spoken(gains, *ON)
+    return said and f"Against those of random weights, the features of FG-SSL are {said} {link('a')}."
+
+
+def parts_alone(results: Results) -> str:
+    """Features of FG-SSL and of its parts."""
+    ours = probe("isic2018", "fgssl")
+    light = probe("isic2018", "jigsaw").but(ONE_VIEW_LIGHT)
+    parts = {PRETRAININGS[name].label: ours.but(pretraining=name) for name in ("hierarchy", "jigsaw")}
+    gains = {
+        name: results.difference(ours, other, "macro_auc")
+        for name, other in (parts | {ONE_VIEW_LIGHT_NAME: light}).items()
+    }
+    said = spoken(gains, *THAN)
+    return said and f"Against its parts on {TITLES['isic2018']}, the features of FG-SSL are {said} {link('a')}."
+
+
+def fine_tuned(results: Results, scale: str) -> str:
+    """FG-SSL and plain supervised training with the same labels."""
+    gains = {
+        f"{TITLES[name]} with {percent(share)}": results.difference(
+            scaled(Run(name, "fgssl", "progressive", budget=share), scale),
+            scaled(Run(name, "none", "plain", budget=share), scale),
+            "macro_f1",
+        )
+        for name in PHOTOGRAPHS
+        for share in (FEW, 1.0)
+    }
+    said = spoken(gains, *ON)
+    start = f"Against plain supervised training at {pixels(scale)}, a network fine-tuned from FG-SSL"
+    return said and f"{start} ({SCALES[scale].get('pretrain_epochs')} epochs) is {said} {link('b')}."
+
+
+def on_imagenet(results: Results) -> str:
+    """FG-SSL on top of ImageNet weights."""
+    gains = {
+        f"the {entry.series} on {TITLES[name]}": results.difference(entry.run, entry.reference, "macro_f1")
+        for name in PHOTOGRAPHS
+        for entry in QUESTIONS["k"].points(name)
+        if entry.x == "ImageNet, then FG-SSL"
+    }
+    said = spoken(gains, *FOR)
+    start = f"Against ImageNet weights alone, FG-SSL on top of them (EfficientNet-Lite0, {percent(FEW)})"
+    return said and f"{start} is {said} {link('k')}."
+
+
+def transferred(results: Results) -> str:
+    """Pre-training on another data set."""
+    gains = {
+        f"the {entry.series}": results.difference(entry.run, entry.reference, "mean_auc")
+        for entry in QUESTIONS["j"].points("isic2017")
+        if entry.x == "pre-trained on ISIC 2018"
+    }
+    said = spoken(gains, *FOR)
+    start = f"Against no pre-training, pre-training on ISIC 2018 is on ISIC 2017 (mean AUC, {percent(1.0)})"
+    return said and f"{start} {said} {link('j')}."
+
+
+def settings_searched(results: Results) -> str:
+    """How many changes of settings are better or worse than the default."""
+    gains = [
+        gain for key in SEARCHED for name in PHOTOGRAPHS for gain in all_gains(results, key, name, "small").values()
+    ]
+    better, worse = sum(gain["low"] > 0 for gain in gains), sum(gain["high"] < 0 for gain in gains)
+    if not gains:
+        return ""
+    links = ", ".join(f"[{key}](answers/{answer_file(key)})" for key in SEARCHED)
+    return (
+        f"Of {len(gains)} comparisons of other grids, views, blocks, lambdas, schedules and ways to fine-tune with the "
+        f"default, {better} are better beyond chance and {worse} worse; {len(gains) / 20:.0f} would be expected to be "
+        f"either without any effect ({links})."
+    )
+
+
+def goals_reached(results: Results) -> str:
+    """How many goals are reached."""
+    goals = [goal for scale in SCALES for goal in all_goals(results, scale)]
+    reached, sure = sum(goal.reached for goal in goals), sum(goal.reached and goal.beyond_chance for goal in goals)
+    if not goals:
+        return ""
+    where = "[goals set before](answers/goals.md)"
+    return f"Of the {len(goals)} {where} that have been run, {reached} are reached; {sure} with the interval above 0."
+
+
+def in_short(results: Results) -> Sequence[str]:
+    """Markdown of the section; nothing as long as there is nothing to say."""
+    sentences = [
+        *(against_methods(results, name) for name in PHOTOGRAPHS),
+        against_random_weights(results),
+        parts_alone(results),
+        fine_tuned(results, "small"),
+        fine_tuned(results, "medium"),
+        on_imagenet(results),
+        transferred(results),
+        settings_searched(results),
+        goals_reached(results),
+    ]
+    lines = [f"{number}. {sentence}" for number, sentence in enumerate(filter(None, sentences), 1)]
+    intro = (
+        "In brackets: a difference and its 95 % interval. Features are those of the frozen network, compared by the "
+        f"macro AUC of a linear probe ({pixels('small')}, {percent(FEW)}); trained networks are compared by macro F1.\n"
+    )
+    return ["## In short\n", intro, *lines, ""] if lines else []

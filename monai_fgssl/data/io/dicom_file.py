@@ -1,0 +1,135 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""DICOM files: told from others by their content, and opened."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO
+
+import pydicom
+from pydicom.dataset import Dataset, FileDataset
+from pydicom.filereader import read_file_meta_info
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
+
+from monai_fgssl.utils.errors import DataError
+
+from .limits import MAX_INFLATED
+
+__all__ = ["is_dicom", "open_dicom", "read_dicom_header", "starts_as_dicom"]
+
+FIRST_ELEMENTS = (0x0000, 0x0001, 0x0005, 0x0006, 0x0008, 0x0012, 0x0013, 0x0014, 0x0016, 0x0018, 0x0020)
+"""Elements of group 0008 that a file without preamble and file meta information may begin with."""
+LONGEST = 1024
+"""Bytes of the longest of them in use."""
+
+
+def is_dicom(path: Path) -> bool:
+    """Tell whether a file begins as DICOM, whatever its name; see :func:`starts_as_dicom`."""
+    with open(path, "rb") as file:
+        return starts_as_dicom(file.read(132))
+
+
+def starts_as_dicom(head: bytes) -> bool:
+    """Tell DICOM by its first 132 bytes.
+
+    Files have 128 bytes of preamble and ``DICM`` (DICOM PS3.10, section 7.1). Old ones, and what some tools write,
+    begin with the file meta information or with the data set itself; dcmtk, GDCM and ITK read these too.
+    """
+    if head[128:132] == b"DICM":
+        return True
+    if len(head) < 132:
+        return False
+    for order in "<>":
+        group, element = struct.unpack_from(f"{order}2H", head)
+        is_explicit = head[4:6].isalpha() and head[4:6].isupper()
+        if group == 2:
+            return element in (0, 1, 2) and head[4:6] in (b"UL", b"OB", b"UI") and order == "<"
+        if group == 8 and element in FIRST_ELEMENTS:
+            (length,) = struct.unpack_from(f"{order}H", head, 6) if is_explicit else struct.unpack_from("<I", head, 4)
+            return length % 2 == 0 and length <= LONGEST and (is_explicit or order == "<")
+    return False
+
+
+def read_dicom_header(path: Path, tags: Sequence[str]) -> Dataset:
+    """Read a few attributes of a file that :func:`is_dicom`.
+
+    Raises:
+        Exception: when it is damaged; pydicom raises almost any.
+    """
+    return pydicom.dcmread(path, specific_tags=list(tags), stop_before_pixels=True, force=True)
+
+
+def open_dicom(path: Path, headers_only: bool = False) -> Dataset:
+    """Read a file, and check that it is an image.
+
+    Args:
+        path: of the file.
+        headers_only: leave out the pixels.
+
+    Raises:
+        DataError: when it is none; the message starts after the name of the file.
+    """
+    _check_deflated(path)
+    dataset = pydicom.dcmread(path, stop_before_pixels=headers_only, force=True)
+    # pydicom 3 gives nothing at all when compressed pixels are cut off.
+    if len(dataset) and "Rows" not in dataset:
+        kind = dataset.get("SOPClassUID") or dataset.file_meta.get("MediaStorageSOPClassUID")
+        raise DataError(f"is a DICOM file without an image ({getattr(kind, 'name', None) or 'no SOP class'}).")
+    keys = ("Rows",) if headers_only else ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+    if not any(key in dataset for key in keys):
+        raise DataError("has no pixels (7FE0,0010): the file may have been cut off.")
+    if "TransferSyntaxUID" not in dataset.file_meta:
+        if len(dataset.file_meta):
+            raise DataError("has no Transfer Syntax UID (0002,0010), so nothing tells how to decode its pixels.")
+        # Without file meta information pixels are not compressed.
+        dataset.file_meta.TransferSyntaxUID = _syntax_of(dataset)
+    return dataset
+
+
+def _syntax_of(dataset: FileDataset) -> UID:
+    """Transfer syntax of a data set that begins without one, as pydicom has found it out."""
+    if hasattr(dataset, "original_encoding"):
+        is_implicit, is_little_endian = dataset.original_encoding
+    else:
+        is_implicit, is_little_endian = dataset.is_implicit_VR, dataset.is_little_endian
+    if is_implicit:
+        return ImplicitVRLittleEndian
+    return ExplicitVRLittleEndian if is_little_endian else ExplicitVRBigEndian
+
+
+def _check_deflated(path: Path) -> None:
+    """Refuse a deflated data set that takes much memory: pydicom unpacks all of it at once."""
+    with open(path, "rb") as file:
+        head = file.read(1024)
+        if head[128:132] != b"DICM" or DeflatedExplicitVRLittleEndian.encode() not in head:
+            return
+        meta = read_file_meta_info(path)
+        if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
+            return
+        # Preamble, DICM, and the group length with its own 12 bytes.
+        file.seek(144 + int(meta.get("FileMetaInformationGroupLength", 0)))
+        if _inflated_size(file) > MAX_INFLATED:
+            raise DataError(f"is too large: it unpacks to more than {MAX_INFLATED >> 20} MB.")
+
+
+def _inflated_size(file: IO[bytes]) -> int:
+    """Bytes that a stream unpacks to, or more than :data:`MAX_INFLATED`; damage is told when it is read."""
+    stream, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
+    data = file.read(1 << 16)
+    while data and not stream.eof and size <= MAX_INFLATED:
+        try:
+            size += len(stream.decompress(data, 1 << 24))
+        except zlib.error:
+            break
+        data = stream.unconsumed_tail or file.read(1 << 16)
+    return size

@@ -1,0 +1,136 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""From stored values to those of the modality, and from these to brightness: the lookup tables and windows of DICOM."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+
+from monai_fgssl.utils.errors import DataError
+
+from .colors import palette_depth
+from .display import LookupTable, Window
+
+try:
+    from pydicom.pixels import apply_color_lut
+except ImportError:
+    from pydicom.pixel_data_handlers.util import apply_color_lut  # type: ignore[no-redef]
+
+__all__ = ["apply_modality_lut", "palette_colors", "read_voi"]
+
+
+def apply_modality_lut(stored: NDArray[Any], module: Dataset, is_signed: bool) -> tuple[NDArray[Any], int | None]:
+    """Apply the Modality LUT, or else the rescale.
+
+    pydicom's ``apply_modality_lut`` can't take its place: up to 3.0.2 it knows neither 8 bits that are packed into
+    words nor empty sequences.
+
+    Args:
+        stored: values of any shape.
+        module: of :func:`~monai_fgssl.data.io.dicom.frame_module`.
+        is_signed: whether stored values may be negative.
+
+    Returns:
+        Values in units of the modality, and of how many bits those of a table are; None for a rescale or neither.
+
+    Source: DICOM PS3.3, C.11.1.
+    """
+    table = _read_table(module, "ModalityLUTSequence", is_signed)
+    if table is not None:
+        return table.look_up(stored), table.bits
+    if "RescaleSlope" in module and "RescaleIntercept" in module:
+        return stored.astype(np.float64) * float(module.RescaleSlope) + float(module.RescaleIntercept), None
+    return stored, None
+
+
+def read_voi(module: Dataset, is_signed: bool) -> Window | LookupTable | None:
+    """The first VOI LUT, or else the first window; DICOM PS3.3, C.11.2.1 leaves the choice to the viewer.
+
+    Args:
+        module: of :func:`~monai_fgssl.data.io.dicom.frame_module`.
+        is_signed: whether values of the modality may be negative.
+
+    Returns:
+        What makes brightness of values of the modality, or None when the file asks for nothing.
+    """
+    table = _read_table(module, "VOILUTSequence", is_signed)
+    if table is not None:
+        return table
+    if "WindowCenter" in module and "WindowWidth" in module:
+        center, width = (float(np.ravel(module[key].value)[0]) for key in ("WindowCenter", "WindowWidth"))
+        return Window(center, width, str(module.get("VOILUTFunction", "LINEAR")))
+    return None
+
+
+def palette_colors(dataset: Dataset, indices: NDArray[Any], is_signed: bool) -> tuple[NDArray[Any], int]:
+    """Look palette indices up.
+
+    pydicom's ``apply_color_lut`` can't take its place: up to 3.0.2 it takes indices modulo 256, refuses tables with a
+    byte of padding, and swaps the bytes of big-endian ones.
+
+    Args:
+        dataset: with the palette.
+        indices: ``(rows, columns)``.
+        is_signed: whether indices may be negative.
+
+    Returns:
+        ``(rows, columns, 3)``, and the value of full intensity.
+
+    Raises:
+        DataError: when a table is not as long as it says.
+
+    Source: DICOM PS3.3, C.7.6.3.1.5 and C.7.6.3.1.6.
+    """
+    names = [f"{color}PaletteColorLookupTable" for color in ("Red", "Green", "Blue")]
+    if not all(dataset.get(f"{name}Data") for name in names):
+        # Segmented tables.
+        colors = apply_color_lut(indices, dataset)[..., :3]
+        return (colors, 255) if colors.dtype == np.uint8 else palette_depth(colors)
+    is_little_endian = dataset.file_meta.TransferSyntaxUID.is_little_endian
+    tables = [
+        _make_table(name, dataset[f"{name}Descriptor"].value, dataset[f"{name}Data"].value, is_signed, is_little_endian)
+        for name in names
+    ]
+    colors = np.stack([table.look_up(indices) for table in tables], axis=-1)
+    return (colors, 255) if max(table.bits for table in tables) <= 8 else palette_depth(colors.astype(np.uint16))
+
+
+def _read_table(module: Dataset, key: str, is_signed: bool) -> LookupTable | None:
+    """The first table of a sequence. De-identified files may have it empty, or an item without a table."""
+    for item in module.get(key) or []:
+        if item.get("LUTDescriptor") and item.get("LUTData") is not None:
+            is_little_endian = module.file_meta.TransferSyntaxUID.is_little_endian
+            return _make_table(key, item.LUTDescriptor, item.LUTData, is_signed, is_little_endian)
+    return None
+
+
+def _make_table(
+    name: str, descriptor: Sequence[int], data: bytes | Sequence[int] | int, is_signed: bool, is_little_endian: bool
+) -> LookupTable:
+    """A table as DICOM stores it.
+
+    Entries of 8 bits lie one or two to a word. The first value that is mapped is signed if the values are, whatever its
+    VR says: it can't be told in Implicit VR, and many write 64512 for -1024. A depth that is too small for the entries
+    is wrong, as dcmtk takes it too.
+    """
+    count, first, bits = (int(value) for value in descriptor)
+    count = count & 0xFFFF or 2**16
+    first = (first + 0x8000 & 0xFFFF) - 0x8000 if is_signed else first & 0xFFFF
+    order = "<" if is_little_endian else ">"
+    if not isinstance(data, bytes):
+        data = (np.atleast_1d(np.asarray(data, dtype=np.int64)) & 0xFFFF).astype(f"{order}u2").tobytes()
+    words = np.frombuffer(data[: len(data) // 2 * 2], f"{order}u2")
+    entries: NDArray[Any]
+    if len(words) >= count:
+        entries = words[:count].astype(np.uint16)
+    elif bits <= 8 and len(data) >= count:
+        # Two to a word, the first of them in its lower half. An odd last byte is its own.
+        entries = np.frombuffer(words.astype("<u2").tobytes() + data[2 * len(words) :], np.uint8)[:count]
+    else:
+        raise DataError(f"has a {name} with {len(data)} bytes for {count} entries of {bits} bits.")
+    return LookupTable(first, entries, max(bits, int(entries.max()).bit_length()))

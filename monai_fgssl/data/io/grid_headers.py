@@ -1,0 +1,120 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""MetaImage and NRRD headers, checked before ITK sees them: it believes any number, and verifies no checksum."""
+
+from __future__ import annotations
+
+import math
+import re
+import zlib
+from pathlib import Path
+
+from monai_fgssl.utils.errors import DataError
+
+from .detached import HEADER_BYTES
+from .limits import MAX_DEFLATE_RATIO, check_size, check_stored_size
+
+__all__ = ["check_grid_header"]
+
+MAX_AXES = 10
+"""Axes that ITK's MetaImage reader has room for."""
+METAIMAGE_BYTES = {"CHAR": 1, "SHORT": 2, "INT": 4, "LONG": 4, "LONG_LONG": 8, "FLOAT": 4, "DOUBLE": 8}
+"""Size of an element type, without ``MET_`` and the ``U`` of unsigned ones; LONG may have 8."""
+NRRD_BYTES = (
+    (r"(un)?signed char|u?char|u?int8(_t)?", 1),
+    (r"(un)?signed short( int)?|u?short( int)?|u?int16(_t)?", 2),
+    (r"(un)?signed int|u?int|u?int32(_t)?|float", 4),
+    (r"(un)?signed long long( int)?|u?longlong|u?long long( int)?|u?int64(_t)?|double", 8),
+)
+"""Names of types, and their size."""
+
+
+def check_grid_header(path: Path) -> None:
+    """Compare the size that a header promises with what the file holds, and verify the checksum of compressed pixels.
+
+    Args:
+        path: a MetaImage or NRRD file.
+
+    Raises:
+        DataError: when sizes are missing, no sizes or more than is stored, or when compressed pixels are damaged.
+    """
+    with open(path, "rb") as file:
+        head = file.read(HEADER_BYTES)
+    if head.startswith(b"NRRD"):
+        _check_nrrd(path, head)
+    else:
+        _check_metaimage(path, head)
+
+
+def _check_metaimage(path: Path, head: bytes) -> None:
+    text = re.split(rb"(?m)^[ \t]*ElementDataFile", head)[0].decode("latin-1")
+    axes, sizes = _integers(text, "NDims"), _integers(text, "DimSize")
+    channels = _integers(text, "ElementNumberOfChannels") or [1]
+    if len(axes) != 1 or not 1 <= axes[0] <= MAX_AXES or len(sizes) != axes[0] or len(channels) != 1:
+        raise DataError(f"has a DimSize of {len(sizes)} numbers, and NDims is {' '.join(map(str, axes)) or 'missing'}.")
+    check_size((*sizes, *channels))
+
+    found = re.search(rb"(?m)^[ \t]*ElementDataFile[ \t]*[=:]?[ \t]*([^\r\n]*)\r?\n?", head)
+    name = found[1].decode("latin-1").strip() if found else ""
+    pixels, start = (path, found.end()) if found and name.upper() == "LOCAL" else (path.parent / name, 0)
+    kind = (_value(text, "ElementType") or "").upper().removeprefix("MET_").removeprefix("U").removesuffix("_ARRAY")
+    if not pixels.is_file() or kind not in METAIMAGE_BYTES or _value(text, "HeaderSize"):
+        # Several files, a form that only ITK knows, or nothing, which it tells.
+        return
+    needed = math.prod(sizes) * channels[0] * METAIMAGE_BYTES[kind]
+    stored = pixels.stat().st_size - start
+    if (_value(text, "CompressedData") or "").upper().startswith("T"):
+        check_stored_size(needed, stored, MAX_DEFLATE_RATIO)
+        _check_compressed(pixels, start, needed)
+    elif (_value(text, "BinaryData") or "True").upper().startswith("T"):
+        check_stored_size(needed, stored)
+
+
+def _check_nrrd(path: Path, head: bytes) -> None:
+    header = re.match(rb".*?\r?\n\r?\n", head, re.DOTALL)
+    text = (header[0] if header else head).decode("latin-1")
+    axes, sizes = _integers(text, "dimension"), _integers(text, "sizes")
+    if len(axes) != 1 or not 1 <= axes[0] <= MAX_AXES or len(sizes) != axes[0]:
+        raise DataError(f"has {len(sizes)} sizes, and its dimension is {' '.join(map(str, axes)) or 'missing'}.")
+    check_size(sizes)
+    kind = (_value(text, "type") or "").lower()
+    width = next((size for names, size in NRRD_BYTES if re.fullmatch(names, kind)), None)
+    is_elsewhere = re.search(r"(?im)^(data[ \t]?file|line[ \t]?skip|byte[ \t]?skip)[ \t]*:", text)
+    if header is None or width is None or is_elsewhere:
+        return
+    needed, stored = math.prod(sizes) * width, path.stat().st_size - header.end()
+    encoding = (_value(text, "encoding") or "").lower()
+    if encoding == "raw":
+        check_stored_size(needed, stored)
+    elif encoding in ("gzip", "gz"):
+        check_stored_size(needed, stored, MAX_DEFLATE_RATIO)
+        _check_compressed(path, header.end(), needed)
+
+
+def _value(text: str, key: str) -> str | None:
+    found = re.search(rf"(?im)^[ \t]*{key}[ \t]*[=:][ \t]*([^\r\n]*)", text)
+    return found[1].strip() if found else None
+
+
+def _integers(text: str, key: str) -> list[int]:
+    """Numbers of an entry; none when it is missing, there twice, or holds anything else."""
+    found = re.findall(rf"(?im)^[ \t]*{key}[ \t]*[=:][ \t]*([^\r\n]*)", text)
+    if len(found) != 1 or not re.fullmatch(r"(-?\d{1,18}[ \t]*)+", found[0]):
+        return []
+    return [int(word) for word in found[0].split()]
+
+
+def _check_compressed(path: Path, start: int, needed: int) -> None:
+    """Unpack zlib or gzip to its end, where the checksum is, without keeping it."""
+    unpacker, size = zlib.decompressobj(zlib.MAX_WBITS | 32), 0
+    with open(path, "rb") as file:
+        file.seek(start)
+        data = file.read(1 << 20)
+        try:
+            while data and not unpacker.eof and size <= needed:
+                size += len(unpacker.decompress(data, 1 << 24))
+                data = unpacker.unconsumed_tail or file.read(1 << 20)
+        except zlib.error as error:
+            raise DataError(f"is damaged: its compressed pixels can't be unpacked ({error}).") from None
+    if not unpacker.eof or size != needed:
+        raise DataError(f"is damaged: its compressed pixels are {size} bytes, and its header promises {needed}.")

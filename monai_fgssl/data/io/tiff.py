@@ -1,0 +1,325 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""TIFF of every layout: decoded by a library that is right for it, or refused by name.
+
+tifffile knows all layouts, but without its extra ``imagecodecs`` few compressions. Pillow knows the compressions, but
+takes many layouts for others without a word: the bytes of big-endian floats in LZW are swapped, halves and unsigned 32
+bits become other numbers, planes of 16 bits become noise. So Pillow decodes only what it decodes right, see
+:func:`_is_right_in_pillow`.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from os import SEEK_CUR
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from tifffile import TiffFile, TiffPage
+
+from monai_fgssl.utils.errors import DataError
+
+from .colors import cmyk_to_rgb, palette_to_rgb, without_premultiplied_alpha
+from .display import StoredImage, choose_frame, natural_range
+from .limits import MAX_DEFLATE_RATIO, check_size, check_stored_size
+from .orientation import ORIENTATION, upright
+
+__all__ = ["TIFF_STARTS", "read_tiff", "read_tiff_stack"]
+
+TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+"""First bytes of TIFF and BigTIFF, in both byte orders."""
+
+WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, CMYK, YCBCR = 0, 1, 2, 3, 5, 6
+"""PhotometricInterpretation."""
+COLOR_SAMPLES = {WHITE_IS_ZERO: 1, BLACK_IS_ZERO: 1, RGB: 3, PALETTE: 1, CMYK: 4, YCBCR: 3}
+"""Samples of a pixel without its extra ones."""
+NONE, CCITT, JPEG, DEFLATE = 1, (2, 3, 4, 32771), (6, 7), (8, 32946)
+"""Compression."""
+UINT, INT, FLOAT, UNDEFINED = 1, 2, 3, 4
+"""SampleFormat; undefined is read as unsigned, as the specification says."""
+REDUCED, MASK = 1, 4
+"""Bits of NewSubfileType: a thumbnail, and a mask of another page."""
+UNSPECIFIED, PREMULTIPLIED = 0, 1
+"""ExtraSamples."""
+
+
+def read_tiff(path: Path, frame: int | None = None) -> StoredImage:
+    """Read a page upright, as a viewer shows it.
+
+    Grey keeps one channel; palette, CMYK and YCbCr become RGB; transparency is dropped, and what was multiplied by it
+    is divided again. All depths are kept. Colour profiles and resolutions are not used.
+
+    Args:
+        path: a file.
+        frame: number of the page, from 0, where there are several. Thumbnails and masks don't count.
+
+    Returns:
+        ``(1 or 3, rows, columns)`` and its range.
+
+    Raises:
+        DataError: when a page must be chosen, or its layout can't be read; the message starts after the file's name.
+
+    Source: TIFF Revision 6.0; BigTIFF; TIFF Technical Notes 1 to 3.
+    """
+    with _opened(path) as pages:
+        number = choose_frame(len(pages), frame)
+        return _read_page(path, pages[number], number)
+
+
+def read_tiff_stack(path: Path) -> StoredImage | None:
+    """Read all pages as a volume.
+
+    TIFF has no place for directions or for the distance of slices: voxels are 1 mm wide, X runs along the columns to
+    the left, Y along the rows to the back, and Z from page to page to the head, as ITK takes files without directions.
+
+    Args:
+        path: a file.
+
+    Returns:
+        ``(C, X, Y, Z)``, or None when there is one page.
+
+    Raises:
+        DataError: see :func:`read_tiff`; also when pages differ in size or type.
+    """
+    with _opened(path) as pages:
+        if len(pages) == 1:
+            return None
+        check_size((len(pages), pages[0].imagelength, pages[0].imagewidth))
+        slices: list[NDArray[Any]] = []
+        for number, page in enumerate(pages):
+            image = _read_page(path, page, number)
+            values = image.values
+            if image.inverted:
+                if image.value_range is None:
+                    raise DataError("has pages where white is 0 and black is unknown: save them with black as 0.")
+                values = (sum(image.value_range) - values.astype(np.float64)).astype(np.float32)
+            if slices and (values.shape, values.dtype) != (slices[0].shape, slices[0].dtype):
+                raise DataError(
+                    f"has pages of different kinds: frame=0 of {_kind(slices[0])}, frame={number} of {_kind(values)}."
+                )
+            slices.append(values)
+    return StoredImage(np.stack(slices, axis=-1).swapaxes(1, 2), np.diag([-1.0, -1, 1, 1]), None)
+
+
+def _kind(values: NDArray[Any]) -> str:
+    channels, rows, columns = values.shape
+    return f"{columns} x {rows} pixels with {channels} channel(s) of {values.dtype.name}"
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[list[TiffPage]]:
+    """Pages that are pictures of their own."""
+    count = _count_directories(path)
+    with TiffFile(path) as file:
+        pages = [page for page in file.pages if isinstance(page, TiffPage)]
+        if len(pages) != count:
+            raise DataError(f"is damaged: {count - len(pages)} of its {count} pages can't be read.")
+        _check_hidden_pages(file, count)
+        whole = [page for page in pages if not int(page.subfiletype) & (REDUCED | MASK)]
+        if not whole and len(pages) == 1 and pages[0].subifds is None:
+            whole = pages
+        if not whole:
+            raise DataError(
+                "holds previews, and its picture in a form that is not supported, such as a camera's raw data: export "
+                "it as TIFF or PNG."
+            )
+        yield whole
+
+
+def _count_directories(path: Path) -> int:
+    """Follow the chain of directories: tifffile has no end for some loops, and leaves out what was cut off."""
+    with open(path, "rb") as file:
+        head = file.read(16)
+        order = "<" if head.startswith(b"II") else ">"
+        is_big = head[2:4] in (b"+\0", b"\0+")
+        number, entry, offset = ("Q", 20, "Q") if is_big else ("H", 12, "I")
+        (place,) = struct.unpack_from(order + offset, head, 8 if is_big else 4)
+        places: set[int] = set()
+        while place:
+            if place in places:
+                raise DataError("is damaged: its list of pages is a loop.")
+            places.add(place)
+            file.seek(place)
+            (tags,) = struct.unpack(order + number, file.read(struct.calcsize(number)))
+            file.seek(tags * entry, SEEK_CUR)
+            (place,) = struct.unpack(order + offset, file.read(struct.calcsize(offset)))
+    if not places:
+        raise DataError("is a TIFF without a page.")
+    return len(places)
+
+
+def _check_hidden_pages(file: TiffFile, count: int) -> None:
+    """Refuse stacks whose directory is that of the first page only; not by ``file.series``, which opens other files."""
+    images = 1
+    if file.is_imagej:
+        images = int((file.imagej_metadata or {}).get("images", 1))
+    elif file.is_stk:
+        images = int((file.stk_metadata or {}).get("NumberPlanes", 1))
+    if images > count or any(series.get("truncated") for series in file.shaped_metadata or ()):
+        raise DataError(
+            "has more pages than it lists, as ImageJ and MetaMorph store large stacks: save it as an ordinary TIFF."
+        )
+
+
+def _read_page(path: Path, page: TiffPage, number: int) -> StoredImage:
+    _check_layout(page)
+    _check_segments(path, page)
+    samples = _decode(path, page)
+    bits, photometric = int(page.bitspersample), int(page.photometric)
+    white = 2**bits - 1 if samples.dtype.kind == "u" and bits <= 16 else None
+    colors = COLOR_SAMPLES[photometric]
+    values = samples[..., :colors]
+    if PREMULTIPLIED in page.extrasamples:
+        values = without_premultiplied_alpha(values, samples[..., colors], white)
+    if photometric == PALETTE:
+        values, white = palette_to_rgb(values[..., 0], np.asarray(page.colormap))
+    elif photometric == CMYK and white is not None:
+        values = cmyk_to_rgb(values, white)
+    return StoredImage(
+        np.moveaxis(values, -1, 0),
+        np.eye(4),
+        natural_range(values) if white is None else (0, white),
+        inverted=photometric == WHITE_IS_ZERO,
+        frame=number,
+    )
+
+
+def _check_layout(page: TiffPage) -> None:
+    """Refuse what can't be read right, by name."""
+    check_size((page.imagelength, page.imagewidth, page.samplesperpixel))
+    photometric, bits, samples = int(page.photometric), page.bitspersample, int(page.samplesperpixel)
+    formats = _values(page, "SampleFormat", UINT)
+    if page.imagedepth != 1:
+        raise DataError("has pages with several layers (ImageDepth): save it with one layer in each page.")
+    if photometric not in COLOR_SAMPLES or "PhotometricInterpretation" not in page.tags:
+        name = _name(page.photometric) if "PhotometricInterpretation" in page.tags else "none"
+        raise DataError(f"has the PhotometricInterpretation {name}, which is not supported: save it as RGB or grey.")
+    if isinstance(bits, tuple) or len(set(formats)) > 1:
+        raise DataError(f"has samples of different kinds (BitsPerSample {bits}, SampleFormat {formats}).")
+    kind = formats[0]
+    if page.dtype is None or kind not in (UINT, INT, FLOAT, UNDEFINED):
+        raise DataError(f"has samples of {bits} bits with SampleFormat {kind}, which are not supported.")
+    extra = samples - COLOR_SAMPLES[photometric]
+    if extra < 0:
+        raise DataError(f"has {samples} sample(s) for each pixel, too few for {_name(page.photometric)}.")
+    if photometric in (WHITE_IS_ZERO, BLACK_IS_ZERO) and extra and page.extrasamples[:1] in ((), (UNSPECIFIED,)):
+        raise DataError(
+            f"has {samples} channels, and nothing tells what they show; a picture has 1 (grey) or 3 (color)."
+        )
+    is_odd = kind == INT or (kind != FLOAT and bits > 16) or photometric in (PALETTE, CMYK)
+    if PREMULTIPLIED in page.extrasamples and (is_odd or page.extrasamples[0] != PREMULTIPLIED):
+        raise DataError(
+            "is multiplied by its transparency in a form that is not supported: save it without transparency."
+        )
+    if photometric in (PALETTE, CMYK, YCBCR) and (kind in (INT, FLOAT) or bits > 16):
+        raise DataError(
+            f"has {_name(page.photometric)} samples of {bits} bits with SampleFormat {kind}: save it as RGB."
+        )
+    if photometric == CMYK and _values(page, "InkSet", 1)[0] != 1:
+        raise DataError("has other inks than cyan, magenta, yellow and black: save it as RGB.")
+    if photometric == PALETTE and (page.colormap is None or page.colormap.shape != (3, 2**bits)):
+        raise DataError(f"has no palette of {2**bits} colors.")
+    if photometric == YCBCR and int(page.compression) not in JPEG:
+        raise DataError("has YCbCr colors that are not compressed as JPEG: save it as RGB.")
+
+
+def _name(value: int) -> str:
+    """What tifffile calls a number, where it knows it."""
+    return getattr(value, "name", str(value))
+
+
+def _values(page: TiffPage, name: str, default: int) -> tuple[int, ...]:
+    tag = page.tags.get(name)
+    if tag is None:
+        return (default,)
+    return tuple(map(int, tag.value)) if isinstance(tag.value, tuple) else (int(tag.value),)
+
+
+def _check_segments(path: Path, page: TiffPage) -> None:
+    """Strips or tiles must be there and inside of the file: tifffile takes those of no length for black."""
+    size = path.stat().st_size
+    needed = int(np.prod(page.chunked))
+    segments = list(zip(page.dataoffsets, page.databytecounts, strict=False))
+    inside = [count for offset, count in segments if offset > 0 and count > 0 and offset + count <= size]
+    if len(inside) < needed or len(inside) < len(segments):
+        raise DataError(f"is cut off or damaged: it has {len(inside)} of {needed} strips or tiles.")
+    compression = int(page.compression)
+    if compression == NONE or compression in DEFLATE:
+        bits = page.imagelength * page.imagewidth * page.samplesperpixel * int(page.bitspersample)
+        check_stored_size(bits // 8, sum(inside), 1 if compression == NONE else MAX_DEFLATE_RATIO)
+
+
+def _decode(path: Path, page: TiffPage) -> NDArray[Any]:
+    """Samples as they are stored, in the byte order of this machine, but upright: ``(rows, columns, samples)``."""
+    if _is_right_in_pillow(page) and not _is_right_in_tifffile(page):
+        return _decode_by_pillow(path, page)
+    try:
+        values = page.asarray(squeeze=False, maxworkers=1)
+    except (ValueError, NotImplementedError) as error:
+        if "imagecodecs" not in str(error):
+            raise
+        raise DataError(
+            f"has {page.samplesperpixel} sample(s) of {page.bitspersample} bits, compressed as "
+            f"{_name(page.compression)}: save it without compression, or `pip install 'monai-fgssl[tiff]'`."
+        ) from error
+    # tifffile's axes: planes, layers, rows, columns, samples.
+    values = np.moveaxis(values[:, 0, ..., 0], 0, -1) if page.planarconfig == 2 else values[0, 0]
+    values = upright(values, _values(page, "Orientation", 1)[0])
+    if values.dtype.kind == "b":
+        return values.astype(np.uint8)
+    return values.astype(np.float32 if values.dtype == np.float16 else values.dtype.newbyteorder("="))
+
+
+def _decode_by_pillow(path: Path, page: TiffPage) -> NDArray[Any]:
+    # From a file and not from a name: Pillow maps named files into memory, and then scrambles those that lie.
+    with open(path, "rb") as file, Image.open(file, formats=["TIFF"]) as image:
+        image.seek(page.index)
+        values = np.asarray(image.convert("RGB") if int(page.photometric) == YCBCR else image)
+        # Pillow turns TIFF as it loads it, and takes the tag away.
+        values = upright(values, image.getexif().get(ORIENTATION, 1))
+    bits, photometric = int(page.bitspersample), int(page.photometric)
+    if bits <= 8 and photometric in (WHITE_IS_ZERO, BLACK_IS_ZERO):
+        # Pillow spreads 1 to 8 bits over 0 to 255 (1 bit: to true), and inverts those where white is 0.
+        values = values.astype(np.uint8) if bits == 1 else values // (255 // (2**bits - 1))
+        values = 2**bits - 1 - values if photometric == WHITE_IS_ZERO else values
+    values = values if values.ndim == 3 else values[..., None]
+    return values.astype(values.dtype.newbyteorder("="))
+
+
+def _is_right_in_tifffile(page: TiffPage) -> bool:
+    """Whether tifffile alone decodes a layout, fast."""
+    compression = int(page.compression)
+    is_plain = compression == NONE or compression in DEFLATE
+    return is_plain and page.bitspersample in (1, 8, 16, 32, 64) and int(page.predictor) in (1, 2)
+
+
+def _is_right_in_pillow(page: TiffPage) -> bool:
+    """Whether Pillow decodes a layout right, by the tests against arrays of every layout.
+
+    The modes that Pillow gives must be looked at before it is trusted with another layout: see the top of this file.
+    """
+    photometric, bits, samples = int(page.photometric), page.bitspersample, page.samplesperpixel
+    kind, is_little_endian = _values(page, "SampleFormat", UINT)[0], page.parent.byteorder == "<"
+    if page.fillorder != 1 and int(page.compression) not in CCITT:
+        return False
+    if page.parent.is_bigtiff and not is_little_endian:
+        return False
+    if kind == FLOAT:
+        return (photometric, bits, samples) == (BLACK_IS_ZERO, 32, 1) and is_little_endian
+    if kind == INT:
+        return False
+    if samples == 1:
+        depths = {WHITE_IS_ZERO: (1, 2, 4, 8), BLACK_IS_ZERO: (1, 2, 4, 8, 16), PALETTE: (1, 2, 4, 8)}
+        return bits in depths.get(photometric, ()) or ((photometric, bits) == (BLACK_IS_ZERO, 12) and is_little_endian)
+    # Grey and transparency beside it, or colors.
+    return (
+        bits == 8
+        and page.planarconfig == 1
+        and (photometric, samples) in ((BLACK_IS_ZERO, 2), (RGB, 3), (RGB, 4), (CMYK, 4), (YCBCR, 3))
+        and PREMULTIPLIED not in page.extrasamples
+    )

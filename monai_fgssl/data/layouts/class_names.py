@@ -1,0 +1,80 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Names of classes: their order, and names that are none or may be mistakes."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+
+from monai_fgssl.utils.errors import first_names
+
+__all__ = ["check_similar_names", "check_vectors", "in_order"]
+
+
+def in_order(labels: Iterable[str]) -> list[str]:
+    """The different names: numbers first, in their order, then the others by the alphabet; not the empty one.
+
+    Example:
+        >>> in_order(["10", "b", "2", "", "2"])
+        ['2', '10', 'b']
+    """
+
+    def key(name: str) -> tuple[bool, float, str]:
+        try:
+            return False, float(name), name
+        except ValueError:
+            return True, 0.0, name
+
+    return sorted({label for label in labels if label}, key=key)
+
+
+def check_similar_names(counts: Mapping[str, int]) -> list[str]:
+    """Tell of classes whose names differ by case, spaces, or signs between and after words only.
+
+    Args:
+        counts: images by class.
+
+    Example:
+        >>> check_similar_names({"Nevus": 5, "nevus": 1, "melanoma": 3})
+        ['Nevus (5 images) and nevus (1 images) are nearly the same name: write them alike, or name them differently.']
+    """
+    alike: dict[str, list[str]] = defaultdict(list)
+    for name in counts:
+        # Format characters, such as a space of no width, are not seen.
+        seen = "".join(letter for letter in name if unicodedata.category(letter) != "Cf")
+        plain = unicodedata.normalize("NFKC", seen).casefold()
+        alike[re.sub(r"[\s_-]+", " ", plain).strip(" .,;:")].append(name)
+    return [
+        f"{' and '.join(f'{name} ({counts[name]} images)' for name in names)} are nearly the same name: write them "
+        "alike, or name them differently."
+        for names in alike.values()
+        if len(names) > 1
+    ]
+
+
+def check_vectors(labels: Sequence[str]) -> list[str]:
+    """Tell of labels that name several classes at once.
+
+    Example:
+        >>> check_vectors(["Mass", "Mass|Edema", "grade 1, well"])
+        ['1 images have several classes at once (Mass|Edema), which is not supported: keep the images of one class.']
+    """
+    known = set(labels)
+    vectors = [label for label in labels if _is_vector(label, known)]
+    if not vectors:
+        return []
+    return [
+        f"{len(vectors)} images have several classes at once ({first_names(sorted(set(vectors)))}), which is not "
+        "supported: keep the images of one class."
+    ]
+
+
+def _is_vector(label: str, known: set[str]) -> bool:
+    if "|" in label or re.fullmatch(r"\[.*[,\s].*\]|\([\d.,\s]*,[\d.,\s]*\)", label):
+        return True
+    # A comma may be part of a name, unless what it separates are names themselves.
+    pieces = [piece.strip() for piece in re.split("[;,+]", label)]
+    return len(pieces) > 1 and all(piece in known for piece in pieces)

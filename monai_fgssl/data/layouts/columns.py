@@ -1,0 +1,119 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""What the columns of a list mean: the names that data sets give them, and how a value says that it is not known."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+__all__ = [
+    "GROUP_COLUMNS",
+    "IMAGE_COLUMNS",
+    "LABEL_COLUMNS",
+    "PART_COLUMNS",
+    "as_number",
+    "columns_named",
+    "group_value",
+    "is_missing",
+    "label_value",
+    "same_classes",
+]
+
+IMAGE_COLUMNS = (
+    *("image", "images", "image_id", "image_name", "image_file", "image_filename", "image_path", "image_index"),
+    *("img", "img_id", "img_name", "img_file", "img_path", "imageid"),
+    *("file", "filename", "file_path", "path", "picture", "photo", "id_code", "isic_id", "dicom_id"),
+)
+"""Names of the column of images: in order those of ISIC and NIH ChestX-ray14, PAD-UFES-20, and others'."""
+
+LABEL_COLUMNS = (
+    *("label", "labels", "class", "class_name", "category", "target"),
+    *("diagnosis", "diagnostic", "dx", "finding", "finding_label", "finding_labels", "grade", "level"),
+)
+"""Names of the column of classes: general ones, then those of APTOS, PAD-UFES-20, HAM10000, NIH and EyePACS."""
+
+GROUP_COLUMNS = (
+    *("group", "group_id", "patient", "patient_id", "subject", "subject_id", "participant_id"),
+    *("lesion", "lesion_id"),
+)
+"""Names of the columns of what a split must not tear apart, the larger first: a patient has several lesions."""
+
+PART_COLUMNS = ("part", "split", "subset", "set", "partition")
+"""Names of the column of parts. Those after the first two count when all their values are parts."""
+
+MISSING = frozenset(
+    ("", "-1", "?", "#n/a", "<na>", "n/a", "na", "nan", "nat", "none", "null", "unlabeled", "unlabelled")
+)
+"""What programs and people write for a value that is not known, whatever the case."""
+
+MISSING_GROUPS = MISSING | {"anonymous", "anonymized", "anonymised", "unknown"}
+"""Patients without a name are not all one patient."""
+
+WHOLE_NUMBER = re.compile(r"(-?\d+)\.0*")
+
+
+def columns_named(columns: Sequence[str], names: Sequence[str]) -> list[str]:
+    """The columns that have one of the names, in the names' order; case, spaces and signs do not matter.
+
+    Example:
+        >>> columns_named(["Image Index", "Finding Labels", "image"], IMAGE_COLUMNS)
+        ['image', 'Image Index']
+    """
+    order = {_key(name): number for number, name in reversed(list(enumerate(names)))}
+    return sorted((column for column in columns if _key(column) in order), key=lambda column: order[_key(column)])
+
+
+def _key(name: str) -> str:
+    return "".join(letter for letter in name.casefold() if letter.isalnum())
+
+
+def is_missing(value: str) -> bool:
+    """Whether a label says that it is not known.
+
+    Example:
+        >>> is_missing("NaN"), is_missing("-1.0"), is_missing("nevus")
+        (True, True, False)
+    """
+    return label_value(value).casefold() in MISSING
+
+
+def label_value(value: str) -> str:
+    """A label as it is compared: whole numbers without decimals, as pandas adds them where a value is missing.
+
+    Example:
+        >>> label_value("1.0"), label_value("01"), label_value("grade 1.0")
+        ('1', '01', 'grade 1.0')
+    """
+    number = WHOLE_NUMBER.fullmatch(value.strip())
+    return number[1] if number else value.strip()
+
+
+def group_value(value: str) -> str:
+    """A patient or lesion as it is compared; empty when it is not known.
+
+    Example:
+        >>> group_value("7.0"), group_value("N/A"), group_value("unknown")
+        ('7', '', '')
+    """
+    text = label_value(value)
+    return "" if text.casefold() in MISSING_GROUPS else text
+
+
+def as_number(text: str) -> float:
+    """The number that a text is (true is 1, false is 0), or minus infinity."""
+    try:
+        return float({"true": "1", "false": "0"}.get(text.lower(), text))
+    except ValueError:
+        return float("-inf")
+
+
+def same_classes(rows: Sequence[Mapping[str, str]], first: str, second: str) -> bool:
+    """Whether two columns tell the same images apart, in whatever words.
+
+    Example:
+        >>> same_classes([{"dx": "nv", "label": "0"}, {"dx": "mel", "label": "1"}], "dx", "label")
+        True
+    """
+    pairs = {(row[first], row[second]) for row in rows}
+    return len(pairs) == len({one for one, _ in pairs}) == len({other for _, other in pairs})

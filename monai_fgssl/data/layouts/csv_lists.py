@@ -1,0 +1,208 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Lists of images in tables of text: which column is what."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from monai_fgssl.utils.errors import DataError, first_names
+
+from .columns import (
+    GROUP_COLUMNS,
+    IMAGE_COLUMNS,
+    LABEL_COLUMNS,
+    PART_COLUMNS,
+    as_number,
+    columns_named,
+    is_missing,
+    same_classes,
+)
+from .dialects import TextTable, read_text_table
+from .file_finder import FileFinder
+from .lists import Entry, Listing, make_table
+from .table import ImageTable, part_named
+
+__all__ = ["find_image_column", "read_csv_list", "read_csv_listing"]
+
+SAMPLE_ROWS = 200
+"""How many rows tell which column holds images, where no name does."""
+
+
+def read_csv_list(path: str | Path) -> ImageTable:
+    """Read a table of text with a row for each image.
+
+    Commas, semicolons, tabs or bars are told by the content, and so is the encoding
+    (:func:`~monai_fgssl.data.layouts.dialects.read_text_table`). Columns are found by name, whatever their case, spaces
+    and signs; all names are in :mod:`~monai_fgssl.data.layouts.columns`:
+
+    - the image: ``image``, or another name such as ``image_id``, ``img_id``, ``Image Index`` or ``filename``; or the
+      column whose values are names of files. Relative to the table; the suffix may be missing, the files may lie in
+      folders below (:class:`~monai_fgssl.data.layouts.file_finder.FileFinder`). A folder is one image too, as a DICOM
+      series is.
+    - the label: ``label``, or another name such as ``class``, ``diagnosis`` or ``dx``; a name or a number. Empty, nan,
+      NA, None, null or -1 where it is not known. Without such a column, the columns that hold nothing but 0 and 1 are
+      classes, with one 1 in each row. Without those too, nothing is labelled.
+    - what must not be torn apart by a split (optional): such as ``patient_id`` and ``lesion_id``, or both.
+    - the part (optional): ``part`` or ``split``, with train, validation or test in each row.
+
+    Args:
+        path: the file.
+
+    Returns:
+        Items in the order of the rows; a row that is there twice counts once. Classes in the order of their numbers,
+        of their names, or of their columns. Notes say what was taken for what.
+
+    Raises:
+        DataError: when anything is missing, contradictory, or may be read in two ways; one message with all problems.
+    """
+    finder = FileFinder(Path(path).parent)
+    return make_table(read_csv_listing(Path(path), finder), finder)
+
+
+def read_csv_listing(path: Path, finder: FileFinder) -> Listing:
+    """Read a table as :func:`read_csv_list` does, without its files."""
+    try:
+        table = read_text_table(path)
+    except (DataError, OSError) as error:
+        return Listing(path, [], problems=[f"{path.name}: {error}"])
+    listing = Listing(path, [])
+    image = find_image_column(path, table, finder, listing.problems)
+    if image is None:
+        if not listing.problems:
+            known = ", ".join(IMAGE_COLUMNS[:6])
+            told = ", ".join(table.columns) or "none"
+            listing.problems.append(
+                f"{path.name}: no column of images ({known}, ...), and none that names files beside it; its columns "
+                f"are: {told}. Call that column 'image'."
+            )
+        return listing
+    if titles := [row for row in table.rows[:SAMPLE_ROWS] if _names_columns(list(row.values()))]:
+        listing.problems.append(
+            f"{path.name}: its first row does not name the columns, but a later one does "
+            f"({', '.join(titles[0].values())}): delete what is above that."
+        )
+        return listing
+    groups = [name for name in columns_named(table.columns, GROUP_COLUMNS) if name != image]
+    part = _part_column(table, image)
+    label = _label_column(path, table, [image, *groups], listing.problems)
+    used = [image, *groups, *filter(None, (part, label))]
+    one_hot = [] if label else _class_columns(path, table, image, used, listing.problems)
+    listing.class_names.extend(one_hot)
+    for row in table.rows:
+        text = row[label] if label else next((name for name in one_hot if as_number(row[name]) == 1), "")
+        listing.entries.append(
+            Entry(row[image], text, tuple(row[name] for name in groups), row[part] if part else None)
+        )
+    listing.notes.append(_describe(path, table, image, label, one_hot, groups, part))
+    listing.notes.extend(f"{path.name}: {note}" for note in table.notes)
+    return listing
+
+
+def find_image_column(path: Path, table: TextTable, finder: FileFinder, problems: list[str]) -> str | None:
+    """The column of images, by its name or by what it names.
+
+    Args:
+        path: of the table, for problems.
+        table: the table, or the first rows of it.
+        finder: of the folder that the table is in.
+        problems: gets a sentence more when two columns name different files.
+    """
+    named = columns_named(table.columns, IMAGE_COLUMNS)
+    if len(named) == 1 or (named and named[0].casefold() == "image" != named[1].casefold()):
+        return named[0]
+    rows = table.rows[:SAMPLE_ROWS]
+    # Numbers without a suffix are the names of too much.
+    others = [name for name in table.columns if any(as_number(row[name]) == float("-inf") for row in rows)]
+    for candidates in (named, [name for name in others if name not in named]):
+        files = {name: _files_of([row[name] for row in rows], finder) for name in candidates}
+        most = max((sum(map(bool, found)) for found in files.values()), default=0)
+        if 2 * most < len(rows) or not most:
+            continue
+        best = [name for name in candidates if sum(map(bool, files[name])) == most]
+        if any(files[name] != files[best[0]] for name in best):
+            problems.append(f"{path.name}: columns {', '.join(best)} name different files: call the right one 'image'.")
+            return None
+        if any(_files_of([best[0]], finder)):
+            problems.append(f"{path.name}: its first row names an image, not the columns: add a row image,label.")
+            return None
+        return best[0]
+    return named[0] if named else None
+
+
+def _names_columns(values: Sequence[str]) -> bool:
+    return bool(columns_named(values, IMAGE_COLUMNS) and columns_named(values, LABEL_COLUMNS))
+
+
+def _files_of(names: Sequence[str], finder: FileFinder) -> list[Path | None]:
+    # A class may be called like a folder.
+    return [None if file is None or file.is_dir() else file for file in finder.find_all(names).files]
+
+
+def _label_column(path: Path, table: TextTable, used: Sequence[str], problems: list[str]) -> str | None:
+    named = [name for name in columns_named(table.columns, LABEL_COLUMNS) if name not in used]
+    if len(named) < 2 or named[0].casefold() == "label" != named[1].casefold():
+        return named[0] if named else None
+    if not all(same_classes(table.rows, named[0], name) for name in named[1:]):
+        problems.append(
+            f"{path.name}: columns {', '.join(named)} may all be the class, and differ: call the right one 'label'."
+        )
+    return named[0]
+
+
+def _part_column(table: TextTable, image: str) -> str | None:
+    for number, known in enumerate(PART_COLUMNS):
+        for name in columns_named(table.columns, [known]):
+            if name != image and (number < 2 or all(part_named(row[name]) for row in table.rows)):
+                return name
+    return None
+
+
+def _class_columns(path: Path, table: TextTable, image: str, used: Sequence[str], problems: list[str]) -> list[str]:
+    """Columns of 0 and 1, one for each class."""
+    names = [
+        name
+        for name in table.columns
+        if name not in used
+        and any(row[name] for row in table.rows)
+        and all(is_missing(row[name]) or as_number(row[name]) in (0, 1) for row in table.rows)
+    ]
+    if not names:
+        return []
+    if len(names) == 1:
+        problems.append(f"{path.name}: column {names[0]} has 0 and 1 only: call it 'label' if it is the class.")
+        return []
+    # Without any value, the class is not known; with zeros only, it is none of these.
+    known = [row for row in table.rows if not all(is_missing(row[name]) for name in names)]
+    sums = [sum(as_number(row[name]) == 1 for name in names) for row in known]
+    if wrong := [row[image] for row, total in zip(known, sums, strict=True) if total != 1]:
+        problems.append(
+            f"{path.name}: {len(wrong)} rows have not exactly one 1 and else 0 in {', '.join(names)} "
+            f"({first_names(wrong)}): correct them, or call the column of the class 'label'. Several classes in one "
+            "image are not supported."
+        )
+    return names
+
+
+def _describe(
+    path: Path,
+    table: TextTable,
+    image: str,
+    label: str | None,
+    class_names: Sequence[str],
+    groups: Sequence[str],
+    part: str | None,
+) -> str:
+    """What was taken for what, in one line."""
+    classes = f"columns {first_names(class_names)}" if class_names else f"column {label}" if label else "none"
+    told = [f"images from column {image}", f"classes from {classes}" if classes != "none" else "no classes"]
+    if groups:
+        told.append(f"groups from {' and '.join(groups)}")
+    if part:
+        told.append(f"parts from {part}")
+    unused = [name for name in table.columns if name not in {image, label, part, *groups, *class_names}]
+    if unused:
+        told.append(f"not used: {first_names(unused)}")
+    dialect = f" ({table.dialect})" if table.dialect else ""
+    return f"{path.name}{dialect}: {'; '.join(told)}"

@@ -1,0 +1,132 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""MONAI's data lists: JSON files with a list of images for each part."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from monai_fgssl.utils.errors import DataError, first_names
+
+from .columns import GROUP_COLUMNS, LABEL_COLUMNS, columns_named
+from .dialects import decode
+from .file_finder import FileFinder
+from .lists import Entry, Listing, make_table
+from .table import ImageTable, part_named
+
+__all__ = ["is_data_list", "read_data_list", "read_data_listing", "read_json"]
+
+
+def is_data_list(path: Path) -> bool:
+    """Whether a file is JSON with a list of images under the name of a part."""
+    try:
+        return path.suffix.lower() == ".json" and bool(_parts_of(read_json(path)))
+    except DataError:
+        return False
+
+
+def read_data_list(path: str | Path) -> ImageTable:
+    """Read a MONAI data list.
+
+    ::
+
+        {"training": [{"image": "a.dcm", "label": "nevus", "patient": "7"}, {"image": "b.png"}],
+         "validation": [...],
+         "test": [...]}
+
+    Only one part must be there. Paths are relative to the file. ``label`` is a class's name or number and may be
+    missing, as in a table (:func:`~monai_fgssl.data.read_csv_list`); so may ``patient`` and the like. An item may be a
+    path alone, as the test images of the Medical Segmentation Decathlon are.
+
+    Args:
+        path: the file.
+
+    Returns:
+        Items in the order of the list. Classes in the order of their numbers or of their names.
+
+    Raises:
+        DataError: when anything is missing or contradictory; one message with all problems.
+    """
+    finder = FileFinder(Path(path).parent)
+    return make_table(read_data_listing(Path(path)), finder)
+
+
+def read_data_listing(path: Path) -> Listing:
+    """Read a data list as :func:`read_data_list` does, without its files."""
+    # MONAI's load_decathlon_datalist takes a label for a path when a file or folder of that name happens to exist.
+    try:
+        parts = _parts_of(read_json(path))
+    except DataError:
+        parts = {}
+    listing = Listing(path, [])
+    if not parts:
+        listing.problems.append(
+            f"{path.name}: is no JSON file with a list of images under 'training', 'validation' or 'test'."
+        )
+    fields_used = {name for items in parts.values() for item in items if isinstance(item, Mapping) for name in item}
+    label, groups, note = _choose_fields(path, sorted(map(str, fields_used)), listing.problems)
+    listing.notes.append(note)
+    wrong: list[str] = []
+    unclear: list[str] = []
+    for key, items in parts.items():
+        for number, item in enumerate(items):
+            fields = {"image": item} if isinstance(item, str) else item
+            if not isinstance(fields, Mapping) or not isinstance(fields.get("image"), str):
+                wrong.append(f"{key} {number}")
+                continue
+            if isinstance(fields.get(label), Mapping):
+                unclear.append(fields["image"])
+            group_values = tuple(_text(fields.get(name)) for name in groups)
+            listing.entries.append(Entry(fields["image"], _text(fields.get(label)), group_values, key))
+    if wrong:
+        listing.problems.append(
+            f"{path.name}: {len(wrong)} items have not one path as their 'image' ({first_names(wrong)}): correct them."
+        )
+    if unclear:
+        listing.problems.append(
+            f"{path.name}: {len(unclear)} labels are neither a name nor a number ({first_names(unclear)}): correct "
+            "them."
+        )
+    return listing
+
+
+def _choose_fields(path: Path, names: Sequence[str], problems: list[str]) -> tuple[str, list[str], str]:
+    """The field of the class, those of groups, and what was taken for what."""
+    labels = columns_named(names, LABEL_COLUMNS)
+    if len(labels) > 1 and labels[0] != "label":
+        problems.append(f"{path.name}: fields {', '.join(labels)} may all be the class: call the right one 'label'.")
+    label = labels[0] if labels else "label"
+    groups = columns_named(names, GROUP_COLUMNS)
+    told = [f"classes from field {label}" if labels else "no classes"]
+    if groups:
+        told.append(f"groups from {' and '.join(groups)}")
+    if unused := [name for name in names if name not in ("image", label, *groups)]:
+        told.append(f"not used: {first_names(unused)}")
+    return label, groups, f"{path.name}: {'; '.join(told)}"
+
+
+def read_json(path: Path) -> Any:
+    """Content of a JSON file in any encoding of Unicode.
+
+    Raises:
+        DataError: when it is none; the message starts after the name of the file.
+    """
+    try:
+        return json.loads(decode(path.read_bytes())[0])
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"can't be read as JSON ({error}).") from error
+
+
+def _parts_of(content: Any) -> dict[str, list[Any]]:
+    if not isinstance(content, Mapping):
+        return {}
+    return {key: items for key, items in content.items() if part_named(key) and isinstance(items, list)}
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    return "" if value is None else str(value)

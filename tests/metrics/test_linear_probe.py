@@ -1,0 +1,89 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The solved linear probe against scikit-learn's own pipeline and cross-validation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
+from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch import Tensor
+
+from monai_fgssl.metrics import solve_linear_probe
+
+
+def make_features(num_classes: int, per_class: int = 60, overlap: float = 2.0) -> tuple[Tensor, Tensor, list[str]]:
+    """Features of unlike scales and means; two images of each group."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(num_classes), per_class)
+    features = np.eye(12)[labels] + overlap * rng.normal(size=(len(labels), 12))
+    features = features * rng.uniform(0.1, 10, 12) + rng.uniform(-5, 5, 12)
+    groups = [f"lesion {i // 2}" for i in range(len(labels))]
+    return torch.from_numpy(features), torch.from_numpy(labels), groups
+
+
+@pytest.mark.parametrize("num_classes", [2, 5])
+def test_probabilities_are_those_of_scikit_learn(num_classes: int) -> None:
+    features, labels, groups = make_features(num_classes)
+    probe = solve_linear_probe(features, labels, groups, num_classes, penalties=(0.1,))
+    expected = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, tol=1e-8, max_iter=10000))
+    expected.fit(features.numpy(), labels.numpy())
+    found = (features.float() @ probe.weight.T + probe.bias).softmax(1)
+    np.testing.assert_allclose(found.numpy(), expected.predict_proba(features.numpy()), atol=1e-3)
+    assert probe.penalty == 0.1
+
+
+@pytest.mark.parametrize(("overlap", "low", "high"), [(3.0, 1e-4, 1e-1), (0.2, 1e-1, 10.0)])
+def test_the_penalty_has_the_lowest_held_out_loss_over_whole_groups(overlap: float, low: float, high: float) -> None:
+    features, labels, groups = make_features(4, overlap=overlap)
+    penalties = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
+    losses = []
+    for penalty in penalties:
+        probabilities = cross_val_predict(
+            make_pipeline(StandardScaler(), LogisticRegression(C=penalty, max_iter=1000)),
+            features.numpy(),
+            labels.numpy(),
+            groups=groups,
+            cv=StratifiedGroupKFold(5, shuffle=True, random_state=0),
+            method="predict_proba",
+        )
+        losses.append(log_loss(labels.numpy(), probabilities))
+    chosen = solve_linear_probe(features, labels, groups, 4, penalties).penalty
+    assert chosen == penalties[int(np.argmin(losses))]
+    assert low <= chosen <= high
+
+
+def test_copies_of_an_image_do_not_weaken_the_penalty() -> None:
+    """Of noise nothing can be learned; by copies in another fold it could be remembered."""
+    generator = torch.Generator().manual_seed(0)
+    features, labels = torch.randn(60, 30, generator=generator), torch.arange(60) % 3
+    copies, their_labels = features.repeat(4, 1), labels.repeat(4)
+    groups = [str(i) for i in range(60)] * 4
+    assert solve_linear_probe(copies, their_labels, groups, 3).penalty <= 1e-3
+    apart = [str(i) for i in range(240)]
+    assert solve_linear_probe(copies, their_labels, apart, 3).penalty >= 1
+
+
+def test_a_class_without_images_is_never_predicted() -> None:
+    features, labels, groups = make_features(3)
+    probe = solve_linear_probe(features, torch.tensor([0, 2, 4])[labels], groups, 5)
+    predicted = (features.float() @ probe.weight.T + probe.bias).argmax(1)
+    assert set(predicted.tolist()) == {0, 2, 4}
+    assert not probe.weight[[1, 3]].any()
+
+
+@pytest.mark.parametrize("groups", [["a"] * 6, ["a"] * 3 + ["b"] * 3, list("abcdef")])
+def test_very_few_images_are_enough(groups: list[str]) -> None:
+    features = torch.tensor([[0.0], [0.1], [0.2], [5.0], [5.1], [5.2]])
+    probe = solve_linear_probe(features, torch.tensor([0, 0, 0, 1, 1, 1]), groups, 2)
+    assert (features @ probe.weight.T + probe.bias).argmax(1).tolist() == [0, 0, 0, 1, 1, 1]
+
+
+def test_one_class_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least two classes, got 1"):
+        solve_linear_probe(torch.rand(4, 2), torch.tensor([1, 1, 1, 1]), list("abcd"), 3)
