@@ -126,7 +126,7 @@ def probe(
     return logits
 
 
-def standardised(features: dict[str, Any]) -> dict[str, list[Array]]:
+def standardized(features: dict[str, Any]) -> dict[str, list[Array]]:
     """Features of each part, with mean 0 and standard deviation 1 over the training images: this takes no label."""
     parts: dict[str, list[Array]] = {"train": [], "validation": [], "test": []}
     for k, stage in enumerate(features["train"]["features"]):
@@ -148,7 +148,7 @@ def score(logits: Array, labels: Tensor) -> float:
 
 def tune(features: dict[str, Any]) -> list[dict[str, Any]]:
     """Macro F1 on the validation part of each setting of the probe, for random labels; the best first."""
-    parts, num_classes = standardised(features), len(features["class_names"])
+    parts, num_classes = standardized(features), len(features["class_names"])
     labels = features["train"]["labels"].numpy()
     results = []
     for setting in ({"C": c, "class_weight": weight} for c in PENALTIES for weight in CLASS_WEIGHTS):
@@ -167,7 +167,7 @@ def learn(features: dict[str, Any], strategy: str, setting: dict[str, Any], netw
     All strategies start from the same random images of a network and a seed.
     """
     start = time.time()
-    parts, num_classes = standardised(features), len(features["class_names"])
+    parts, num_classes = standardized(features), len(features["class_names"])
     pool = parts["train"]
     # Distances are those between the features of all stages together.
     flat = torch.from_numpy(np.concatenate(pool, axis=1)).float()
@@ -194,7 +194,7 @@ def learn(features: dict[str, Any], strategy: str, setting: dict[str, Any], netw
             prob=torch.from_numpy(scores.mean(1)).softmax(-1),
             stage_prob=torch.from_numpy(scores).softmax(-1),
             features=flat[rows],
-            labelled_features=flat[chosen],
+            labeled_features=flat[chosen],
             generator=generator,
         )
         chosen = torch.cat([chosen, rows[picked]])
@@ -203,7 +203,7 @@ def learn(features: dict[str, Any], strategy: str, setting: dict[str, Any], netw
 
 def learn_all(features: dict[str, Any], setting: dict[str, Any]) -> float:
     """Macro F1 on the test part with all labels."""
-    parts, labels = standardised(features), features["train"]["labels"].numpy()
+    parts, labels = standardized(features), features["train"]["labels"].numpy()
     logits = probe(parts["train"], labels, len(features["class_names"]), setting)
     return score(logits(parts["test"]), features["test"]["labels"])
 
@@ -355,7 +355,7 @@ def report(
         f"random labels on the first network: C = {setting['C']:g}, class_weight = {setting['class_weight']}. Macro "
         "F1 of all settings: "
         + ", ".join(f"{r['setting']['C']:g} {r['setting']['class_weight']} {r['macro_f1']:.3f}" for r in tuned)
-        + ". That favours random, if anything.",
+        + ". That favors random, if anything.",
         "- Labels needed: where the curve, made non-falling by isotonic regression, first reaches the aim. Random's "
         "own curve is measured in the same way.",
         f"- With all {sizes['train']} labels the same probe has a macro F1 of {mean(ceilings):.3f}.\n",
@@ -383,7 +383,7 @@ def report(
         cells.append(f"{areas.mean():.3f} ± {areas.std(ddof=1):.3f}")
         lines.append(f"| {readable(strategy)} | " + " | ".join(cells) + " |")
     lines += [
-        f"\n## What was labelled\n\nImages of each class among {LAST} labels, mean over all runs.\n",
+        f"\n## What was labeled\n\nImages of each class among {LAST} labels, mean over all runs.\n",
         "| strategy | " + " | ".join(classes) + " |",
         "| --- " * (1 + len(classes)) + "|",
     ]

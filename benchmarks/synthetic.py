@@ -33,8 +33,8 @@ from monai_fgssl.bundle import shipped_bundle
 from monai_fgssl.utils.files import atomic_write
 
 RESULTS = Path(__file__).parent / "results"
-# The colour changes of the regularised view, also in the distorted one.
-SAME_COLOURS = {"brightness": 0.1, "contrast": 0.1, "saturation": 0.1, "grayscale_prob": 0.0}
+# The color changes of the regularized view, also in the distorted one.
+SAME_COLORS = {"brightness": 0.1, "contrast": 0.1, "saturation": 0.1, "grayscale_prob": 0.0}
 SLOW_BACKBONE = "$@network_def.parameter_groups(0.1 * @learning_rate, @learning_rate, @weight_decay)"
 PROGRESSIVE = ["--schedule", "progressive", "--puzzles", "true", "--max_epochs", "15"]
 NONE, DEFAULT = "random weights", "default"
@@ -43,7 +43,7 @@ PRETRAININGS: dict[str, list[str]] = {
     "160 epochs": ["--pretrain_epochs", "160"],
     DEFAULT: [],
     "progressive, as many passes": ["--pretrain_schedule", "progressive", "--pretrain_epochs", "10"],
-    "colours hardly distorted": [f"--distorted_view#{name}={value}" for name, value in SAME_COLOURS.items()],
+    "colors hardly distorted": [f"--distorted_view#{name}={value}" for name, value in SAME_COLORS.items()],
     NONE: ["--pretrain_epochs", "0"],
 }
 """Options by name, the longest first."""

@@ -19,7 +19,7 @@ from monai_fgssl.functional import DISTORTED, REGULARIZED, ViewSettings, random_
 from .timing import command, milliseconds, processor
 
 VIEWS = {
-    "**regularised view**": REGULARIZED,
+    "**regularized view**": REGULARIZED,
     "**distorted view**": DISTORTED,
     "flips and transpositions (of half the images)": ViewSettings(flip_prob=0.5, transpose_prob=0.5),
     "crop and rotation (all)": ViewSettings(crop_scale=(0.5, 1.0), rotate_prob=1.0, rotate_range=20.0),

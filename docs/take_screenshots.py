@@ -224,7 +224,7 @@ def screen(chrome: Chrome, width: int, height: int, scheme: str = "light") -> No
 
 
 def save(chrome: Chrome, name: str) -> None:
-    """Save the screen, with as many colours as fit into a small file."""
+    """Save the screen, with as many colors as fit into a small file."""
     # Pictures fade in.
     time.sleep(1)
     picture = Image.open(io.BytesIO(chrome.get_screenshot_as_png())).convert("RGB")
@@ -234,7 +234,7 @@ def save(chrome: Chrome, name: str) -> None:
         if buffer.tell() < LARGEST:
             break
     (IMAGES / name).write_bytes(buffer.getvalue())
-    print(f"{name}: {buffer.tell() / 1000:.0f} KB, {colors} colours", flush=True)
+    print(f"{name}: {buffer.tell() / 1000:.0f} KB, {colors} colors", flush=True)
 
 
 def look_at_page(chrome: Chrome, server: str) -> None:

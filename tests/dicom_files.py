@@ -38,7 +38,7 @@ def write_dicom(
         **attributes: more attributes, or other values than those that follow from the pixels; ``None`` leaves one out.
     """
     frame = pixels[0] if attributes.get("NumberOfFrames", 1) > 1 else pixels
-    is_colour = frame.ndim == 3
+    is_color = frame.ndim == 3
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = sop_class
     meta.MediaStorageSOPInstanceUID = generate_uid()
@@ -55,12 +55,12 @@ def write_dicom(
         **PATIENT,
         "Rows": frame.shape[0],
         "Columns": frame.shape[1],
-        "SamplesPerPixel": 3 if is_colour else 1,
-        "PhotometricInterpretation": "RGB" if is_colour else "MONOCHROME2",
+        "SamplesPerPixel": 3 if is_color else 1,
+        "PhotometricInterpretation": "RGB" if is_color else "MONOCHROME2",
         "BitsAllocated": 8 * pixels.itemsize,
         "BitsStored": 8 * pixels.itemsize,
         "PixelRepresentation": int(pixels.dtype.kind == "i"),
-        **({"PlanarConfiguration": 0} if is_colour else {}),
+        **({"PlanarConfiguration": 0} if is_color else {}),
         **attributes,
     }
     values.setdefault("HighBit", (values["BitsStored"] or 1) - 1)

@@ -39,9 +39,9 @@ def pillow(suffix: str, mode: str = "RGB", **options: Any) -> Callable[[NDArray[
 
 
 def write_palette_png(pixels: NDArray[Any], folder: Path) -> Path:
-    colours, indices = np.unique(pixels.reshape(-1, 3), axis=0, return_inverse=True)
+    colors, indices = np.unique(pixels.reshape(-1, 3), axis=0, return_inverse=True)
     image = Image.fromarray(indices.reshape(pixels.shape[:2]).astype(np.uint8), "P")
-    image.putpalette(colours.tobytes())
+    image.putpalette(colors.tobytes())
     image.save(folder / "image.png", transparency=3)
     return folder / "image.png"
 
@@ -76,14 +76,14 @@ def write_palette_dicom(depth: int, scale: int = 1) -> Callable[[NDArray[Any], P
     """Palette of 8 or 16 bits; ``scale`` brings 8 bits to 16, 257 by repeating them and 256 in the upper half."""
 
     def write(pixels: NDArray[Any], folder: Path) -> Path:
-        colours, indices = np.unique(pixels.reshape(-1, 3), axis=0, return_inverse=True)
-        tables = (colours.T.astype(f"<u{depth // 8}") * scale).astype(f"<u{depth // 8}")
+        colors, indices = np.unique(pixels.reshape(-1, 3), axis=0, return_inverse=True)
+        tables = (colors.T.astype(f"<u{depth // 8}") * scale).astype(f"<u{depth // 8}")
         names = ("Red", "Green", "Blue")
         return write_dicom(
             folder / "image.dcm",
             indices.reshape(pixels.shape[:2]).astype(np.uint8),
             PhotometricInterpretation="PALETTE COLOR",
-            **{f"{name}PaletteColorLookupTableDescriptor": [len(colours), 0, depth] for name in names},
+            **{f"{name}PaletteColorLookupTableDescriptor": [len(colors), 0, depth] for name in names},
             **{f"{n}PaletteColorLookupTableData": t.tobytes() for n, t in zip(names, tables, strict=True)},
         )
 
@@ -134,7 +134,7 @@ def write_suffix_lie(pixels: NDArray[Any], folder: Path) -> Path:
     return pillow(".png")(pixels, folder).rename(folder / "image.dcm")
 
 
-LOSSLESS_COLOUR = {
+LOSSLESS_COLOR = {
     "PNG": pillow(".png"),
     "PNG with transparency": pillow(".png", "RGBA"),
     "PNG with a palette": write_palette_png,
@@ -167,7 +167,7 @@ LOSSLESS_COLOUR = {
     "MetaImage, two files": itk_writer(".mhd"),
 }
 
-LOSSLESS_GREY = {
+LOSSLESS_GRAY = {
     "PNG": pillow(".png", "L"),
     "PNG with transparency": pillow(".png", "LA"),
     "TIFF": pillow(".tif", "L"),

@@ -76,7 +76,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     rows = []
     for label, count in enumerate((40, 16, 24, 12, 12)):
         for number in range(count):
-            # Coarse noise: every image has a structure of its own; classes differ in colour.
+            # Coarse noise: every image has a structure of its own; classes differ in color.
             noise = np.kron(rng.integers(40, 160, (16, 16, 3)), np.ones((4, 4, 1)))
             noise[..., label % 3] += 15 * label
             names = [f"class{label}_{number:02d}"] + ([f"copy{label}_{number:02d}"] if number % 4 == 0 else [])

@@ -72,13 +72,13 @@ def test_a_handful_of_images_calibrates_nothing(capsys: pytest.CaptureFixture[st
     assert "not calibrated: that takes 30 validation images, there are 29" in capsys.readouterr().out
 
 
-def labelled(*labels: int) -> CachedImages:
+def labeled(*labels: int) -> CachedImages:
     names = [str(i) for i in range(len(labels))]
     return CachedImages(torch.zeros(len(labels), 3, 2, 2, dtype=torch.uint8), torch.tensor(labels), names, names)
 
 
 def test_weights_of_the_loss_are_one_for_each_class_of_the_network() -> None:
-    images = labelled(0, 0, 0, 0, 2, -1)
+    images = labeled(0, 0, 0, 0, 2, -1)
     weights = {name: loss_weights(name, images.labels, 4, "cpu") for name in ("weights", "sqrt_weights")}
     for name, ratio in {"weights": 4, "sqrt_weights": 2}.items():
         values = weights[name]
@@ -90,8 +90,8 @@ def test_weights_of_the_loss_are_one_for_each_class_of_the_network() -> None:
 
 @pytest.mark.parametrize("balance", [None, "sampling"])
 def test_no_weights_of_the_loss(balance: str | None) -> None:
-    assert loss_weights(balance, labelled(0, 1).labels, 2, "cpu") is None
-    assert loss_weights("weights", labelled(-1).labels, 1, "cpu") is None
+    assert loss_weights(balance, labeled(0, 1).labels, 2, "cpu") is None
+    assert loss_weights("weights", labeled(-1).labels, 1, "cpu") is None
 
 
 def test_a_model_elsewhere_has_its_own_classes(tmp_path: Path) -> None:

@@ -104,10 +104,10 @@ def test_a_file_that_is_broken(lesions: Path, tmp_path: Path) -> None:
 
 
 def test_data_sets_without_labels_or_with_too_few(lesions: Path, tmp_path: Path) -> None:
-    unlabelled = by_name(check_data(next(lesions.rglob("*.png")).parent))
-    assert unlabelled["labels"].mark == "note"
-    assert "configs/pretrain.json" in unlabelled["labels"].fix
-    assert "split" not in unlabelled
+    unlabeled = by_name(check_data(next(lesions.rglob("*.png")).parent))
+    assert unlabeled["labels"].mark == "note"
+    assert "configs/pretrain.json" in unlabeled["labels"].fix
+    assert "split" not in unlabeled
     few = by_name(check_data(make_classes(lesions, tmp_path, per_class=2)))
     assert few["split"].mark == "fix"
 
@@ -116,7 +116,7 @@ def test_what_a_run_would_say_later_is_said_now(lesions: Path, tmp_path: Path) -
     folder = make_classes(lesions, tmp_path)
     few = by_name(check_data(folder))["split"]
     assert few.mark == "note"
-    assert "14 labelled images to train on are fewer than a batch of 32" in few.fix
+    assert "14 labeled images to train on are fewer than a batch of 32" in few.fix
     files = sorted(path.relative_to(folder) for path in folder.rglob("*.png"))
     first, second = ([file for file in files if file.parts[0] == name] for name in "ab")
     rows = [f"{file};train" for file in (*first[2:], *second)] + [f"{file};val" for file in first[:2]]

@@ -22,7 +22,7 @@ FOLDER = Path(__file__).parent
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 # In seconds; on two busy cores a notebook takes less than 180.
 TIMEOUT = 600
-# What MONAI logs of its own command, progress bars, and colours.
+# What MONAI logs of its own command, progress bars, and colors.
 NOISE = re.compile(r" - INFO - |^parsing config_file |IProgress not found|\r")
 COLOR = re.compile(r"\x1b\[[0-9;]*m")
 

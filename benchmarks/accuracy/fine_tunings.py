@@ -36,7 +36,7 @@ class LogitAdjustedLoss(nn.Module):
     """Cross-entropy of logits plus the logarithm of the classes' shares (Menon et al., ICLR 2021, eq. 10).
 
     Args:
-        dataset: the labelled images.
+        dataset: the labeled images.
         num_classes: classes of the network; each counts one image more than it has.
         device: of the shares.
     """

@@ -42,7 +42,7 @@ SUBGROUP_METRICS = ("accuracy", "balanced_accuracy", "macro_auc", "calibration_e
 SOURCES = {
     "isic2018": "dermoscopic photographs of ISIC 2018 Task 3 (HAM10000), from Vienna (Austria) and Queensland "
     "(Australia); CC BY-NC 4.0",
-    "isic2017": "dermoscopic photographs of ISIC 2017 Part 3, from several centres; CC-0",
+    "isic2017": "dermoscopic photographs of ISIC 2017 Part 3, from several centers; CC-0",
     "aptos2019": "retinal photographs of APTOS 2019 from Aravind Eye Hospital (India); terms of the competition",
 }
 CONFIRMED = {
@@ -120,7 +120,7 @@ def made_from(results: Results, run: Run, contents: Sequence[Mapping[str, Any]],
     parts = read_parts(data_dir, run.data_set, run.split, results.splits)
     sizes = ", ".join(f"{len(parts[part])} {part}" for part in ("train", "validation", "test"))
     first, pretrained = contents[0], run.pretraining != "none"
-    labelled = sorted({content["details"]["labels"] for content in contents})
+    labeled = sorted({content["details"]["labels"] for content in contents})
     minutes = np.mean([sum(content["seconds"].values()) for content in contents]) / 60
     settings = [
         f"- {phase}: `{json.dumps(first['settings'][phase])}`"
@@ -131,7 +131,7 @@ def made_from(results: Results, run: Run, contents: Sequence[Mapping[str, Any]],
     return [
         "## What it was made from\n",
         f"- Images: {SOURCES[run.data_set]}. {sizes}; split by lesion and near-duplicate.",
-        f"- Labels that it has seen: {' or '.join(map(str, labelled))}."
+        f"- Labels that it has seen: {' or '.join(map(str, labeled))}."
         + (" All training images were seen without labels." if pretrained else ""),
         f"- Method: {PRETRAININGS[run.pretraining].label}, then {FINE_TUNINGS[run.fine_tuning].label}.",
         *settings,
@@ -185,7 +185,7 @@ def card(results: Results, run: Run, data_dir: Path, command: str) -> str:
         "- Images were scaled to "
         f"{contents[0]['settings']['fine-tune'].get('image_size')} px: finer structure is lost.",
         "- Classes are as frequent as in the data set, not as in a clinic: precision there will be another.",
-        "- Labels are taken as they are; mistakes in them are learnt and are counted as right.",
+        "- Labels are taken as they are; mistakes in them are learned and are counted as right.",
         "",
     ]
     return "\n".join(lines)

@@ -151,7 +151,7 @@ def label_budget(images: CachedImages, share: float, seed: int) -> CachedImages:
         for name, group, label in zip(images.names, images.groups, images.labels.tolist(), strict=True)
     ]
     labels = torch.tensor([item["label"] for item in limit_labels(items, float(share), seed)])
-    return CachedImages(images.store, labels, images.names, images.groups, images.rows).labelled()
+    return CachedImages(images.store, labels, images.names, images.groups, images.rows).labeled()
 
 
 def repeated(images: CachedImages, size: int, seed: int = 0) -> CachedImages:

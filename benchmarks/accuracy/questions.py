@@ -81,7 +81,7 @@ class Entry:
     """A point of a question.
 
     Attributes:
-        series: what is varied beside x; one line or one colour of the plot.
+        series: what is varied beside x; one line or one color of the plot.
         x: what is varied; a number for a line, else a name.
         run: with seed 0.
         reference: the run that it is compared with, paired; None: nothing.
@@ -248,10 +248,10 @@ def _views(data_set: str, settings: dict[str, Any]) -> list[Entry]:
     return _variants(
         data_set,
         {
-            "colours hardly distorted": {f"{view}{name}": value for name, value in light.items()},
-            "half the colours distorted": {f"{view}{name}": value for name, value in half.items()},
-            "no grey": {f"{view}grayscale_prob": 0.0},
-            "every other image grey": {f"{view}grayscale_prob": 0.5},
+            "colors hardly distorted": {f"{view}{name}": value for name, value in light.items()},
+            "half the colors distorted": {f"{view}{name}": value for name, value in half.items()},
+            "no gray": {f"{view}grayscale_prob": 0.0},
+            "every other image gray": {f"{view}grayscale_prob": 0.5},
             "no blur": {f"{view}blur_prob": 0.0},
             **{name: crop for name, crop in CROPS.items() if not crop.items() <= settings.items()},
             "solarised": {f"{view}solarize_prob": 0.2},

@@ -194,14 +194,14 @@ class Bench:
         settings |= {"freeze_backbone": training.freeze_backbone, "learning_rate": training.learning_rate}
         self.parser = parser = configure(FINE_TUNINGS[STARTS[task.start][1]], settings)
         self.data = task.data(settings["image_size"])
-        self.labelled = label_budget(self.data.train, task.budget, task.seed)
+        self.labeled = label_budget(self.data.train, task.budget, task.seed)
         set_determinism(task.seed)
         parts: Mapping[str, Any] = {"data": self.data, "device": "cpu", "seed": task.seed, "output_dir": folder}
         for name, value in parts.items():
             parser[name] = value
         # As in training.py: few labels are seen more often each.
         size = max(1, round(len(self.data.train) * task.budget**0.5))
-        parser["train#dataset"] = repeated(self.labelled, size, task.seed)
+        parser["train#dataset"] = repeated(self.labeled, size, task.seed)
         if training.stage_lr_decay != 1:
             parser["train#optimizer#params"] = (
                 f"$@network_def.parameter_groups(@learning_rate, @learning_rate, @weight_decay, "
@@ -229,7 +229,7 @@ class Bench:
 
     def solve(self) -> None:
         """Solve the classifiers of all steps."""
-        solve_heads(self.network, self.labelled, "cpu")
+        solve_heads(self.network, self.labeled, "cpu")
 
     def predict(
         self, state: Mapping[str, Tensor] | None = None, parts: Sequence[str] = ("validation", "test")
@@ -270,8 +270,8 @@ def make_probes(task: Task) -> dict[str, Probabilities]:
     """Both probes of a start."""
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(task, Training(), folder)
-    known, labelled = _stage_means(bench.network, bench.labelled), bench.labelled
-    probe = solve_linear_probe(known, labelled.labels, labelled.groups, len(bench.data.class_names))
+    known, labeled = _stage_means(bench.network, bench.labeled), bench.labeled
+    probe = solve_linear_probe(known, labeled.labels, labeled.groups, len(bench.data.class_names))
     backbone = {}
     for part in ("validation", "test"):
         logits = _stage_means(bench.network, getattr(bench.data, part)) @ probe.weight.T + probe.bias

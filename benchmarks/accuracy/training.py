@@ -182,24 +182,24 @@ def finish(run: Run, pretrained: dict[str, Any] | None, place: Place) -> Result:
     """
     parser = configure(FINE_TUNINGS[run.fine_tuning], run.changes())
     data = _data(run, run.data_set, parser, place)
-    labelled = label_budget(data.train, run.budget, run.seed)
+    labeled = label_budget(data.train, run.budget, run.seed)
     folder = place.work_dir / "fine_tuned" / run.name()
     _prepare(parser, data, run.seed, place, folder)
     selection = DATA_SETS[run.data_set].selection
     # An epoch shows sqrt(budget) times as many images as with all labels: few labels are seen more often each.
-    parser["train#dataset"] = repeated(labelled, max(1, round(len(data.train) * run.budget**0.5)), run.seed)
+    parser["train#dataset"] = repeated(labeled, max(1, round(len(data.train) * run.budget**0.5)), run.seed)
     parser["validate#dataset"] = getattr(data, run.select_on)
     metrics = {**parser["validate#key_metric"], **parser["validate#additional_metrics"]}
     parser["validate#key_metric"] = {selection: metrics.pop(selection)}
     parser["validate#additional_metrics"] = metrics
     network = parser.get_parsed_content("network")
     copied = 0 if pretrained is None else transfer_weights(network, pretrained["network"], run.transfer)
-    details: dict[str, Any] = {"labels": len(labelled), "transferred_tensors": copied}
+    details: dict[str, Any] = {"labels": len(labeled), "transferred_tensors": copied}
     history: dict[str, Any] = {}
     images = 0
     if run.fine_tuning in ("linear", "knn"):
         start = time.time()
-        logits, chosen = _probe(run, parser, network, data, labelled, selection)
+        logits, chosen = _probe(run, parser, network, data, labeled, selection)
         details |= chosen
         seconds = time.time() - start
     else:
@@ -207,7 +207,7 @@ def finish(run: Run, pretrained: dict[str, Any] | None, place: Place) -> Result:
         if fine_tuning == "probe":
             raise ValueError("--set fine_tuning=probe: the benchmark's own probes are --fine_tunings linear and knn.")
         if fine_tuning == "lp_ft":
-            solve_heads(network, labelled, place.device)
+            solve_heads(network, labeled, place.device)
         trainer, seconds = _train(parser, "train")
         load_weights(network, folder / "best.pt")
         logits = {part: _predict(network, getattr(data, part), place.device) for part in ("validation", "test")}
@@ -245,13 +245,13 @@ def _encode(network: Any, images: CachedImages, device: str) -> Array:
 
 
 def _probe(
-    run: Run, parser: ConfigParser, network: nn.Module, data: PreparedData, labelled: CachedImages, selection: str
+    run: Run, parser: ConfigParser, network: nn.Module, data: PreparedData, labeled: CachedImages, selection: str
 ) -> tuple[dict[str, Array], dict[str, Any]]:
     """Logits of a classifier on the frozen backbone's features."""
     device = parser.get_parsed_content("device")
     BatchNormUpdater(network, parser.get_parsed_content("batch_norm_dataloader"), device).update()
     features = {part: _encode(network, getattr(data, part), device) for part in ("validation", "test")}
-    known, labels = _encode(network, labelled, device), labelled.labels
+    known, labels = _encode(network, labeled, device), labeled.labels
     if run.fine_tuning == "knn":
         return {part: _knn_logits(known, labels, values, run.data_set) for part, values in features.items()}, {}
     center, scale = known.mean(0), known.std(0).clip(1e-6)

@@ -137,7 +137,7 @@ def as_path(name: str, value: Any) -> str | None:
 
 
 def check_command(bundle_root: str | Path) -> None:
-    """Refuse misspelt settings on the command line, and make errors of this package one readable line.
+    """Refuse misspelled settings on the command line, and make errors of this package one readable line.
 
     Raises:
         SettingsError: on an unknown override.

@@ -56,7 +56,7 @@ def fit_batch_size(name: str, batch_size: int, dataset: CachedImages) -> int:
     if share < 2:
         raise DataError(
             f"there are {len(dataset)} images to learn from, and at least 2 for each of {idist.get_world_size()} "
-            f"process(es) are needed (--{name}): add labelled images, or raise --label_fraction."
+            f"process(es) are needed (--{name}): add labeled images, or raise --label_fraction."
         )
     if idist.get_rank() == 0:
         print(f"note: --{name} {batch_size} is more than there are images: batches of {share}", flush=True)

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from monai_fgssl.data import (
     LAYOUTS,
-    UNLABELLED,
+    UNLABELED,
     DataError,
     ImageTable,
     missing_classes,
@@ -24,7 +24,7 @@ from monai_fgssl.data import (
     read_table,
     split_table,
 )
-from monai_fgssl.data.layouts.registry import recognise_layout
+from monai_fgssl.data.layouts.registry import recognize_layout
 from monai_fgssl.utils.errors import first_lines
 
 from .doctor import Check
@@ -46,12 +46,12 @@ def check_data(dataset_dir: str | Path, spatial_dims: int = 2) -> list[Check]:
         spatial_dims: 2 for pictures, 3 for volumes.
     """
     try:
-        layout = recognise_layout(Path(dataset_dir))
+        layout = recognize_layout(Path(dataset_dir))
         table = read_table(dataset_dir)
     except DataError as error:
         return [Check("data", "can't be understood", str(error), required=True)]
     checks = [Check("layout", "\n".join([f"{layout}: {LAYOUTS[layout]}", *table.notes])), check_labels(table)]
-    if any(item["label"] != UNLABELLED for item in table.items):
+    if any(item["label"] != UNLABELED for item in table.items):
         checks.append(check_split(table))
     checks.append(check_files(table.items, spatial_dims))
     if spatial_dims == 2:
@@ -64,7 +64,7 @@ def check_labels(table: ImageTable) -> Check:
     counts = Counter(item["label"] for item in table.items)
     num_groups = len({item["group"] for item in table.items})
     found = f"{len(table.items)} images in {num_groups} groups (lesion, patient)"
-    if counts[UNLABELLED] == len(table.items):
+    if counts[UNLABELED] == len(table.items):
         return Check(
             "labels",
             f"{found}, no labels",
@@ -72,7 +72,7 @@ def check_labels(table: ImageTable) -> Check:
             "or list them in a CSV file with the columns image and label.",
         )
     classes = ", ".join(f"{name} {counts[label]}" for label, name in enumerate(table.class_names))
-    found = f"{found}\n{len(table.class_names)} classes: {classes}; without label {counts[UNLABELLED]}"
+    found = f"{found}\n{len(table.class_names)} classes: {classes}; without label {counts[UNLABELED]}"
     if num_groups == len(table.items):
         return Check(
             "labels",
@@ -91,11 +91,9 @@ def check_split(table: ImageTable) -> Check:
         return Check("split", "can't be split into train, validation and test", str(error), required=True)
     found = ", ".join(f"{part} {len(items)}" for part, items in parts.items())
     fixes = [f"{sentence}: figures say nothing of it there" for sentence in missing_classes(parts, table.class_names)]
-    labelled = sum(item["label"] != UNLABELLED for item in parts["train"])
-    if labelled < BATCH_SIZE:
-        fixes.append(
-            f"{labelled} labelled images to train on are fewer than a batch of {BATCH_SIZE}: few to learn from"
-        )
+    labeled = sum(item["label"] != UNLABELED for item in parts["train"])
+    if labeled < BATCH_SIZE:
+        fixes.append(f"{labeled} labeled images to train on are fewer than a batch of {BATCH_SIZE}: few to learn from")
     return Check("split", found, "\n".join(fixes))
 
 

@@ -4,6 +4,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from monai_fgssl.utils.deprecation import warn_former_name
 from monai_fgssl.utils.errors import DataError
 
 from .balance import balanced_order, class_weights
@@ -22,7 +25,7 @@ from .layouts.inputs import list_images
 from .layouts.isic2017 import ISIC2017_CLASSES, read_isic2017
 from .layouts.isic2018 import ISIC2018_CLASSES, read_isic2018
 from .layouts.registry import LAYOUTS, read_part, read_table
-from .layouts.table import UNLABELLED, ImageTable
+from .layouts.table import UNLABELED, ImageTable
 from .prepare import PreparedData, load_test_images, prepare_data
 from .splits import SplitPlan, fold_table, limit_labels, missing_classes, read_split, split_table, write_split
 from .store.cached_images import CachedImages, ReadImaged, load_images, make_loader
@@ -36,7 +39,7 @@ __all__ = [
     "ISIC2017_CLASSES",
     "ISIC2018_CLASSES",
     "LAYOUTS",
-    "UNLABELLED",
+    "UNLABELED",
     "APTOS2019Dataset",
     "CachedImages",
     "DataError",
@@ -89,3 +92,10 @@ __all__ = [
     "write_duplicates",
     "write_split",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "UNLABELLED":
+        warn_former_name("UNLABELLED", "UNLABELED")
+        return UNLABELED
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from monai_fgssl.data.layouts.table import UNLABELLED
+from monai_fgssl.data.layouts.table import UNLABELED
 from monai_fgssl.utils.errors import DataError
 
 __all__ = ["balanced_order", "class_weights", "loss_weights"]
@@ -37,7 +37,7 @@ def class_weights(
         float32, ``(num_classes,)``, with mean 1.
 
     Raises:
-        DataError: when a class has no labelled image.
+        DataError: when a class has no labeled image.
         ValueError: when an argument is out of range.
 
     Example:
@@ -53,7 +53,7 @@ def class_weights(
     if not 0 <= beta < 1:
         raise ValueError(f"beta must be in [0, 1), got {beta}.")
     values = np.asarray(labels)
-    known = values[values != UNLABELLED]
+    known = values[values != UNLABELED]
     if len(known) and not 0 <= known.min() <= known.max() < num_classes:
         raise ValueError(f"labels must be in 0...{num_classes - 1}, got {known.min()}...{known.max()}.")
     counts = np.bincount(known, minlength=num_classes)
@@ -105,7 +105,7 @@ def balanced_order(labels: Tensor | Sequence[int], rng: np.random.Generator) -> 
 def loss_weights(balance: str | None, labels: Tensor, num_classes: int, device: str | torch.device) -> Tensor | None:
     """Weights of the classes in the loss, see :func:`class_weights`.
 
-    A class without a labelled image, which the loss never meets, has a weight of 1.
+    A class without a labeled image, which the loss never meets, has a weight of 1.
 
     Args:
         balance: ``"weights"`` or ``"sqrt_weights"``; anything else: none.
@@ -117,7 +117,7 @@ def loss_weights(balance: str | None, labels: Tensor, num_classes: int, device: 
         ``(num_classes,)``, or None.
     """
     methods = {"weights": "balanced", "sqrt_weights": "square_root"}
-    seen, positions = torch.unique(labels[labels != UNLABELLED], return_inverse=True)
+    seen, positions = torch.unique(labels[labels != UNLABELED], return_inverse=True)
     if balance not in methods or not len(seen):
         return None
     weights = torch.ones(num_classes)

@@ -17,7 +17,7 @@ from monai_fgssl.data.io.transform import LoadMedicalImaged
 from monai_fgssl.data.layouts.aptos2019 import has_aptos2019, read_aptos2019
 from monai_fgssl.data.layouts.official import find_csv
 from monai_fgssl.data.layouts.registry import OFFICIAL, Official
-from monai_fgssl.data.layouts.table import UNLABELLED, ImageTable
+from monai_fgssl.data.layouts.table import UNLABELED, ImageTable
 from monai_fgssl.utils.errors import DataError
 
 from .download import download_file
@@ -29,7 +29,7 @@ SECTIONS = {"training": "train", "validation": "validation", "test": "test"}
 
 
 class PublicDataset(Randomizable, CacheDataset):
-    """Labelled images of one section of a public data set.
+    """Labeled images of one section of a public data set.
 
     Args:
         root_dir: folder that has, or gets, the folder of the data set.
@@ -79,7 +79,7 @@ class PublicDataset(Randomizable, CacheDataset):
             self.download(dataset_dir, part, progress)
         table = self.read(dataset_dir, part)
         self.class_names = table.class_names
-        items = [item for item in table.items if item["label"] != UNLABELLED]
+        items = [item for item in table.items if item["label"] != UNLABELED]
         self.set_random_state(seed=seed)
         # In order, a cache of some of the images would not be a fair sample.
         self.randomize(items)

@@ -24,13 +24,13 @@ SIZE = 64
 """Height and width in pixels at which images are compared."""
 
 WINDOW = 9
-"""Width in pixels of the neighbourhood that contrast is measured against."""
+"""Width in pixels of the neighborhood that contrast is measured against."""
 
 NOISE = 2.0
-"""Grey levels of 255 that count as no contrast: compression changes as much."""
+"""Gray levels of 255 that count as no contrast: compression changes as much."""
 
 DARK = 15.0
-"""Grey levels of 255 of what is around the picture: the black round a fundus or a dermatoscope's field."""
+"""Gray levels of 255 of what is around the picture: the black round a fundus or a dermatoscope's field."""
 
 HASH_SIZE = 16
 """Height and width of the hash, which has a bit for each of its pixels."""
@@ -60,10 +60,10 @@ class DuplicatePair(NamedTuple):
 
 
 def find_duplicates(images: Tensor, names: Sequence[str], threshold: float = 0.7) -> list[DuplicatePair]:
-    """Find images that show the same photo, maybe compressed, scaled, coloured or lit otherwise.
+    """Find images that show the same photo, maybe compressed, scaled, colored or lit otherwise.
 
-    Compared is local contrast at 64 by 64 pixels: grey minus the mean around it, over the standard deviation around it.
-    Shading, colour and the outline of the picture, which all fundus photos share, then do not count. A perceptual hash
+    Compared is local contrast at 64 by 64 pixels: gray minus the mean around it, over the standard deviation around it.
+    Shading, color and the outline of the picture, which all fundus photos share, then do not count. A perceptual hash
     (the contrast at 16 by 16 pixels, one bit for above or below its median) picks the pairs that may be duplicates;
     those whose contrast correlates over the pixels that show something in both are. Takes seconds for thousands of
     images, a time that grows with the square of their number.
@@ -121,11 +121,11 @@ def _contrast(images: Tensor) -> tuple[Tensor, Tensor]:
     """Local contrast ``(N, 1, SIZE, SIZE)`` of uint8 images, and where they show something."""
     while images.ndim > 4:
         images = images.select(2, images.shape[2] // 2)
-    grey = F.interpolate(images.float().mean(1, keepdim=True), size=(SIZE, SIZE), mode="area")
-    detail = grey - _smooth(grey, WINDOW)
+    gray = F.interpolate(images.float().mean(1, keepdim=True), size=(SIZE, SIZE), mode="area")
+    detail = gray - _smooth(gray, WINDOW)
     contrast = detail / (_smooth(detail.square(), WINDOW).sqrt() + NOISE)
     # Not within a window of the dark surroundings: the edge would be the strongest contrast of all.
-    dark = (_smooth(grey, 5) <= DARK).float()
+    dark = (_smooth(gray, 5) <= DARK).float()
     return contrast, _spread(dark, WINDOW) == 0
 
 

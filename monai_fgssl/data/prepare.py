@@ -15,7 +15,7 @@ from ignite import distributed as idist
 
 from monai_fgssl.data.io.geometry import ImageGeometry
 from monai_fgssl.data.layouts.registry import explain_missing_labels, read_part, read_table
-from monai_fgssl.data.layouts.table import PARTS, UNLABELLED, ImageTable
+from monai_fgssl.data.layouts.table import PARTS, UNLABELED, ImageTable
 from monai_fgssl.data.store.cached_images import CachedImages, load_images
 from monai_fgssl.utils.errors import DataError, first_lines
 
@@ -33,9 +33,9 @@ class PreparedData:
 
     Attributes:
         class_names: one name for each label from 0 up.
-        train: all images to pre-train on, labelled or not; ``train.labelled()`` are those to fine-tune on.
-        validation: labelled images to choose settings and checkpoints on.
-        test: labelled images to report on.
+        train: all images to pre-train on, labeled or not; ``train.labeled()`` are those to fine-tune on.
+        validation: labeled images to choose settings and checkpoints on.
+        test: labeled images to report on.
     """
 
     class_names: tuple[str, ...]
@@ -71,7 +71,7 @@ def prepare_data(
         plan: how the data set is split.
         split_file: JSON file that the split is written to.
         label_fraction: share of the training labels that fine-tuning may use, in (0, 1]; the other training images
-            count as unlabelled.
+            count as unlabeled.
         layout: see :func:`~monai_fgssl.data.read_table`.
         group_duplicates: False lets duplicates come into different parts; they are reported all the same.
         require_labels: False also takes a data set without any label, for pre-training alone: the validation and test
@@ -84,15 +84,15 @@ def prepare_data(
     """
     geometry = ImageGeometry.of(geometry)
     table = read_table(dataset_dir, layout) if table is None else table
-    if require_labels and all(item["label"] == UNLABELLED for item in table.items):
+    if require_labels and all(item["label"] == UNLABELED for item in table.items):
         raise DataError(explain_missing_labels(dataset_dir) + first_lines(table.notes))
     if idist.get_rank() == 0:
         print(_describe_table(dataset_dir, table), flush=True)
     # Before the images, so that mistakes are told at once.
     split = plan.apply(table)
-    # Those that the first split leaves out may belong to a part once duplicates are known; the unlabelled images of the
+    # Those that the first split leaves out may belong to a part once duplicates are known; the unlabeled images of the
     # data set's own test part never do.
-    items = [item for item in table.items if item["label"] != UNLABELLED or item.get("part", "train") == "train"]
+    items = [item for item in table.items if item["label"] != UNLABELED or item.get("part", "train") == "train"]
     # All at once, so that one message tells of every image that can't be read.
     images = load_images(items, geometry, cache_dir)
     pairs = find_duplicates(images.store, images.names) if geometry.spatial_dims == 2 else None
@@ -142,7 +142,7 @@ def _describe_split(split: Split, class_names: Sequence[str], plan: SplitPlan, d
 
 
 def _count_labels(items: Sequence[dict[str, Any]]) -> int:
-    return sum(item["label"] != UNLABELLED for item in items)
+    return sum(item["label"] != UNLABELED for item in items)
 
 
 def _describe_classes(table: ImageTable) -> str:
@@ -178,8 +178,8 @@ def load_test_images(
 
     Args:
         dataset_dir: a data set in any of :data:`~monai_fgssl.data.LAYOUTS`.
-        part: ``"Training"``, ``"Validation"`` or ``"Test"``: all labelled images of that official part, where a data
-            set without parts is all ``"Training"``. ``"all"``: all labelled images. None: the part that the training
+        part: ``"Training"``, ``"Validation"`` or ``"Test"``: all labeled images of that official part, where a data
+            set without parts is all ``"Training"``. ``"all"``: all labeled images. None: the part that the training
             run kept for testing.
         split_file: JSON file of that run's split, for None.
         class_names: the model's classes in the order of its scores; the data set may have them in any order, and need
@@ -199,13 +199,13 @@ def load_test_images(
             f"but the model was trained for {', '.join(class_names)}."
         )
     items = table.items if part else read_split(split_file, table)["test"]
-    labelled = [
+    labeled = [
         item | {"label": list(class_names).index(table.class_names[item["label"]])}
         for item in items
-        if item["label"] != UNLABELLED
+        if item["label"] != UNLABELED
     ]
-    if not labelled:
+    if not labeled:
         raise DataError(explain_missing_labels(dataset_dir) + first_lines(table.notes))
     for note in table.notes:
         print(note)
-    return load_images(labelled, geometry, cache_dir)
+    return load_images(labeled, geometry, cache_dir)

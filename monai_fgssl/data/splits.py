@@ -16,7 +16,7 @@ import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.utils import check_random_state
 
-from monai_fgssl.data.layouts.table import UNLABELLED, ImageTable
+from monai_fgssl.data.layouts.table import UNLABELED, ImageTable
 from monai_fgssl.utils.errors import DataError, first_names
 from monai_fgssl.utils.files import atomic_write
 
@@ -33,7 +33,7 @@ class SplitPlan:
     """Plan by which a run splits its data set.
 
     Attributes:
-        fractions: share of the labelled images of ``train``, ``validation`` and ``test``, adding up to 1. Parts that
+        fractions: share of the labeled images of ``train``, ``validation`` and ``test``, adding up to 1. Parts that
             the data set itself has are kept; see :func:`split_table`.
         seed: another seed, another split.
         split_from: split file of an earlier run, to use its split again instead of drawing one.
@@ -89,12 +89,12 @@ def split_table(
     0.2 is 20 % of that. Training images of a group that is in another part are left out, and so are validation images
     of a group that is in the test part.
 
-    Unlabelled images belong to the first part. Those of a group that is in another part are left out: pre-training on
+    Unlabeled images belong to the first part. Those of a group that is in another part are left out: pre-training on
     them would show the network the lesions that it is tested on. So are those of the data set's own test part.
 
     Args:
         table: the data set.
-        fractions: share of the labelled images by part, adding up to 1; by default train 0.7, validation 0.15 and
+        fractions: share of the labeled images by part, adding up to 1; by default train 0.7, validation 0.15 and
             test 0.15.
         seed: another seed, another split.
 
@@ -114,7 +114,7 @@ def split_table(
     own: dict[str, Items] = {}
     taken: set[str] = set()
     for part in reversed(parts[1:]):
-        of_part = [item for item in _labelled(table.items) if item.get("part") == part]
+        of_part = [item for item in _labeled(table.items) if item.get("part") == part]
         if of_part:
             own[part] = [item for item in of_part if item["group"] not in taken]
             taken |= {item["group"] for item in of_part}
@@ -133,7 +133,7 @@ def split_table(
 def fold_table(
     table: ImageTable, num_folds: int = 5, validation_fraction: float = 0.1, seed: int = 0
 ) -> list[dict[str, list[dict[str, Any]]]]:
-    """Split a data set for cross-validation: every labelled image is in the test part of one fold.
+    """Split a data set for cross-validation: every labeled image is in the test part of one fold.
 
     Folds are made by groups and stratified, from the training part alone where the data set has parts; its own
     validation part is every fold's validation part, and its own test part is left out. Elsewhere the validation part
@@ -157,24 +157,24 @@ def fold_table(
             f"{validation_fraction}."
         )
     free = [item for item in table.items if item.get("part", "train") == "train"]
-    labelled = _labelled(free)
-    _check_groups(ImageTable(table.class_names, labelled), [f"fold {fold}" for fold in range(num_folds)])
-    labels = np.array([item["label"] for item in labelled])
+    labeled = _labeled(free)
+    _check_groups(ImageTable(table.class_names, labeled), [f"fold {fold}" for fold in range(num_folds)])
+    labels = np.array([item["label"] for item in labeled])
     # Shuffled here: before scikit-learn 1.8 (Python 3.10 has no later one) its own shuffling undoes the stratification.
-    _, group_numbers = np.unique([item["group"] for item in labelled], return_inverse=True)
+    _, group_numbers = np.unique([item["group"] for item in labeled], return_inverse=True)
     places = np.argsort(check_random_state(seed).permutation(group_numbers.max() + 1))
     with warnings.catch_warnings():
         # Warned of classes with fewer images than folds, which have been refused by now.
         warnings.simplefilter("ignore", UserWarning)
-        folds_of_labelled = StratifiedGroupKFold(num_folds).split(labels, labels, places[group_numbers])
-        tested = [positions for _, positions in folds_of_labelled]
+        folds_of_labeled = StratifiedGroupKFold(num_folds).split(labels, labels, places[group_numbers])
+        tested = [positions for _, positions in folds_of_labeled]
     rest = [item for item in table.items if item.get("part") != "test"]
     fractions = {"train": 1 - validation_fraction, "validation": validation_fraction}
     folds: list[dict[str, Items]] = []
     for fold, positions in enumerate(tested):
         if lacking := [name for label, name in enumerate(table.class_names) if label not in labels[positions]]:
             raise DataError(f"fold {fold} of {num_folds} has no {', '.join(lacking)}: use fewer folds or another seed.")
-        test = [labelled[position] for position in positions]
+        test = [labeled[position] for position in positions]
         groups = {item["group"] for item in test}
         others = ImageTable(table.class_names, [item for item in rest if item["group"] not in groups])
         folds.append({**split_table(others, fractions, seed), "test": test})
@@ -190,29 +190,29 @@ def missing_classes(split: Mapping[str, Sequence[dict[str, Any]]], class_names: 
     """
     sentences = []
     for part, items in split.items():
-        there = {item["label"] for item in _labelled(items)}
+        there = {item["label"] for item in _labeled(items)}
         lacking = [name for label, name in enumerate(class_names) if label not in there]
         if there and lacking:
             sentences.append(f"{part} has no image of {first_names(lacking)}")
     return sentences
 
 
-def _labelled(items: Sequence[dict[str, Any]]) -> Items:
-    return [item for item in items if item["label"] != UNLABELLED]
+def _labeled(items: Sequence[dict[str, Any]]) -> Items:
+    return [item for item in items if item["label"] != UNLABELED]
 
 
 def _check_groups(table: ImageTable, parts: Sequence[str]) -> dict[str, np.ndarray]:
     """Images of each class by group, when there are as many groups of each class as parts."""
     counts = {
         name: np.bincount([item["label"] for item in group], minlength=len(table.class_names))
-        for name, group in _by_group(_labelled(table.items)).items()
+        for name, group in _by_group(_labeled(table.items)).items()
     }
     groups_per_class = sum((count > 0 for count in counts.values()), np.zeros(len(table.class_names), dtype=int))
     if scarce := [label for label, count in enumerate(groups_per_class) if count < len(parts)]:
         raise DataError(
             f"a split into {len(parts)} parts ({', '.join(parts)}) needs as many lesions of each class, but there are "
             + ", ".join(f"{groups_per_class[label]} of {table.class_names[label]}" for label in scarce)
-            + ". Add labelled images of them, or leave the class out of the ground truth."
+            + ". Add labeled images of them, or leave the class out of the ground truth."
         )
     return counts
 
@@ -249,7 +249,7 @@ def _draw_parts(table: ImageTable, fractions: Mapping[str, float], seed: int) ->
     split: dict[str, Items] = {part: [] for part in parts}
     for item in table.items:
         part = part_of.get(item["group"], parts[0])
-        if item["label"] != UNLABELLED or part == parts[0]:
+        if item["label"] != UNLABELED or part == parts[0]:
             split[part].append(item)
     return split
 
@@ -257,8 +257,8 @@ def _draw_parts(table: ImageTable, fractions: Mapping[str, float], seed: int) ->
 def limit_labels(items: Sequence[dict[str, Any]], amount: float | int, seed: int = 0) -> list[dict[str, Any]]:
     """Forget labels, as if fewer images had been annotated.
 
-    Whole groups keep or lose their labels, in a random order that depends on the seed only: what is labelled for a
-    smaller amount is labelled for a larger one too, so that curves over the amount compare like with like.
+    Whole groups keep or lose their labels, in a random order that depends on the seed only: what is labeled for a
+    smaller amount is labeled for a larger one too, so that curves over the amount compare like with like.
 
     Args:
         items: of the training part.
@@ -274,7 +274,7 @@ def limit_labels(items: Sequence[dict[str, Any]], amount: float | int, seed: int
     """
     if amount <= 0 or (isinstance(amount, float) and amount > 1):
         raise DataError(f"the amount of labels must be a share in (0, 1] or a count of 1 or more, got {amount!r}.")
-    groups = _by_group([item for item in items if item["label"] != UNLABELLED])
+    groups = _by_group([item for item in items if item["label"] != UNLABELED])
     names = list(groups)
     labels = [item["label"] for group in groups.values() for item in group]
     totals = np.bincount(labels)
@@ -286,7 +286,7 @@ def limit_labels(items: Sequence[dict[str, Any]], amount: float | int, seed: int
         if any(kept_counts[label] < targets[label] for label in group_labels):
             kept.add(names[position])
             np.add.at(kept_counts, group_labels, 1)
-    return [item if item["group"] in kept else {**item, "label": UNLABELLED} for item in items]
+    return [item if item["group"] in kept else {**item, "label": UNLABELED} for item in items]
 
 
 def write_split(
@@ -338,7 +338,7 @@ def read_split(path: str | Path, table: ImageTable) -> dict[str, list[dict[str, 
 
 def _checksum(names_by_part: Mapping[str, Sequence[str]], table: ImageTable) -> str:
     """SHA-256 of names and classes of the images in a split, whatever their order and the order of the classes."""
-    class_of = dict(enumerate(table.class_names)) | {UNLABELLED: ""}
+    class_of = dict(enumerate(table.class_names)) | {UNLABELED: ""}
     by_name = {item["name"]: class_of[item["label"]] for item in table.items}
     lines = sorted(json.dumps([name, by_name[name]]) for names in names_by_part.values() for name in names)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()

@@ -80,7 +80,7 @@ def affine_matrices(
         flips: (B, D) bool, as in :func:`orient`.
         transposed: (B,) bool, as in :func:`orient`.
         angles: (B, D * (D - 1) / 2) degrees, one per pair of axes in the order of ``itertools.combinations``; the crop
-            turns from the first axis of the pair towards the second.
+            turns from the first axis of the pair toward the second.
         crop_size: (B, D) in (0, 1], fraction of each axis.
         crop_center: (B, D) in [-1, 1], where -1 and 1 are the borders of the image.
 

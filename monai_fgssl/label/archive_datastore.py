@@ -395,7 +395,7 @@ class ClassDICOMWebDatastore(ClassLabels, DICOMWebDatastore):
 
     def get_labeled_images(self, label_tag: str | None = None, labels: list[str] | None = None) -> list[str]:
         """Images with a class."""
-        return list(self.labelled())
+        return list(self.labeled())
 
     def get_unlabeled_images(self, label_tag: str | None = None, labels: list[str] | None = None) -> list[str]:
         """Images without a class."""
@@ -407,9 +407,9 @@ class ClassDICOMWebDatastore(ClassLabels, DICOMWebDatastore):
         return str(LocalDatastore.get_label_uri(self, label_id, label_tag))
 
     def datalist(self, full_path: bool = True) -> list[dict[str, Any]]:
-        """Labelled images and their label files."""
+        """Labeled images and their label files."""
         return [
-            {"image": self.get_image_uri(name), "label": self.get_label_uri(name, FINAL)} for name in self.labelled()
+            {"image": self.get_image_uri(name), "label": self.get_label_uri(name, FINAL)} for name in self.labeled()
         ]
 
     def save_label(

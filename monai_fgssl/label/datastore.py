@@ -77,7 +77,7 @@ class ClassLabels(LocalDatastore):
         label = obj.labels.get(FINAL) if obj else None
         return label.info.get(CLASS) if label else None
 
-    def labelled(self) -> dict[str, str]:
+    def labeled(self) -> dict[str, str]:
         """Classes by image."""
         images = set(self.list_images())
         found = {name: self.class_of(name) for name in list(self._datastore.objects) if name in images}
@@ -119,7 +119,7 @@ class ClassLabels(LocalDatastore):
         self._datastore.objects[image_id].labels[FINAL] = DataModel(info=info, ext=LABEL_SUFFIX)
 
     def check_class(self, name: Any) -> str:
-        """The class as it is spelt in the app's list.
+        """The class as it is spelled in the app's list.
 
         Raises:
             HTTPException: 422 when it is not in it, or no name.
@@ -173,7 +173,7 @@ class ClassLabels(LocalDatastore):
             LocalDatastore.update_image_info(self, image_id, info)
 
     def get_dataset_archive(self, limit_cases: int | None = None) -> str:
-        """Write a ZIP file with labelled images, their labels and the index; the caller removes it.
+        """Write a ZIP file with labeled images, their labels and the index; the caller removes it.
 
         Args:
             limit_cases: how many images at most; None: all.
@@ -181,7 +181,7 @@ class ClassLabels(LocalDatastore):
         handle, name = tempfile.mkstemp(suffix=".zip", prefix="fgssl-dataset-")
         try:
             with os.fdopen(handle, "wb") as out, zipfile.ZipFile(out, "w") as archive:
-                for image_id in list(self.labelled())[:limit_cases]:
+                for image_id in list(self.labeled())[:limit_cases]:
                     image = Path(self.get_image_uri(image_id))
                     # MONAI Label writes nothing of a series of several files.
                     for file in sorted(image.iterdir()) if image.is_dir() else [image]:

@@ -154,8 +154,8 @@ class BackgroundScorer:
 
 def pick(
     strategy: str,
-    unlabelled: Sequence[str],
-    labelled: Sequence[str],
+    unlabeled: Sequence[str],
+    labeled: Sequence[str],
     scores: Scores,
     handed_out: Mapping[str, float],
     now: float,
@@ -164,8 +164,8 @@ def pick(
 
     Args:
         strategy: one of :data:`monai_fgssl.metrics.acquisition.STRATEGIES`.
-        unlabelled: the images to choose from, at least one.
-        labelled: all others.
+        unlabeled: the images to choose from, at least one.
+        labeled: all others.
         scores: of both, as far as they are known.
         handed_out: when images were given to somebody, in seconds.
         now: the time on the same clock.
@@ -174,15 +174,15 @@ def pick(
         The image, and the strategy that chose it: ``"random"`` while there are no scores.
     """
     reserved = {name for name, since in handed_out.items() if now - since < SECONDS_RESERVED}
-    free = [name for name in unlabelled if name not in reserved]
+    free = [name for name in unlabeled if name not in reserved]
     if not free:
         # Everything is in somebody's hands: what was given away first comes again.
-        return min(unlabelled, key=lambda name: handed_out[name]), strategy
+        return min(unlabeled, key=lambda name: handed_out[name]), strategy
     scored = [name for name in free if name in scores.stage_logits]
     if strategy == "random" or not scored:
         return free[int(choose("random", len(free), 1))], "random"
     logits = torch.stack([scores.stage_logits[name] for name in scored])
-    known = [scores.features[name] for name in (*labelled, *reserved) if name in scores.features]
+    known = [scores.features[name] for name in (*labeled, *reserved) if name in scores.features]
     features = torch.stack([scores.features[name] for name in scored])
     (position,) = choose(
         strategy,
@@ -192,6 +192,6 @@ def pick(
         prob=logits.mean(1).softmax(1),
         stage_prob=logits.softmax(2),
         features=features,
-        labelled_features=torch.stack(known) if known else features[:0],
+        labeled_features=torch.stack(known) if known else features[:0],
     ).tolist()
     return scored[position], strategy

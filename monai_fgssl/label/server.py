@@ -55,7 +55,7 @@ class FGSSLApp(MONAILabelApp):
             studies,
             conf,
             name="FG-SSL",
-            description="Fine-grained classification of lesions, learnt from few labelled and many unlabelled images",
+            description="Fine-grained classification of lesions, learned from few labeled and many unlabeled images",
             version=__version__,
             labels=list(self.options.classes),
         )
@@ -129,7 +129,7 @@ class FGSSLApp(MONAILabelApp):
             return list(self.options.classes)
         record = self.model.record
         of_model = record["class_names"] if record else []
-        return [*of_model, *sorted(set(self.datastore().labelled().values()) - set(of_model))]
+        return [*of_model, *sorted(set(self.datastore().labeled().values()) - set(of_model))]
 
     def notices(self) -> list[str]:
         """What people should know at the moment, in sentences."""

@@ -18,7 +18,7 @@ SECONDS_TO_SAVE = 60.0
 def stop_training() -> dict[str, Any] | None:
     """Let the run that is going on save a checkpoint, and end it.
 
-    MONAI Label kills it, which loses what was learnt since the last checkpoint.
+    MONAI Label kills it, which loses what was learned since the last checkpoint.
 
     Returns:
         The task as MONAI Label describes it; None when nothing is going on.

@@ -113,11 +113,11 @@ class ClassInfer(InferTask):
 
 
 class ClassTrain(TrainTask):
-    """Fine-tuning on the labelled images, or pre-training on all, in the process that MONAI Label starts for it."""
+    """Fine-tuning on the labeled images, or pre-training on all, in the process that MONAI Label starts for it."""
 
     def __init__(self, bundle_root: Path, settings: dict[str, Any], on_all: bool) -> None:
         super().__init__(
-            "Pre-training on all images, labelled or not" if on_all else "Fine-tuning on the labelled images"
+            "Pre-training on all images, labeled or not" if on_all else "Fine-tuning on the labeled images"
         )
         self.bundle_root = bundle_root
         self.settings = settings
@@ -142,9 +142,9 @@ class ClassTrain(TrainTask):
             images = [(datastore.get_image_uri(name), "") for name in datastore.list_images()]
             pretrain(self.bundle_root, images, settings)
         else:
-            labelled = datastore.labelled()
+            labeled = datastore.labeled()
             fine_tune(
-                self.bundle_root, [(datastore.get_image_uri(name), label) for name, label in labelled.items()], settings
+                self.bundle_root, [(datastore.get_image_uri(name), label) for name, label in labeled.items()], settings
             )
         return self.stats()
 
@@ -162,12 +162,12 @@ class NextImage(Strategy):
         """Choose; the scores that are missing are found in the background meanwhile."""
         images = datastore.list_images()
         self.scorer.start(images)
-        labelled = datastore.labelled()
-        unlabelled = [name for name in images if name not in labelled]
-        if not unlabelled:
+        labeled = datastore.labeled()
+        unlabeled = [name for name in images if name not in labeled]
+        if not unlabeled:
             return None
         now = time.monotonic()
-        name, used = pick(self.name, unlabelled, list(labelled), self.scorer.scores, self.handed_out, now)
+        name, used = pick(self.name, unlabeled, list(labeled), self.scorer.scores, self.handed_out, now)
         self.handed_out[name] = now
         return {"id": name, "weight": 1, "strategy_used": used}
 

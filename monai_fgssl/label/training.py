@@ -64,7 +64,7 @@ def _patient_of(image: Path) -> str:
 
 
 def fine_tune(bundle_root: Path, images: Sequence[tuple[str | Path, str]], settings: Mapping[str, Any]) -> None:
-    """Train on labelled images, from the newest weights that there are; the model is replaced when it is done.
+    """Train on labeled images, from the newest weights that there are; the model is replaced when it is done.
 
     Args:
         bundle_root: the bundle's folder.
@@ -78,7 +78,7 @@ def fine_tune(bundle_root: Path, images: Sequence[tuple[str | Path, str]], setti
     few = [f"{name} ({count})" for name, count in sorted(counts.items()) if count < MIN_IMAGES]
     if len(counts) < 2 or few:
         raise SettingsError(
-            f"training needs two classes or more with at least {MIN_IMAGES} labelled images each; there are: "
+            f"training needs two classes or more with at least {MIN_IMAGES} labeled images each; there are: "
             f"{', '.join(f'{name} ({count})' for name, count in sorted(counts.items())) or 'none'}."
         )
     weights, base = newest_weights(bundle_root)
@@ -99,7 +99,7 @@ def fine_tune(bundle_root: Path, images: Sequence[tuple[str | Path, str]], setti
 
 
 def pretrain(bundle_root: Path, images: Sequence[tuple[str | Path, str]], settings: Mapping[str, Any]) -> None:
-    """Learn from all images, labelled or not; the next :func:`fine_tune` starts from what was learnt.
+    """Learn from all images, labeled or not; the next :func:`fine_tune` starts from what was learned.
 
     Args:
         bundle_root: the bundle's folder.
@@ -114,9 +114,9 @@ def pretrain(bundle_root: Path, images: Sequence[tuple[str | Path, str]], settin
     if "max_epochs" in changes:
         changes.setdefault("pretrain_epochs", changes.pop("max_epochs"))
     # Without labels everything is in the training part.
-    unlabelled = [(image, "") for image, _ in images]
+    unlabeled = [(image, "") for image, _ in images]
     changes["pretrained"] = weights
-    _run(bundle_root, "pretrain", ("train.json", "pretrain.json"), unlabelled, changes)
+    _run(bundle_root, "pretrain", ("train.json", "pretrain.json"), unlabeled, changes)
 
 
 def newest_weights(bundle_root: Path) -> tuple[str | None, dict[str, Any]]:
@@ -211,7 +211,7 @@ def _run_alone(
             # All that follows the word, or else the last line.
             reason = [*reason, line] if reason and reason[0].startswith("error: ") else [line]
     except BrokenPipeError:
-        # The server has ended: what was learnt is saved, for the next one to go on from.
+        # The server has ended: what was learned is saved, for the next one to go on from.
         process.terminate()
         process.communicate()
         raise

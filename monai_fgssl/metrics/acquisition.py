@@ -65,14 +65,14 @@ def disagreement_scores(stage_prob: Tensor) -> Tensor:
     return disagreement(stage_prob)
 
 
-def core_set(features: Tensor, labelled_features: Tensor, k: int) -> Tensor:
-    """Images that lie farthest from all labelled or chosen ones, one after the other (greedy k-center).
+def core_set(features: Tensor, labeled_features: Tensor, k: int) -> Tensor:
+    """Images that lie farthest from all labeled or chosen ones, one after the other (greedy k-center).
 
-    Memory is bounded: distances to the labelled images are found block by block.
+    Memory is bounded: distances to the labeled images are found block by block.
 
     Args:
         features: ``(N, D)``, of the images to choose from; Euclidean distance.
-        labelled_features: ``(M, D)``; with M = 0 the image nearest to the mean of all comes first.
+        labeled_features: ``(M, D)``; with M = 0 the image nearest to the mean of all comes first.
         k: number of images, at most N.
 
     Returns:
@@ -89,8 +89,8 @@ def core_set(features: Tensor, labelled_features: Tensor, k: int) -> Tensor:
     if k == 0:
         return torch.empty(0, dtype=torch.int64)
     chosen: list[int] = []
-    if len(labelled_features):
-        nearest = _nearest_distance(features, labelled_features)
+    if len(labeled_features):
+        nearest = _nearest_distance(features, labeled_features)
     else:
         chosen.append(int((features - features.mean(0)).norm(dim=1).argmin()))
         nearest = (features - features[chosen[0]]).norm(dim=1)
@@ -104,13 +104,13 @@ def core_set(features: Tensor, labelled_features: Tensor, k: int) -> Tensor:
     return torch.tensor(chosen)
 
 
-def _nearest_distance(features: Tensor, labelled_features: Tensor) -> Tensor:
-    """Distance of each row of features to the nearest labelled one."""
-    rows = max(1, BLOCK // len(labelled_features))
-    return torch.cat([torch.cdist(block, labelled_features).amin(1) for block in features.split(rows)])
+def _nearest_distance(features: Tensor, labeled_features: Tensor) -> Tensor:
+    """Distance of each row of features to the nearest labeled one."""
+    rows = max(1, BLOCK // len(labeled_features))
+    return torch.cat([torch.cdist(block, labeled_features).amin(1) for block in features.split(rows)])
 
 
-def mix(prob: Tensor, features: Tensor, labelled_features: Tensor, k: int, prefilter: int = PREFILTER) -> Tensor:
+def mix(prob: Tensor, features: Tensor, labeled_features: Tensor, k: int, prefilter: int = PREFILTER) -> Tensor:
     """Diverse images among uncertain ones: the core set of those with the highest :func:`margin_scores`.
 
     Uncertainty alone picks near-copies of one hard case in the same batch, the core set alone picks outliers that the
@@ -119,7 +119,7 @@ def mix(prob: Tensor, features: Tensor, labelled_features: Tensor, k: int, prefi
     Args:
         prob: ``(N, num_classes)``.
         features: ``(N, D)`` of the same images.
-        labelled_features: ``(M, D)``.
+        labeled_features: ``(M, D)``.
         k: number of images, at most N.
         prefilter: the ``prefilter * k`` most uncertain images are looked at.
 
@@ -135,7 +135,7 @@ def mix(prob: Tensor, features: Tensor, labelled_features: Tensor, k: int, prefi
     """
     _check_count(k, len(features))
     uncertain = _highest(margin_scores(prob), min(prefilter * k, len(prob)))
-    return uncertain[core_set(features[uncertain], labelled_features, k)]
+    return uncertain[core_set(features[uncertain], labeled_features, k)]
 
 
 def choose(
@@ -146,19 +146,19 @@ def choose(
     prob: Tensor | None = None,
     stage_prob: Tensor | None = None,
     features: Tensor | None = None,
-    labelled_features: Tensor | None = None,
+    labeled_features: Tensor | None = None,
     generator: torch.Generator | None = None,
 ) -> Tensor:
     """Choose the images to label next.
 
     Args:
         strategy: one of :data:`STRATEGIES`.
-        num_images: N, the unlabelled images to choose from.
+        num_images: N, the unlabeled images to choose from.
         k: how many, at most N.
         prob: ``(N, num_classes)``; for ``"entropy"``, ``"margin"`` and ``"mix"``.
         stage_prob: ``(N, num_stages, num_classes)``; for ``"disagreement"``.
         features: ``(N, D)``; for ``"core_set"`` and ``"mix"``.
-        labelled_features: ``(M, D)``, M may be 0; for ``"core_set"`` and ``"mix"``.
+        labeled_features: ``(M, D)``, M may be 0; for ``"core_set"`` and ``"mix"``.
         generator: for ``"random"``; None: torch's global one.
 
     Returns:
@@ -190,7 +190,7 @@ def choose(
         return _highest(margin_scores(need("prob", prob)), k)
     if strategy == "disagreement":
         return _highest(disagreement_scores(need("stage_prob", stage_prob)), k)
-    known = need("labelled_features", labelled_features, per_image=False)
+    known = need("labeled_features", labeled_features, per_image=False)
     if strategy == "core_set":
         return core_set(need("features", features), known, k)
     return mix(need("prob", prob), need("features", features), known, k)

@@ -35,7 +35,7 @@ def negative_log_likelihood(logits: ArrayLike, labels: ArrayLike, temperature: f
 
 
 def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
-    """Temperature that makes labelled validation data most likely; it changes no ranking and no decision.
+    """Temperature that makes labeled validation data most likely; it changes no ranking and no decision.
 
     Args:
         logits: ``(N, num_classes)``, of images that were not trained on.
@@ -51,7 +51,7 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
         Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, sec. 4.2.
     """
     if len(np.asarray(labels)) == 0:
-        raise ValueError("a temperature can't be fitted to no samples: give labelled validation images.")
+        raise ValueError("a temperature can't be fitted to no samples: give labeled validation images.")
     # The likelihood has a single optimum in 1 / T; in log T the search is as fine for small as for large ones.
     best = minimize_scalar(
         lambda log_t: negative_log_likelihood(logits, labels, float(np.exp(log_t))),

@@ -11,7 +11,7 @@ __all__ = ["effective_rank", "feature_std"]
 
 
 def effective_rank(features: Tensor) -> float:
-    """Number of directions that centred features really use: the exponential of the entropy of their singular values.
+    """Number of directions that centered features really use: the exponential of the entropy of their singular values.
 
     Args:
         features: ``(N, D)``.

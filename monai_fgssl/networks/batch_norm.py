@@ -57,7 +57,7 @@ class SynchronizedBatchNorm(_BatchNorm):
             raise ValueError(f"expected an input of shape (batch, channels, ...), got {tuple(input.shape)}.")
 
     def forward(self, input: Tensor) -> Tensor:
-        """Normalise ``(B, C, ...)``."""
+        """Normalize ``(B, C, ...)``."""
         self._check_input_dim(input)
         if not self.training:
             return super().forward(input)

@@ -71,7 +71,7 @@ class DistributedNetwork(nn.Module):
 
 
 def distribute(network: nn.Module) -> DistributedNetwork:
-    """Wrap a network for training in the initialised process group: N processes learn as one with their global batch.
+    """Wrap a network for training in the initialized process group: N processes learn as one with their global batch.
 
     Batch norms use the statistics of the batch of all processes, and gradients are averaged. The wrapper holds the same
     parameters as the network, so an optimizer may be made of either.

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The cross-correlation matrices that pre-training pulls towards the identity."""
+"""The cross-correlation matrices that pre-training pulls toward the identity."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .style import save_figure, style
 __all__ = ["plot_correlations", "step_correlations"]
 
 PANEL_INCHES = 2.0
-# Blue and red differ for all colour-blind readers; white is 0.
+# Blue and red differ for all color-blind readers; white is 0.
 COLORMAP = "RdBu_r"
 
 

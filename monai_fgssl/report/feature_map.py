@@ -28,8 +28,8 @@ def embed_features(features: ArrayLike, method: str = "tsne", seed: int = 0) -> 
     """Map feature vectors to the plane.
 
     Args:
-        features: ``(N, D)``; each feature is standardised first, as for kNN.
-        method: ``"tsne"`` keeps neighbours together (far distances mean nothing), ``"pca"`` shows the two directions
+        features: ``(N, D)``; each feature is standardized first, as for kNN.
+        method: ``"tsne"`` keeps neighbors together (far distances mean nothing), ``"pca"`` shows the two directions
             of largest variance.
         seed: of t-SNE.
 
@@ -54,7 +54,7 @@ def embed_features(features: ArrayLike, method: str = "tsne", seed: int = 0) -> 
     values = StandardScaler().fit_transform(values)
     if method == "pca":
         return PCA(2, svd_solver="full").fit_transform(values)
-    # Of few points t-SNE can't have as many neighbours as it takes by default.
+    # Of few points t-SNE can't have as many neighbors as it takes by default.
     perplexity = min(30.0, (len(values) - 1) / 3)
     return TSNE(2, perplexity=perplexity, init="pca", random_state=seed).fit_transform(values).astype(np.float64)
 
@@ -72,7 +72,7 @@ def plot_feature_map(
     Args:
         vectors: by name, e.g. ``before`` and ``after`` pre-training: ``(N, K + 1, embedding_dim)`` of the same images,
             see :meth:`~monai_fgssl.networks.HierarchicalNet.stage_vectors`.
-        labels: ``(N,)`` of these images; colours only.
+        labels: ``(N,)`` of these images; colors only.
         class_names: names of the classes.
         method: see :func:`embed_features`.
         seed: see :func:`embed_features`.

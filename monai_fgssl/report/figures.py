@@ -30,7 +30,7 @@ PANELS = (
 def plot_confusion(
     labels: ArrayLike, predictions: ArrayLike, class_names: Sequence[str], path: str | Path | None = None
 ) -> Figure:
-    """Draw the confusion matrix: colour is the share of the true class, figures are numbers of images.
+    """Draw the confusion matrix: color is the share of the true class, figures are numbers of images.
 
     Args:
         labels: ``(N,)``, true classes.

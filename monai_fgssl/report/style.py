@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""One look for all figures, safe for colour-blind readers."""
+"""One look for all figures, safe for color-blind readers."""
 
 from __future__ import annotations
 

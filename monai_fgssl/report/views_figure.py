@@ -32,15 +32,15 @@ def plot_views(
     seed: int = 0,
     path: str | Path | None = None,
 ) -> Figure:
-    """Draw an image, its regularised view, the puzzles of that view for each stage, and its distorted view.
+    """Draw an image, its regularized view, the puzzles of that view for each stage, and its distorted view.
 
     In step k of pre-training stage k compares the puzzle with the distorted view; in the last step all stages together
-    compare the regularised view with it. A batch gives one row per image; a volume
+    compare the regularized view with it. A batch gives one row per image; a volume
     ``(C, X, Y, Z)`` is shown by its middle axial slice.
 
     Args:
         image: (C, *spatial) or a batch (B, C, *spatial), floating point in [0, 1] or uint8. 3 channels in 2D are
-            shown as red, green, blue; otherwise the first channel in grey.
+            shown as red, green, blue; otherwise the first channel in gray.
         grids: tiles per axis of the puzzles, one number or one per axis for each stage.
         regularized: the light view; None takes the defaults of ``RandRegularizedView``.
         distorted: the strong view; None takes the defaults of ``RandDistortedView``.
@@ -72,7 +72,7 @@ def plot_views(
     sizes = [" \N{MULTIPLICATION SIGN} ".join(map(str, ensure_tuple_rep(grid, spatial_dims))) for grid in grids]
     columns = [
         (images, "Image", "$x$", INK),
-        (light, "Regularised view", "$x'$  ·  all stages", BLUE),
+        (light, "Regularized view", "$x'$  ·  all stages", BLUE),
         *(
             (puzzle, f"Puzzle {size}", f"$J_{{n_{stage}}}(x')$  ·  stage {stage}", BLUE)
             for stage, (size, puzzle) in enumerate(zip(sizes, puzzles, strict=True), start=1)

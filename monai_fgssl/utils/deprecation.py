@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Former names of arguments, which work for one release with a warning."""
+"""Former names of arguments and attributes, which work for one release with a warning."""
 
 from __future__ import annotations
 
@@ -9,10 +9,23 @@ from collections.abc import Callable
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
-__all__ = ["renamed_argument"]
+__all__ = ["renamed_argument", "warn_former_name"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+def warn_former_name(former: str, name: str, kind: str = "name", stacklevel: int = 3) -> None:
+    """Say that a former name goes with the next release.
+
+    Args:
+        former: the name in earlier releases.
+        name: the name today.
+        kind: what is named, as the message begins.
+        stacklevel: as of :func:`warnings.warn`.
+    """
+    message = f"the {kind} {former} is now called {name}; the next release will not know {former}."
+    warnings.warn(message, FutureWarning, stacklevel=stacklevel)
 
 
 def renamed_argument(former: str, name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
@@ -38,8 +51,7 @@ def renamed_argument(former: str, name: str) -> Callable[[Callable[P, R]], Calla
         @wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
             if former in kwargs and name not in kwargs:
-                message = f"the argument {former} is now called {name}; the next release will not know {former}."
-                warnings.warn(message, FutureWarning, stacklevel=2)
+                warn_former_name(former, name, "argument")
                 kwargs[name] = kwargs.pop(former)
             return function(*args, **kwargs)
 

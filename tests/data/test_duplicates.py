@@ -56,7 +56,7 @@ CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
     "jpeg": jpeg,
     "scaled": lambda image: image.resize((61, 61)).resize((SIZE, SIZE)),
     "dark": lambda image: ImageEnhance.Brightness(image).enhance(0.6),
-    "coloured": lambda image: Image.merge("RGB", [image.getchannel(c) for c in "BRG"]),
+    "colored": lambda image: Image.merge("RGB", [image.getchannel(c) for c in "BRG"]),
     "cropped": lambda image: image.resize((SIZE, SIZE), box=(1, 1, SIZE - 1, SIZE - 1)),
 }
 

@@ -140,7 +140,7 @@ def test_images_without_labels(classes: Path, tmp_path: Path) -> None:
     assert data.class_names == ()
     assert [len(images) for images in (data.train, data.validation, data.test)] == [18, 0, 0]
     assert data.train.labels.tolist() == [-1] * 18
-    assert len(data.train.labelled()) == 0
+    assert len(data.train.labeled()) == 0
 
 
 def test_images_of_an_official_part_name_the_data_set(lesions: Path, tmp_path: Path) -> None:

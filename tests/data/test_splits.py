@@ -14,7 +14,7 @@ from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
 from monai_fgssl.data import (
-    UNLABELLED,
+    UNLABELED,
     DataError,
     ImageTable,
     limit_labels,
@@ -50,7 +50,7 @@ def tables(draw: st.DrawFn) -> ImageTable:
     for label in range(num_classes):
         sizes = draw(st.lists(st.integers(1, 4), min_size=3, max_size=30))
         groups += [[label] * size for size in sizes]
-    groups += [[UNLABELLED] * size for size in draw(st.lists(st.integers(1, 3), max_size=5))]
+    groups += [[UNLABELED] * size for size in draw(st.lists(st.integers(1, 3), max_size=5))]
     return make_table(groups, num_classes)
 
 
@@ -68,8 +68,8 @@ def test_split_properties(table: ImageTable, seed: int, shares: tuple[float, flo
     # No group is torn apart.
     parts_of_groups = [{item["group"] for item in part} for part in split.values()]
     assert sum(map(len, parts_of_groups)) == len(set.union(*parts_of_groups))
-    # Unlabelled images are in the first part only.
-    assert all(item["label"] != UNLABELLED for part in ("validation", "test") for item in split[part])
+    # Unlabeled images are in the first part only.
+    assert all(item["label"] != UNLABELED for part in ("validation", "test") for item in split[part])
     # Every class is in every part, and where there are groups to choose from as often as asked for, but for one group.
     for label in range(len(table.class_names)):
         total = sum(item["label"] == label for item in table.items)
@@ -100,11 +100,11 @@ def test_another_seed_is_another_split() -> None:
     assert names(split_table(table, seed=0)["test"]) != names(split_table(table, seed=1)["test"])
 
 
-def test_unlabelled_photos_of_test_lesions_are_left_out() -> None:
-    table = make_table([[label, UNLABELLED] for label in [0, 1] * 10], 2)
+def test_unlabeled_photos_of_test_lesions_are_left_out() -> None:
+    table = make_table([[label, UNLABELED] for label in [0, 1] * 10], 2)
     split = split_table(table)
     tested = {item["group"] for part in ("validation", "test") for item in split[part]}
-    in_train = [item for item in split["train"] if item["label"] == UNLABELLED]
+    in_train = [item for item in split["train"] if item["label"] == UNLABELED]
     assert tested
     assert not tested & {item["group"] for item in split["train"]}
     assert len(in_train) == 20 - len(tested)
@@ -138,7 +138,7 @@ def test_limit_labels_properties(table: ImageTable, seed: int, amount: float | i
         assert wanted <= after[label] < wanted + largest
     # All images of a group keep their labels, or none does; a label never changes into another.
     for old, new in zip(table.items, limited, strict=True):
-        assert new["label"] in (old["label"], UNLABELLED)
+        assert new["label"] in (old["label"], UNLABELED)
         assert {k: v for k, v in new.items() if k != "label"} == {k: v for k, v in old.items() if k != "label"}
     known = {group: set() for group in {item["group"] for item in limited}}
     for old, new in zip(table.items, limited, strict=True):
@@ -186,7 +186,7 @@ def test_missing_parts_are_split_off_from_training() -> None:
 
 
 def test_a_test_part_without_labels_is_left_out() -> None:
-    labels = [[label] for label in [0, 1] * 20] + [[UNLABELLED]] * 10
+    labels = [[label] for label in [0, 1] * 20] + [[UNLABELED]] * 10
     table = with_parts(make_table(labels, 2), ["train"] * 40 + ["test"] * 10)
     split = split_table(table, {"train": 0.7, "validation": 0.1, "test": 0.2})
     assert len(split["test"]) == 8
@@ -206,7 +206,7 @@ def test_a_group_in_two_parts_of_the_data_set_leaves_training() -> None:
 
 
 def test_a_table_without_classes_is_for_training() -> None:
-    table = make_table([[UNLABELLED]] * 5, 0)
+    table = make_table([[UNLABELED]] * 5, 0)
     assert split_table(table) == {"train": table.items, "validation": [], "test": []}
 
 
@@ -219,14 +219,14 @@ def test_fold_properties(table: ImageTable, num_folds: int, seed: int) -> None:
         # Too few groups of a class; hypothesis fails when it meets too many of these.
         reject()
     assert len(folds) == num_folds
-    labelled = [item["name"] for item in table.items if item["label"] != UNLABELLED]
-    # Every labelled image is tested once.
-    assert sorted(name for fold in folds for name in names(fold["test"])) == sorted(labelled)
+    labeled = [item["name"] for item in table.items if item["label"] != UNLABELED]
+    # Every labeled image is tested once.
+    assert sorted(name for fold in folds for name in names(fold["test"])) == sorted(labeled)
     for fold in folds:
         groups = [{item["group"] for item in items} for items in fold.values()]
         assert sum(map(len, groups)) == len(set.union(*groups))
-        known = [item["name"] for items in fold.values() for item in items if item["label"] != UNLABELLED]
-        assert sorted(known) == sorted(labelled)
+        known = [item["name"] for items in fold.values() for item in items if item["label"] != UNLABELED]
+        assert sorted(known) == sorted(labeled)
         for part in PARTS:
             assert {item["label"] for item in fold[part]} >= set(range(len(table.class_names)))
     assert fold_table(table, num_folds, 0.2, seed) == folds
@@ -267,7 +267,7 @@ def test_fold_errors() -> None:
 
 
 def test_split_file(tmp_path: Path) -> None:
-    table = make_table([[label] for label in [0, 1] * 10] + [[UNLABELLED]], 2)
+    table = make_table([[label] for label in [0, 1] * 10] + [[UNLABELED]], 2)
     split = split_table(table)
     path = tmp_path / "new" / "split.json"
     write_split(path, split, table)

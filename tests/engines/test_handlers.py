@@ -18,7 +18,7 @@ from monai_fgssl.networks import PlainNet
 
 
 class TinyNet(nn.Module):
-    """Two steps' vectors of an image: its mean colour, normalised; the second step's are constant on demand."""
+    """Two steps' vectors of an image: its mean color, normalized; the second step's are constant on demand."""
 
     def __init__(self, collapsed: bool = False) -> None:
         super().__init__()

@@ -51,7 +51,7 @@ def test_factors_like_pillow(ours, pillows):
     x = whole_levels(5, 3, 16, 17)
     factor = torch.tensor([0.0, 0.4, 1.0, 1.3, 2.0])
     expected = torch.stack([from_pil(pillows(to_pil(i)).enhance(f)) for i, f in zip(x, factor.tolist(), strict=True)])
-    # Pillow rounds the grey value to 8 bits before it takes the distance from it.
+    # Pillow rounds the gray value to 8 bits before it takes the distance from it.
     torch.testing.assert_close(ours(x, factor), expected, atol=2 * ONE_LEVEL, rtol=0)
 
 
@@ -86,8 +86,8 @@ def color_reference(x: np.ndarray, brightness: float, contrast: float, saturatio
     for place in np.ndindex(*x.shape[1:]):
         pixel = mean + contrast * (x[(slice(None), *place)] - mean)
         if saturation is not None:
-            grey = LUMA @ pixel
-            pixel = grey + saturation * (pixel - grey)
+            gray = LUMA @ pixel
+            pixel = gray + saturation * (pixel - gray)
         result[(slice(None), *place)] = pixel
     return result.clip(0, 1)
 
@@ -150,7 +150,7 @@ def test_blur_against_scipy(spatial):
             def smooth(values: np.ndarray, width: float = width) -> np.ndarray:
                 return gaussian_filter(values, width, mode="constant", truncate=max(spatial) / width + 1)
 
-            # Near the border: the weights of the pixels that exist, normalised to 1.
+            # Near the border: the weights of the pixels that exist, normalized to 1.
             np.testing.assert_allclose(ours, smooth(channel) / smooth(np.ones(spatial)), atol=2e-6)
 
 

@@ -138,8 +138,8 @@ def test_color_steps_aside(shape):
 
 def test_color_applies_to_rgb():
     x = images(8, 3, 9, 9)
-    grey = random_view(x, ViewSettings(grayscale_prob=1), seeded())
-    torch.testing.assert_close(grey, grey[:, :1].expand(-1, 3, -1, -1))
+    gray = random_view(x, ViewSettings(grayscale_prob=1), seeded())
+    torch.testing.assert_close(gray, gray[:, :1].expand(-1, 3, -1, -1))
 
 
 @given(st.integers(0, 999), st.sampled_from([(8, 8), (6, 9), (4, 6, 6)]), st.floats(0.05, 1), st.floats(1, 3))

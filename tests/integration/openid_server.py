@@ -25,7 +25,7 @@ ROLES = {
     "nobody": ["offline_access"],
     "late": [USER, ANNOTATOR, ADMIN],
     "stranger": [USER, ANNOTATOR, ADMIN],
-    "neighbour": [USER, ANNOTATOR, ADMIN],
+    "neighbor": [USER, ANNOTATOR, ADMIN],
 }
 REALM = "/realms/lesions"
 
@@ -42,7 +42,7 @@ def main(port: int) -> None:
 
     def make_token(user: str) -> str:
         claims = {
-            "iss": issuer.replace("lesions", "others") if user == "neighbour" else issuer,
+            "iss": issuer.replace("lesions", "others") if user == "neighbor" else issuer,
             "sub": f"id of {user}",
             "exp": int(time.time()) + (-60 if user == "late" else 300),
             "preferred_username": user,

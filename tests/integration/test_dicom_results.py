@@ -76,7 +76,7 @@ def run(name: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([tool(name), *arguments], capture_output=True, text=True, check=False)
 
 
-def write_colours(path: Path, sop_class: str, modality: str, **attributes: str) -> None:
+def write_colors(path: Path, sop_class: str, modality: str, **attributes: str) -> None:
     image = Dataset()
     image.update(attributes)
     image.SOPClassUID, image.SOPInstanceUID = sop_class, generate_uid()
@@ -105,8 +105,8 @@ def convert_photograph(path: Path, *options: str) -> None:
 
 
 SOURCES = {
-    "skin": lambda path: write_colours(path, "1.2.840.10008.5.1.4.1.1.77.1.7", "DMS"),
-    "eye": lambda path: write_colours(path, "1.2.840.10008.5.1.4.1.1.77.1.5.1", "OP", ImageLaterality="L"),
+    "skin": lambda path: write_colors(path, "1.2.840.10008.5.1.4.1.1.77.1.7", "DMS"),
+    "eye": lambda path: write_colors(path, "1.2.840.10008.5.1.4.1.1.77.1.5.1", "OP", ImageLaterality="L"),
     "photograph": lambda path: convert_photograph(path, "-vlp"),
     "capture": convert_photograph,
     "ct": lambda path: shutil.copy(examples.get_path("ct"), path),

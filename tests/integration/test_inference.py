@@ -18,7 +18,7 @@ import pydicom
 import pytest
 import torch
 from dicom_files import PATIENT, write_dicom
-from picture_files import LOSSLESS_COLOUR
+from picture_files import LOSSLESS_COLOR
 from PIL import Image
 from pydicom.data import get_testdata_file
 
@@ -53,7 +53,7 @@ def make_inputs(folder: Path) -> None:
     """One picture in every lossless container, other images as clinics have them, and three broken files."""
     coarse = np.random.default_rng(0).integers(0, 6, (9, 12, 3)) * 50
     picture = np.asarray(Image.fromarray(coarse.astype(np.uint8)).resize((48, 36), Image.Resampling.NEAREST))
-    for name, write in LOSSLESS_COLOUR.items():
+    for name, write in LOSSLESS_COLOR.items():
         with_own_folder = folder / "same" / name.replace(" ", "_").replace(",", "").replace(".", "")
         with_own_folder.mkdir(parents=True)
         file = write(picture, with_own_folder)
@@ -64,10 +64,10 @@ def make_inputs(folder: Path) -> None:
     others = folder / "others"
     others.mkdir()
     shutil.copy(write_dicom(others / "a.dcm", picture), others / "IM000001")
-    grey = picture[..., 0]
-    write_dicom(others / "inverted.dcm", 255 - grey, PhotometricInterpretation="MONOCHROME1")
-    write_dicom(others / "grey.dcm", grey)
-    write_dicom(others / "twelve_bits.dcm", grey.astype(np.uint16) * 16, BitsStored=12)
+    gray = picture[..., 0]
+    write_dicom(others / "inverted.dcm", 255 - gray, PhotometricInterpretation="MONOCHROME1")
+    write_dicom(others / "gray.dcm", gray)
+    write_dicom(others / "twelve_bits.dcm", gray.astype(np.uint16) * 16, BitsStored=12)
     Image.fromarray(picture).save(others / "photo.jpg", quality=95)
     Image.fromarray(picture).convert("CMYK").save(others / "print.jpg", quality=95)
     for name in ("CT_small.dcm", "MR_small.dcm", "examples_palette.dcm", "examples_ybr_color.dcm"):
@@ -119,13 +119,13 @@ def probabilities(row: dict[str, str]) -> list[float]:
 
 def test_the_same_picture_has_the_same_result_whatever_its_file(inferred: Run) -> None:
     same = {name: row for name, row in inferred.rows.items() if name.startswith("same/")}
-    assert len(same) == len(LOSSLESS_COLOUR)
+    assert len(same) == len(LOSSLESS_COLOR)
     first, *others = same.values()
     for row in others:
         assert probabilities(row) == pytest.approx(probabilities(first), abs=1e-6), row["image"]
     assert probabilities(inferred.rows["others/IM000001"]) == pytest.approx(probabilities(first), abs=1e-6)
     assert probabilities(inferred.rows["others/inverted"]) == pytest.approx(
-        probabilities(inferred.rows["others/grey"]), abs=1e-6
+        probabilities(inferred.rows["others/gray"]), abs=1e-6
     )
 
 

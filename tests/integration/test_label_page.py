@@ -45,7 +45,7 @@ STAGES = {
 }
 PAGE = Path(str(files("monai_fgssl"))) / "label" / "page"
 # Of the image and three heat maps, side by side.
-COLOURS = [[200, 150, 120], [255, 0, 0], [0, 255, 0], [0, 0, 255]]
+COLORS = [[200, 150, 120], [255, 0, 0], [0, 255, 0], [0, 0, 255]]
 # Of the server itself: the keys of its two classes, and as many epochs as are seen going by.
 NUMBER_KEYS = {"COBBLESTONE": "1", "NETWORK": "2"}
 PRETRAIN_EPOCHS = 20
@@ -96,7 +96,7 @@ class StandIn:
                     "num_stages": 3 if self.has_model else 0,
                     "strategies": ["random", "core_set", "mix"],
                     "num_images": len(self.pictures),
-                    "num_labelled": len(self.labels),
+                    "num_labeled": len(self.labels),
                 }
             case "GET", "/fgssl/image/":
                 return self.pictures[image]
@@ -171,8 +171,8 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 def server(pictures: dict[str, bytes]) -> Iterator[StandIn]:
     # Not square, as those of a volume.
     strip = Image.new("RGB", (240, 100))
-    for i, colour in enumerate(COLOURS):
-        strip.paste(tuple(colour), (60 * i, 0, 60 * (i + 1), 100))
+    for i, color in enumerate(COLORS):
+        strip.paste(tuple(color), (60 * i, 0, 60 * (i + 1), 100))
     stand_in = StandIn(pictures, png(strip))
 
     class Handler(BaseHTTPRequestHandler):
@@ -284,8 +284,8 @@ class Page:
         )
         return width, height
 
-    def panel_colours(self) -> list[list[int]]:
-        """Colour in the middle of each heat map."""
+    def panel_colors(self) -> list[list[int]]:
+        """Color in the middle of each heat map."""
         return self.chrome.execute_script(
             """
             return [...document.querySelectorAll(".panel img")].map((image) => {
@@ -323,7 +323,7 @@ def page(chrome: Chrome, server: StandIn) -> Iterator[Page]:
 
 def test_an_image_and_its_suggestion(page: Page, server: StandIn) -> None:
     assert page.image == "image 0 #0%"
-    assert page.text("#done-text") == "0 of 6 labelled"
+    assert page.text("#done-text") == "0 of 6 labeled"
     page.wait(lambda: page.text("#suggestion") == "GLOBULES with 61 %. 3 of 4 stages agree.")
     buttons = page.chrome.find_elements("css selector", ".class")
     assert [button.text.split() for button in buttons][:4] == [
@@ -354,7 +354,7 @@ def test_labels_by_click_and_by_key(page: Page, server: StandIn) -> None:
     page.press("7")
     page.wait(lambda: page.image != second)
     assert server.labels == {first: "DOTS", second: "CRYSTALLINE"}
-    assert page.text("#done-text") == "2 of 6 labelled"
+    assert page.text("#done-text") == "2 of 6 labeled"
     assert page.pressed == []
 
 
@@ -377,11 +377,11 @@ def test_back_to_change_and_to_remove_a_label(page: Page, server: StandIn) -> No
     page.press("5")
     page.wait(lambda: page.image == second)
     assert server.labels == {first: "STREAKS", second: "COBBLESTONE"}
-    assert page.text("#done-text") == "2 of 6 labelled"
+    assert page.text("#done-text") == "2 of 6 labeled"
     page.press(Keys.DELETE)
     page.wait(lambda: page.pressed == [])
     assert server.labels == {first: "STREAKS"}
-    assert page.text("#done-text") == "1 of 6 labelled"
+    assert page.text("#done-text") == "1 of 6 labeled"
     page.find("#forward").click()
     page.wait(lambda: page.image == third)
     assert not page.find("#forward").is_enabled()
@@ -394,8 +394,8 @@ def test_heat_maps_come_and_go(page: Page, server: StandIn) -> None:
     page.wait(lambda: page.heat_maps() == ["image", "stage 1", "stage 2", "stage 3"])
     assert page.find("#heat").get_attribute("aria-pressed") == "true"
     assert not page.find("#picture").is_displayed()
-    # The strip's four colours, each in the middle of its own panel.
-    page.wait(lambda: page.panel_colours() == COLOURS)
+    # The strip's four colors, each in the middle of its own panel.
+    page.wait(lambda: page.panel_colors() == COLORS)
     first = page.image
     page.press("1")
     page.wait(lambda: page.image != first)
@@ -412,25 +412,25 @@ def test_strategy_chooses_the_next_image(page: Page, server: StandIn) -> None:
     Select(page.find("#strategy")).select_by_visible_text("core set")
     page.wait(lambda: page.image == "image 5 #5%")
     assert "POST /activelearning/core_set" in server.requests
-    # The image that was not labelled has given way.
+    # The image that was not labeled has given way.
     assert not page.find("#back").is_enabled()
     page.chrome.refresh()
     page.wait(lambda: page.find("#strategy").get_attribute("value") == "core_set")
     page.wait(lambda: page.image == "image 5 #5%")
 
 
-def test_all_images_labelled(page: Page, server: StandIn) -> None:
+def test_all_images_labeled(page: Page, server: StandIn) -> None:
     for done in range(1, 7):
         page.press("1")
-        page.wait(lambda done=done: page.text("#done-text") == f"{done} of 6 labelled")
+        page.wait(lambda done=done: page.text("#done-text") == f"{done} of 6 labeled")
         assert page.image is not None
-    assert page.text("#nothing") == "All 6 images are labelled."
+    assert page.text("#nothing") == "All 6 images are labeled."
     page.press("2")
     assert set(server.labels.values()) == {"NETWORK"}
     page.press(Keys.BACKSPACE)
     page.wait(lambda: page.image == "image 5 #5%")
     page.press("2")
-    page.wait(lambda: page.text("#nothing") == "All 6 images are labelled.")
+    page.wait(lambda: page.text("#nothing") == "All 6 images are labeled.")
     assert server.labels["image 5 #5%"] == "COBBLESTONE"
 
 
@@ -578,9 +578,9 @@ def test_training_that_fails_says_why(page: Page, server: StandIn) -> None:
     assert server.task is not None
     server.task |= {
         "status": "ERROR",
-        "details": ["Traceback", "monai_fgssl.DataError: each class needs two labelled images"],
+        "details": ["Traceback", "monai_fgssl.DataError: each class needs two labeled images"],
     }
-    page.wait(lambda: page.error == "Training failed: each class needs two labelled images.")
+    page.wait(lambda: page.error == "Training failed: each class needs two labeled images.")
     server.failures["POST /train"] = (429, "Train Task is Already Running")
     page.find("#train").click()
     page.wait(lambda: page.error == "Training did not start: Train Task is Already Running.")
@@ -663,7 +663,7 @@ def test_text_has_contrast(page: Page, scheme: str) -> None:
     )
     page.press("1")
     page.wait(lambda: page.find("#train").is_enabled())
-    colours = page.chrome.execute_script(
+    colors = page.chrome.execute_script(
         """
         const opaque = (e) => {
           const c = getComputedStyle(e).backgroundColor;
@@ -674,16 +674,16 @@ def test_text_has_contrast(page: Page, scheme: str) -> None:
           .map((e) => [e.id || e.className || e.tagName, getComputedStyle(e).color, opaque(e)]);
         """
     )
-    assert len(colours) > 40
-    low = [entry for entry in colours if contrast(entry[1], entry[2]) < 4.5]
+    assert len(colors) > 40
+    low = [entry for entry in colors if contrast(entry[1], entry[2]) < 4.5]
     assert low == []
 
 
 def contrast(a: str, b: str) -> float:
-    """Ratio of the luminances of two CSS colours."""
+    """Ratio of the luminances of two CSS colors."""
 
-    def luminance(colour: str) -> float:
-        parts = [float(part) / 255 for part in colour[colour.index("(") + 1 : -1].split(",")[:3]]
+    def luminance(color: str) -> float:
+        parts = [float(part) / 255 for part in color[color.index("(") + 1 : -1].split(",")[:3]]
         linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
         return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
@@ -764,7 +764,7 @@ def test_label_train_and_see_suggestions_change(chrome: Chrome, real: tuple[Serv
 
     # At least four of each class, whatever is drawn.
     label(16)
-    assert page.text("#done-text") == "16 of 24 labelled"
+    assert page.text("#done-text") == "16 of 24 labeled"
     last = page.image
     train()
     assert page.image == last
@@ -793,7 +793,7 @@ def test_label_train_and_see_suggestions_change(chrome: Chrome, real: tuple[Serv
 
 def test_two_annotators_at_once(chrome: Chrome, real: tuple[Server, dict[str, str]]) -> None:
     server, _ = real
-    before = server.ask("GET", "/fgssl/info")["num_labelled"]
+    before = server.ask("GET", "/fgssl/info")["num_labeled"]
     other = start_chrome()
     try:
         pages = [Page(browser, server.url + "/fgssl/") for browser in (chrome, other)]
@@ -807,7 +807,7 @@ def test_two_annotators_at_once(chrome: Chrome, real: tuple[Server, dict[str, st
                 page.wait(lambda page=page, name=name: page.image != name)
                 saved[name] = {key: label for label, key in NUMBER_KEYS.items()}[key]
         assert {name: server.ask("GET", f"/fgssl/label/{name}")["class"] for name in saved} == saved
-        assert server.ask("GET", "/fgssl/info")["num_labelled"] == before + len(saved)
+        assert server.ask("GET", "/fgssl/info")["num_labeled"] == before + len(saved)
         assert [page.error for page in pages] == ["", ""]
     finally:
         other.quit()

@@ -208,7 +208,7 @@ def test_a_browser_on_another_website(site: Site, chrome: Chrome) -> None:  # no
             found = outcomes(chrome, f"http://{host}:{website.server_port}/", site, image)
             assert found == dict.fromkeys(("list", "label", "delete", "train", "reload", "picture"), "failed")
         info = site.server.ask("GET", "/fgssl/info")
-        assert (info["num_images"], info["num_labelled"]) == (len(site.images), 0)
+        assert (info["num_images"], info["num_labeled"]) == (len(site.images), 0)
         assert raw(site.server, "GET", "/train/")[0] == 404
         log = site.server.log.read_text(encoding="utf-8")
         assert "refused POST /train/pretrain" in log

@@ -220,7 +220,7 @@ def test_before_training_everything_has_an_answer(server: list[Server], truth: t
         "num_stages": 0,
         "strategies": list(STRATEGIES),
         "num_images": 24,
-        "num_labelled": 0,
+        "num_labeled": 0,
     }
     image = min(truth[1])
     assert client.ask("GET", f"/fgssl/label/{image}") == {"class": None}
@@ -244,9 +244,9 @@ def test_labels_are_saved_changed_and_removed(server: list[Server], truth: tuple
     assert client.ask("GET", f"/datastore/label/info?label={image}&tag=final")["class"] == "COBBLESTONE"
     client.form("PUT", f"/datastore/label/info?label={image}&tag=final", {}, info={"class": "NETWORK"})
     assert client.ask("GET", f"/datastore/label?label={image}&tag=final") == {"class": "NETWORK"}
-    assert client.ask("GET", "/fgssl/info")["num_labelled"] == 1
+    assert client.ask("GET", "/fgssl/info")["num_labeled"] == 1
     assert client.ask("DELETE", f"/fgssl/label/{image}") == {"class": None}
-    assert client.ask("GET", "/fgssl/info")["num_labelled"] == 0
+    assert client.ask("GET", "/fgssl/info")["num_labeled"] == 0
 
 
 def test_what_can_not_be_is_refused_with_a_reason(server: list[Server], truth: tuple[Path, dict[str, str]]) -> None:
@@ -261,7 +261,7 @@ def test_what_can_not_be_is_refused_with_a_reason(server: list[Server], truth: t
         client.infer("nothing")
     with pytest.raises(Answer, match="404"):
         client.ask("POST", "/activelearning/telepathy")
-    assert client.ask("GET", "/fgssl/info")["num_labelled"] == 0
+    assert client.ask("GET", "/fgssl/info")["num_labeled"] == 0
 
 
 def test_no_path_leads_out_of_the_studies(server: list[Server], truth: tuple[Path, dict[str, str]]) -> None:
@@ -314,8 +314,8 @@ def test_pretrain_train_infer_and_restart(
 ) -> None:
     client = server[0]
     images, classes = truth
-    labelled = {name: label for number, (name, label) in enumerate(sorted(classes.items())) if number < 20}
-    for name, label in labelled.items():
+    labeled = {name: label for number, (name, label) in enumerate(sorted(classes.items())) if number < 20}
+    for name, label in labeled.items():
         client.label(name, label)
     shown = client.train("pretrain")
     assert any("pre-train" in line and "1/1" in line for line in shown), shown
@@ -356,7 +356,7 @@ def test_pretrain_train_infer_and_restart(
     server.append(Server(label_python, client.log.parent, str(images), {}))
     again = server[-1]
     found = {name: again.ask("GET", f"/fgssl/label/{name}")["class"] for name in classes}
-    assert {name: label for name, label in found.items() if label} == labelled
+    assert {name: label for name, label in found.items() if label} == labeled
     assert again.infer(image)["prediction"] == result["prediction"]
 
 
@@ -476,7 +476,7 @@ class Archive(Client):
 
 
 def write_kinds(folder: Path, images: list[Path]) -> dict[str, tuple[str, Path]]:
-    """DICOM files of every kind of colour: by Series Instance UID the kind and the picture that it shows."""
+    """DICOM files of every kind of color: by Series Instance UID the kind and the picture that it shows."""
     found = {}
     for number, image in enumerate(images):
         kind = ("dermoscopy", "RGB", "YBR", "palette")[number % 4]

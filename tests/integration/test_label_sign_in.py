@@ -151,7 +151,7 @@ def forged(site: Site, algorithm: str) -> str:
     return f"{head}.{encode(hmac.digest(secret, head.encode(), hashlib.sha256))}"
 
 
-@pytest.mark.parametrize("kind", ["absent", "no token", "none", "HS256", "changed", "late", "stranger", "neighbour"])
+@pytest.mark.parametrize("kind", ["absent", "no token", "none", "HS256", "changed", "late", "stranger", "neighbor"])
 def test_other_tokens_open_nothing(site: Site, kind: str) -> None:
     token: str | None
     if kind in ("none", "HS256"):

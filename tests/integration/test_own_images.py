@@ -36,20 +36,20 @@ def run(config_file: str, dataset_dir: Path, output: Path, **changes: object) ->
     return result.stdout
 
 
-def test_from_unlabelled_images_to_classes_in_folders(lesions: Path, tmp_path: Path) -> None:
-    unlabelled, classes = tmp_path / "unlabelled", tmp_path / "classes"
-    unlabelled.mkdir()
+def test_from_unlabeled_images_to_classes_in_folders(lesions: Path, tmp_path: Path) -> None:
+    unlabeled, classes = tmp_path / "unlabeled", tmp_path / "classes"
+    unlabeled.mkdir()
     table = read_isic2018(lesions)
     names = table.class_names[:3]
     for item in table.items:
-        shutil.copy(item["image"], unlabelled)
+        shutil.copy(item["image"], unlabeled)
         if item["label"] < len(names):
             folder = classes / names[item["label"]]
             folder.mkdir(parents=True, exist_ok=True)
             shutil.copy(item["image"], folder)
 
     pretraining = "['bundles/fgssl/configs/train.json','bundles/fgssl/configs/pretrain.json']"
-    printed = run(pretraining, unlabelled, tmp_path / "first", pretrain_epochs=1)
+    printed = run(pretraining, unlabeled, tmp_path / "first", pretrain_epochs=1)
     assert f"{len(table.items)} images" in printed
     assert "before pre-training: rank_concat" in printed
     pretrained = tmp_path / "first" / "pretrained.pt"

@@ -157,10 +157,10 @@ def scores_of(prob: dict[str, float]) -> Scores:
 @pytest.mark.parametrize("strategy", ["entropy", "margin", "mix"])
 def test_the_most_uncertain_comes_first(strategy: str) -> None:
     scores = scores_of({"sure": 9.0, "unsure": 0.1, "medium": 2.0})
-    # For mix both are uncertain enough: the farther from the labelled one counts.
-    labelled = ["medium"] if strategy == "mix" else []
-    unlabelled = [name for name in ("sure", "unsure", "medium") if name not in labelled]
-    chosen = pick(strategy, unlabelled, labelled, scores, {}, 0.0)
+    # For mix both are uncertain enough: the farther from the labeled one counts.
+    labeled = ["medium"] if strategy == "mix" else []
+    unlabeled = [name for name in ("sure", "unsure", "medium") if name not in labeled]
+    chosen = pick(strategy, unlabeled, labeled, scores, {}, 0.0)
     assert chosen == ("sure" if strategy == "mix" else "unsure", strategy)
 
 

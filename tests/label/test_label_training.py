@@ -43,7 +43,7 @@ def test_a_patient_is_a_group_without_a_name(tmp_path: Path) -> None:
 
 def test_too_few_labels_are_counted(tmp_path: Path) -> None:
     images = [("x.png", name) for name in "aaabb"]
-    with pytest.raises(SettingsError, match=r"at least 3 labelled images each; there are: a \(3\), b \(2\)"):
+    with pytest.raises(SettingsError, match=r"at least 3 labeled images each; there are: a \(3\), b \(2\)"):
         fine_tune(tmp_path, images, {})
     with pytest.raises(SettingsError, match="two classes or more"):
         fine_tune(tmp_path, images[:3], {})

@@ -26,9 +26,9 @@ def draw(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def slow_core_set(features: NDArray[np.float64], labelled: NDArray[np.float64], k: int) -> list[int]:
+def slow_core_set(features: NDArray[np.float64], labeled: NDArray[np.float64], k: int) -> list[int]:
     """Algorithm 1 of Sener & Savarese as it is written."""
-    centers = list(labelled)
+    centers = list(labeled)
     chosen: list[int] = []
     for _ in range(k):
         distance = [
@@ -63,19 +63,19 @@ def test_scores_by_numpy() -> None:
 @pytest.mark.parametrize("block", [1, 20, 2**24])
 def test_core_set_is_the_greedy_algorithm(monkeypatch: pytest.MonkeyPatch, seed: int, block: int) -> None:
     monkeypatch.setattr(acquisition, "BLOCK", block)
-    features, labelled = draw(40, 3, seed=seed), draw(7, 3, seed=seed + 100)
-    assert core_set(features, labelled, 12).tolist() == slow_core_set(features.numpy(), labelled.numpy(), 12)
+    features, labeled = draw(40, 3, seed=seed), draw(7, 3, seed=seed + 100)
+    assert core_set(features, labeled, 12).tolist() == slow_core_set(features.numpy(), labeled.numpy(), 12)
 
 
 def test_core_set_covers_no_worse_than_twice_the_best() -> None:
-    """Gonzalez (1985): what the greedy choice guarantees, against all choices of two centres."""
-    features, labelled = draw(12, 2), draw(1, 2, seed=1)
+    """Gonzalez (1985): what the greedy choice guarantees, against all choices of two centers."""
+    features, labeled = draw(12, 2), draw(1, 2, seed=1)
 
     def radius(chosen: list[int]) -> float:
-        return float(torch.cdist(features, torch.cat([labelled, features[chosen]])).amin(1).max())
+        return float(torch.cdist(features, torch.cat([labeled, features[chosen]])).amin(1).max())
 
     best = min(radius([i, j]) for i in range(12) for j in range(12))
-    assert radius(core_set(features, labelled, 2).tolist()) <= 2 * best
+    assert radius(core_set(features, labeled, 2).tolist()) <= 2 * best
 
 
 def test_core_set_without_labels_starts_in_the_middle() -> None:
@@ -84,28 +84,28 @@ def test_core_set_without_labels_starts_in_the_middle() -> None:
 
 
 def test_core_set_of_equal_images_takes_each_once() -> None:
-    for labelled in (torch.zeros(0, 2), torch.zeros(1, 2), torch.ones(1, 2)):
-        assert sorted(core_set(torch.ones(6, 2), labelled, 6).tolist()) == list(range(6))
+    for labeled in (torch.zeros(0, 2), torch.zeros(1, 2), torch.ones(1, 2)):
+        assert sorted(core_set(torch.ones(6, 2), labeled, 6).tolist()) == list(range(6))
 
 
 def test_mix_is_the_core_set_of_the_uncertain() -> None:
-    prob, features, labelled = draw(60, 4).softmax(-1), draw(60, 3, seed=1), draw(5, 3, seed=2)
+    prob, features, labeled = draw(60, 4).softmax(-1), draw(60, 3, seed=1), draw(5, 3, seed=2)
     ordered = np.sort(prob.numpy(), axis=1)
     uncertain = np.argsort(ordered[:, -1] - ordered[:, -2])[:20]
-    expected = uncertain[slow_core_set(features.numpy()[uncertain], labelled.numpy(), 4)]
-    assert mix(prob, features, labelled, 4, prefilter=5).tolist() == expected.tolist()
+    expected = uncertain[slow_core_set(features.numpy()[uncertain], labeled.numpy(), 4)]
+    assert mix(prob, features, labeled, 4, prefilter=5).tolist() == expected.tolist()
 
 
 def test_choose_by_name() -> None:
     prob, stage_prob = draw(50, 4).softmax(-1), draw(50, 3, 4).softmax(-1)
-    features, labelled = draw(50, 3, seed=1), draw(5, 3, seed=2)
-    given = {"prob": prob, "stage_prob": stage_prob, "features": features, "labelled_features": labelled}
+    features, labeled = draw(50, 3, seed=1), draw(5, 3, seed=2)
+    given = {"prob": prob, "stage_prob": stage_prob, "features": features, "labeled_features": labeled}
     expected = {
         "entropy": np.argsort(-entropy_scores(prob).numpy())[:6],
         "margin": np.argsort(-margin_scores(prob).numpy())[:6],
         "disagreement": np.argsort(-disagreement_scores(stage_prob).numpy())[:6],
-        "core_set": core_set(features, labelled, 6),
-        "mix": mix(prob, features, labelled, 6),
+        "core_set": core_set(features, labeled, 6),
+        "mix": mix(prob, features, labeled, 6),
     }
     assert set(expected) | {"random"} == set(STRATEGIES)
     for strategy, positions in expected.items():
@@ -132,7 +132,7 @@ def test_all_and_none_can_be_chosen(strategy: str) -> None:
             "prob": draw(size, 3).softmax(-1),
             "stage_prob": draw(size, 2, 3).softmax(-1),
             "features": draw(size, 2),
-            "labelled_features": torch.empty(0, 2, dtype=torch.float64),
+            "labeled_features": torch.empty(0, 2, dtype=torch.float64),
         }
         assert sorted(choose(strategy, size, size, **given).tolist()) == list(range(size))
         assert choose(strategy, size, 0, **given).tolist() == []
@@ -144,7 +144,7 @@ def test_mistakes_are_told() -> None:
         choose("best", 4, 1)
     with pytest.raises(ValueError, match="'margin' needs prob"):
         choose("margin", 4, 1)
-    with pytest.raises(ValueError, match="'mix' needs labelled_features"):
+    with pytest.raises(ValueError, match="'mix' needs labeled_features"):
         choose("mix", 4, 1, prob=prob, features=prob)
     with pytest.raises(ValueError, match="prob must have a row for each of the 5 images, got 4"):
         choose("entropy", 5, 1, prob=prob)

@@ -86,5 +86,5 @@ def test_perfectly_separated_data_stay_finite() -> None:
 
 
 def test_no_samples() -> None:
-    with pytest.raises(ValueError, match="labelled validation images"):
+    with pytest.raises(ValueError, match="labeled validation images"):
         fit_temperature(np.zeros((0, 3)), np.zeros(0, dtype=int))

@@ -18,8 +18,8 @@ from monai_fgssl.metrics import effective_rank, feature_std, knn_accuracy, knn_v
 def test_effective_rank_of_known_spectra() -> None:
     generator = torch.Generator().manual_seed(0)
     basis, _ = torch.linalg.qr(torch.randn(64, 64, generator=generator, dtype=torch.float64))
-    centred = basis - basis.mean(0)
-    u = torch.linalg.svd(centred, full_matrices=False)[0][:, :5]
+    centered = basis - basis.mean(0)
+    u = torch.linalg.svd(centered, full_matrices=False)[0][:, :5]
     for scales in ([1.0] * 5, [1.0, 0.0, 0.0, 0.0, 0.0], [4.0, 2.0, 1.0, 1.0, 0.0]):
         share = np.array([s for s in scales if s]) / sum(scales)
         expected = math.exp(-(share * np.log(share)).sum())

@@ -12,7 +12,7 @@ from monai_fgssl.losses import CrossCorrelationLoss
 from monai_fgssl.networks import HierarchicalBlock, ProjectionHead
 
 
-def randomise_norms(module: torch.nn.Module) -> None:
+def randomize_norms(module: torch.nn.Module) -> None:
     for part in module.modules():
         if isinstance(part, torch.nn.modules.batchnorm._BatchNorm):
             for tensor in (part.weight.data, part.bias.data, part.running_mean, part.running_var):
@@ -43,7 +43,7 @@ def convolve(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
 def test_pool_is_the_maximum_of_two_convolutions(shape):
     torch.manual_seed(0)
     block = HierarchicalBlock(len(shape), in_channels=3, width=8, embedding_dim=5, num_classes=2).double().eval()
-    randomise_norms(block)
+    randomize_norms(block)
     x = torch.randn(2, 3, *shape, dtype=torch.float64)
 
     expected = x.numpy()
@@ -62,7 +62,7 @@ def test_pool_is_the_maximum_of_two_convolutions(shape):
 def test_head_is_norm_linear_norm_elu_and_a_linear_classifier():
     torch.manual_seed(0)
     head = ProjectionHead(in_features=6, embedding_dim=4, num_classes=3).double().eval()
-    randomise_norms(head)
+    randomize_norms(head)
     x = torch.randn(5, 6, dtype=torch.float64)
 
     first, linear, second, _ = head.projector
@@ -78,7 +78,7 @@ def test_head_is_norm_linear_norm_elu_and_a_linear_classifier():
 def test_linear_projection_is_below_norm_and_elu():
     torch.manual_seed(0)
     usual, below = (ProjectionHead(6, 4, 3, linear_projection=linear).double().eval() for linear in (False, True))
-    randomise_norms(usual)
+    randomize_norms(usual)
     below.load_state_dict(usual.state_dict())
     x = torch.randn(5, 6, dtype=torch.float64)
 
@@ -92,7 +92,7 @@ def test_our_loss_does_not_see_the_norm():
     """Of a head without ELU: why the option is one of the ELU alone."""
     torch.manual_seed(0)
     head = ProjectionHead(6, 4, 3).double().train()
-    randomise_norms(head)
+    randomize_norms(head)
     first, second = torch.randn(2, 9, 6, dtype=torch.float64)
     linear, normed = head.projector[:2], head.projector[:3]
     loss = CrossCorrelationLoss()
@@ -107,9 +107,9 @@ def test_pooling_ignores_where_the_maximum_is():
     x = torch.randn(2, 3, 6, 6)
     shifted = torch.zeros(2, 3, 12, 12)
     shifted[..., 4:10, 2:8] = x
-    centred = torch.zeros(2, 3, 12, 12)
-    centred[..., 3:9, 3:9] = x
-    torch.testing.assert_close(block.pool(shifted), block.pool(centred))
+    centered = torch.zeros(2, 3, 12, 12)
+    centered[..., 3:9, 3:9] = x
+    torch.testing.assert_close(block.pool(shifted), block.pool(centered))
 
 
 def test_too_narrow():

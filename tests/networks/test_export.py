@@ -30,7 +30,7 @@ def test_torchscript_equals_eager(net_class, backbone, spatial_dims):
     net = net_class(backbone, spatial_dims, in_channels=1, embedding_dim=7).eval()
     scripted = torch.jit.script(net)
     x = torch.rand(2, 1, *[64, 96, 32][:spatial_dims])
-    # Without the optimisation that a graph's first runs go through, which takes most of the time.
+    # Without the optimization that a graph's first runs go through, which takes most of the time.
     with torch.no_grad(), torch.jit.optimized_execution(False):
         torch.testing.assert_close(scripted(x), net(x), rtol=0, atol=1e-5)
         for step in range(1, net.num_steps + 1):

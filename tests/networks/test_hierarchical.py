@@ -197,7 +197,7 @@ def test_any_module_with_the_four_attributes_is_a_backbone():
     assert net(torch.rand(1, 3, 20, 20)).shape == (1, 7)
 
 
-def test_images_are_normalised_with_mean_and_std_of_the_checkpoint():
+def test_images_are_normalized_with_mean_and_std_of_the_checkpoint():
     torch.manual_seed(0)
     net = HierarchicalNet(tiny_backbone(), width=4, embedding_dim=3, mean=(0.1, 0.2, 0.3), std=2.0).eval()
     x = torch.rand(2, 3, 40, 40)

@@ -78,12 +78,12 @@ def test_every_tensor_but_the_classifier_is_loaded(saved):
     assert torch.equal(loaded["stages.3.1.conv2.weight"], state["layer4.1.conv2.weight"])
 
 
-def test_grey_images_see_the_sum_over_rgb(saved):
+def test_gray_images_see_the_sum_over_rgb(saved):
     path = saved(torchvision_state_dict("resnet18"))
-    grey = torch.rand(1, 1, 64, 64)
-    colour = grey.expand(-1, 3, -1, -1)
-    expected = make_backbone("resnet18", weights=path).eval()(colour)
-    actual = make_backbone("resnet18", in_channels=1, weights=path).eval()(grey)
+    gray = torch.rand(1, 1, 64, 64)
+    color = gray.expand(-1, 3, -1, -1)
+    expected = make_backbone("resnet18", weights=path).eval()(color)
+    actual = make_backbone("resnet18", in_channels=1, weights=path).eval()(gray)
     for a, b in zip(actual, expected, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5 * b.abs().max().item())
 
@@ -135,13 +135,13 @@ def test_missing_file(tmp_path):
         make_backbone("resnet18", weights=tmp_path / "none.pth")
 
 
-def test_imagenet_weights_bring_imagenets_normalisation(saved):
+def test_imagenet_weights_bring_imagenets_normalization(saved):
     path = saved(torchvision_state_dict("resnet18"))
     net = HierarchicalNet("resnet18", weights=path)
     assert net.mean.flatten().tolist() == pytest.approx([0.485, 0.456, 0.406])
     assert net.std.flatten().tolist() == pytest.approx([0.229, 0.224, 0.225])
-    grey = HierarchicalNet("resnet18", in_channels=1, weights=path)
-    assert (grey.mean.item(), grey.std.item()) == pytest.approx((0.449, 0.226))
+    gray = HierarchicalNet("resnet18", in_channels=1, weights=path)
+    assert (gray.mean.item(), gray.std.item()) == pytest.approx((0.449, 0.226))
     own = HierarchicalNet("resnet18", weights=path, mean=0.1, std=(0.2, 0.3, 0.4))
     assert own.mean.flatten().tolist() == pytest.approx([0.1] * 3)
     assert own.std.flatten().tolist() == pytest.approx([0.2, 0.3, 0.4])

@@ -64,14 +64,14 @@ def test_no_evidence_is_zero_and_not_nan(network_and_images) -> None:
     assert heat.max() <= 1
 
 
-def test_overlay_shows_the_picture_where_there_is_no_heat_and_the_colour_where_there_is_most() -> None:
+def test_overlay_shows_the_picture_where_there_is_no_heat_and_the_color_where_there_is_most() -> None:
     image = torch.full((1, 2, 2), 0.5)
     heat = torch.tensor([[0.0, 1.0], [0.0, 0.5]])
     picture = overlay(image, heat, opacity=1.0)
     assert picture.dtype == np.uint8
     assert picture.shape == (2, 2, 3)
     assert (picture[:, 0] == 128).all()
-    # The last colour of inferno, from matplotlib's table.
+    # The last color of inferno, from matplotlib's table.
     np.testing.assert_allclose(picture[0, 1] / 255, [0.988362, 0.998364, 0.644924], atol=1 / 255)
 
 

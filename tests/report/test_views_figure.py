@@ -41,7 +41,7 @@ def test_panels_of_one_image():
 def test_labels_name_grids_and_stages():
     figure = plot_views(images(1, 12, 12), grids=(6, 3))
     assert [ax.get_title() for ax in figure.axes] == [
-        "Image", "Regularised view", "Puzzle 6 \u00d7 6", "Puzzle 3 \u00d7 3", "Distorted view",
+        "Image", "Regularized view", "Puzzle 6 \u00d7 6", "Puzzle 3 \u00d7 3", "Distorted view",
     ]  # fmt: skip
     notes = [ax.get_xlabel() for ax in figure.axes]
     assert [note.split("·")[-1].strip() for note in notes[1:]] == ["all stages", "stage 1", "stage 2", "every step"]
@@ -82,7 +82,7 @@ def test_a_batch_gives_one_row_per_image():
 
 
 @pytest.mark.parametrize("shape", [(2, 6, 8, 10), (2, 2, 6, 8, 10)])
-def test_volumes_show_their_middle_slice_in_grey(shape):
+def test_volumes_show_their_middle_slice_in_gray(shape):
     x = images(*shape)
     figure = plot_views(x, grids=(2,), spatial_dims=3)
     # (X, Y, Z) to the right, to the front, to the head: rows from the front, columns from the patient's right.

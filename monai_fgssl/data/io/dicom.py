@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""A frame of a DICOM file as a picture: its colours, or its grey values in the units of the modality."""
+"""A frame of a DICOM file as a picture: its colors, or its gray values in the units of the modality."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ FRAME_MACROS = (
 """Functional groups that hold :data:`FRAME_KEYS` in multi-frame images; DICOM PS3.3, C.7.6.16.2."""
 
 MONOCHROME = ("MONOCHROME1", "MONOCHROME2")
-COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
+COLORS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 
 
 def read_dicom(path: Path, frame: int | None = None) -> StoredImage:
@@ -126,14 +126,14 @@ def read_frame(dataset: Dataset, frame: int) -> StoredImage:
         frame: number, from 0.
 
     Returns:
-        ``(3, rows, columns)``, RGB; or ``(1, rows, columns)``: grey values after the Modality LUT or rescale, with
-        their range and the VOI LUT or window of the file. Colour profiles (ICC) and overlays are not applied.
+        ``(3, rows, columns)``, RGB; or ``(1, rows, columns)``: gray values after the Modality LUT or rescale, with
+        their range and the VOI LUT or window of the file. Color profiles (ICC) and overlays are not applied.
 
     Raises:
         DataError: see :func:`read_dicom`.
     """
     photometric = str(dataset.get("PhotometricInterpretation"))
-    if photometric not in (*MONOCHROME, *COLOURS, "PALETTE COLOR"):
+    if photometric not in (*MONOCHROME, *COLORS, "PALETTE COLOR"):
         raise DataError(f"has the Photometric Interpretation (0028,0004) {photometric}, which is not supported.")
     check_size((int(dataset.Rows), int(dataset.Columns), int(dataset.get("SamplesPerPixel") or 1)))
     module = frame_module(dataset, frame)

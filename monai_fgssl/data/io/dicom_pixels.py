@@ -55,7 +55,7 @@ def decode_frame(dataset: Dataset, frame: int) -> NDArray[Any]:
         frame: number, from 0.
 
     Returns:
-        ``(rows, columns)``, or ``(rows, columns, 3)`` for colour; palette indices stay indices.
+        ``(rows, columns)``, or ``(rows, columns, 3)`` for color; palette indices stay indices.
 
     Raises:
         DataError: when the transfer syntax needs a decoder that is not installed, or the header doesn't fit the pixels.
@@ -144,7 +144,7 @@ def _decode_by_pydicom3(dataset: Dataset, frame: int) -> tuple[NDArray[Any], str
 
 
 def _decode_by_pydicom2(dataset: Dataset, frame: int) -> tuple[NDArray[Any], str]:
-    """What pydicom 3 does by itself: one frame, and the colours that the JPEG data have."""
+    """What pydicom 3 does by itself: one frame, and the colors that the JPEG data have."""
     count, syntax = number_of_frames(dataset), dataset.file_meta.TransferSyntaxUID
     # Before decoding, which may change it.
     photometric = str(dataset.PhotometricInterpretation)
@@ -161,7 +161,7 @@ def _ybr_to_rgb(pixels: NDArray[Any]) -> NDArray[np.uint8]:
     Source: DICOM PS3.3, C.7.6.3.1.2; ITU-T T.871, section 7.
     """
     if pixels.dtype != np.uint8:
-        raise DataError(f"has YBR colours of {8 * pixels.itemsize} bits, which are not supported.")
+        raise DataError(f"has YBR colors of {8 * pixels.itemsize} bits, which are not supported.")
     y, blue, red = (np.ascontiguousarray(pixels[..., channel]) for channel in range(3))
     chroma, half = np.arange(256) - 128, 1 << 15
     red_of_red, blue_of_blue = (((factor * chroma + half) >> 16).astype(np.int16) for factor in (91881, 116130))

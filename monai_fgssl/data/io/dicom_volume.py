@@ -60,12 +60,12 @@ def read_dicom_volume(paths: Sequence[Path]) -> StoredImage:
         paths: files of one series with a slice each, or one file.
 
     Returns:
-        Grey values in the units of the modality, float32, ``(1, X, Y, Z)``: X runs along the columns, Y along the rows
+        Gray values in the units of the modality, float32, ``(1, X, Y, Z)``: X runs along the columns, Y along the rows
         and Z from slice to slice, as in ITK and NIfTI. The affine is RAS, as in nibabel and MONAI. SOP Instance UIDs
         of several files are joined in this order by backslashes, as DICOM writes multiple values.
 
     Raises:
-        DataError: when a file can't be read, is twice there, in colour or of another series; when slices differ in
+        DataError: when a file can't be read, is twice there, in color or of another series; when slices differ in
             size, spacing or direction, or have no place; when one is missing. The message starts after the name.
 
     Source: DICOM PS3.3, C.7.6.2.1.1; C.7.6.16.2.3 and C.7.6.16.2.4 for frames.
@@ -106,7 +106,7 @@ def read_dicom_volume(paths: Sequence[Path]) -> StoredImage:
                 dataset, opened = open_dicom(one.path), one.path
             image = read_frame(dataset, one.frame)
             if len(image.values) != 1:
-                raise DataError("is in colour, but volumes are grey: read it with spatial_dims=2.")
+                raise DataError("is in color, but volumes are gray: read it with spatial_dims=2.")
         except Exception as error:
             raise _in_file(one.path, len(paths), error) from error
         values[0, :, :, number] = image.values[0].T

@@ -95,7 +95,7 @@ class StoredImage:
     """What a file holds, before it is made ready for a screen or for a network.
 
     Args:
-        values: ``(C, *spatial)``: rows and columns of a picture, X, Y and Z of a volume; grey values in the units of
+        values: ``(C, *spatial)``: rows and columns of a picture, X, Y and Z of a volume; gray values in the units of
             the modality.
         affine: ``(4, 4)``, from indices to mm; see :func:`~monai_fgssl.data.read_medical_image`.
         value_range: black and white; ``None`` when nothing tells them.
@@ -179,9 +179,9 @@ def to_display(image: StoredImage, window: str | Sequence[float] | None = None) 
     values = image.values
     # Exact for integers of up to 16 bits in float32, of up to 32 bits in float64.
     values = values.astype(np.result_type(values.dtype, np.float32), copy=False)
-    is_grey = len(values) == 1 or image.values.ndim == 4
+    is_gray = len(values) == 1 or image.values.ndim == 4
     voi = image.voi if window is None or isinstance(window, str) else _window_for(values, *map(float, window))
-    if is_grey and voi is not None:
+    if is_gray and voi is not None:
         shown = voi(values)
     elif window == "dicom" and image.values.ndim == 4:
         raise DataError("has no window that holds for the whole volume: give window=(center, width).")
@@ -201,7 +201,7 @@ def to_display(image: StoredImage, window: str | Sequence[float] | None = None) 
 def match_channels(values: NDArray[np.float32], channels: int | None) -> NDArray[np.float32]:
     """Bring an image to 1 or 3 channels.
 
-    Grey becomes three equal channels. A colour picture becomes its luminance, ``0.299 R + 0.587 G + 0.114 B``
+    Gray becomes three equal channels. A color picture becomes its luminance, ``0.299 R + 0.587 G + 0.114 B``
     (ITU-R BT.601), not rounded.
 
     Args:

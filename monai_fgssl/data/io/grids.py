@@ -44,12 +44,12 @@ def slice_of(values: NDArray[Any], affine: NDArray[np.float64], frame: int | Non
         ``(1 or 3, rows, columns)`` with the range of its type.
 
     Raises:
-        DataError: when a slice must be chosen, or when the channels are no colours.
+        DataError: when a slice must be chosen, or when the channels are no colors.
     """
     number = choose_frame(values.shape[2], frame, "slices")
     channels = {1: 1, 2: 1, 3: 3, 4: 3}.get(values.shape[3])
     if channels is None:
-        raise DataError(f"has {values.shape[3]} channels; a picture has 1 (grey) or 3 (colour).")
+        raise DataError(f"has {values.shape[3]} channels; a picture has 1 (gray) or 3 (color).")
     picture = values[:, :, number, :channels].transpose(2, 1, 0)
     column_spacing, row_spacing = np.linalg.norm(affine[:3, :2], axis=0)
     return StoredImage(picture, np.diag([row_spacing, column_spacing, 1, 1]), natural_range(picture), frame=number)

@@ -23,7 +23,7 @@ __all__ = ["read_nifti"]
 def read_nifti(path: Path) -> Grid:
     """Read a NIfTI file with MONAI's ``NibabelReader``.
 
-    Colour may be stored as RGB24 or RGBA32, as a vector, ``(X, Y, Z, 1, C)``, or on a fourth axis, ``(X, Y, Z, C)``,
+    Color may be stored as RGB24 or RGBA32, as a vector, ``(X, Y, Z, 1, C)``, or on a fourth axis, ``(X, Y, Z, C)``,
     as MONAI writes it. Scale factors of the header are applied.
 
     Returns:

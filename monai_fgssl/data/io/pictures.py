@@ -40,9 +40,9 @@ OTHERS = (
 def read_photo(path: Path, frame: int | None = None) -> StoredImage:
     """Read a picture upright, as a viewer shows it.
 
-    Bilevel and grey pictures have one channel, all others three: palette, CMYK and YCbCr become RGB and transparency
-    is dropped, all as Pillow's ``convert("RGB")`` does it. Colour of 16 bits per channel in PNG keeps its depth.
-    Colour profiles (ICC) are not applied.
+    Bilevel and gray pictures have one channel, all others three: palette, CMYK and YCbCr become RGB and transparency
+    is dropped, all as Pillow's ``convert("RGB")`` does it. Color of 16 bits per channel in PNG keeps its depth.
+    Color profiles (ICC) are not applied.
 
     Args:
         path: a file.

@@ -60,8 +60,8 @@ def read_medical_image(
     Pictures (``spatial_dims=2``) are ``(C, rows, columns)`` and show from 0 (black) to 1 (white) what a viewer shows:
 
     - 8 bits are ``value / 255``, equal to Pillow's ``convert("RGB")``: palettes are looked up, CMYK and YBR become RGB,
-      transparency is dropped. An orientation tag (EXIF) is applied. Colour profiles are not.
-    - Grey DICOM values go through their Modality LUT or rescale, then their first VOI LUT or window. MONOCHROME1 is
+      transparency is dropped. An orientation tag (EXIF) is applied. Color profiles are not.
+    - Gray DICOM values go through their Modality LUT or rescale, then their first VOI LUT or window. MONOCHROME1 is
       inverted.
     - Without a window, more than 8 bits are scaled by their whole range, never clipped: Bits Stored in DICOM, elsewhere
       the range of the type. Floats are taken as they are in [0, 1], and divided by 255 when they are whole numbers up
@@ -78,12 +78,12 @@ def read_medical_image(
     Args:
         path: a file, a folder with one DICOM series (others of its files are ignored), or the files of such a series.
         spatial_dims: 2 for pictures, 3 for volumes.
-        channels: 3 for RGB, where grey is repeated; 1 for grey, where a picture in colour becomes its luminance
+        channels: 3 for RGB, where gray is repeated; 1 for gray, where a picture in color becomes its luminance
             (ITU-R BT.601); ``None`` for those of the file.
         window: ``(center, width)`` in units of the modality, shown linearly from black to white by DICOM PS3.3,
             C.11.2.1.2.1 (LINEAR) where all values are whole numbers and the width is 1 or more, else by C.11.2.1.3.2
             (LINEAR_EXACT); values outside are clipped. ``"dicom"``: that of the file, which a volume must have and a
-            picture may have. ``None``: the same for pictures, and no window for volumes. Colour has no window.
+            picture may have. ``None``: the same for pictures, and no window for volumes. Color has no window.
         frame: number of the frame, page or slice that is the picture, from 0, where a file has several.
 
     Returns:

@@ -51,8 +51,8 @@ UNSPECIFIED, PREMULTIPLIED = 0, 1
 def read_tiff(path: Path, frame: int | None = None) -> StoredImage:
     """Read a page upright, as a viewer shows it.
 
-    Grey keeps one channel; palette, CMYK and YCbCr become RGB; transparency is dropped, and what was multiplied by it
-    is divided again. All depths are kept. Colour profiles and resolutions are not used.
+    Gray keeps one channel; palette, CMYK and YCbCr become RGB; transparency is dropped, and what was multiplied by it
+    is divided again. All depths are kept. Color profiles and resolutions are not used.
 
     Args:
         path: a file.
@@ -198,7 +198,7 @@ def _check_layout(page: TiffPage) -> None:
         raise DataError("has pages with several layers (ImageDepth): save it with one layer in each page.")
     if photometric not in COLOR_SAMPLES or "PhotometricInterpretation" not in page.tags:
         name = _name(page.photometric) if "PhotometricInterpretation" in page.tags else "none"
-        raise DataError(f"has the PhotometricInterpretation {name}, which is not supported: save it as RGB or grey.")
+        raise DataError(f"has the PhotometricInterpretation {name}, which is not supported: save it as RGB or gray.")
     if isinstance(bits, tuple) or len(set(formats)) > 1:
         raise DataError(f"has samples of different kinds (BitsPerSample {bits}, SampleFormat {formats}).")
     kind = formats[0]
@@ -209,7 +209,7 @@ def _check_layout(page: TiffPage) -> None:
         raise DataError(f"has {samples} sample(s) for each pixel, too few for {_name(page.photometric)}.")
     if photometric in (WHITE_IS_ZERO, BLACK_IS_ZERO) and extra and page.extrasamples[:1] in ((), (UNSPECIFIED,)):
         raise DataError(
-            f"has {samples} channels, and nothing tells what they show; a picture has 1 (grey) or 3 (color)."
+            f"has {samples} channels, and nothing tells what they show; a picture has 1 (gray) or 3 (color)."
         )
     is_odd = kind == INT or (kind != FLOAT and bits > 16) or photometric in (PALETTE, CMYK)
     if PREMULTIPLIED in page.extrasamples and (is_odd or page.extrasamples[0] != PREMULTIPLIED):
@@ -316,7 +316,7 @@ def _is_right_in_pillow(page: TiffPage) -> bool:
     if samples == 1:
         depths = {WHITE_IS_ZERO: (1, 2, 4, 8), BLACK_IS_ZERO: (1, 2, 4, 8, 16), PALETTE: (1, 2, 4, 8)}
         return bits in depths.get(photometric, ()) or ((photometric, bits) == (BLACK_IS_ZERO, 12) and is_little_endian)
-    # Grey and transparency beside it, or colors.
+    # Gray and transparency beside it, or colors.
     return (
         bits == 8
         and page.planarconfig == 1

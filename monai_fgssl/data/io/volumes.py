@@ -47,7 +47,7 @@ def read_volume(
         uint8, ``(1, X, Y, Z)``: to the patient's right, to the front, to the head.
 
     Raises:
-        DataError: when the file is missing, damaged, in colour or no volume.
+        DataError: when the file is missing, damaged, in color or no volume.
     """
     volume = fit_volume(read_medical_image(path, spatial_dims=3, channels=1, window=window), image_size, spacing)
     if window is None:

@@ -41,7 +41,7 @@ def read_aptos2019(dataset_dir: str | Path, part: str = "train") -> ImageTable:
         part: ``"train"`` or ``"test"``.
 
     Returns:
-        Items sorted by name. An image without a row or a diagnosis is unlabelled.
+        Items sorted by name. An image without a row or a diagnosis is unlabeled.
 
     Raises:
         DataError: when anything is missing or contradictory; one message with all problems.

@@ -12,7 +12,7 @@ from monai_fgssl.utils.errors import DataError, first_names
 from .columns import as_number
 from .dialects import read_text_table
 from .image_files import without_suffix
-from .table import UNLABELLED
+from .table import UNLABELED
 
 __all__ = ["Row", "one_hot_label", "read_labels", "read_rows"]
 
@@ -72,7 +72,7 @@ def read_labels(
             wrong.append(name)
         if name in labels:
             repeated.append(name)
-        labels[name] = UNLABELLED if label is None else label
+        labels[name] = UNLABELED if label is None else label
     if wrong:
         problems.append(f"{path.name}: {len(wrong)} rows {fault[0]} ({first_names(wrong)}): {fault[1]}.")
     if repeated:

@@ -43,7 +43,7 @@ def read_csv_list(path: str | Path) -> ImageTable:
       series is.
     - the label: ``label``, or another name such as ``class``, ``diagnosis`` or ``dx``; a name or a number. Empty, nan,
       NA, None, null or -1 where it is not known. Without such a column, the columns that hold nothing but 0 and 1 are
-      classes, with one 1 in each row. Without those too, nothing is labelled.
+      classes, with one 1 in each row. Without those too, nothing is labeled.
     - what must not be torn apart by a split (optional): such as ``patient_id`` and ``lesion_id``, or both.
     - the part (optional): ``part`` or ``split``, with train, validation or test in each row.
 

@@ -16,7 +16,7 @@ from monai_fgssl.utils.errors import DataError, first_names
 
 from .class_names import check_similar_names
 from .image_files import describe_others, image_files, image_name, is_ignored, is_image, scan_folder
-from .table import UNLABELLED, ImageTable, join_parts, part_named
+from .table import UNLABELED, ImageTable, join_parts, part_named
 
 __all__ = ["has_class_folders", "has_images", "read_class_folders", "read_image_folder"]
 
@@ -31,7 +31,7 @@ PART_FOLDER = re.compile(r"(train|training|val|valid|validation|test|testing)[ _
 
 NUMBER = re.compile(r"[ _-]?(\d+|(?<=[ _-])[a-z])$")
 
-UNLABELLED_FOLDERS = ("unlabelled", "unlabeled")
+UNLABELED_FOLDERS = ("unlabeled", "unlabelled")
 """A folder among those of the classes whose images have no label."""
 
 
@@ -56,7 +56,7 @@ def read_class_folders(dataset_dir: str | Path, inner: bool | None = None) -> Im
 
     For what is an image see :func:`~monai_fgssl.data.layouts.image_files.scan_folder`. Folders without images are
     ignored. The folders of the classes may lie in folders named train, validation and test (or training, val, valid,
-    testing), or in pieces, such as ``fold_0`` and ``fold_1``. Images in a folder named unlabelled have no label.
+    testing), or in pieces, such as ``fold_0`` and ``fold_1``. Images in a folder named unlabeled have no label.
 
     Args:
         dataset_dir: the folder that has these folders.
@@ -95,14 +95,14 @@ def read_image_folder(dataset_dir: str | Path) -> ImageTable:
         dataset_dir: the folder; those below it are read too. Hidden files and folders are ignored.
 
     Returns:
-        Items sorted by path, all unlabelled; no classes. The name is the path within the folder, without suffix.
+        Items sorted by path, all unlabeled; no classes. The name is the path within the folder, without suffix.
 
     Raises:
         DataError: when there are no images, or two differ in nothing but the suffix.
     """
     root = Path(dataset_dir)
     files, others = scan_folder(root)
-    return ImageTable((), _make_items(root, files, [UNLABELLED] * len(files)), _as_notes(describe_others(others)))
+    return ImageTable((), _make_items(root, files, [UNLABELED] * len(files)), _as_notes(describe_others(others)))
 
 
 def _folders_with_images(root: Path) -> list[Path]:
@@ -162,8 +162,8 @@ def are_pieces(names: Sequence[str]) -> bool:
 def _read_classes(root: Path, folder: Path, level: dict[str, list[Path]], class_names: Sequence[str]) -> ImageTable:
     if beside := sorted(path.name for path in folder.iterdir() if is_image(path)):
         raise DataError(f"{folder}: {len(beside)} images ({first_names(beside)}) are in no class's folder: move them.")
-    labelled = [name for name in class_names if name.lower() not in UNLABELLED_FOLDERS]
-    if len(labelled) < 2:
+    labeled = [name for name in class_names if name.lower() not in UNLABELED_FOLDERS]
+    if len(labeled) < 2:
         raise DataError(f"{folder}: a folder with images for each of at least 2 classes is needed.")
     files: list[Path] = []
     others: list[Path] = []
@@ -173,18 +173,18 @@ def _read_classes(root: Path, folder: Path, level: dict[str, list[Path]], class_
             images, rest = scan_folder(one)
             files += images
             others += rest
-            labels += [labelled.index(name) if name in labelled else UNLABELLED] * len(images)
-    _check_links(files, labels, labelled)
+            labels += [labeled.index(name) if name in labeled else UNLABELED] * len(images)
+    _check_links(files, labels, labeled)
     counts = Counter(labels)
-    if problems := check_similar_names({name: counts[label] for label, name in enumerate(labelled) if counts[label]}):
+    if problems := check_similar_names({name: counts[label] for label, name in enumerate(labeled) if counts[label]}):
         raise DataError(f"{folder}: {' '.join(problems)}")
     notes = [describe_others(others)]
     if any(one.parent != folder for folders in level.values() for one in folders):
         pieces = sorted({one.parent.name for folders in level.values() for one in folders})
         notes.append(f"classes from the folders in {first_names(pieces)}")
-    if counts[UNLABELLED]:
-        notes.append(f"{counts[UNLABELLED]} images in folders called unlabelled have no label")
-    return ImageTable(tuple(labelled), _make_items(root, files, labels), _as_notes(*notes))
+    if counts[UNLABELED]:
+        notes.append(f"{counts[UNLABELED]} images in folders called unlabeled have no label")
+    return ImageTable(tuple(labeled), _make_items(root, files, labels), _as_notes(*notes))
 
 
 def _check_links(files: Sequence[Path], labels: Sequence[int], class_names: Sequence[str]) -> None:

@@ -42,7 +42,7 @@ def read_isic2017(dataset_dir: str | Path, part: str = "Training") -> ImageTable
         part: ``"Training"``, ``"Validation"`` or ``"Test_v2"``.
 
     Returns:
-        Items sorted by name. An image without a row in the ground truth is unlabelled.
+        Items sorted by name. An image without a row in the ground truth is unlabeled.
 
     Raises:
         DataError: when anything is missing or contradictory; one message with all problems.

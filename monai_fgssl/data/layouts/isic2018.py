@@ -46,7 +46,7 @@ def read_isic2018(dataset_dir: str | Path, part: str = "Training") -> ImageTable
         part: ``"Training"``, ``"Validation"``, ``"Test"``, or whatever stands in its place in the names.
 
     Returns:
-        Items sorted by name. An image without a row in the ground truth is unlabelled. Without lesion groupings every
+        Items sorted by name. An image without a row in the ground truth is unlabeled. Without lesion groupings every
         image is a group of its own.
 
     Raises:
@@ -76,7 +76,7 @@ def read_isic2018(dataset_dir: str | Path, part: str = "Training") -> ImageTable
         groups = _read_groups(group_file, problems)
         if groups and (ungrouped := sorted(labels.keys() & images.keys() - groups.keys())):
             problems.append(
-                f"{group_file.name}: {len(ungrouped)} labelled images have no row ({first_names(ungrouped)}): add "
+                f"{group_file.name}: {len(ungrouped)} labeled images have no row ({first_names(ungrouped)}): add "
                 "their lesion_id, or remove the file if no two images show the same lesion."
             )
     check_rows_have_images(truth_file, labels, input_dir, images, problems)

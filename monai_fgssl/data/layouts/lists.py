@@ -18,7 +18,7 @@ from .columns import as_number, group_value, is_missing, label_value
 from .file_finder import FileFinder
 from .image_files import IMAGE_SUFFIXES, image_name
 from .official import raise_problems
-from .table import PARTS, UNLABELLED, ImageTable, part_named
+from .table import PARTS, UNLABELED, ImageTable, part_named
 
 __all__ = ["Entry", "Listing", "join_listings", "make_table"]
 
@@ -79,8 +79,8 @@ def join_listings(listings: Sequence[Listing]) -> Listing | None:
     parts = [part_named(listing.path.stem) for listing in listings]
     if all(parts) and len(set(parts)) == len(parts):
         return _join_parts(listings)
-    labelled = [listing for listing in listings if listing.has_labels]
-    return _add_groups(labelled[0], [one for one in listings if one is not labelled[0]]) if len(labelled) == 1 else None
+    labeled = [listing for listing in listings if listing.has_labels]
+    return _add_groups(labeled[0], [one for one in listings if one is not labeled[0]]) if len(labeled) == 1 else None
 
 
 def _join_parts(listings: Sequence[Listing]) -> Listing:
@@ -153,7 +153,7 @@ def make_table(listing: Listing, finder: FileFinder) -> ImageTable:
         finder.root, [file or finder.root / entry.image for file, entry in zip(found.files, entries, strict=True)]
     )
     for entry, file, name, label, group in zip(entries, found.files, names, labels, groups, strict=True):
-        item = {"image": str(file), "name": name, "label": numbers.get(label, UNLABELLED), "group": group or name}
+        item = {"image": str(file), "name": name, "label": numbers.get(label, UNLABELED), "group": group or name}
         if entry.part is not None:
             item["part"] = part_named(entry.part)
         first = items.setdefault(name, item)
@@ -230,7 +230,7 @@ def _without_empty_classes(table: ImageTable) -> ImageTable:
     kept = [number for number in range(len(table.class_names)) if counts[number]]
     if len(kept) == len(table.class_names):
         return table
-    new = {old: number for number, old in enumerate(kept)} | {UNLABELLED: UNLABELLED}
+    new = {old: number for number, old in enumerate(kept)} | {UNLABELED: UNLABELED}
     empty = ", ".join(name for number, name in enumerate(table.class_names) if not counts[number])
     return ImageTable(
         tuple(table.class_names[number] for number in kept),

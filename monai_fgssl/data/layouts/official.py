@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 from monai_fgssl.utils.errors import DataError, first_names
 
 from .image_files import PHOTO_SUFFIXES, is_image
-from .table import UNLABELLED
+from .table import UNLABELED
 
 __all__ = [
     "check_rows_have_images",
@@ -74,14 +74,14 @@ def make_items(
 
     Args:
         images: files by name.
-        labels: by name; images that have none are unlabelled.
+        labels: by name; images that have none are unlabeled.
         groups: by name; images that have none are a group of their own.
     """
     return [
         {
             "image": str(images[name]),
             "name": name,
-            "label": labels.get(name, UNLABELLED),
+            "label": labels.get(name, UNLABELED),
             "group": groups.get(name, name),
         }
         for name in sorted(images)

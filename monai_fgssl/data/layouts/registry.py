@@ -24,7 +24,7 @@ from .lists import join_listings, make_table
 from .official import contents
 from .table import PARTS, ImageTable, join_parts, part_named
 
-__all__ = ["LAYOUTS", "explain_missing_labels", "read_part", "read_table", "recognise_layout"]
+__all__ = ["LAYOUTS", "explain_missing_labels", "read_part", "read_table", "recognize_layout"]
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ LAYOUTS = {
     "subclasses": "folders such as fold_0 and fold_1, in each of which there is a folder for each class",
     "images": "images of any kind, without labels: for pre-training only",
 }
-"""Layouts and what they are recognised by, in the order in which they are looked for."""
+"""Layouts and what they are recognized by, in the order in which they are looked for."""
 
 
 def read_table(dataset_dir: str | Path, layout: str | None = None) -> ImageTable:
@@ -97,8 +97,8 @@ def read_table(dataset_dir: str | Path, layout: str | None = None) -> ImageTable
         ('melanoma', 'nevus')
     """
     root = Path(dataset_dir)
-    recognised = layout is None
-    layout = layout or recognise_layout(root)
+    recognized = layout is None
+    layout = layout or recognize_layout(root)
     if layout not in LAYOUTS:
         raise DataError(f"there is no layout {layout!r} (layout): use {', '.join(LAYOUTS)}, or leave it out.")
     if not root.exists():
@@ -111,8 +111,8 @@ def read_table(dataset_dir: str | Path, layout: str | None = None) -> ImageTable
         table = read_image_folder(root)
     else:
         # Whoever names the layout is not asked again.
-        table = read_class_folders(root, None if recognised else layout == "subclasses")
-    return replace(table, notes=(*table.notes, *find_lists(root).notes)) if recognised else table
+        table = read_class_folders(root, None if recognized else layout == "subclasses")
+    return replace(table, notes=(*table.notes, *find_lists(root).notes)) if recognized else table
 
 
 def read_part(dataset_dir: str | Path, part: str, layout: str | None = None) -> ImageTable:
@@ -132,7 +132,7 @@ def read_part(dataset_dir: str | Path, part: str, layout: str | None = None) -> 
         # Own data in an official layout may have parts of other names.
         if official.has_part(root, part):
             return official.read(root, part)
-    layout = layout or recognise_layout(root)
+    layout = layout or recognize_layout(root)
     wanted = part_named(part)
     if layout in OFFICIAL:
         official = OFFICIAL[layout]
@@ -174,7 +174,7 @@ def _hint_at_classes(root: Path) -> str:
     return ""
 
 
-def recognise_layout(root: Path) -> str:
+def recognize_layout(root: Path) -> str:
     """The first of :data:`LAYOUTS` that fits.
 
     Raises:

@@ -12,9 +12,9 @@ from typing import Any
 
 from monai_fgssl.utils.errors import DataError, first_names
 
-__all__ = ["PARTS", "UNLABELLED", "ImageTable", "join_parts", "part_named"]
+__all__ = ["PARTS", "UNLABELED", "ImageTable", "join_parts", "part_named"]
 
-UNLABELLED = -1
+UNLABELED = -1
 """Label of an image whose class is not known: used in pre-training only."""
 
 PARTS = ("train", "validation", "test")
@@ -38,7 +38,7 @@ class ImageTable:
     Attributes:
         class_names: one name for each label from 0 up; none where no image has a label.
         items: one dictionary per image: ``"image"`` (path), ``"name"`` (unique; the file name without suffix, with the
-            folders where there are any), ``"label"`` (int, :data:`UNLABELLED` where not known), ``"group"`` (what must
+            folders where there are any), ``"label"`` (int, :data:`UNLABELED` where not known), ``"group"`` (what must
             not be torn apart by a split: the lesion, the patient) and, where the data set itself is divided,
             ``"part"`` (one of :data:`PARTS`).
         notes: how the data set was understood, a sentence each, for people; they count nothing in comparisons.
@@ -77,7 +77,7 @@ def join_parts(tables: Mapping[str, ImageTable], source: Path) -> ImageTable:
                 f"{source}: the part {part} has the classes {', '.join(table.class_names)}, but another part has "
                 f"{', '.join(class_names)}: give all parts the same."
             )
-        label_of = {UNLABELLED: UNLABELLED} | {i: class_names.index(name) for i, name in enumerate(table.class_names)}
+        label_of = {UNLABELED: UNLABELED} | {i: class_names.index(name) for i, name in enumerate(table.class_names)}
         items += [item | {"label": label_of[item["label"]], "part": part} for item in table.items]
     counts = Counter(item["name"] for item in items)
     if repeated := sorted(name for name, count in counts.items() if count > 1):

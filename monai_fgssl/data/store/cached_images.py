@@ -20,7 +20,8 @@ from tqdm import tqdm
 
 from monai_fgssl.data.balance import balanced_order
 from monai_fgssl.data.io.geometry import ImageGeometry
-from monai_fgssl.data.layouts.table import UNLABELLED
+from monai_fgssl.data.layouts.table import UNLABELED
+from monai_fgssl.utils.deprecation import warn_former_name
 from monai_fgssl.utils.errors import DataError, first_lines
 
 from .image_store import fingerprint, make_store
@@ -107,11 +108,16 @@ class CachedImages(Dataset):
             "group": [self.groups[i] for i in index],
         }
 
-    def labelled(self) -> CachedImages:
+    def labeled(self) -> CachedImages:
         """The images whose label is known; they stay where they are."""
-        positions = (self.labels != UNLABELLED).nonzero().flatten()
+        positions = (self.labels != UNLABELED).nonzero().flatten()
         names, groups = ([values[i] for i in positions.tolist()] for values in (self.names, self.groups))
         return CachedImages(self.store, self.labels[positions], names, groups, self.rows[positions])
+
+    def labelled(self) -> CachedImages:
+        """Former name of :meth:`labeled`."""
+        warn_former_name("labelled", "labeled", "method")
+        return self.labeled()
 
 
 def load_images(

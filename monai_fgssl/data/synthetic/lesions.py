@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from monai_fgssl.utils.deprecation import renamed_argument
 from monai_fgssl.utils.errors import DataError
 
 from .generated import make_generated
@@ -128,9 +129,9 @@ def draw_lesion(
 ) -> NDArray[np.uint8]:
     """Draw one photo of one lesion.
 
-    Shape, size, place, colours, light, hairs and noise come from the same distributions for every texture. The texture
+    Shape, size, place, colors, light, hairs and noise come from the same distributions for every texture. The texture
     has a random period of 8 to 13 px at 64 px, orientation, phase and bending, and within the lesion exactly the
-    same histogram whatever the class: values are replaced by their ranks. So no statistic of single pixels, colour
+    same histogram whatever the class: values are replaced by their ranks. So no statistic of single pixels, color
     included, tells one class from another.
 
     Args:
@@ -199,11 +200,12 @@ def _hairs(x: Array, y: Array, rng: np.random.Generator) -> Array:
     return opacity
 
 
+@renamed_argument("num_labelled", "num_labeled")
 def make_synthetic_lesions(
     folder: str | Path,
     num_images: int = 1600,
     image_size: int = 64,
-    num_labelled: int | None = None,
+    num_labeled: int | None = None,
     seed: int = 0,
 ) -> Path:
     """Write a data set of synthetic lesions in the layout of ISIC 2018 Task 3.
@@ -215,23 +217,23 @@ def make_synthetic_lesions(
         folder: where to; must be new, empty or synthetic.
         num_images: photos in all.
         image_size: height and width in pixels.
-        num_labelled: photos with a label, by default all; the others have no row in the ground truth.
+        num_labeled: photos with a label, by default all; the others have no row in the ground truth.
         seed: same seed, same files.
 
     Returns:
         The folder, to be read with :func:`~monai_fgssl.data.read_isic2018`.
 
     Raises:
-        DataError: when there is something else in the folder, or ``num_labelled`` is out of range.
+        DataError: when there is something else in the folder, or ``num_labeled`` is out of range.
     """
-    num_labelled = num_images if num_labelled is None else num_labelled
-    if not 0 < num_labelled <= num_images:
-        raise DataError(f"num_labelled must be in 1...{num_images} (num_images), got {num_labelled}.")
+    num_labeled = num_images if num_labeled is None else num_labeled
+    if not 0 < num_labeled <= num_images:
+        raise DataError(f"num_labeled must be in 1...{num_images} (num_images), got {num_labeled}.")
     settings = {
         "version": VERSION,
         "num_images": num_images,
         "image_size": image_size,
-        "num_labelled": num_labelled,
+        "num_labeled": num_labeled,
         "seed": seed,
     }
     return make_generated(folder, settings, lambda temporary: _write(temporary, settings))
@@ -262,7 +264,7 @@ def _write(folder: Path, settings: dict[str, int]) -> None:
     with (folder / f"{PREFIX}_GroundTruth.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["image", *class_names])
-        for name, lesion, _ in photos[: settings["num_labelled"]]:
+        for name, lesion, _ in photos[: settings["num_labeled"]]:
             writer.writerow([name, *(float(lesion % len(class_names) == label) for label in range(len(class_names)))])
     with (folder / f"{PREFIX}_LesionGroupings.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)

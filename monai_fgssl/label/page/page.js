@@ -224,7 +224,7 @@ const next = () => act("The next image can't be shown", async () => {
   await goForward();
 }, next);
 
-// Another strategy chooses another image, unless this one is labelled or an earlier one.
+// Another strategy chooses another image, unless this one is labeled or an earlier one.
 const changeStrategy = () => act("The next image can't be shown", async () => {
   localStorage.setItem("strategy", $("strategy").value);
   if (state.label !== null || state.position < state.history.length - 1) return;
@@ -423,9 +423,9 @@ function fillClasses() {
 
 function render() {
   if (!state.info) return;
-  const { num_images: total, num_labelled: done, has_model: hasModel } = state.info;
+  const { num_images: total, num_labeled: done, has_model: hasModel } = state.info;
   const id = current();
-  $("done-text").textContent = `${done} of ${total} labelled`;
+  $("done-text").textContent = `${done} of ${total} labeled`;
   $("done-bar").max = Math.max(total, 1);
   $("done-bar").value = done;
 
@@ -436,7 +436,7 @@ function render() {
   $("nothing").hidden = Boolean(id);
   $("nothing").textContent = total === 0
     ? "There are no images: put some into the folder that the server was started with, and load this page again."
-    : done >= total ? `All ${total} images are labelled.` : "There is no next image.";
+    : done >= total ? `All ${total} images are labeled.` : "There is no next image.";
   $("name").textContent = id ?? "";
   $("name").title = id ?? "";
   $("back").disabled = state.position <= 0;

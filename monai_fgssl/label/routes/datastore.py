@@ -96,8 +96,8 @@ def make_datastore_router(app: FGSSLApp) -> APIRouter:
     # In a thread: it may take minutes.
     @router.get("/dataset", dependencies=[ANNOTATOR])
     def download(limit_cases: int | None = None) -> FileResponse:
-        if not app.datastore().labelled():
-            raise HTTPException(404, "nothing is labelled yet.")
+        if not app.datastore().labeled():
+            raise HTTPException(404, "nothing is labeled yet.")
         path = app.datastore().get_dataset_archive(limit_cases)
         return FileResponse(
             path, media_type="application/zip", filename="dataset.zip", background=BackgroundTask(os.unlink, path)

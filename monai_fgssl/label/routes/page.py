@@ -70,7 +70,7 @@ def make_page_router(app: FGSSLApp) -> APIRouter:
             "num_stages": app.model.num_stages,
             "strategies": list(STRATEGIES),
             "num_images": len(app.datastore().list_images()),
-            "num_labelled": len(app.datastore().labelled()),
+            "num_labeled": len(app.datastore().labeled()),
         }
 
     @router.get("/image/{image_id}", dependencies=[USER])

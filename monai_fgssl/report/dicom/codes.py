@@ -119,9 +119,9 @@ def class_codes(class_names: Sequence[str]) -> list[Code]:
         >>> class_codes(["round", "oval"])[0]
         Code(value='round', scheme_designator='99FGSSL', meaning='round', scheme_version=None)
     """
-    names = [_normalise(name) for name in class_names]
+    names = [_normalize(name) for name in class_names]
     for table in (ISIC2018_CODES, ISIC2017_CODES, APTOS2019_CODES):
-        codes = {_normalise(name): code for name, code in table.items()}
+        codes = {_normalize(name): code for name, code in table.items()}
         if set(names) == set(codes):
             return [codes[name] for name in names]
     return [private_code(name) for name in class_names]
@@ -145,5 +145,5 @@ def coding_scheme() -> CodingSchemeIdentificationItem:
     )
 
 
-def _normalise(name: str) -> str:
+def _normalize(name: str) -> str:
     return name.casefold().replace("_", " ")

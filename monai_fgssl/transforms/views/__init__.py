@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The regularised and the distorted view of an image."""
+"""The regularized and the distorted view of an image."""
 
 from __future__ import annotations
 

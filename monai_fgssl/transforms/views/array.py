@@ -46,7 +46,7 @@ def _to_unit_range(images: Tensor) -> Tensor:
 
 @name_strengths
 class RandView(RandomizableTransform):
-    """A random view of a 2D or 3D image: crop, rotation, flips, colour, grey, blur, solarisation.
+    """A random view of a 2D or 3D image: crop, rotation, flips, color, gray, blur, solarisation.
 
     The strengths are keyword arguments named as the attributes of
     :class:`monai_fgssl.functional.views.ViewSettings`; those left out are the class's ``preset``, which
@@ -125,7 +125,7 @@ class RandView(RandomizableTransform):
 
 @name_strengths
 class RandRegularizedView(RandView):
-    """The light view that the puzzles are cut from: flips, quarter turns and a light change of colour, no crop.
+    """The light view that the puzzles are cut from: flips, quarter turns and a light change of color, no crop.
 
     Arguments as those of :class:`RandView`, with the defaults of
     :data:`monai_fgssl.functional.views.REGULARIZED`.
@@ -136,7 +136,7 @@ class RandRegularizedView(RandView):
 
 @name_strengths
 class RandDistortedView(RandView):
-    """The strong view that the puzzles are compared with: crop, rotation, flips, colour, grey, blur, solarisation.
+    """The strong view that the puzzles are compared with: crop, rotation, flips, color, gray, blur, solarisation.
 
     Arguments as those of :class:`RandView`, with the defaults of
     :data:`monai_fgssl.functional.views.DISTORTED`.

@@ -24,7 +24,7 @@ PYDICOM_FILES = Path(pydicom.__file__).parent / "data" / "test_files"
 
 
 def shown(path: Path, **options: Any) -> NDArray[np.float32]:
-    """Brightness of a grey picture, ``(rows, columns)``."""
+    """Brightness of a gray picture, ``(rows, columns)``."""
     image = read_medical_image(path, **options)
     assert image.shape[0] == 1
     return image.numpy()[0]
@@ -220,7 +220,7 @@ def test_windows_of_frames(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("photometric", ["HSV", "CMYK", "YBR_PARTIAL_420", "XYB"])
-def test_colours_that_are_not_known_are_named(photometric: str, tmp_path: Path) -> None:
+def test_colors_that_are_not_known_are_named(photometric: str, tmp_path: Path) -> None:
     path = write_dicom(tmp_path / "a.dcm", np.zeros((4, 4, 3), np.uint8), PhotometricInterpretation=photometric)
     with pytest.raises(DataError, match=rf"a.dcm has the Photometric Interpretation \(0028,0004\) {photometric}, "):
         read_medical_image(path)
@@ -236,7 +236,7 @@ def test_a_file_without_transfer_syntax_is_named(tmp_path: Path) -> None:
 
 def test_ybr_of_16_bits_is_refused(tmp_path: Path) -> None:
     path = write_dicom(tmp_path / "a.dcm", np.zeros((4, 4, 3), np.uint16), PhotometricInterpretation="YBR_FULL")
-    with pytest.raises(DataError, match=r"a.dcm has YBR colours of 16 bits, which are not supported"):
+    with pytest.raises(DataError, match=r"a.dcm has YBR colors of 16 bits, which are not supported"):
         read_medical_image(path)
 
 
@@ -349,7 +349,7 @@ def test_pictures_are_as_dcmtk_shows_them(name: str, tmp_path: Path) -> None:
     with Image.open(tmp_path / "a.ppm") as image:
         expected = np.atleast_3d(np.asarray(image)).transpose(2, 0, 1)
     difference = np.abs(255 * read_medical_image(path).numpy() - expected)
-    # dcmtk cuts grey values to 8 bits, and averages the chroma of 4:2:2 without compression otherwise.
+    # dcmtk cuts gray values to 8 bits, and averages the chroma of 4:2:2 without compression otherwise.
     if len(expected) == 1 or "422" in name:
         assert difference.max() < 1.01
     else:
@@ -362,7 +362,7 @@ def test_no_patient_data_in_errors(tmp_path: Path) -> None:
     files = [
         damaged,
         write_dicom(tmp_path / "window.dcm", ALL_12_BITS, WindowCenter=1, WindowWidth=0),
-        write_dicom(tmp_path / "colour.dcm", ALL_12_BITS, PhotometricInterpretation="HSV"),
+        write_dicom(tmp_path / "color.dcm", ALL_12_BITS, PhotometricInterpretation="HSV"),
         write_dicom(tmp_path / "frames.dcm", np.zeros((2, 4, 4), np.uint8), NumberOfFrames=2),
         write_dicom(tmp_path / "bits.dcm", ALL_12_BITS, BitsAllocated=13),
     ]

@@ -266,14 +266,14 @@ def test_colors_are_never_negative(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("kind", "syntax"), [("JPEG", JPEGBaseline8Bit), ("JPEG2000", JPEG2000Lossless)])
 def test_what_is_compressed_must_fit_the_header(kind: str, syntax: str, tmp_path: Path) -> None:
-    colors, grey = np.zeros((8, 9, 3), np.uint8), np.zeros((8, 9), np.uint8)
+    colors, gray = np.zeros((8, 9, 3), np.uint8), np.zeros((8, 9), np.uint8)
     options: dict[str, Any] = {"no_jp2": True} if kind == "JPEG2000" else {}
-    path = write_dicom(tmp_path / "a.dcm", grey, syntax, [encoded(colors, kind, **options)])
+    path = write_dicom(tmp_path / "a.dcm", gray, syntax, [encoded(colors, kind, **options)])
     with pytest.raises(
         DataError, match=r"a.dcm has a header for 9 x 8 pixels with 1 sample\(s\), and holds a picture of 9 x 8 with 3."
     ):
         read_medical_image(path)
-    path = write_dicom(tmp_path / "a.dcm", grey, syntax, [encoded(grey[:, :7], kind, **options)])
+    path = write_dicom(tmp_path / "a.dcm", gray, syntax, [encoded(gray[:, :7], kind, **options)])
     with pytest.raises(DataError, match=r"header for 9 x 8 .* picture of 7 x 8 with 1"):
         read_medical_image(path)
 

@@ -120,7 +120,7 @@ def test_uids_follow_the_slices(tmp_path: Path) -> None:
     assert not [value for value in PATIENT.values() if value in repr(meta)]
 
 
-def test_monai_resamples_in_true_millimetres(tmp_path: Path) -> None:
+def test_monai_resamples_in_true_millimeters(tmp_path: Path) -> None:
     """Values that grow linearly in space keep telling the place after a new spacing and orientation."""
     directions, slopes = turned(3), np.array([3.0, -5.0, 7.0])
     write_series(tmp_path / "series", directions)
@@ -297,7 +297,7 @@ def add_localizers(folder: Path) -> None:
         )
 
 
-def add_colour(folder: Path) -> None:
+def add_color(folder: Path) -> None:
     first, _ = first_two(folder)
     change(
         first, SamplesPerPixel=3, PhotometricInterpretation="RGB", PlanarConfiguration=0, BitsAllocated=8, BitsStored=8
@@ -317,7 +317,7 @@ def add_colour(folder: Path) -> None:
             r"has several slices in the same place, such as .*copies, or several times, echoes or directions",
         ),
         (cut_a_file, r"has IM\d+, which is damaged, or not what it says it is: The "),
-        (add_colour, r"has IM\d+, which is in colour, but volumes are grey: read it with spatial_dims=2"),
+        (add_color, r"has IM\d+, which is in color, but volumes are gray: read it with spatial_dims=2"),
         (
             lambda folder: [change(file, SeriesInstanceUID="1.2.3") for file in first_two(folder)],
             r"has images of 2 series \((2, 4|4, 2) files\): keep each series in a folder of its own",

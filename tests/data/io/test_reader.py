@@ -16,7 +16,7 @@ from dicom_files import PATIENT, write_dicom
 from monai.data import DataLoader, Dataset, MetaTensor
 from monai.transforms import Compose, EnsureChannelFirstd, LoadImage, Resized
 from numpy.typing import NDArray
-from picture_files import LOSSLESS_COLOUR, LOSSLESS_GREY, encoded, itk_writer, pillow, write_vector_nifti
+from picture_files import LOSSLESS_COLOR, LOSSLESS_GRAY, encoded, itk_writer, pillow, write_vector_nifti
 from PIL import Image, ImageOps, PngImagePlugin, TiffImagePlugin
 from pydicom.uid import (
     JPEGBaseline8Bit,
@@ -32,35 +32,35 @@ ROWS, COLUMNS = 21, 34
 
 
 @pytest.fixture(scope="module")
-def colour() -> NDArray[np.uint8]:
-    """Noise in 200 colours, which a palette can hold, with black, white and single primaries."""
+def color() -> NDArray[np.uint8]:
+    """Noise in 200 colors, which a palette can hold, with black, white and single primaries."""
     rng = np.random.default_rng(0)
-    colours = rng.integers(0, 256, (200, 3), dtype=np.uint8)
-    colours[:5] = [[0, 0, 0], [255, 255, 255], [255, 0, 0], [0, 255, 0], [0, 0, 255]]
-    return colours[rng.integers(0, 200, (ROWS, COLUMNS))]
+    colors = rng.integers(0, 256, (200, 3), dtype=np.uint8)
+    colors[:5] = [[0, 0, 0], [255, 255, 255], [255, 0, 0], [0, 255, 0], [0, 0, 255]]
+    return colors[rng.integers(0, 200, (ROWS, COLUMNS))]
 
 
 @pytest.fixture(scope="module")
-def grey() -> NDArray[np.uint8]:
+def gray() -> NDArray[np.uint8]:
     return np.random.default_rng(1).integers(0, 256, (ROWS, COLUMNS), dtype=np.uint8)
 
 
-@pytest.mark.parametrize("name", LOSSLESS_COLOUR)
-def test_the_same_colour_picture_whatever_the_file(name: str, colour: NDArray[np.uint8], tmp_path: Path) -> None:
-    image = read_medical_image(LOSSLESS_COLOUR[name](colour, tmp_path))
+@pytest.mark.parametrize("name", LOSSLESS_COLOR)
+def test_the_same_color_picture_whatever_the_file(name: str, color: NDArray[np.uint8], tmp_path: Path) -> None:
+    image = read_medical_image(LOSSLESS_COLOR[name](color, tmp_path))
     assert isinstance(image, MetaTensor)
     assert image.dtype == torch.float32
     # As torchvision's ToTensor and the loader in loading.py do it.
-    expected = torch.from_numpy(colour).permute(2, 0, 1).float() / 255
+    expected = torch.from_numpy(color).permute(2, 0, 1).float() / 255
     assert image.shape == (3, ROWS, COLUMNS)
     assert torch.equal(image.as_tensor(), expected)
     assert torch.equal(read_medical_image(image.meta["filename_or_obj"], channels=3).as_tensor(), expected)
 
 
-@pytest.mark.parametrize("name", LOSSLESS_GREY)
-def test_the_same_grey_picture_whatever_the_file(name: str, grey: NDArray[np.uint8], tmp_path: Path) -> None:
-    path = LOSSLESS_GREY[name](grey, tmp_path)
-    expected = torch.from_numpy(grey).float()[None] / 255
+@pytest.mark.parametrize("name", LOSSLESS_GRAY)
+def test_the_same_gray_picture_whatever_the_file(name: str, gray: NDArray[np.uint8], tmp_path: Path) -> None:
+    path = LOSSLESS_GRAY[name](gray, tmp_path)
+    expected = torch.from_numpy(gray).float()[None] / 255
     assert torch.equal(read_medical_image(path).as_tensor(), expected)
     assert torch.equal(read_medical_image(path, channels=3).as_tensor(), expected.expand(3, -1, -1))
 
@@ -87,17 +87,17 @@ def test_a_jpeg_in_dicom_is_bit_for_bit_that_jpeg(subsampling: int, label: str, 
     assert torch.equal(read_medical_image(wrong).as_tensor(), expected)
 
 
-def test_a_jpeg_in_rgb_in_dicom_is_not_converted(colour: NDArray[np.uint8], tmp_path: Path) -> None:
-    codestream = encoded(colour, "JPEG", quality=95, keep_rgb=True)
-    path = write_dicom(tmp_path / "image.dcm", colour, syntax=JPEGBaseline8Bit, codestreams=[codestream])
+def test_a_jpeg_in_rgb_in_dicom_is_not_converted(color: NDArray[np.uint8], tmp_path: Path) -> None:
+    codestream = encoded(color, "JPEG", quality=95, keep_rgb=True)
+    path = write_dicom(tmp_path / "image.dcm", color, syntax=JPEGBaseline8Bit, codestreams=[codestream])
     expected = np.asarray(Image.open(BytesIO(codestream)).convert("RGB"))
     assert np.array_equal(255 * read_medical_image(path).numpy().transpose(1, 2, 0), expected.astype(np.float32))
 
 
-def test_ybr_full_differs_by_its_rounding_only(colour: NDArray[np.uint8], tmp_path: Path) -> None:
+def test_ybr_full_differs_by_its_rounding_only(color: NDArray[np.uint8], tmp_path: Path) -> None:
     # PS3.3, C.7.6.3.1.2, and its inverse, in float64.
     forward = np.array([[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]])
-    ybr = np.clip(np.rint(colour @ forward.T + [0, 128, 128]), 0, 255).astype(np.uint8)
+    ybr = np.clip(np.rint(color @ forward.T + [0, 128, 128]), 0, 255).astype(np.uint8)
     back = np.clip(np.rint((ybr - np.array([0.0, 128, 128])) @ np.linalg.inv(forward).T), 0, 255)
     path = write_dicom(tmp_path / "image.dcm", ybr, PhotometricInterpretation="YBR_FULL")
     pixels = 255 * read_medical_image(path).numpy().transpose(1, 2, 0)
@@ -105,7 +105,7 @@ def test_ybr_full_differs_by_its_rounding_only(colour: NDArray[np.uint8], tmp_pa
     assert np.abs(pixels - back).max() < 1.001
     assert (np.abs(pixels - back) > 0.5).mean() < 1e-3
     # Y, Cb and Cr are rounded to whole numbers: an error of up to (1 + 1.772) / 2 + 1 / 2 after rounding again.
-    assert np.abs(pixels - colour).max() <= 2
+    assert np.abs(pixels - color).max() <= 2
 
 
 def test_ybr_full_422_is_expanded(tmp_path: Path) -> None:
@@ -125,35 +125,35 @@ def test_ybr_full_422_is_expanded(tmp_path: Path) -> None:
     assert torch.equal(read_medical_image(half).as_tensor(), read_medical_image(full).as_tensor())
 
 
-def test_cmyk_is_converted_as_by_pillow(colour: NDArray[np.uint8], tmp_path: Path) -> None:
-    path = pillow(".jpg", "CMYK", quality=95)(colour, tmp_path)
+def test_cmyk_is_converted_as_by_pillow(color: NDArray[np.uint8], tmp_path: Path) -> None:
+    path = pillow(".jpg", "CMYK", quality=95)(color, tmp_path)
     expected = np.asarray(Image.open(path).convert("RGB"))
     assert np.array_equal(255 * read_medical_image(path).numpy().transpose(1, 2, 0), expected.astype(np.float32))
 
 
-def test_luminance_is_that_of_bt601(colour: NDArray[np.uint8], tmp_path: Path) -> None:
-    image = read_medical_image(pillow(".png")(colour, tmp_path), channels=1)
-    red, green, blue = np.moveaxis(colour.astype(np.float64), -1, 0)
+def test_luminance_is_that_of_bt601(color: NDArray[np.uint8], tmp_path: Path) -> None:
+    image = read_medical_image(pillow(".png")(color, tmp_path), channels=1)
+    red, green, blue = np.moveaxis(color.astype(np.float64), -1, 0)
     assert image.shape == (1, ROWS, COLUMNS)
     assert np.abs(image.numpy()[0] - (0.299 * red + 0.587 * green + 0.114 * blue) / 255).max() < 1e-6
     # Pillow rounds the same sum.
-    assert np.abs(255 * image.numpy()[0] - np.asarray(Image.fromarray(colour).convert("L"))).max() < 1
+    assert np.abs(255 * image.numpy()[0] - np.asarray(Image.fromarray(color).convert("L"))).max() < 1
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif"])
-def test_pictures_are_upright(orientation: int, suffix: str, colour: NDArray[np.uint8], tmp_path: Path) -> None:
+def test_pictures_are_upright(orientation: int, suffix: str, color: NDArray[np.uint8], tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[274] = orientation
-    path = pillow(suffix, exif=exif)(colour, tmp_path)
+    path = pillow(suffix, exif=exif)(color, tmp_path)
     image = read_medical_image(path)
     expected = np.asarray(ImageOps.exif_transpose(Image.open(path)).convert("RGB"))
     assert image.shape == (3, *((ROWS, COLUMNS) if orientation < 5 else (COLUMNS, ROWS)))
     assert np.array_equal(255 * image.numpy().transpose(1, 2, 0), expected.astype(np.float32))
 
 
-def test_bilevel_pictures_are_black_and_white(grey: NDArray[np.uint8], tmp_path: Path) -> None:
-    image = read_medical_image(pillow(".png", "1")(grey, tmp_path))
+def test_bilevel_pictures_are_black_and_white(gray: NDArray[np.uint8], tmp_path: Path) -> None:
+    image = read_medical_image(pillow(".png", "1")(gray, tmp_path))
     assert image.shape == (1, ROWS, COLUMNS)
     assert set(image.unique().tolist()) == {0, 1}
 
@@ -172,7 +172,7 @@ def test_16_bits_are_not_clipped(suffix: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".nrrd", ".mha", ".dcm"])
-def test_16_bits_per_colour_are_not_clipped(suffix: str, tmp_path: Path) -> None:
+def test_16_bits_per_color_are_not_clipped(suffix: str, tmp_path: Path) -> None:
     pixels = np.random.default_rng(5).integers(0, 2**16, (ROWS, COLUMNS, 3), dtype=np.uint16)
     path = tmp_path / f"image{suffix}"
     if suffix == ".dcm":
@@ -183,7 +183,7 @@ def test_16_bits_per_colour_are_not_clipped(suffix: str, tmp_path: Path) -> None
     assert np.array_equal(read_medical_image(path).numpy().transpose(1, 2, 0), expected)
 
 
-def test_16_bit_colour_with_an_orientation_tag_is_upright(tmp_path: Path) -> None:
+def test_16_bit_color_with_an_orientation_tag_is_upright(tmp_path: Path) -> None:
     pixels = np.random.default_rng(5).integers(0, 2**16, (4, 5, 3), dtype=np.uint16)
     itk.imwrite(itk.image_from_array(pixels, is_vector=True), str(tmp_path / "a.png"))
     plain = (tmp_path / "a.png").read_bytes()
@@ -204,14 +204,14 @@ def test_16_bits_in_pnm_are_their_range(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("is_last", [False, True])
-def test_much_text_in_a_png_is_left_out(is_last: bool, colour: NDArray[np.uint8], tmp_path: Path) -> None:
+def test_much_text_in_a_png_is_left_out(is_last: bool, color: NDArray[np.uint8], tmp_path: Path) -> None:
     info = PngImagePlugin.PngInfo()
     info.add_itxt("XML:com.adobe.xmp", "x" * 2_000_000, zip=True)
     if is_last:
         # Pillow writes private chunks that are marked so after the pixels.
         info.chunks = [(*chunk, True) for chunk in info.chunks]
-    Image.fromarray(colour).save(tmp_path / "a.png", pnginfo=info)
-    assert np.array_equal(255 * read_medical_image(tmp_path / "a.png").numpy().transpose(1, 2, 0), colour.astype("f4"))
+    Image.fromarray(color).save(tmp_path / "a.png", pnginfo=info)
+    assert np.array_equal(255 * read_medical_image(tmp_path / "a.png").numpy().transpose(1, 2, 0), color.astype("f4"))
 
 
 @pytest.mark.parametrize(
@@ -229,10 +229,10 @@ def test_kinds_that_are_not_read_are_named(start: bytes, name: str, tmp_path: Pa
         read_medical_image(tmp_path / "a.jpg")
 
 
-def test_pillow_reads_the_promised_formats_only(colour: NDArray[np.uint8], tmp_path: Path) -> None:
+def test_pillow_reads_the_promised_formats_only(color: NDArray[np.uint8], tmp_path: Path) -> None:
     # Formats with layers, other programs or rare decoders.
     for suffix in (".ico", ".tga", ".pcx", ".sgi", ".eps"):
-        Image.fromarray(colour).save(tmp_path / f"a{suffix}")
+        Image.fromarray(color).save(tmp_path / f"a{suffix}")
         with pytest.raises(DataError, match=rf"a{suffix} is (nothing that can be read|PostScript)"):
             read_medical_image(tmp_path / f"a{suffix}")
 
@@ -283,10 +283,10 @@ def test_integers_of_32_bits_need_a_window(tmp_path: Path) -> None:
     assert read_medical_image(tmp_path / "image.nii", window=(0, 1000)).flatten().tolist() == [0, 1]
 
 
-def test_spacing_of_pictures(colour: NDArray[np.uint8], tmp_path: Path) -> None:
-    nifti = read_medical_image(write_vector_nifti(colour, tmp_path))
-    dicom = read_medical_image(write_dicom(tmp_path / "a.dcm", colour, PixelSpacing=[0.2, 0.1]))
-    png = read_medical_image(pillow(".png")(colour, tmp_path))
+def test_spacing_of_pictures(color: NDArray[np.uint8], tmp_path: Path) -> None:
+    nifti = read_medical_image(write_vector_nifti(color, tmp_path))
+    dicom = read_medical_image(write_dicom(tmp_path / "a.dcm", color, PixelSpacing=[0.2, 0.1]))
+    png = read_medical_image(pillow(".png")(color, tmp_path))
     assert torch.allclose(nifti.affine, torch.diag(torch.tensor([0.2, 0.1, 1, 1], dtype=torch.float64)))
     assert torch.equal(dicom.affine, torch.diag(torch.tensor([0.2, 0.1, 1, 1], dtype=torch.float64)))
     assert torch.equal(png.affine, torch.eye(4, dtype=torch.float64))
@@ -314,13 +314,13 @@ def test_frames_must_be_chosen(kind: str, tmp_path: Path) -> None:
         assert image.meta["frame"] == number
 
 
-def test_frame_0_of_a_single_picture_is_that_picture(colour: NDArray[np.uint8], tmp_path: Path) -> None:
-    path = pillow(".png")(colour, tmp_path)
+def test_frame_0_of_a_single_picture_is_that_picture(color: NDArray[np.uint8], tmp_path: Path) -> None:
+    path = pillow(".png")(color, tmp_path)
     assert torch.equal(read_medical_image(path, frame=0).as_tensor(), read_medical_image(path).as_tensor())
 
 
-def test_previews_in_a_jpeg_are_no_frames(colour: NDArray[np.uint8], tmp_path: Path) -> None:
-    image = Image.fromarray(colour)
+def test_previews_in_a_jpeg_are_no_frames(color: NDArray[np.uint8], tmp_path: Path) -> None:
+    image = Image.fromarray(color)
     image.save(tmp_path / "phone.jpg", "MPO", save_all=True, append_images=[image.resize((8, 8))])
     with Image.open(tmp_path / "phone.jpg") as both:
         assert both.n_frames == 2
@@ -328,12 +328,12 @@ def test_previews_in_a_jpeg_are_no_frames(colour: NDArray[np.uint8], tmp_path: P
     assert np.array_equal(255 * read_medical_image(tmp_path / "phone.jpg").numpy().transpose(1, 2, 0), expected)
 
 
-def test_all_kinds_make_a_batch(colour: NDArray[np.uint8], tmp_path: Path) -> None:
+def test_all_kinds_make_a_batch(color: NDArray[np.uint8], tmp_path: Path) -> None:
     names = ["PNG", "DICOM, RLE", "NIfTI by ITK", "NRRD", "TIFF"]
     files = []
     for name in names:
         (tmp_path / name).mkdir()
-        files.append({"image": str(LOSSLESS_COLOUR[name](colour, tmp_path / name)), "name": name})
+        files.append({"image": str(LOSSLESS_COLOR[name](color, tmp_path / name)), "name": name})
     load = Compose([LoadMedicalImaged("image", channels=3), EnsureChannelFirstd("image"), Resized("image", (16, 16))])
     (batch,) = DataLoader(Dataset(files, load), batch_size=len(files))
     assert batch["image"].shape == (len(files), 3, 16, 16)
@@ -345,8 +345,8 @@ def test_all_kinds_make_a_batch(colour: NDArray[np.uint8], tmp_path: Path) -> No
         assert len(meta[key]) == len(files)
 
 
-def test_transforms_are_the_function(colour: NDArray[np.uint8], tmp_path: Path) -> None:
-    path = pillow(".png")(colour, tmp_path)
+def test_transforms_are_the_function(color: NDArray[np.uint8], tmp_path: Path) -> None:
+    path = pillow(".png")(color, tmp_path)
     expected = read_medical_image(path, channels=1, window=(40, 400)).as_tensor()
     assert torch.equal(LoadMedicalImage(channels=1, window=[40, 400])(path).as_tensor(), expected)
     data = LoadMedicalImageDict(["image", "other"], channels=1, allow_missing_keys=True)({"image": path, "id": 3})
@@ -371,20 +371,20 @@ def test_wrong_options_are_told_before_there_is_a_file(options: dict[str, Any], 
         LoadMedicalImage(**options)
 
 
-def test_no_patient_data_in_meta(colour: NDArray[np.uint8], tmp_path: Path) -> None:
-    image = read_medical_image(write_dicom(tmp_path / "a.dcm", colour))
+def test_no_patient_data_in_meta(color: NDArray[np.uint8], tmp_path: Path) -> None:
+    image = read_medical_image(write_dicom(tmp_path / "a.dcm", color))
     told = repr(image.meta)
     assert not [value for value in PATIENT.values() if value in told]
     assert image.meta["SOPInstanceUID"] in told
 
 
-def test_what_is_not_there_or_no_image_is_named(colour: NDArray[np.uint8], tmp_path: Path) -> None:
+def test_what_is_not_there_or_no_image_is_named(color: NDArray[np.uint8], tmp_path: Path) -> None:
     (tmp_path / "empty.png").touch()
     (tmp_path / "notes.txt").write_text("This is no image, but it is long enough.\n" * 20)
     (tmp_path / "folder").mkdir()
-    png = pillow(".png")(colour, tmp_path)
+    png = pillow(".png")(color, tmp_path)
     (tmp_path / "a.png.gz").write_bytes(gzip.compress(png.read_bytes()))
-    write_vector_nifti(colour, tmp_path).rename(tmp_path / "image.dat")
+    write_vector_nifti(color, tmp_path).rename(tmp_path / "image.dat")
     messages = {
         "none.png": "none.png does not exist.",
         "empty.png": "empty.png is empty.",
@@ -404,18 +404,18 @@ def test_what_is_not_there_or_no_image_is_named(colour: NDArray[np.uint8], tmp_p
         read_medical_image([png, png])
 
 
-def test_what_is_neither_a_picture_nor_a_volume_is_named(colour: NDArray[np.uint8], tmp_path: Path) -> None:
+def test_what_is_neither_a_picture_nor_a_volume_is_named(color: NDArray[np.uint8], tmp_path: Path) -> None:
     def nifti(shape: tuple[int, ...], kind: str = "f4") -> Path:
         nibabel.Nifti1Image(np.zeros(shape, kind), np.eye(4)).to_filename(tmp_path / "a.nii")
         return tmp_path / "a.nii"
 
-    with pytest.raises(DataError, match=r"a.nii has 7 channels; a picture has 1 \(grey\) or 3 \(colour\)."):
+    with pytest.raises(DataError, match=r"a.nii has 7 channels; a picture has 1 \(gray\) or 3 \(color\)."):
         read_medical_image(nifti((4, 5, 1, 7)))
     with pytest.raises(DataError, match=r"a.nii has the axes \(4, 5, 6, 2, 3\); at most X, Y, Z and channels"):
         read_medical_image(nifti((4, 5, 6, 2, 3)), 3)
     with pytest.raises(DataError, match=r"a.nii has values of type complex64, which are no brightness"):
         read_medical_image(nifti((4, 5, 6), "c8"), 3)
-    png = pillow(".png")(colour, tmp_path)
+    png = pillow(".png")(color, tmp_path)
     with pytest.raises(DataError, match=r"image.png \(and 1 more\) holds other files than DICOM slices"):
         read_medical_image([png, png], 3)
     assert reason_of(PermissionError()) == "may not be read (permission denied)."
@@ -431,17 +431,17 @@ def test_a_resolution_is_no_spacing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".dcm", ".nii", ".nii.gz", ".nrrd", ".mha"])
-def test_damaged_files_are_named(suffix: str, colour: NDArray[np.uint8], tmp_path: Path) -> None:
+def test_damaged_files_are_named(suffix: str, color: NDArray[np.uint8], tmp_path: Path) -> None:
     path = tmp_path / f"image{suffix}"
     if suffix == ".dcm":
-        codestream = encoded(colour, "JPEG")
+        codestream = encoded(color, "JPEG")
         write_dicom(
-            path, colour, syntax=JPEGBaseline8Bit, codestreams=[codestream], PhotometricInterpretation="YBR_FULL_422"
+            path, color, syntax=JPEGBaseline8Bit, codestreams=[codestream], PhotometricInterpretation="YBR_FULL_422"
         )
     elif suffix in (".png", ".jpg"):
-        Image.fromarray(colour).save(path)
+        Image.fromarray(color).save(path)
     else:
-        itk_writer(suffix)(colour, tmp_path)  # ITK keeps the directory of a TIFF at its end
+        itk_writer(suffix)(color, tmp_path)  # ITK keeps the directory of a TIFF at its end
     whole = path.read_bytes()
     for share in (0.01, 0.3, 0.6, 0.9):
         path.write_bytes(whole[: max(1, int(share * len(whole)))])

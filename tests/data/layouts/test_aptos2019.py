@@ -12,7 +12,7 @@ import pytest
 
 from monai_fgssl.data.layouts.aptos2019 import APTOS2019_CLASSES, read_aptos2019
 from monai_fgssl.data.layouts.registry import read_part, read_table
-from monai_fgssl.data.layouts.table import UNLABELLED
+from monai_fgssl.data.layouts.table import UNLABELED
 from monai_fgssl.data.splits import split_table
 from monai_fgssl.utils.errors import DataError
 
@@ -43,13 +43,13 @@ def test_items(folder: Path) -> None:
 def test_the_published_test_part_has_no_labels(folder: Path) -> None:
     items = read_table(folder).items
     assert [(item["name"], item["part"], item["label"]) for item in items[3:]] == [
-        ("d", "test", UNLABELLED),
-        ("e", "test", UNLABELLED),
+        ("d", "test", UNLABELED),
+        ("e", "test", UNLABELED),
     ]
     assert read_part(folder, "Test").items == read_aptos2019(folder, "test").items
 
 
-def test_a_labelled_test_part_is_kept(folder: Path) -> None:
+def test_a_labeled_test_part_is_kept(folder: Path) -> None:
     (folder / "test.csv").write_text("diagnosis,id_code\n3,e\n1.0,d\n")
     assert [item["label"] for item in read_part(folder, "test").items] == [1, 3]
 

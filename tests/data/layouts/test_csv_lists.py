@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monai_fgssl.data.layouts.registry import explain_missing_labels, read_table, recognise_layout
-from monai_fgssl.data.layouts.table import UNLABELLED, ImageTable
+from monai_fgssl.data.layouts.registry import explain_missing_labels, read_table, recognize_layout
+from monai_fgssl.data.layouts.table import UNLABELED, ImageTable
 from monai_fgssl.utils.errors import DataError
 
 MISSING = ("", "nan", "NaN", "NA", "N/A", "None", "null", "-1", "-1.0", "<NA>")
@@ -37,7 +37,7 @@ def write(path: Path, *lines: str) -> Path:
 
 def labels(table: ImageTable) -> dict[str, str | None]:
     return {
-        item["name"]: None if item["label"] == UNLABELLED else table.class_names[item["label"]] for item in table.items
+        item["name"]: None if item["label"] == UNLABELED else table.class_names[item["label"]] for item in table.items
     }
 
 
@@ -313,7 +313,7 @@ def test_several_lists(tmp_path: Path) -> None:
     (tmp_path / "second.csv").unlink()
     (tmp_path / "list.json").write_text(json.dumps({"training": ["a.png"]}))
     assert "2 files that list images (list.json, first.csv): name the right one" in read_error(tmp_path)
-    assert recognise_layout(tmp_path / "first.csv") == "csv"
+    assert recognize_layout(tmp_path / "first.csv") == "csv"
 
 
 # Values

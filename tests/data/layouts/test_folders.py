@@ -16,7 +16,7 @@ from monai_fgssl.data.layouts.folders import read_class_folders
 from monai_fgssl.data.layouts.image_files import describe_others, scan_folder
 from monai_fgssl.data.layouts.inputs import list_images
 from monai_fgssl.data.layouts.registry import read_table
-from monai_fgssl.data.layouts.table import UNLABELLED
+from monai_fgssl.data.layouts.table import UNLABELED
 from monai_fgssl.utils.errors import DataError
 
 
@@ -135,12 +135,12 @@ def test_pieces_in_parts(tmp_path: Path) -> None:
     assert [item["part"] for item in table.items] == ["test"] * 2 + ["train"] * 4
 
 
-def test_unlabelled_images_among_classes(tmp_path: Path) -> None:
-    touch(tmp_path, "a/0.png", "b/1.png", "Unlabelled/2.png")
+def test_unlabeled_images_among_classes(tmp_path: Path) -> None:
+    touch(tmp_path, "a/0.png", "b/1.png", "Unlabeled/2.png")
     table = read_table(tmp_path)
     assert table.class_names == ("a", "b")
-    assert {item["name"]: item["label"] for item in table.items} == {"a/0": 0, "b/1": 1, "Unlabelled/2": UNLABELLED}
-    assert table.notes == ("1 images in folders called unlabelled have no label",)
+    assert {item["name"]: item["label"] for item in table.items} == {"a/0": 0, "b/1": 1, "Unlabeled/2": UNLABELED}
+    assert table.notes == ("1 images in folders called unlabeled have no label",)
 
 
 def test_similar_names_of_classes(tmp_path: Path) -> None:

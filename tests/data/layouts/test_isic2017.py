@@ -12,7 +12,7 @@ import pytest
 
 from monai_fgssl.data.layouts.isic2017 import ISIC2017_CLASSES, read_isic2017
 from monai_fgssl.data.layouts.registry import read_part, read_table
-from monai_fgssl.data.layouts.table import UNLABELLED
+from monai_fgssl.data.layouts.table import UNLABELED
 from monai_fgssl.utils.errors import DataError
 
 PARTS = {"train": "Training", "validation": "Validation", "test": "Test_v2"}
@@ -74,7 +74,7 @@ def test_images_without_ground_truth_are_no_part(folder: Path) -> None:
 def test_columns_by_name_and_images_without_a_row(folder: Path) -> None:
     truth = folder / "ISIC-2017_Training_Part3_GroundTruth.csv"
     truth.write_text("seborrheic_keratosis,image_id,melanoma\n1,ISIC_1.jpg,0\n0,ISIC_2,1\n")
-    assert [item["label"] for item in read_isic2017(folder).items] == [1, 0, UNLABELLED]
+    assert [item["label"] for item in read_isic2017(folder).items] == [1, 0, UNLABELED]
 
 
 def test_mistakes(folder: Path) -> None:

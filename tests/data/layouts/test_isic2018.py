@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from monai_fgssl.data import ISIC2018_CLASSES, UNLABELLED, DataError, read_isic2018
+from monai_fgssl.data import ISIC2018_CLASSES, UNLABELED, DataError, read_isic2018
 
 INPUT = "ISIC2018_Task3_Training_Input"
 TRUTH = "ISIC2018_Task3_Training_GroundTruth.csv"
@@ -76,13 +76,13 @@ def test_other_classes_keep_the_order_of_their_columns(folder: Path) -> None:
     write(folder / TRUTH, ["benign", "image", "acral"], ["0", "a", "1"], ["1", "b", "0"])
     table = read_isic2018(folder)
     assert table.class_names == ("benign", "acral")
-    assert [item["label"] for item in table.items] == [1, 0, UNLABELLED]
+    assert [item["label"] for item in table.items] == [1, 0, UNLABELED]
 
 
-def test_images_without_a_row_are_unlabelled(folder: Path) -> None:
+def test_images_without_a_row_are_unlabeled(folder: Path) -> None:
     (folder / INPUT / "d.png").touch()
     last = read_isic2018(folder).items[-1]
-    assert (last["name"], last["label"], last["group"]) == ("d", UNLABELLED, "d")
+    assert (last["name"], last["label"], last["group"]) == ("d", UNLABELED, "d")
 
 
 def test_without_groupings_each_image_is_a_group(folder: Path) -> None:
@@ -133,7 +133,7 @@ def test_all_problems_are_told_at_once(folder: Path) -> None:
         f"{TRUTH}: 7 rows have no image in {INPUT}/ (gone0, gone1, gone2, gone3, gone4 and 2 more)",
         f"{GROUPS}: 1 rows have no lesion_id (c)",
         f"{GROUPS}: 1 images belong to two lesions (a)",
-        f"{GROUPS}: 1 labelled images have no row (b)",
+        f"{GROUPS}: 1 labeled images have no row (b)",
     ):
         assert text in message
     assert message.count("\n  - ") == 7

@@ -13,7 +13,7 @@ import pytest
 
 from monai_fgssl.data.layouts.image_files import IMAGE_SUFFIXES, image_files, without_suffix
 from monai_fgssl.data.layouts.registry import LAYOUTS, read_part, read_table
-from monai_fgssl.data.layouts.table import UNLABELLED, ImageTable
+from monai_fgssl.data.layouts.table import UNLABELED, ImageTable
 from monai_fgssl.utils.errors import DataError
 
 
@@ -96,7 +96,7 @@ def test_a_folder_of_images_has_no_labels(tmp_path: Path) -> None:
     assert table == ImageTable(
         (),
         [
-            {"image": str(tmp_path / f"{name}{suffix}"), "name": name, "label": UNLABELLED, "group": name}
+            {"image": str(tmp_path / f"{name}{suffix}"), "name": name, "label": UNLABELED, "group": name}
             for name, suffix in (("2/a", ".dcm"), ("b", ".png"))
         ],
     )
@@ -173,7 +173,7 @@ def test_csv_with_names_of_classes(tmp_path: Path) -> None:
     assert table.items == [
         {"image": str(tmp_path / "images/a.png"), "name": "images/a", "label": 1, "group": "p1"},
         {"image": str(tmp_path / "images/b.nii.gz"), "name": "images/b", "label": 0, "group": "p1"},
-        {"image": str(tmp_path / "c.jpg"), "name": "c", "label": UNLABELLED, "group": "c"},
+        {"image": str(tmp_path / "c.jpg"), "name": "c", "label": UNLABELED, "group": "c"},
         {"image": str(tmp_path / "series"), "name": "series", "label": 1, "group": "p2"},
     ]
 
@@ -183,7 +183,7 @@ def test_csv_with_numbers_as_classes(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("image,label,split\n0.png,10,train\n1.png,2.0,val\n2.png,2,test\n3.png,-1,train\n")
     table = read_table(tmp_path)
     assert table.class_names == ("2", "10")
-    assert column(table, "label") == [1, 0, 0, UNLABELLED]
+    assert column(table, "label") == [1, 0, 0, UNLABELED]
     assert column(table, "part") == ["train", "validation", "test", "train"]
 
 
@@ -253,9 +253,9 @@ def test_data_list(tmp_path: Path) -> None:
     # A folder of the name of a class makes no difference.
     assert table.items == [
         {"image": str(tmp_path / "a.png"), "name": "a", "label": 1, "group": "7", "part": "train"},
-        {"image": str(tmp_path / "b/c.dcm"), "name": "b/c", "label": UNLABELLED, "group": "b/c", "part": "train"},
+        {"image": str(tmp_path / "b/c.dcm"), "name": "b/c", "label": UNLABELED, "group": "b/c", "part": "train"},
         {"image": str(tmp_path / "d.png"), "name": "d", "label": 0, "group": "d", "part": "validation"},
-        {"image": str(tmp_path / "e.png"), "name": "e", "label": UNLABELLED, "group": "e", "part": "test"},
+        {"image": str(tmp_path / "e.png"), "name": "e", "label": UNLABELED, "group": "e", "part": "test"},
     ]
 
 

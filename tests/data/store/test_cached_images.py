@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from monai_fgssl.data import (
-    UNLABELLED,
+    UNLABELED,
     CachedImages,
     DataError,
     ReadImaged,
@@ -41,7 +41,7 @@ def test_pixels_are_those_of_the_file_channel_row_column(tmp_path: Path) -> None
     np.testing.assert_allclose(scaled.numpy(), pixels.transpose(2, 0, 1) / 255, atol=1e-7)
 
 
-def test_grey_palette_and_alpha_become_rgb(tmp_path: Path) -> None:
+def test_gray_palette_and_alpha_become_rgb(tmp_path: Path) -> None:
     image = Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8))
     for mode in ("L", "P", "RGBA", "LA"):
         image.convert(mode).save(tmp_path / f"{mode}.png")
@@ -111,12 +111,12 @@ def test_batches_hold_what_belongs_together(lesions: Path) -> None:
             assert torch.equal(image, read_image(by_name[name]["image"], 32))
 
 
-def test_single_images_and_labelled_ones() -> None:
+def test_single_images_and_labeled_ones() -> None:
     images = torch.arange(6, dtype=torch.uint8).reshape(6, 1, 1, 1)
-    labels = torch.tensor([0, UNLABELLED, 2, UNLABELLED, 1, 0])
+    labels = torch.tensor([0, UNLABELED, 2, UNLABELED, 1, 0])
     dataset = CachedImages(images, labels, list("abcdef"), list("uvwxyz"))
     assert (dataset[2]["image"].item(), dataset[2]["label"].item(), dataset[2]["name"]) == (2, 2, "c")
-    known = dataset.labelled()
+    known = dataset.labeled()
     everything = known[range(4)]
     assert (everything["image"].flatten().tolist(), known.labels.tolist()) == ([0, 2, 4, 5], [0, 2, 1, 0])
     assert known.store.data_ptr() == images.data_ptr()
@@ -183,8 +183,8 @@ def test_prepare_data_keeps_lesions_apart(lesions: Path, tmp_path: Path) -> None
     data = prepare_data(lesions, 16, SplitPlan(fractions), tmp_path / "split.json", 0.25)
     assert not set(data.train.groups) & set(data.test.groups)
     assert not set(data.validation.groups) & set(data.test.groups)
-    labelled = data.train.labelled()
-    assert 0.15 * len(data.train) < len(labelled) < 0.4 * len(data.train)
+    labeled = data.train.labeled()
+    assert 0.15 * len(data.train) < len(labeled) < 0.4 * len(data.train)
     split = read_split(tmp_path / "split.json", read_isic2018(lesions))
     for part, images in (("train", data.train), ("validation", data.validation), ("test", data.test)):
         assert images.names == [item["name"] for item in split[part]]

@@ -48,7 +48,7 @@ def test_classes_are_balanced_and_lesions_repeat(tmp_path: Path) -> None:
 
 def test_other_settings_replace_the_images(tmp_path: Path) -> None:
     folder = make_synthetic_lesions(tmp_path / "data", num_images=14, image_size=8)
-    make_synthetic_lesions(folder, num_images=10, image_size=16, num_labelled=7)
+    make_synthetic_lesions(folder, num_images=10, image_size=16, num_labeled=7)
     table = read_isic2018(folder)
     assert [item["label"] >= 0 for item in table.items] == [True] * 7 + [False] * 3
     assert len({item["group"] for item in table.items}) == 8
@@ -56,8 +56,8 @@ def test_other_settings_replace_the_images(tmp_path: Path) -> None:
         assert image.size == (16, 16)
     # Nothing is left of the making.
     assert list(tmp_path.iterdir()) == [folder]
-    with pytest.raises(DataError, match=r"num_labelled must be in 1...10 \(num_images\), got 11"):
-        make_synthetic_lesions(folder, num_images=10, num_labelled=11)
+    with pytest.raises(DataError, match=r"num_labeled must be in 1...10 \(num_images\), got 11"):
+        make_synthetic_lesions(folder, num_images=10, num_labeled=11)
 
 
 def test_processes_that_start_together_make_one_data_set(tmp_path: Path) -> None:
@@ -94,20 +94,20 @@ def test_other_files_are_not_overwritten(tmp_path: Path) -> None:
 
 
 def spectrum(image: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Energy by frequency and strength of orientation of the middle of a lesion: what a texture is, not its colour."""
-    grey = image[16:48, 16:48].mean(2)
-    power = np.abs(np.fft.fft2((grey - grey.mean()) * np.outer(np.hanning(32), np.hanning(32)))) ** 2
+    """Energy by frequency and strength of orientation of the middle of a lesion: what a texture is, not its color."""
+    gray = image[16:48, 16:48].mean(2)
+    power = np.abs(np.fft.fft2((gray - gray.mean()) * np.outer(np.hanning(32), np.hanning(32)))) ** 2
     power /= power.sum()
     y, x = np.meshgrid(np.fft.fftfreq(32), np.fft.fftfreq(32), indexing="ij")
     radius, angle = np.hypot(x, y), np.arctan2(y, x)
     rings = [power[(radius >= r / 64) & (radius < (r + 2) / 64)].sum() for r in range(1, 24, 2)]
-    gradient_x, gradient_y = np.gradient(grey)
-    skew = [((g - g.mean()) ** 3).mean() / g.std() ** 3 for g in (grey, np.hypot(gradient_x, gradient_y))]
+    gradient_x, gradient_y = np.gradient(gray)
+    skew = [((g - g.mean()) ** 3).mean() / g.std() ** 3 for g in (gray, np.hypot(gradient_x, gradient_y))]
     orientation = [abs((power * np.exp(2j * order * angle)).sum()) for order in (1, 2, 3)]
     return np.array([*rings, *skew, *orientation])
 
 
-def test_texture_tells_the_class_and_colour_does_not() -> None:
+def test_texture_tells_the_class_and_color_does_not() -> None:
     textures = list(TEXTURES)
     labels = np.arange(350) % len(textures)
     images = [draw_lesion(textures[label], 64, lesion=lesion) for lesion, label in enumerate(labels)]
@@ -115,7 +115,7 @@ def test_texture_tells_the_class_and_colour_does_not() -> None:
         [np.concatenate([np.histogram(i[..., c], 16, (0, 255))[0] for c in range(3)]) for i in images]
     )
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
-    by_colour = cross_val_score(model, histograms, labels, cv=5).mean()
+    by_color = cross_val_score(model, histograms, labels, cv=5).mean()
     by_texture = cross_val_score(model, np.array([spectrum(i) for i in images]), labels, cv=5).mean()
-    assert by_colour < 0.3
-    assert by_texture > by_colour + 0.15
+    assert by_color < 0.3
+    assert by_texture > by_color + 0.15
