@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""How many labels each strategy of active learning needs, on ISIC 2018.
+"""Number of labels that each strategy of active learning needs, on ISIC 2018.
 
     python -m benchmarks.active_learning --dataset_dir DIR
 
@@ -49,12 +49,12 @@ FIRST, BATCH, LAST = 40, 20, 600
 BUDGETS = range(FIRST, LAST + 1, BATCH)
 TARGETS = (200, 400, 600)
 REACH = 0.6
-# What the probe is chosen from, with random labels.
+# Candidates that the probe is chosen from, with random labels.
 PENALTIES, CLASS_WEIGHTS = (0.01, 0.03, 0.1, 0.3, 1.0), (None, "balanced")
 TUNING_LABELS, TUNING_SEEDS = 300, range(3)
 # Logarithm of the probability of a class that has no label yet.
 UNSEEN = -20.0
-# Where the figure shows that an aim was not reached.
+# Places in the figure that show an aim that was not reached.
 OUTSIDE = 1.6
 
 Array = NDArray[np.float64]

@@ -81,7 +81,7 @@ def time_complete(network: nn.Module, items: list[dict[str, str]], size: int, ba
     """Seconds from files to the written results."""
     start = time.perf_counter()
     stream = ImageStream(Dataset(items, ReadImaged("image", size)), batch_size)
-    # What it tells its user is no part of the page that this script prints.
+    # Its messages are no part of the page that this script prints.
     with contextlib.redirect_stdout(sys.stderr):
         HierarchicalEvaluator("cpu", stream, network, val_handlers=[ResultWriter(folder, CLASSES, stream)]).run()
     return time.perf_counter() - start

@@ -43,7 +43,7 @@ def fill(store: Tensor) -> None:
 
 
 def anonymous_memory() -> float:
-    """What the process holds that is no file, in MiB: the system can't drop it."""
+    """Memory of this process that is no mapped file, in MiB. The system can't drop it."""
     status = Path("/proc/self/status").read_text()
     return int(status.split("RssAnon:")[1].split()[0]) / 1024
 

@@ -39,7 +39,7 @@ BATCH = 2
 
 @dataclass
 class Iteration:
-    """What one iteration needs, whatever the number of GPUs.
+    """Cost of one iteration, which does not depend on the number of GPUs.
 
     Attributes:
         flops: for each image, forward and backward.

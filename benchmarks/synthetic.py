@@ -64,7 +64,7 @@ SAME_RANDOM = {"backbone at a tenth of the learning rate": DEFAULT}
 
 
 def machine() -> str:
-    """Where and with what it runs."""
+    """Device and versions for the page of results."""
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{platform.machine()} CPU"
     return f"{device}, torch {torch.__version__}, monai {monai.__version__}"
 
@@ -84,7 +84,7 @@ class Run:
     seed: int
 
     def folder(self, work_dir: Path) -> Path:
-        """Where its results are."""
+        """Folder of its results."""
         words = (self.pretraining, self.fine_tuning, str(self.seed))
         return work_dir.joinpath(*(word.replace(" ", "_").replace(",", "") for word in words)).resolve()
 
@@ -116,7 +116,7 @@ class Run:
         print(f"{time.strftime('%H:%M:%S')} {self.pretraining}, {self.fine_tuning}, seed {self.seed}", flush=True)
 
     def result(self, work_dir: Path) -> dict[str, Any]:
-        """What it left."""
+        """Content of its ``result.json``."""
         return json.loads((self.folder(work_dir) / "result.json").read_text())
 
     def score(self, work_dir: Path, metric: str) -> float:

@@ -38,7 +38,7 @@ def settings_table() -> str:
             if setting.group == group:
                 default = setting.default or default_of(setting.name, pictures) or "none"
                 volume = setting.volumes_default or setting.default or default_of(setting.name, volumes) or "none"
-                # What the README of the bundle says below its table is a page of its own here.
+                # The part of the bundle's README below its table is a page of its own here.
                 meaning = re.sub(r"\bsee below\b", "see [own images](guides/own_images.md)", setting.meaning)
                 if setting.volumes is not None:
                     meaning += f"<br>Volumes: {setting.volumes}"

@@ -282,7 +282,7 @@ def look_at_ohif(chrome: Chrome, server: str, photograph: str, dermoscopy: str) 
 
 
 def ohif_text(chrome: Chrome) -> str:
-    """What OHIF writes over the picture."""
+    """Text that OHIF writes over the picture."""
     return chrome.execute_script(
         "return [...document.querySelectorAll('[data-cy^=viewport-overlay]')].map((e) => e.innerText).join(' ')"
     )

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What several test files need."""
+"""Fixtures of several test files."""
 
 from __future__ import annotations
 

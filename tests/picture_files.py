@@ -91,7 +91,7 @@ def write_palette_dicom(depth: int, scale: int = 1) -> Callable[[NDArray[Any], P
 
 
 def itk_writer(suffix: str) -> Callable[[NDArray[Any], Path], Path]:
-    """What ITK's writer makes of a PNG."""
+    """ITK's copy of a PNG."""
 
     def write(pixels: NDArray[Any], folder: Path) -> Path:
         Image.fromarray(pixels).save(folder / "original.png")
@@ -102,7 +102,7 @@ def itk_writer(suffix: str) -> Callable[[NDArray[Any], Path], Path]:
 
 
 def monai_writer(suffix: str, writer: str) -> Callable[[NDArray[Any], Path], Path]:
-    """What MONAI's writer makes of a PNG, in float32."""
+    """MONAI's copy of a PNG, in float32."""
 
     def write(pixels: NDArray[Any], folder: Path) -> Path:
         Image.fromarray(pixels).save(folder / "image.png")

@@ -391,7 +391,7 @@ def test_what_another_process_works_at_is_left_to_it(
 
 
 def make_content(name: str, **entries: Any) -> dict[str, Any]:
-    """What is kept of a run of two images."""
+    """Content of the file of a run of two images."""
     fields = {"data_set": "aptos2019", "pretraining": "none", "fine_tuning": "knn", "seed": 0, "budget": 0.1}
     fields |= {"transfer": "all", "pretrain_on": "", "split": "grouped", "select_on": "validation"}
     return {

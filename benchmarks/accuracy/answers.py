@@ -122,7 +122,7 @@ def summary(results: Results, key: str) -> list[str]:
 
 
 def not_run_yet(results: Results, key: str, seeds: Sequence[int], scale: str) -> list[str]:
-    """What a question lacks, with the command that makes it."""
+    """Runs that a question still lacks, with the command that makes them."""
     question = QUESTIONS[key]
     planned = question.runs(DATA_SETS, seeds, scale)
     missing = [run for run in planned if run.name() not in results.runs]

@@ -14,7 +14,7 @@ __all__ = ["claim"]
 
 @contextmanager
 def claim(file: Path) -> Iterator[bool]:
-    """Whether this process may work at something; as long as it does, no other one gets True for the same file.
+    """Claim a piece of work: True for one process at a time, False for all others until that one is done.
 
     A process that is killed loses its claims.
 

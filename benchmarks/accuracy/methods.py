@@ -148,7 +148,7 @@ FINE_TUNING_ONLY = frozenset(
     )
 )
 ALL_ALONG = {"fine_tuning": "full", "stage_lr_decay": 1.0}
-"""What settings that came later stood for all along; as those that are off they do not rename the first runs."""
+"""Settings that came after the first runs, with the values that those had. They are no part of a run's name."""
 FIRST_NAMES = {"embedding_dim": "features", "freeze_backbone": "heads_first"}
 """Settings that were renamed since the first runs, whose names would change with them."""
 VIEWS = {"pretrain": ("regularized_view", "distorted_view"), "fine-tune": ("augmentation",)}
@@ -308,7 +308,7 @@ def describe(name: str, phase: str, settings: tuple[tuple[str, str], ...]) -> di
     for view in VIEWS[phase]:
         if view not in method.ignores:
             result[view] = _strengths(parser.get_parsed_content(view).settings)
-    # What was changed besides: parts of components, or whole ones.
+    # Other changes: parts of components, or whole ones.
     described = {
         *parser["settings"],
         *VIEWS["pretrain"],
@@ -320,7 +320,7 @@ def describe(name: str, phase: str, settings: tuple[tuple[str, str], ...]) -> di
 
 
 def needed_modules(run: Run, pretrained: bool) -> list[str]:
-    """What a run imports beside the package's own dependencies; other methods' losses only while pre-training."""
+    """Modules that a run imports beside the dependencies of the package; losses of others for pre-training only."""
     modules = ["lightly.loss"] if run.pretraining in ("vicreg", "simsiam") and not pretrained else []
     backbone = run.changes().get("backbone")
     if isinstance(backbone, dict) and backbone["_target_"].startswith(f"{PACKAGE}.imagenet."):

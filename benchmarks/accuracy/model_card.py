@@ -51,11 +51,11 @@ CONFIRMED = {
     "consensus": "by consensus of experts",
     "confocal": "by confocal microscopy",
 }
-"""How a diagnosis was confirmed: column ``diagnosis_confirm_type`` of ISIC 2018."""
+"""Ways to confirm a diagnosis: column ``diagnosis_confirm_type`` of ISIC 2018."""
 
 
 def subgroups(data_dir: Path, name: str, items: Sequence[Mapping[str, Any]]) -> dict[str, NDArray[np.bool_]]:
-    """Which images of the test part belong to a group that the data set's tables tell of; empty where they do not."""
+    """Masks of the test part, one for each way of confirming a diagnosis; empty if the data set's tables name none."""
     file = data_dir / name / "ISIC2018_Task3_Training_LesionGroupings.csv"
     if name != "isic2018" or not file.is_file():
         return {}
@@ -143,7 +143,7 @@ def made_from(results: Results, run: Run, contents: Sequence[Mapping[str, Any]],
 
 
 def calibration(results: Results, run: Run, contents: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What the probabilities are worth."""
+    """Section about calibration: how far certainty and accuracy differ."""
     temperatures = ", ".join(f"{content['temperature']:.2f}" for content in contents)
     error = cell(results.interval(run, "calibration_error"))
     return [

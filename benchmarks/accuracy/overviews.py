@@ -55,12 +55,12 @@ class Goal:
 
     @property
     def reached(self) -> bool:
-        """Whether the mean over seeds is as large as was hoped for."""
+        """True if the mean over seeds is at least the gain that the goal names."""
         return self.gain["value"] >= self.least
 
     @property
     def beyond_chance(self) -> bool:
-        """Whether the whole interval lies above 0."""
+        """True if the whole interval lies above 0."""
         return self.gain["low"] > 0
 
 

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What every method gets: the images of three public data sets, fixed splits, and shares of the training labels.
+"""Input of every method: images of three public data sets, fixed splits, and shares of the training labels.
 
 The splits are files in ``splits/``, made once by :func:`make_split`. ``<data set>.json`` keeps images of one lesion and
 near-duplicates in one part; ``<data set>_random.json`` ignores both, to measure what that would claim.
@@ -51,7 +51,7 @@ BUDGETS = (0.01, 0.05, 0.1, 0.25, 1.0)
 
 @dataclass(frozen=True)
 class DataSet:
-    """What is measured on a data set.
+    """Classes and metrics of a data set.
 
     Attributes:
         class_names: one for each label from 0 up.

@@ -147,7 +147,7 @@ class Question:
 
 
 FGSSL, PROGRESSIVE, PLAIN = "fgssl", "progressive", "plain"
-# What variants of the method are compared by: cheap, and where pre-training should matter most.
+# Variants of the method are compared by these: they are cheap, and pre-training should matter most there.
 CHEAP = ("progressive", "linear")
 FEW = 0.1
 """Share of the labels that methods and variants are compared at."""

@@ -91,7 +91,7 @@ def commit() -> str:
 
 
 def is_there(module: str) -> bool:
-    """Whether a module can be imported."""
+    """True if a module can be imported."""
     try:
         import_module(module)
     except Exception:
@@ -100,7 +100,7 @@ def is_there(module: str) -> bool:
 
 
 def record(run: Run, result: Result, device: str) -> dict[str, Any]:
-    """What is kept of a run, without names of images: probabilities follow the order of the split file."""
+    """Content of the file of a run. It has no names of images: probabilities follow the order of the split file."""
     scores: dict[str, Any] = {}
     for part, logits in result.logits.items():
         # Measured after rounding, so that who scores the file's probabilities again gets the file's metrics.

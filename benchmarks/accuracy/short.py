@@ -61,7 +61,7 @@ def percent(share: float) -> str:
 
 
 def link(key: str) -> str:
-    """Where a question is answered."""
+    """Link to the page that answers a question."""
     return f"([{key}](answers/{answer_file(key)}))"
 
 
@@ -139,7 +139,7 @@ def transferred(results: Results) -> str:
 
 
 def settings_searched(results: Results) -> str:
-    """How many changes of settings are better or worse than the default."""
+    """Number of changed settings that are better or worse than the default."""
     gains = [
         gain for key in SEARCHED for name in PHOTOGRAPHS for gain in all_gains(results, key, name, "small").values()
     ]
@@ -155,7 +155,7 @@ def settings_searched(results: Results) -> str:
 
 
 def goals_reached(results: Results) -> str:
-    """How many goals are reached."""
+    """Number of goals that are reached."""
     goals = [goal for scale in SCALES for goal in all_goals(results, scale)]
     reached, sure = sum(goal.reached for goal in goals), sum(goal.reached and goal.beyond_chance for goal in goals)
     if not goals:

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Where finished runs are kept: each new one is a file, and :func:`collect` folds such files into the table.
+"""Finished runs on disk. Each new run is a file, and :func:`collect` moves such files into the table.
 
 The table is two files. ``runs.csv.xz`` has a row for each run: what was run, all settings, metrics of both parts,
 history, seconds, machine, versions and commit. ``predictions.npz`` has its probabilities on the test part, an array
@@ -124,7 +124,7 @@ def run_text(content: Mapping[str, Any]) -> str:
 
 
 def read_run(file: Path) -> tuple[dict[str, Any], NDArray[np.uint16]]:
-    """What is known of a run, and its probabilities on the test part in units of 1/10000.
+    """Read the file of a run: its description, and its probabilities on the test part in units of 1/10000.
 
     Older files, with commands, names of modules and names of settings of then, are read too.
 

@@ -42,7 +42,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Place:
-    """Where a run finds and puts things.
+    """Folders and device of a run.
 
     Attributes:
         data_dir: has a folder for each data set.
@@ -59,7 +59,7 @@ class Place:
 
 @dataclass
 class Result:
-    """What a run leaves.
+    """Result of a run.
 
     Attributes:
         logits: by part, ``(N, num_classes)`` in the order of the split file.

@@ -128,7 +128,7 @@ def as_path(name: str, value: Any) -> str | None:
         value: as MONAI understood it.
 
     Returns:
-        What was typed, as text; None where nothing was.
+        The value as it was typed; None if none was.
     """
     if value is None or isinstance(value, str):
         return value

@@ -87,7 +87,7 @@ def run_from_random_weights(bundle_root: str, settings: Mapping[str, Any]) -> Pr
     changes = {
         "pretrained": None,
         "pretrain_epochs": 0,
-        # What one would do without a pre-training: random weights have no features to keep.
+        # Random weights have no features to keep, so the comparison trains the whole network.
         "fine_tuning": "full",
         "stage_lr_decay": 1.0,
         "freeze_backbone": 0,

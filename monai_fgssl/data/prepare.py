@@ -125,13 +125,13 @@ def _split_with_duplicates(
 
 
 def _describe_table(dataset_dir: str | Path, table: ImageTable) -> str:
-    """How a data set was understood."""
+    """Lines about a data set: its images, its classes, and how it was read."""
     lines = [f"{len(table.items)} images in {dataset_dir}", *table.notes, f"classes: {_describe_classes(table)}"]
     return "\n  ".join(lines)
 
 
 def _describe_split(split: Split, class_names: Sequence[str], plan: SplitPlan, duplicates: str) -> str:
-    """What the parts hold."""
+    """Lines about the split: the number of images in each part."""
     lines = [
         f"  train {len(split['train'])} ({_count_labels(split['train'])} with a label to learn from), "
         f"validation {len(split['validation'])}, test {len(split['test'])}, split {plan.origin}",

@@ -140,7 +140,7 @@ class ClassDICOMWebDatastore(ClassLabels, DICOMWebDatastore):
             self._read_reports()
 
     def notices(self) -> list[str]:
-        """What people should know of the archive, in sentences."""
+        """Sentences about the state of the archive, for the page."""
         with self._changing:
             labels = [obj.labels[FINAL].info for obj in self._datastore.objects.values() if FINAL in obj.labels]
         unsent = sum(UNSENT in info for info in labels)
@@ -185,7 +185,7 @@ class ClassDICOMWebDatastore(ClassLabels, DICOMWebDatastore):
                 objects[name] = ImageLabelModel(image=DataModel())
             changed = False
             for name, obj in objects.items():
-                # What is not listed any more keeps its label.
+                # An image that is not listed any more keeps its label.
                 if obj.image.info.get(STUDY) != found.get(name):
                     obj.image.info.pop(STUDY, None)
                     if name in found:
@@ -221,7 +221,7 @@ class ClassDICOMWebDatastore(ClassLabels, DICOMWebDatastore):
             if number % SAVED_AT_ONCE == SAVED_AT_ONCE - 1:
                 self._take_over()
         self._unread = 0
-        # What was deleted there does not count any more.
+        # Reports that were deleted there do not count any more.
         gone = self._reports.keys() - {series.uid for series in listed}
         for uid in gone:
             del self._reports[uid]
@@ -330,7 +330,7 @@ class ClassDICOMWebDatastore(ClassLabels, DICOMWebDatastore):
         return names
 
     def _reconcile_datastore(self) -> None:
-        # What is in the archive counts, not what has been fetched from it.
+        # Images in the archive count, also those that were not fetched yet.
         self._init_from_datastore_file()
 
     def get_image_uri(self, image_id: str) -> str:
@@ -434,11 +434,11 @@ class ClassDICOMWebDatastore(ClassLabels, DICOMWebDatastore):
 
 
 class _RefusedError(Exception):
-    """What the archive says against a report."""
+    """Reason why the archive refuses a report."""
 
 
 class _Series:
-    """What a search says of a series. Without pydicom: there may be ten thousand of them, once a minute."""
+    """Series as a search finds it. pydicom is not used, since there may be ten thousand of them once a minute."""
 
     def __init__(self, found: dict[str, Any]) -> None:
         self.uid = str(_value(found, "0020000E"))
@@ -446,7 +446,7 @@ class _Series:
         self.description = _value(found, "0008103E")
 
     def is_valid(self) -> bool:
-        """Whether its identifiers are some: they become names of folders."""
+        """True if its identifiers are valid UIDs. They become names of folders."""
         return UID.fullmatch(self.uid) is not None and UID.fullmatch(self.study) is not None
 
 
@@ -468,7 +468,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 @contextmanager
 def _or_later() -> Iterator[None]:
-    """What fails is tried again in the next round; the thread goes on."""
+    """Log an error and go on. The next round tries again."""
     try:
         yield
     except HTTPException as error:

@@ -68,7 +68,7 @@ class ClassLabels(LocalDatastore):
         LocalDatastore.__init__(self, folder, **options)
 
     def notices(self) -> list[str]:
-        """What people should know of the images and labels, in sentences."""
+        """Sentences about the state of images and labels, for the page."""
         return []
 
     def class_of(self, image_id: str) -> str | None:

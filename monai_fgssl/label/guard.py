@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What every request meets first, to MONAI Label's own routes too."""
+"""Checks of every request, before any route answers; MONAI Label's own routes too."""
 
 from __future__ import annotations
 

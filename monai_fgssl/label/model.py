@@ -88,7 +88,7 @@ class LabelModel:
 
     @property
     def problem(self) -> str | None:
-        """Why the model's files can't be used; None when they can, or there are none."""
+        """Reason why the model's files can't be used; None if they can, or if there are none."""
         with suppress(SettingsError):
             self.load()
         version, reason = self._refused

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Which websites may use the server: its own page, and those that the administrator named.
+"""Websites that may use the server: its own page, and those that the administrator names.
 
 A browser sends requests to this server for any page that a person has open, and MONAI Label's own server answers all of
 them. Programs such as curl and 3D Slicer name no website, and are not concerned.
@@ -58,7 +58,7 @@ class Sites:
     origins: Sequence[str] = ()
 
     def refusal(self, method: str, headers: Mapping[str, str]) -> tuple[int, str] | None:
-        """Why a request is not answered.
+        """Reason to refuse a request.
 
         Args:
             method: of HTTP.

@@ -75,7 +75,7 @@ class FGSSLApp(MONAILabelApp):
         return datastore
 
     def is_archive(self) -> bool:
-        """Whether the studies are behind a network address."""
+        """True if the studies are in an archive behind a network address."""
         return self.studies.startswith(("http://", "https://"))
 
     def _init_folder(self) -> ClassDatastore:
@@ -132,12 +132,12 @@ class FGSSLApp(MONAILabelApp):
         return [*of_model, *sorted(set(self.datastore().labeled().values()) - set(of_model))]
 
     def notices(self) -> list[str]:
-        """What people should know at the moment, in sentences."""
+        """Sentences about the state of the app, for the page."""
         problem = self.model.problem
         return [*([f"{problem[0].upper()}{problem[1:].rstrip('.')}."] if problem else []), *self.datastore().notices()]
 
     def info(self) -> dict[str, Any]:
-        """What a client sees of the app."""
+        """Description of the app for its clients."""
         return {**super().info(), "labels": self.class_names()}
 
     def on_init_complete(self) -> None:

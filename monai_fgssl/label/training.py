@@ -120,7 +120,7 @@ def pretrain(bundle_root: Path, images: Sequence[tuple[str | Path, str]], settin
 
 
 def newest_weights(bundle_root: Path) -> tuple[str | None, dict[str, Any]]:
-    """Where training goes on from, and the settings that it must keep: the model, or what was pre-trained since.
+    """Weights that training starts from, and the settings that they need: the newer of model and pre-training.
 
     Weights that can't be used are told, and passed over for older ones.
     """

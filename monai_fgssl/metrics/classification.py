@@ -78,7 +78,7 @@ def weighted_metrics(probabilities: ArrayLike, labels: ArrayLike, weights: Array
 
 
 def resample_weights(groups: Sequence[str], num_resamples: int = 1000, seed: int = 0) -> Array:
-    """How often each sample is drawn when whole groups (lesions, patients) are drawn with replacement.
+    """Number of times that each sample is drawn when whole groups (lesions, patients) are drawn with replacement.
 
     The same groups and seed give the same draws, so differences between classifiers on the same samples are paired.
 
@@ -160,7 +160,7 @@ def _checked(probabilities: ArrayLike, labels: ArrayLike) -> tuple[NDArray[Any],
 
 
 def _rows(size: int) -> int:
-    """How many weightings of so many samples fit into a block."""
+    """Number of weightings that fit into a block."""
     return max(1, BLOCK // size)
 
 
@@ -232,7 +232,7 @@ class _Ranking:
         self.positives, negatives = np.flatnonzero(positive), np.flatnonzero(~positive)
         self.negatives = negatives[np.argsort(scores[negatives], kind="stable")]
         ordered, ours = scores[self.negatives], scores[self.positives]
-        # How many of the others lie below each sample of the class, and how many below or beside it.
+        # For each sample of the class: the number of others below it, and below or beside it.
         self.below, self.up_to = np.searchsorted(ordered, ours, "left"), np.searchsorted(ordered, ours, "right")
 
     def auc(self, weights: Array) -> Array:

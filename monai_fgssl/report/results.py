@@ -192,7 +192,7 @@ class ResultWriter:
         print(f"{self.num_images} images classified: {self.output_dir.resolve() / 'predictions.csv'}")
 
     def _fail(self, engine: Workflow, error: Exception) -> None:
-        # What was there before stays, and no half of a file does.
+        # Former files stay, and no half-written file does.
         self._open.__exit__(type(error), error, error.__traceback__)
         raise error
 

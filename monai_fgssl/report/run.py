@@ -77,7 +77,7 @@ class Report:
             history: series of every phase, as in :class:`~monai_fgssl.engines.handlers.EpochHistory`.
 
         Returns:
-            What ``metrics.json`` holds.
+            Content of ``metrics.json``.
         """
         (method, first), *others = self.results.items()
         rows = {name: bootstrap_intervals(r.probabilities, r.labels, r.groups) for name, r in self.results.items()}

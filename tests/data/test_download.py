@@ -27,7 +27,7 @@ from monai_fgssl.utils.errors import DataError
 
 @dataclass
 class Server:
-    """What the server has, what it says of it, and what it was asked for."""
+    """Content of the server, its answers, and the requests that it got."""
 
     url: str
     files: dict[str, bytes] = field(default_factory=dict)

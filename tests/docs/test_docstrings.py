@@ -1,12 +1,14 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The examples in docstrings give what they say."""
+"""The examples in docstrings give what they say, and docstrings name their subject first."""
 
 from __future__ import annotations
 
+import ast
 import doctest
 import importlib
 import pkgutil
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -45,6 +47,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 EXAMPLES = examples()
 
+ROOT = Path(__file__).parents[2]
+QUESTION = re.compile(r"(How|What|When|Where|Whether|Which|Who|Why)\b")
+
 
 def test_there_are_examples() -> None:
     assert len(EXAMPLES) > 30
@@ -57,3 +62,16 @@ def test_example(example: doctest.DocTest) -> None:
     told: list[str] = []
     result = runner.run(example, out=told.append, clear_globs=False)
     assert result.failed == 0, "".join(told)
+
+
+def test_texts_of_the_code_name_their_subject_first() -> None:
+    # Attributes have their text below them, as a statement by itself.
+    texts = [
+        (f"{file.relative_to(ROOT)}:{node.lineno}", node.value.value)
+        for folder in ("monai_fgssl", "benchmarks")
+        for file in sorted((ROOT / folder).rglob("*.py"))
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+    ]
+    assert len(texts) > 1000
+    assert [place for place, text in texts if QUESTION.match(text.strip())] == []

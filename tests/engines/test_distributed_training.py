@@ -150,7 +150,7 @@ def what_the_network_sees() -> dict[str, Tensor]:
 
 
 def bytes_of_the_loss(features: int) -> tuple[int, int]:
-    """What the loss of ``(5, features)`` in float64 hands to the group, forward and backward."""
+    """Tensors that the loss of ``(5, features)`` in float64 hands to the group, forward and backward."""
     sent = []
     original = dist.all_reduce
 
@@ -191,7 +191,7 @@ def run_rank(rank: int, world_size: int, port: int, folder: str) -> None:
 
 @pytest.fixture(scope="module", params=WORLD_SIZES)
 def ranks(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    """What each process has computed."""
+    """Results of each process."""
     folder = tmp_path_factory.mktemp("ranks")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -36,7 +36,7 @@ def make_net(kind: type[HierarchicalNet] | type[PlainNet]) -> HierarchicalNet | 
 
 
 def vectors_of(network: HierarchicalNet | PlainNet, images: Tensor) -> list[Tensor]:
-    """What the classifiers read, by the networks' documentation."""
+    """Input of the classifiers, by the networks' documentation."""
     with eval_mode(network), torch.no_grad():
         if isinstance(network, HierarchicalNet):
             return list(network.stage_vectors(images).unbind(1))

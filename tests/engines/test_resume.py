@@ -140,7 +140,7 @@ def make_trainer(
 
 
 def train(kind: str, folder: Path, resume: bool, started: Any = None) -> None:
-    """What a process of its own does."""
+    """Main function of a separate process."""
     torch.set_num_threads(1)
     trainer = make_trainer(kind, folder, resume)
     if started is not None:

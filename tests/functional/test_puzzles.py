@@ -29,7 +29,7 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 
 def tile_slices(shape: tuple[int, ...], grid: tuple[int, ...]) -> list[tuple[slice, ...]]:
-    """Where each tile lies, in row-major order."""
+    """Positions of the tiles, in row-major order."""
     sizes = [length // n for length, n in zip(shape, grid, strict=True)]
     return [
         tuple(slice(i * size, (i + 1) * size) for i, size in zip(place, sizes, strict=True))

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What is drawn for a view, and that applying it does exactly that."""
+"""The values drawn for a view, and that they are applied exactly."""
 
 from __future__ import annotations
 

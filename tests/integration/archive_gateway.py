@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What stands between a server and its archive, and can fail as networks and archives do."""
+"""Gateway between a server and its archive, which can fail as networks and archives do."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ BROKEN = {
 
 @dataclass
 class Run:
-    """What a run of inference was given and what came of it."""
+    """Inputs and results of a run of inference."""
 
     folder: Path
     inputs: Path

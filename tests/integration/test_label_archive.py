@@ -63,7 +63,7 @@ class Site:
         self.archive.ask("POST", "/instances", file.read_bytes(), "application/dicom")
 
     def retrieved(self) -> int:
-        """How often a whole series was fetched."""
+        """Number of times that a whole series was fetched."""
         parts = [path.split("?")[0].split("/series/") for method, path, _ in self.gateway.requests if method == "GET"]
         return sum(len(part) == 2 and "/" not in part[1] for part in parts)
 

@@ -231,7 +231,7 @@ def chrome() -> Iterator[Chrome]:
 
 
 class Page:
-    """What a person sees and does."""
+    """The page as a person uses it."""
 
     def __init__(self, chrome: Chrome, url: str) -> None:
         self.chrome = chrome
@@ -303,7 +303,7 @@ class Page:
         return [caption.text for caption in self.chrome.find_elements("css selector", ".caption") if caption.text]
 
     def complaints(self) -> list[str]:
-        """What the browser had to say against the page, refused requests aside."""
+        """The browser's complaints about the page, refused requests aside."""
         return [
             entry["message"]
             for entry in self.chrome.get_log("browser")

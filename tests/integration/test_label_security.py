@@ -524,7 +524,7 @@ def test_no_path_leads_out_of_the_archives_dicomweb(archive_site: ArchiveSite, u
 
 
 def test_storing_needs_an_annotator(archive_site: ArchiveSite) -> None:
-    """Who may only read could forge labels: their reports in the archive count."""
+    """Readers must not store: a report in the archive counts as a label, so they could forge one."""
     site = archive_site
     new = site.instances[0].copy()
     new.SOPInstanceUID = new.file_meta.MediaStorageSOPInstanceUID = generate_uid()

@@ -75,7 +75,7 @@ def free_port() -> int:
 
 
 class Answer(Exception):
-    """What the server refused, with its status."""
+    """A refusal of the server, with its status."""
 
     def __init__(self, status: int, content: bytes) -> None:
         super().__init__(status, content[:500])
@@ -372,7 +372,7 @@ def test_scores_are_found_in_the_background(server: list[Server], truth: tuple[P
 
 
 def is_running(process: psutil.Process) -> bool:
-    """Whether it is a run of the bundle that has not ended."""
+    """True if it is a run of the bundle that has not ended."""
     try:
         return "monai.bundle" in process.cmdline()
     except psutil.NoSuchProcess:
@@ -545,7 +545,7 @@ def check_labels(client: Client, archive: Archive, count: int, folder: Path) -> 
 
 
 def complaints(file: Path) -> list[str]:
-    """What dciodvfy has against a structured report."""
+    """Complaints of dciodvfy about a structured report."""
     lines = [line for line in run("dciodvfy", "-new", file).stderr.splitlines() if line]
     assert lines.count("Comprehensive3DSR") == 1
     return [line for line in lines if line != "Comprehensive3DSR" and not is_known(line)]

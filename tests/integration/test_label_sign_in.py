@@ -95,7 +95,7 @@ def site(
 
 
 def statuses(client: Client, image: str) -> dict[str, int]:
-    """What each kind of request is answered with; what takes effect is asked for last."""
+    """Status of the answer to each kind of request. Requests that change something come last."""
     label = {"label": ("l.json", b"")}
     requests = {
         "info": lambda: client.ask("GET", "/fgssl/info"),

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What somebody gets who installs the package without a clone."""
+"""The package as it is installed without a clone."""
 
 from __future__ import annotations
 

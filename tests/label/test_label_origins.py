@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Which requests the server answers, by what browsers and programs say of themselves."""
+"""Requests that the server answers or refuses, by the headers of browsers and programs."""
 
 from __future__ import annotations
 

@@ -134,7 +134,7 @@ def test_one_entry_per_stage():
 
 
 class FakeFeatureList(nn.ModuleDict):
-    """What timm's FeatureListNet promises: modules in order, and the names of those whose output is a feature."""
+    """Stand-in for timm's FeatureListNet: modules in order, and the names of those whose output is a feature."""
 
     def __init__(self, in_chans: int, output_fmt: str) -> None:
         super().__init__(

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What a run writes: numbers that come back, pictures that show something, nothing half-written."""
+"""Files of a run: numbers that come back, pictures that show something, nothing half-written."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What inference writes, against the network's own answers."""
+"""Files of inference, against the network's own answers."""
 
 from __future__ import annotations
 

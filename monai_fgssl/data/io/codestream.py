@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What the header of a JPEG, JPEG-LS or JPEG 2000 codestream says, without decoding it."""
+"""Header of a JPEG, JPEG-LS or JPEG 2000 codestream, read without decoding the image."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def read_codestream_header(data: bytes) -> Codestream | None:
         data: a frame, maybe with the boxes of a JP2 file around it.
 
     Returns:
-        What it says, or None when there is none, as in RLE or where it is cut off.
+        Its values. None when there is no such header, as in RLE, or when it is cut off.
     """
     if data.startswith(b"\xff\xd8"):
         return _read_jpeg(data)

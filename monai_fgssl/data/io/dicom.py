@@ -21,7 +21,7 @@ from .limits import check_size
 __all__ = ["UID_KEYS", "frame_module", "read_dicom", "read_frame"]
 
 UID_KEYS = ("SOPInstanceUID", "SOPClassUID", "StudyInstanceUID", "SeriesInstanceUID")
-"""What a report needs to refer to an image. Nothing else about the patient or the study leaves this package."""
+"""Identifiers that a report needs to refer to an image. Nothing else about patient or study leaves this package."""
 
 FRAME_KEYS = (
     "ImageOrientationPatient",
@@ -111,7 +111,7 @@ def frame_module(dataset: Dataset, frame: int) -> Dataset:
 
 
 def _is_number(element: DataElement) -> bool:
-    """Whether an element is what its Value Representation says; decimal commas are common."""
+    """True if a decimal string (DS) is a finite number. Decimal commas are common, and are none."""
     try:
         return element.VR != "DS" or bool(np.isfinite(np.ravel(element.value).astype(np.float64)).all())
     except ValueError:

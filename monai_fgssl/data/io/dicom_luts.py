@@ -56,7 +56,7 @@ def read_voi(module: Dataset, is_signed: bool) -> Window | LookupTable | None:
         is_signed: whether values of the modality may be negative.
 
     Returns:
-        What makes brightness of values of the modality, or None when the file asks for nothing.
+        The table or window that turns values of the modality into brightness. None when the file has neither.
     """
     table = _read_table(module, "VOILUTSequence", is_signed)
     if table is not None:

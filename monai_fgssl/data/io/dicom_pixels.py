@@ -89,7 +89,7 @@ def _check_codestream(dataset: Dataset, frame: int) -> Codestream | None:
     if not dataset.file_meta.TransferSyntaxUID.is_compressed or "PixelData" not in dataset:
         return None
     count, codestream = number_of_frames(dataset), None
-    # Where there is none, decoding tells what is wrong.
+    # Without a header, decoding tells what is wrong.
     with suppress(Exception):
         if IS_PYDICOM_2:
             data = next(islice(generate_pixel_data_frame(dataset.PixelData, count), frame, None))
@@ -144,7 +144,7 @@ def _decode_by_pydicom3(dataset: Dataset, frame: int) -> tuple[NDArray[Any], str
 
 
 def _decode_by_pydicom2(dataset: Dataset, frame: int) -> tuple[NDArray[Any], str]:
-    """What pydicom 3 does by itself: one frame, and the colors that the JPEG data have."""
+    """Decode one frame and name the colors of its JPEG data, as pydicom 3 does by itself."""
     count, syntax = number_of_frames(dataset), dataset.file_meta.TransferSyntaxUID
     # Before decoding, which may change it.
     photometric = str(dataset.PhotometricInterpretation)

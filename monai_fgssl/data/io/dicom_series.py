@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Which files of a folder are its DICOM series."""
+"""Files of the DICOM series in a folder."""
 
 from __future__ import annotations
 

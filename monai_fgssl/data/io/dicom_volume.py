@@ -24,7 +24,7 @@ from .reasons import reason_of
 __all__ = ["read_dicom_volume"]
 
 TOLERANCE = 0.1
-"""How far a slice may lie from its place on an even grid, in slice distances. Positions are often rounded."""
+"""Largest distance of a slice from its place on an even grid, in slice distances. Positions are often rounded."""
 SAME = 1e-3
 """Largest difference between equal directions (cosines), spacings (mm) and positions (mm)."""
 

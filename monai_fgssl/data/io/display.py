@@ -92,7 +92,7 @@ class LookupTable:
 
 @dataclass
 class StoredImage:
-    """What a file holds, before it is made ready for a screen or for a network.
+    """Image as its file holds it, before it is made ready for a screen or for a network.
 
     Args:
         values: ``(C, *spatial)``: rows and columns of a picture, X, Y and Z of a volume; gray values in the units of

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""How much a file may claim to hold: checked against its header before memory is taken for its pixels."""
+"""Limit of an image's size. It is checked against the header before memory is taken for the pixels."""
 
 from __future__ import annotations
 

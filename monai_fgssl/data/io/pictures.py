@@ -119,7 +119,7 @@ def _without_text(file: IO[bytes]) -> BytesIO:
 
 
 def _raw_mode(image: ImageFile.ImageFile) -> str:
-    """How PNG packs the samples, in Pillow's words, such as ``"RGB;16B"``; empty for others."""
+    """Pillow's name for the samples of a PNG file, such as ``"RGB;16B"``; empty for other formats."""
     if image.format != "PNG" or not image.tile:
         return ""
     arguments = image.tile[0][3] or ("",)

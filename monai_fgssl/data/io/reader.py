@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""One loader for all files: what a file holds tells how it is read, and the same pixels always come out."""
+"""One loader for all files. The content of a file tells its format, and the same picture gives the same pixels."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def read_medical_image(
 ) -> MetaTensor:
     """Read a picture or a volume from DICOM, NIfTI, NRRD, MetaImage, TIFF, PNG, JPEG, JPEG 2000, WebP, BMP, GIF or PNM.
 
-    What a file holds is told from its content, not from its name. The same picture gives the same array whatever file
+    The content of a file tells its format, not its name. The same picture gives the same array whatever file
     it is stored in, bit for bit where the storage is lossless.
 
     Pictures (``spatial_dims=2``) are ``(C, rows, columns)`` and show from 0 (black) to 1 (white) what a viewer shows:

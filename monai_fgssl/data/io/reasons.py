@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Why a file can't be read, in one sentence after its name."""
+"""Reason why a file can't be read, as a sentence that follows its name."""
 
 from __future__ import annotations
 

@@ -229,7 +229,7 @@ def _check_layout(page: TiffPage) -> None:
 
 
 def _name(value: int) -> str:
-    """What tifffile calls a number, where it knows it."""
+    """The name that tifffile has for a number, or else the number."""
     return getattr(value, "name", str(value))
 
 
@@ -292,14 +292,14 @@ def _decode_by_pillow(path: Path, page: TiffPage) -> NDArray[Any]:
 
 
 def _is_right_in_tifffile(page: TiffPage) -> bool:
-    """Whether tifffile alone decodes a layout, fast."""
+    """True if tifffile decodes a layout fast and without another package."""
     compression = int(page.compression)
     is_plain = compression == NONE or compression in DEFLATE
     return is_plain and page.bitspersample in (1, 8, 16, 32, 64) and int(page.predictor) in (1, 2)
 
 
 def _is_right_in_pillow(page: TiffPage) -> bool:
-    """Whether Pillow decodes a layout right, by the tests against arrays of every layout.
+    """True if Pillow decodes a layout right. The tests compare it with arrays of every layout.
 
     The modes that Pillow gives must be looked at before it is trusted with another layout: see the top of this file.
     """

@@ -21,7 +21,7 @@ APTOS2019_PARTS = {"train": "train", "test": "test"}
 
 
 def has_aptos2019(root: Path, part: str = "train") -> bool:
-    """Whether a folder has the images and the table of a part."""
+    """True if a folder has the images and the table of a part."""
     return (root / f"{part}_images").is_dir() and (root / f"{part}.csv").is_file()
 
 

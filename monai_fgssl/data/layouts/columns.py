@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What the columns of a list mean: the names that data sets give them, and how a value says that it is not known."""
+"""Meaning of the columns of a list, by the names that data sets give them, and values that stand for "not known"."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ PART_COLUMNS = ("part", "split", "subset", "set", "partition")
 MISSING = frozenset(
     ("", "-1", "?", "#n/a", "<na>", "n/a", "na", "nan", "nat", "none", "null", "unlabeled", "unlabelled")
 )
-"""What programs and people write for a value that is not known, whatever the case."""
+"""Texts that stand for a value that is not known, in lower case."""
 
 MISSING_GROUPS = MISSING | {"anonymous", "anonymized", "anonymised", "unknown"}
 """Patients without a name are not all one patient."""
@@ -69,7 +69,7 @@ def _key(name: str) -> str:
 
 
 def is_missing(value: str) -> bool:
-    """Whether a label says that it is not known.
+    """True if a label stands for "not known".
 
     Example:
         >>> is_missing("NaN"), is_missing("-1.0"), is_missing("nevus")
@@ -109,7 +109,7 @@ def as_number(text: str) -> float:
 
 
 def same_classes(rows: Sequence[Mapping[str, str]], first: str, second: str) -> bool:
-    """Whether two columns tell the same images apart, in whatever words.
+    """True if two columns divide the images into the same classes, by whatever names.
 
     Example:
         >>> same_classes([{"dx": "nv", "label": "0"}, {"dx": "mel", "label": "1"}], "dx", "label")

@@ -27,7 +27,7 @@ from .table import ImageTable, part_named
 __all__ = ["find_image_column", "read_csv_list", "read_csv_listing"]
 
 SAMPLE_ROWS = 200
-"""How many rows tell which column holds images, where no name does."""
+"""Number of rows that are looked at to find the column of images, when its name does not tell."""
 
 
 def read_csv_list(path: str | Path) -> ImageTable:
@@ -194,7 +194,7 @@ def _describe(
     groups: Sequence[str],
     part: str | None,
 ) -> str:
-    """What was taken for what, in one line."""
+    """One line that names the columns that were used, and for what."""
     classes = f"columns {first_names(class_names)}" if class_names else f"column {label}" if label else "none"
     told = [f"images from column {image}", f"classes from {classes}" if classes != "none" else "no classes"]
     if groups:

@@ -21,7 +21,7 @@ __all__ = ["is_data_list", "read_data_list", "read_data_listing", "read_json"]
 
 
 def is_data_list(path: Path) -> bool:
-    """Whether a file is JSON with a list of images under the name of a part."""
+    """True if a file is JSON with a list of images under the name of a part."""
     try:
         return path.suffix.lower() == ".json" and bool(_parts_of(read_json(path)))
     except DataError:

@@ -26,7 +26,7 @@ TABLE_SUFFIXES = (".csv", ".tsv", ".tab", ".txt")
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 
 SAMPLE_LETTERS = 200_000
-"""How much of a table tells its delimiter."""
+"""Size of the sample that tells the delimiter."""
 
 # UTF-32 first: its mark in little-endian begins like that of UTF-16.
 BYTE_ORDER_MARKS = (
@@ -45,7 +45,7 @@ CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f]")
 WHOLE_NUMBER = re.compile(r"-?\d+")
 
 PANDAS_INDEX = re.compile(r"Unnamed: \d+(\.\d+)?(_level_\d+)?")
-"""What pandas calls a column without a name when it writes the table again."""
+"""Names that pandas gives to a column without a name when it writes the table again."""
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ SAME_SUFFIX = {".jpeg": ".jpg", ".jpe": ".jpg", ".jfif": ".jpg", ".tiff": ".tif"
 
 @dataclass(frozen=True)
 class Found:
-    """What the names of a list stand for.
+    """Files that the names of a list stand for.
 
     Attributes:
         files: for each name the file, or the folder of a series; None where there is none, or more than one.
@@ -42,7 +42,7 @@ class Found:
 
     @property
     def count(self) -> int:
-        """How many names have a file."""
+        """Number of names that have a file."""
         return sum(file is not None for file in self.files)
 
 
@@ -166,7 +166,7 @@ class FileFinder:
 
 
 class _Listing:
-    """What is in a folder, by exact names and by keys."""
+    """Content of a folder, by exact names and by keys."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -206,12 +206,12 @@ def _suffix(name: str) -> str:
 
 
 def _same_suffix(name: str, file: str) -> bool:
-    """Whether a file has the suffix of the name in the list, if that has one."""
+    """True if a file has the suffix of the name in the list, if that has one."""
     return _suffix(name) in ("", _suffix(file))
 
 
 def _is_whole(name: str, path: Path) -> bool:
-    """Whether a file is an image, or is called exactly so."""
+    """True if a file is an image, or has exactly this name."""
     return bool(_suffix(path.name)) or _key(path.name) == _key(name)
 
 

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Which files of a folder list its images. A list that is there but not understood is told, never passed over."""
+"""Search for the lists of images in a folder. A list that can't be understood is an error, and never ignored."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def find_lists(root: Path) -> ListFiles:
 
 
 def is_list(path: Path) -> str | None:
-    """What a single file is: ``"json"``, ``"csv"``, or None when it lists no images.
+    """Kind of a single file: ``"json"``, ``"csv"``, or None when it lists no images.
 
     Raises:
         DataError: when it is called like a table and can't be read.
@@ -119,7 +119,7 @@ def _look_at_table(path: Path, finder: FileFinder, found: ListFiles) -> None:
 
 
 def _unclear(path: Path, table: TextTable, finder: FileFinder) -> str | None:
-    """Why a table without a column of images may be a list all the same."""
+    """Reason to take a table without a column of images for a list; None if there is none."""
     if _count_files(table.columns, finder):
         return f"{path.name}: its first row names an image, not the columns: add a row image,label."
     # Numbers are the names of too much, unless there are classes beside them.

@@ -24,10 +24,10 @@ PIECE = re.compile(
     r"(.*[ _-])?(annotations?|archive|batch|case|chunk|data|dataset|fold|group|images?|imgs?|labels?|masks?|part|"
     r"patient|photos?|pictures?|previews?|segmentations?|series|set|shard|split|study|subject|subset|thumbnails?)"
 )
-"""What pieces of a data set and its other pictures are called, without their numbers."""
+"""Names of folders for pieces of a data set and for its other pictures, without their numbers."""
 
 PART_FOLDER = re.compile(r"(train|training|val|valid|validation|test|testing)[ _-]?(data|images?|imgs?|set)?")
-"""What folders of parts are called, with or without the names that are read as parts."""
+"""Names of folders for parts of a data set, also of parts that are not read."""
 
 NUMBER = re.compile(r"[ _-]?(\d+|(?<=[ _-])[a-z])$")
 
@@ -36,12 +36,12 @@ UNLABELED_FOLDERS = ("unlabeled", "unlabelled")
 
 
 def has_class_folders(root: Path) -> bool:
-    """Whether a folder has at least two folders with images in them, and no image beside them."""
+    """True if a folder has at least two folders with images in them, and no image beside them."""
     return not any(is_image(path) for path in root.iterdir()) and len(_folders_with_images(root)) > 1
 
 
 def has_images(root: Path) -> bool:
-    """Whether there are images in a folder or the folders below it."""
+    """True if there are images in a folder or the folders below it."""
     return any(True for _ in image_files(root))
 
 
@@ -145,7 +145,7 @@ def _class_folders(root: Path, inner: bool | None) -> dict[str, list[Path]]:
 
 
 def are_pieces(names: Sequence[str]) -> bool:
-    """Whether folders are named like pieces of a data set.
+    """True if folders are named like pieces of a data set.
 
     Example:
         >>> are_pieces(["fold_0", "fold_1"]), are_pieces(["grade_1", "grade_2"])

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Which files are images, and what they are called."""
+"""Files that are images, and their names."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def is_image(path: Path, suffixes: Sequence[str] = IMAGE_SUFFIXES) -> bool:
 
 
 def is_ignored(name: str) -> bool:
-    """Whether a file or folder is hidden, or one of those that systems leave.
+    """True if a file or folder is hidden, or one that an operating system or a program leaves.
 
     Example:
         >>> is_ignored("._a.png"), is_ignored("@eaDir"), is_ignored("nevus")
@@ -76,7 +76,7 @@ def without_suffix(name: str) -> str:
 
 
 def image_name(path: str) -> str:
-    """What an image is called: its path without suffix, in composed letters (NFC).
+    """Name of an image: its path without suffix, in composed letters (NFC).
 
     macOS writes ``ä`` as two characters, other systems as one; a split that was drawn there must hold here.
     """

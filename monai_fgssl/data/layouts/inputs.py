@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What to predict: a file, a folder, or a list of files."""
+"""Images to predict, from a file, a folder, or a list of files."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def _join_series(files: Sequence[Path]) -> set[Path]:
             return sizes[series[file]] > 1
         if file in without_image:
             return file.parent in folders
-        # What broke off is no DICOM file any more; reading the folder tells of it.
+        # A file that broke off is no DICOM file any more; reading the folder reports it.
         return file.parent in folders and file.suffix.lower() == ".dcm"
 
     return folders | {file for file in files if not is_part(file)}

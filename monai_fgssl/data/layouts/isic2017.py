@@ -21,7 +21,7 @@ ISIC2017_PARTS = {"train": "Training", "validation": "Validation", "test": "Test
 
 
 def has_isic2017(root: Path, part: str = "Training") -> bool:
-    """Whether a folder has the images and the ground truth of a part."""
+    """True if a folder has the images and the ground truth of a part."""
     prefix = f"ISIC-2017_{part}"
     return (root / f"{prefix}_Data").is_dir() and find_csv(root, f"{prefix}_Part3_GroundTruth") is not None
 

@@ -23,7 +23,7 @@ ISIC2018_PARTS = {"train": "Training", "validation": "Validation", "test": "Test
 
 
 def has_isic2018(root: Path, part: str = "Training") -> bool:
-    """Whether a folder has the images and the ground truth of a part."""
+    """True if a folder has the images and the ground truth of a part."""
     prefix = f"ISIC2018_Task3_{part}"
     return (root / f"{prefix}_Input").is_dir() and find_csv(root, f"{prefix}_GroundTruth") is not None
 

@@ -66,7 +66,7 @@ class Listing:
 
     @property
     def has_labels(self) -> bool:
-        """Whether any image has a label."""
+        """True if any image has a label."""
         return any(not is_missing(entry.label) for entry in self.entries)
 
 

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What the official layouts have in common: a folder of images, and a CSV file with a row for each."""
+"""Common parts of the official layouts: a folder of images, and a CSV file with a row for each."""
 
 from __future__ import annotations
 
@@ -118,5 +118,5 @@ def raise_wrong_folder(root: Path, wanted: str, fits: Callable[[Path], bool]) ->
 
 
 def contents(root: Path) -> str:
-    """What is in a folder, for an error."""
+    """Names of the files in a folder, for an error."""
     return first_names([path.name + "/" * path.is_dir() for path in sorted(root.iterdir())]) or "an empty folder"

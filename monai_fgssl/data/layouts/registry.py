@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Which layout a data set has, told by what is there."""
+"""Layout of a data set, told by its files."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ class Official:
     folder: str
 
     def has_folder(self, root: Path) -> bool:
-        """Whether the images of any part are there, with or without their ground truth."""
+        """True if the images of any part are there, with or without their ground truth."""
         return any((root / self.folder.format(part=name)).is_dir() for name in self.parts.values())
 
     def is_there(self, root: Path) -> bool:
-        """Whether any part is there."""
+        """True if any part is there."""
         return any(self.has_part(root, name) for name in self.parts.values())
 
     def read_all(self, root: Path) -> ImageTable:
@@ -146,7 +146,7 @@ def read_part(dataset_dir: str | Path, part: str, layout: str | None = None) -> 
 
 
 def explain_missing_labels(dataset_dir: str | Path) -> str:
-    """What to do about a data set without any label."""
+    """Advice for a data set without any label."""
     root = Path(dataset_dir)
     for official in OFFICIAL.values():
         if official.is_there(root.resolve().parent):
@@ -158,7 +158,7 @@ def explain_missing_labels(dataset_dir: str | Path) -> str:
 
 
 def _hint_at_classes(root: Path) -> str:
-    """What may have been meant by a data set without labels."""
+    """Guess at what was meant by a data set without labels."""
     if not root.is_dir():
         return ""
     if has_class_folders(root):

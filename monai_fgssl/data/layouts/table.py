@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What every reader of a data set returns."""
+"""Table of images, which every reader of a data set returns."""
 
 from __future__ import annotations
 

@@ -119,7 +119,7 @@ class Resumer:
         if self._signal and time.monotonic() - self._signalled_at < SECONDS_OF_ONE_SIGNAL:
             return
         if self._signal:
-            # Who sends it once more wants the process to stop at once.
+            # A second signal stops the process at once.
             self._restore_signals()
             # A shell starts its background processes with SIGINT ignored.
             if signal.getsignal(number) == signal.SIG_IGN:
@@ -203,7 +203,7 @@ class Resumer:
             )
 
     def _restore(self, engine: HierarchicalTrainer) -> None:
-        # What a killed process was writing.
+        # Files that a killed process was writing.
         if idist.get_rank() == 0:
             for path in self.save_dir.glob(f".{self.name}_*.pt"):
                 path.unlink()

@@ -36,7 +36,7 @@ def make_datastore_router(app: FGSSLApp) -> APIRouter:
     router = APIRouter(prefix="/datastore", tags=["Datastore"])
 
     def by(user: User, text: str, name: str) -> dict[str, Any]:
-        """What was sent with an image or a label, and who sent it."""
+        """Information that came with an image or a label, and the user who sent it."""
         info = json_object(text, name)
         # Without users MONAI Label calls everybody "admin".
         if not settings.MONAI_LABEL_AUTH_ENABLE:

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What people send along with a request: files, for as long as it takes, and JSON."""
+"""Content of requests: JSON, and files, which are kept until the request is answered."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What a route asks of the person who uses it; without users in MONAI Label's settings, nothing."""
+"""Roles that a route asks for. Without users in MONAI Label's settings it asks for none."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Who asks: tokens of the OpenID Connect server that MONAI Label's settings name, checked.
+"""Sign-in: checks tokens of the OpenID Connect server that MONAI Label's settings name.
 
 MONAI Label 0.8.5 itself refuses every token: it names no algorithm, without which PyJWT 2 checks none. What stands here
 takes the place of that check and of the route by which people sign in. Settings, users and roles stay MONAI Label's.

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Which of MONAI Label's own routes are served as they are.
+"""MONAI Label's own routes that are served as they are.
 
 All others have a better one in this package, or nothing to do here, such as whole-slide images and "all tasks". A route
 that comes with another version of MONAI Label is not served before somebody has looked at it.

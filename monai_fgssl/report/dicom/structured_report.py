@@ -79,7 +79,7 @@ class Prediction:
             if np.shape(row) != (len(self.class_names),):
                 raise ValueError(f"{len(self.class_names)} classes need as many probabilities, got {np.shape(row)}.")
         values = np.array([*self.probabilities, *np.ravel(self.stage_probabilities), *self.uncertainty.values()], float)
-        # What is written is rounded by as much, such as the entropy of equal probabilities in float32.
+        # The report is rounded by as much. An example is the entropy of equal probabilities in float32.
         outside = values[~((values >= -5e-7) & (values <= 1 + 5e-7))]
         if len(outside):
             raise ValueError(f"probabilities and uncertainties must be in [0, 1], got {outside.tolist()}.")

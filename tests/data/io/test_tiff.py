@@ -90,7 +90,7 @@ def layouts(draw: st.DrawFn) -> dict[str, Any]:
 
 
 def shown(layout: dict[str, Any]) -> NDArray[np.float64]:
-    """What a viewer shows: integers of up to 16 bits as shares of full intensity, others as they are."""
+    """Brightness in a viewer: integers of up to 16 bits as shares of full intensity, others as they are."""
     page, bits, photometric = layout["page"].astype(np.float64), layout["width"], layout["photometric"]
     tags = layout["options"]["tags"]
     white = 2**bits - 1 if layout["page"].dtype.kind == "u" and bits <= 16 else 1

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What inference is to look at."""
+"""Lists of the images to predict."""
 
 from __future__ import annotations
 
