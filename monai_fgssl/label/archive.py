@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The way to the archive (PACS) behind DICOMweb, as MONAI Label's settings name it."""
+"""Client of the archive (PACS) that MONAI Label's settings name, by DICOMweb."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SECONDS_TO_CONNECT = 5.0
 
 
 class _ImpatientAdapter(HTTPAdapter):
-    """Requests without a limit wait for ever for a machine that is gone."""
+    """Adapter whose requests end after a while. Without a limit they wait for ever for a machine that is gone."""
 
     def send(
         self,
@@ -31,7 +31,7 @@ class _ImpatientAdapter(HTTPAdapter):
         cert: Any = None,
         proxies: Any = None,
     ) -> requests.Response:
-        """Send with a limit, if the caller names none."""
+        """Send a request, with a limit if the caller names none."""
         limit = timeout or (SECONDS_TO_CONNECT, settings.MONAI_LABEL_DICOMWEB_PROXY_TIMEOUT)
         return super().send(request, stream, limit, verify, cert, proxies)
 
@@ -61,11 +61,11 @@ def make_client(address: str) -> DICOMwebClientX:
         wado_url_prefix=settings.MONAI_LABEL_WADO_PREFIX,
         stow_url_prefix=settings.MONAI_LABEL_STOW_PREFIX,
     )
-    # It would try for half a minute while somebody waits.
+    # By default it tries for half a minute, while somebody waits.
     client.set_http_retry_params(retry=False)
     return client
 
 
 def unreachable() -> HTTPException:
-    """Answer while the archive is away."""
+    """The answer to a request while the archive is away."""
     return HTTPException(503, "the archive does not answer at the moment; the administrator may know why.")

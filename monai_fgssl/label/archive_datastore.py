@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """MONAI Label's data store with one class for each image, in an archive behind DICOMweb.
 
-Labels are in the index of the cache, which counts, and in the archive as structured reports, which a new cache is
-filled from. The archive is asked in a thread of its own (:meth:`ClassDICOMWebDatastore.start`), so that nobody waits:
-what is known of it is in the index too, and a label stays marked there until the archive has its report.
+The index of the cache holds the labels. The archive holds a structured report of each label, and a new cache reads
+these. A thread of its own asks the archive (:meth:`ClassDICOMWebDatastore.start`), so that nobody waits. The index also
+holds the list of images, and marks each label whose report the archive does not have yet.
 """
 
 from __future__ import annotations
@@ -43,33 +43,33 @@ logger = logging.getLogger(__name__)
 
 UID = re.compile(r"(?=.{1,64}$)[0-9]+(?:\.[0-9]+)*")
 SECONDS_BETWEEN = 60.0
-"""Of two looks at the archive."""
+"""Seconds between two looks at the archive."""
 
 SECONDS_AWAY = 10.0
-"""Of two attempts to reach it."""
+"""Seconds between two attempts to reach it."""
 
 TIME = "%Y%m%d%H%M%S.%f"
-"""Of the machine, as DICOM writes times: they are put in order as text."""
+"""Format of the machine's time, as DICOM writes it. Times in this format can be sorted as text."""
 
 STUDY = "study"
-"""Of an image that the archive lists: its Study Instance UID."""
+"""Key in the information of an image that the archive lists: its Study Instance UID."""
 
 UNSENT = "unsent"
-"""Of a label without a report in the archive: when it was saved."""
+"""Key in the information of a label without a report in the archive: the time when it was saved."""
 
 UNSENDABLE = "unsendable"
-"""Of a label that no report can be made of: the reason."""
+"""Key in the information of a label for which no report can be made: the reason."""
 
 REMOVED = "label_removed"
 MODALITIES = {
     2: ("XC", "DMS", "OP", "ES", "GM", "OT", "DX", "CR", "MG", "US"),
     3: ("CT", "MR", "PT"),
 }
-"""Of pictures and of volumes, which are looked for unless the server's search filter is set."""
+"""Modalities of pictures and of volumes. The archive is searched for them unless the server's search filter is set."""
 
 STOCK_FILTER = {"Modality": "CT"}
 SAVED_AT_ONCE = 100
-"""Reports between two writings of what is known: so many are asked for again after a sudden end."""
+"""Number of reports after which the index is written. After a sudden end so many are asked for again."""
 
 
 class ClassDICOMWebDatastore(ClassLabels, DICOMWebDatastore):
@@ -98,7 +98,7 @@ class ClassDICOMWebDatastore(ClassLabels, DICOMWebDatastore):
             else [search_filter]
         )
         self._fetching = threading.Lock()
-        # One round at a time, of the thread or of somebody who wants it now.
+        # One round at a time: that of the thread, or one that somebody asks for.
         self._asking = threading.Lock()
         self._wanted = threading.Event()
         self._away_since: datetime | None = None
@@ -157,10 +157,10 @@ class ClassDICOMWebDatastore(ClassLabels, DICOMWebDatastore):
 
     @contextmanager
     def _asked(self) -> Iterator[None]:
-        """A question to the archive; whether it is answered is remembered.
+        """Ask the archive, and remember whether it answers.
 
         Raises:
-            HTTPException: 503 when it is not.
+            HTTPException: 503 when it does not answer.
         """
         try:
             yield
@@ -176,7 +176,7 @@ class ClassDICOMWebDatastore(ClassLabels, DICOMWebDatastore):
         with self._asked():
             for search_filter in self._filters:
                 for series in self._search(search_filter):
-                    # Our own heat maps are pictures too, but none to label.
+                    # This package's heat maps are pictures too, but nobody labels them.
                     if series.description != HEAT_MAP_DESCRIPTION:
                         found[series.uid] = series.study
         with self._changing:
@@ -195,7 +195,7 @@ class ClassDICOMWebDatastore(ClassLabels, DICOMWebDatastore):
                 self._update_datastore_file()
 
     def _search(self, search_filter: dict[str, Any]) -> Iterator[_Series]:
-        """All series; archives give so many at once, and say nothing of the others."""
+        """All series, page by page: archives send a limited number at once, and do not mention the others."""
         seen: set[str] = set()
         while True:
             answer = self._client.search_for_series(search_filters=search_filter, offset=len(seen) or None)
@@ -206,10 +206,10 @@ class ClassDICOMWebDatastore(ClassLabels, DICOMWebDatastore):
             yield from (series for series in new if series.is_valid())
 
     def _read_reports(self) -> None:
-        """Read the reports that are new, and take over the newest of each image that has no label here."""
+        """Read new reports. An image without a label here takes the label of its newest report."""
         wanted = {"Modality": "SR", "SeriesDescription": SERIES_DESCRIPTION}
         with self._asked():
-            # An archive may leave out a part of the filter.
+            # An archive may ignore a part of the filter.
             listed = [series for series in self._search(wanted) if series.description in (None, SERIES_DESCRIPTION)]
         new = [series for series in listed if series.uid not in self._reports]
         for number, series in enumerate(new):
@@ -245,7 +245,7 @@ class ClassDICOMWebDatastore(ClassLabels, DICOMWebDatastore):
                     self._put_label(image, {CLASS: self.check_class(name)})
                     taken = True
                 except HTTPException:
-                    # Of another list of classes.
+                    # The report was made for another list of classes.
                     continue
             if taken:
                 self._update_datastore_file()
@@ -270,7 +270,7 @@ class ClassDICOMWebDatastore(ClassLabels, DICOMWebDatastore):
                     self._store(report)
                 self._reports[str(report.SeriesInstanceUID)] = image_id, info[UNSENT], info[CLASS]
             except _RefusedError as error:
-                # For this one alone, and maybe only now.
+                # This concerns one label only, and may pass.
                 logger.warning("the archive did not take a label, which is kept here: %s", error)
                 continue
             except HTTPException as error:
@@ -288,7 +288,7 @@ class ClassDICOMWebDatastore(ClassLabels, DICOMWebDatastore):
         with self._changing:
             obj = self._datastore.objects.get(image_id)
             label = obj.labels.get(FINAL) if obj else None
-            # Changed meanwhile: the new one waits.
+            # The label has changed meanwhile; the new one waits for the next round.
             if label is None or label.info.get(UNSENT) != saved:
                 return
             del label.info[UNSENT]
@@ -319,7 +319,7 @@ class ClassDICOMWebDatastore(ClassLabels, DICOMWebDatastore):
         return [name for name, obj in list(self._datastore.objects.items()) if STUDY in obj.image.info]
 
     def list_images(self) -> list[str]:
-        """Series Instance UIDs, as far as they are known.
+        """Series Instance UIDs of the images that are known.
 
         Raises:
             HTTPException: 503 while nothing is known, since the archive has never answered.
@@ -384,11 +384,11 @@ class ClassDICOMWebDatastore(ClassLabels, DICOMWebDatastore):
         )
 
     def add_image(self, image_id: str, image_filename: str, image_info: dict[str, Any]) -> str:
-        """Refused: an archive gets its images elsewhere."""
+        """Refuse: images are sent to the archive, not to this server."""
         raise HTTPException(422, "send images to the archive itself (STOW-RS or C-STORE).")
 
     def remove_image(self, image_id: str) -> None:
-        """Refused: an archive's images are deleted elsewhere."""
+        """Refuse: images are deleted in the archive itself."""
         raise HTTPException(422, "images are deleted in the archive itself.")
 
     # ---------------------------------------------------------------- labels
@@ -424,7 +424,7 @@ class ClassDICOMWebDatastore(ClassLabels, DICOMWebDatastore):
         return saved
 
     def remove_label(self, label_id: str, label_tag: str) -> None:
-        """Remove a label here; its reports stay in the archive, and older ones than this do not count any more."""
+        """Remove a label here. Its reports stay in the archive; those older than this moment do not count any more."""
         self.check_image(label_id)
         with self._changing:
             obj = self._datastore.objects[label_id]

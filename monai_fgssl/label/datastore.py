@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""MONAI Label's data store with one class for each image, and what it is for images in a folder.
+"""MONAI Label's data store with one class for each image: the base, and the store of a folder.
 
 The class is in the index of the data store (``datastore_v2.json``) and nowhere else; the label file that MONAI Label
 wants beside it is written from it.
@@ -42,7 +42,7 @@ PLAIN_NAME = re.compile(r"[^/\\\x00]+")
 
 
 def check_name(name: str, what: str) -> str:
-    """Refuse what could leave the folder of the data store.
+    """Refuse a name that could lead out of the folder of the data store.
 
     Raises:
         HTTPException: 422.
@@ -53,7 +53,7 @@ def check_name(name: str, what: str) -> str:
 
 
 class ClassLabels(LocalDatastore):
-    """Base of both data stores. Several threads may use it.
+    """Base of the data stores of a folder and of an archive. Several threads may use it.
 
     Args:
         folder: of the images and the index.
@@ -63,7 +63,7 @@ class ClassLabels(LocalDatastore):
 
     def __init__(self, folder: str, classes: tuple[str, ...] = (), **options: Any) -> None:
         self.classes = classes
-        # Whoever changes the index holds it, so that nobody reads an older one meanwhile and loses the change.
+        # Held by everyone who changes the index. Otherwise another thread could read the old one and lose the change.
         self._changing = threading.RLock()
         LocalDatastore.__init__(self, folder, **options)
 
@@ -119,10 +119,10 @@ class ClassLabels(LocalDatastore):
         self._datastore.objects[image_id].labels[FINAL] = DataModel(info=info, ext=LABEL_SUFFIX)
 
     def check_class(self, name: Any) -> str:
-        """The class as it is spelled in the app's list.
+        """The class, spelled as in the app's list.
 
         Raises:
-            HTTPException: 422 when it is not in it, or no name.
+            HTTPException: 422 when it is not in the list, or is no name.
         """
         if not isinstance(name, str) or not name.strip() or len(name) > 64:
             raise HTTPException(422, 'the class is missing: send params={"class": "its name"}, up to 64 characters.')
@@ -147,7 +147,7 @@ class ClassLabels(LocalDatastore):
             if label is None:
                 raise HTTPException(404, "this image has no such label.")
             self._update_datastore_file()
-        # After the index: a label without a file is one that somebody has removed.
+        # After the index is written: a label without a file counts as removed.
         Path(self._datastore.label_path(label_tag), self._filename(label_id, label.ext)).unlink(missing_ok=True)
 
     def update_label_info(self, label_id: str, label_tag: str, info: dict[str, Any]) -> None:
@@ -183,7 +183,7 @@ class ClassLabels(LocalDatastore):
             with os.fdopen(handle, "wb") as out, zipfile.ZipFile(out, "w") as archive:
                 for image_id in list(self.labeled())[:limit_cases]:
                     image = Path(self.get_image_uri(image_id))
-                    # MONAI Label writes nothing of a series of several files.
+                    # MONAI Label leaves out a series of several files.
                     for file in sorted(image.iterdir()) if image.is_dir() else [image]:
                         archive.write(file, Path("image", file.relative_to(image.parent)))
                     label = Path(self.get_label_uri(image_id, FINAL))
@@ -195,7 +195,7 @@ class ClassLabels(LocalDatastore):
         return name
 
     def _update_datastore_file(self, lock: bool = True) -> None:
-        # The stock one empties the file first: what dies then has lost all labels.
+        # MONAI Label's own method empties the file first. A process that dies then has lost all labels.
         with self._changing, FileLock(self._lock_file) if lock else nullcontext():
             with atomic_write(self._datastore_config_path) as temporary:
                 temporary.write_text(self._datastore.model_dump_json(exclude={"base_path"}, indent=2), encoding="utf-8")
@@ -219,7 +219,7 @@ class ClassDatastore(ClassLabels):
     def __init__(
         self, folder: str, classes: tuple[str, ...] = (), auto_reload: bool = False, read_only: bool = False
     ) -> None:
-        # For the watcher, which does not mind the case.
+        # Patterns for the watcher, which ignores the case.
         extensions = [f"*{suffix}" for suffix in IMAGE_SUFFIXES]
         super().__init__(folder, classes, extensions=extensions, auto_reload=auto_reload, read_only=read_only)
 
@@ -228,12 +228,12 @@ class ClassDatastore(ClassLabels):
         return (name, file[len(name) :]) if name != file else super()._to_id(file)
 
     def _list_files(self, path: str, patterns: Sequence[str]) -> dict[str, str]:
-        """As training finds them: with a suffix in any case, and not hidden."""
+        """Images as training finds them: with a suffix in upper or lower case, and not hidden."""
         return {name: name for name in os.listdir(path) if is_image(Path(name))}
 
     def _reconcile_datastore(self) -> None:
         with self._changing:
-            # Somebody may have tidied up.
+            # Somebody may have removed the file.
             Path(self._datastore.label_path(FINAL)).mkdir(parents=True, exist_ok=True)
             super()._reconcile_datastore()
 
@@ -247,15 +247,15 @@ class ClassDatastore(ClassLabels):
         try:
             act(event)
         except Exception:
-            # The thread that watches would end, and no image be found any more. The next event tries again.
+            # An error would end the thread that watches for new images. The next event tries again.
             logger.exception("a change in the folder of the images could not be followed")
 
     def add_image(self, image_id: str, image_filename: str, image_info: dict[str, Any]) -> str:
-        """Add an image; to send the same file again changes nothing.
+        """Add an image. Sending the same file again changes nothing.
 
         Raises:
             HTTPException: 422 for a name with slashes or a file of an unknown kind; 409 when there is another image of
-                this name, whose label would not be true any more.
+                this name, since its label would then belong to the wrong image.
         """
         check_name(image_id, "image")
         file = Path(image_filename)
@@ -266,7 +266,7 @@ class ClassDatastore(ClassLabels):
 
     def _add_image(self, image_id: str, file: Path, image_info: dict[str, Any]) -> str:
         if image_id not in self._datastore.objects:
-            # Maybe somebody has just put it into the folder.
+            # Somebody may have put it into the folder just now.
             self.refresh()
         if image_id in self._datastore.objects:
             if filecmp.cmp(file, self.get_image_uri(image_id), shallow=False):

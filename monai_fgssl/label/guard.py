@@ -20,7 +20,7 @@ __all__ = ["guard_server"]
 logger = logging.getLogger(__name__)
 
 HEADERS = {
-    # For browsers that do not say in a request which website embeds the answer.
+    # Some browsers do not name the website that embeds the answer.
     "cross-origin-resource-policy": "same-origin",
     "content-security-policy": "frame-ancestors 'self'",
     "x-content-type-options": "nosniff",
@@ -29,7 +29,7 @@ HEADERS = {
 
 
 def guard_server(server: FastAPI, sites: Sites, max_upload_mb: float) -> None:
-    """Put a :class:`Guard` before everything, in place of MONAI Label's own rule, which lets every website in.
+    """Put a :class:`Guard` before all routes. It replaces MONAI Label's own rule, which lets every website in.
 
     Args:
         server: of MONAI Label, before its first request.
@@ -40,12 +40,12 @@ def guard_server(server: FastAPI, sites: Sites, max_upload_mb: float) -> None:
     everything = {"allow_methods": ["*"], "allow_headers": ["*"], "allow_credentials": True}
     named = [Middleware(CORSMiddleware, allow_origins=list(sites.origins), **everything)] if sites.origins else []
     server.user_middleware[:] = [Middleware(Guard, sites=sites, max_upload_mb=max_upload_mb), *named, *others]
-    # It was built when the server began to start, before it loaded this app.
+    # The server built its middleware when it began to start, before it loaded this app.
     server.middleware_stack = server.build_middleware_stack()
 
 
 class Guard:
-    """Answers by itself what :meth:`~monai_fgssl.label.origins.Sites.refusal` refuses, and what is too large.
+    """Answers requests that :meth:`~monai_fgssl.label.origins.Sites.refusal` refuses, and those that are too large.
 
     Args:
         app: ASGI application that answers everything else.
@@ -63,7 +63,7 @@ class Guard:
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, or pass on."""
+        """Refuse the request, or pass it on."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -100,6 +100,6 @@ class Guard:
 
 
 async def _read_to_end(receive: Receive, message: Message | None = None) -> None:
-    """Keep nothing of a request. Who is still sending would not see an answer."""
+    """Read a request to its end and keep nothing: a client that is still sending would not see the answer."""
     while message is None or message.get("more_body"):
         message = await receive()

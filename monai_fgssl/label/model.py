@@ -65,12 +65,12 @@ class LabelModel:
         # Heat maps put hooks into the network.
         self._lock = threading.RLock()
         self._loaded: tuple[str, HierarchicalNet, dict[str, Any]] | None = None
-        # Version of the files that can't be used, and why.
+        # Version of the files that can't be used, and the reason.
         self._refused = ("", "")
 
     @property
     def version(self) -> str:
-        """Changes with the model's files; empty before there are any."""
+        """Text that changes with the model's files; empty before there are any."""
         try:
             # The record is written after the weights.
             stats = [path.stat() for path in (self.path, self.path.with_suffix(".json"))]
@@ -96,7 +96,7 @@ class LabelModel:
 
     @property
     def num_stages(self) -> int:
-        """As many heat maps there are; 0 while there is no model."""
+        """Number of heat maps for an image; 0 while there is no model."""
         record = self.record
         if record is None:
             return 0
@@ -104,15 +104,15 @@ class LabelModel:
         return stages if isinstance(stages, int) else len(stages)
 
     def load(self) -> tuple[HierarchicalNet, dict[str, Any]]:
-        """The network and its record; files that can't be used are passed over for the model that was in use before.
+        """The network and its record. If the newest files can't be used, the model that was in use before stays.
 
         Raises:
-            SettingsError: when nothing has been trained yet, or what there is can't be used.
+            SettingsError: when nothing has been trained yet, or the only model can't be used.
         """
         version = self.version
         if not version:
             raise SettingsError("there is no model yet: label some images of each class, then train.")
-        # Without the lock, which is held as long as a batch takes.
+        # Without the lock: a batch may hold it for long.
         loaded, refused = self._loaded, self._refused
         if loaded is not None and version in (loaded[0], refused[0]):
             return loaded[1:]
@@ -123,7 +123,7 @@ class LabelModel:
                 network, record = read_model(self.bundle_root, self.path)
             except SettingsError as error:
                 reason = f"the model can't be used: {without_folder(error, self.path)}"
-                # Else a training is just writing them.
+                # Otherwise a training is just writing them.
                 if version == self.version:
                     self._refused = version, reason
                     logger.error(reason)
@@ -134,7 +134,7 @@ class LabelModel:
             return self._loaded[1:]
 
     def replace(self, weights: Path) -> None:
-        """Take over weights that somebody sent, once they are known to be good; classes and sizes stay as they are.
+        """Replace the weights by those that somebody sent, after a check. Classes and sizes stay as they are.
 
         Args:
             weights: a state dict, as ``GET /model/fgssl`` gives it.
@@ -158,7 +158,7 @@ class LabelModel:
         return image[None].to(self.device).float() / 255
 
     def geometry(self) -> ImageGeometry:
-        """Form of the images that the model sees."""
+        """Size, spacing and window of the images that the model sees."""
         _, record = self.load()
         return ImageGeometry(
             record["image_size"], record["network_def"]["spatial_dims"], record["spacing"], record["window"]
@@ -179,11 +179,11 @@ class LabelModel:
         return result
 
     def write_report(self, path: str | Path, result: Mapping[str, Any], report: Path) -> None:
-        """Write what :meth:`predict` said of a DICOM file or series as a structured report.
+        """Write the result of :meth:`predict` for a DICOM file or series as a structured report.
 
         Args:
             path: of the image.
-            result: what was said.
+            result: of :meth:`predict`.
             report: where to write it; see :func:`~monai_fgssl.report.dicom.structured_report.write_sr`.
 
         Raises:
@@ -215,7 +215,7 @@ class LabelModel:
 
 
 def read_model(bundle_root: Path, weights: Path) -> tuple[HierarchicalNet, dict[str, Any]]:
-    """Network and record of a bundle, with weights that may come from anywhere.
+    """Load network and record of a bundle. The weights may come from anywhere, so they are checked.
 
     Raises:
         SettingsError: when the record or the weights are damaged, do not belong together, or are no numbers.

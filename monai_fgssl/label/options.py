@@ -19,7 +19,7 @@ from .origins import Sites, origin_of
 __all__ = ["TRAIN_SETTINGS", "AppOptions", "read_options", "train_settings"]
 
 TRAIN_SETTINGS = tuple(sorted(setting.name for setting in SETTINGS if setting.label_app))
-"""Settings of the bundle's ``train.json`` that a request may change: none that names a file."""
+"""Settings of the bundle's ``train.json`` that a request may change. None of them names a file."""
 
 # MONAI takes text that begins with $ for Python, and @ and % for references.
 WORD = re.compile(r"[A-Za-z0-9][\w.:-]*")
@@ -32,9 +32,9 @@ class AppOptions:
     Attributes:
         classes: names that labels may have; empty: any name.
         bundle: folder of the bundle, trained or not; None: one is made in the folder of the studies.
-        bundle_name: which bundle of the package is copied there.
+        bundle_name: bundle of the package that is copied there.
         settings: of the bundle, for every training.
-        sites: which names and websites the server answers to.
+        sites: names of the server, and websites that may use it.
         max_upload_mb: megabytes that a request may send.
     """
 
@@ -47,7 +47,7 @@ class AppOptions:
 
 
 def read_options(conf: Mapping[str, str]) -> AppOptions:
-    """Read the pairs of `--conf`; those of MONAI Label itself are left to it.
+    """Read the pairs of `--conf`. Pairs of MONAI Label itself are ignored.
 
     Args:
         conf: ``classes``, ``hosts`` and ``origins``: names with commas between them; ``max_upload_mb``: a number;
@@ -95,7 +95,7 @@ def _names(conf: Mapping[str, str], name: str) -> tuple[str, ...]:
 
 
 def train_settings(request: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of the bundle in a request; everything else in it is MONAI Label's own.
+    """The settings of the bundle in a request. Its other entries are MONAI Label's own.
 
     Raises:
         SettingsError: when a value is no number, switch, list of numbers or plain word.

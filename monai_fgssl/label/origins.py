@@ -3,7 +3,7 @@
 """Websites that may use the server: its own page, and those that the administrator names.
 
 A browser sends requests to this server for any page that a person has open, and MONAI Label's own server answers all of
-them. Programs such as curl and 3D Slicer name no website, and are not concerned.
+them. Programs such as curl and 3D Slicer name no website, so they are never refused for one.
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ def origin_of(address: str) -> str:
 
 @dataclass(frozen=True)
 class Sites:
-    """Under which names the server answers, and to which websites.
+    """Names of the server, and websites whose pages may use it.
 
     Args:
-        hosts: names in an address bar that lead here, besides ``localhost``, the machine's own name, and numbers.
+        hosts: names of this server in an address, besides ``localhost``, the machine's own name, and numbers.
         origins: other websites whose pages may send requests, as :func:`origin_of` writes them.
     """
 
@@ -78,7 +78,7 @@ class Sites:
             )
         origin = headers.get("origin")
         is_own = headers.get("sec-fetch-site", "none") in ("none", "same-origin")
-        # The address bar leads here, or a link on another page: to look at, not framed, and without any effect.
+        # Somebody typed the address or followed a link: show the page, but not in a frame, and change nothing.
         is_visit = headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") == "document"
         if origin is None:
             allowed = is_own or (is_visit and method in ("GET", "HEAD"))
@@ -92,7 +92,7 @@ class Sites:
         )
 
     def _is_own(self, host: str) -> bool:
-        """A page that was loaded under a foreign name belongs to whoever owns the name (DNS rebinding)."""
+        """True if a name is this server's own. Pages of a foreign name belong to its owner (DNS rebinding)."""
         try:
             parts = urlsplit(f"//{host}")
             name, _ = parts.hostname, parts.port
@@ -105,7 +105,7 @@ class Sites:
 
 
 def _is_number(name: str) -> bool:
-    """Nobody can let a number lead elsewhere."""
+    """True for a numeric address, which nobody can point elsewhere."""
     try:
         ipaddress.ip_address(name)
     except ValueError:
@@ -114,7 +114,7 @@ def _is_number(name: str) -> bool:
 
 
 def _is_same(origin: str, host: str) -> bool:
-    """A server behind a proxy with TLS does not know the scheme."""
+    """True if an origin is this server's own, by any scheme. Behind a proxy with TLS it does not know its scheme."""
     try:
         page, own = urlsplit(origin), urlsplit(f"//{host}")
         default = DEFAULT_PORTS[page.scheme]
@@ -124,13 +124,13 @@ def _is_same(origin: str, host: str) -> bool:
 
 
 def open_address(arguments: Sequence[str]) -> str | None:
-    """The address at which a whole network reaches the server; None when only this machine does.
+    """The address at which a whole network reaches the server; None if only this machine can.
 
     Args:
         arguments: of ``monailabel start_server``.
     """
     parser = ArgumentParser(add_help=False)
-    # MONAI Label's default is every network that the machine is in.
+    # MONAI Label's default is all networks of the machine.
     parser.add_argument("-i", "--host", default="0.0.0.0")
     host = str(parser.parse_known_args(list(arguments))[0].host)
     is_own = ipaddress.ip_address(host).is_loopback if _is_number(host) else host == "localhost"

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Scores of all images in the data store, computed in the background, by which the next image is chosen."""
+"""Scores of all images in the data store. They are computed in the background, and choose the next image to label."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ logger = logging.getLogger(__name__)
 
 BATCH_SIZE = 32
 SECONDS_RESERVED = 600.0
-"""An image that was handed out is not handed to another person meanwhile."""
+"""Seconds for which an image that was given to one person is not given to another."""
 
 
 class NotNowError(Exception):
-    """An image can't be fetched at the moment, which is no fault of the image."""
+    """The image can't be fetched at the moment. The image itself may be good."""
 
 
 class Scores:
@@ -54,12 +54,12 @@ class Scores:
 
     def add(self, names: Sequence[str], stage_logits: Tensor, features: Tensor) -> None:
         """Add a batch."""
-        # Features first: whoever finds logits may rely on them.
+        # Features first: an image with logits always has features.
         self.features |= dict(zip(names, features, strict=True))
         self.stage_logits |= dict(zip(names, stage_logits, strict=True))
 
     def save(self, path: Path) -> None:
-        """Write them; the file is complete or not there."""
+        """Write the scores; the file is complete or not there."""
         names = list(self.stage_logits)
         content = {
             "version": self.version,
@@ -84,12 +84,12 @@ class Scores:
 
 
 class BackgroundScorer:
-    """Keeps the :class:`Scores` of a data store complete, in a thread, with the model that is loaded already.
+    """Keeps the :class:`Scores` of a data store complete. A thread computes them with the model that is in memory.
 
     Args:
-        model: which scores.
-        path: of the file that the scores survive a restart in.
-        path_of: file of an image, which may have to be fetched first; may raise :class:`NotNowError`.
+        model: that scores the images.
+        path: of the file that keeps the scores over a restart.
+        path_of: gives the file of an image. It may fetch the file first, and may raise :class:`NotNowError`.
     """
 
     def __init__(self, model: LabelModel, path: Path, path_of: Callable[[str], str]) -> None:
@@ -101,7 +101,7 @@ class BackgroundScorer:
         self._starting = threading.Lock()
 
     def start(self, names: Sequence[str]) -> None:
-        """Score what is not scored yet, unless that is being done already; returns at once."""
+        """Start to score the images without a score, unless that is going on already. Returns at once."""
         with self._starting:
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._run, args=(list(names),), daemon=True, name="scoring")
@@ -113,13 +113,13 @@ class BackgroundScorer:
         except NotNowError as error:
             logger.warning("scoring in the background waits: %s", error)
         except Exception:
-            # Without scores, images are chosen at random: no reason to stop the server.
+            # Without scores, images are chosen at random. The server goes on.
             logger.exception("scoring in the background ended early")
 
     def update(self, names: Sequence[str]) -> None:
-        """Score what is not scored yet by the present model, and save it."""
+        """Score all images that the present model has not scored yet, and save the scores."""
         version = self.model.version
-        # Scores of another model than the one that the files hold would pass for theirs.
+        # If the files have changed, scores of the model in memory would be taken for those of the new model.
         if not version or self.model.problem:
             return
         if self.scores.version != version:
@@ -131,7 +131,7 @@ class BackgroundScorer:
                 self.update(names)
                 return
             self._score(scores, missing[start : start + BATCH_SIZE])
-            # Leave the processor to those who wait for an answer.
+            # Requests that people wait for come first.
             time.sleep(0.01)
         if missing:
             scores.save(self.path)
@@ -167,7 +167,7 @@ def pick(
         unlabeled: the images to choose from, at least one.
         labeled: all others.
         scores: of both, as far as they are known.
-        handed_out: when images were given to somebody, in seconds.
+        handed_out: time in seconds at which an image was given to somebody.
         now: the time on the same clock.
 
     Returns:
@@ -176,7 +176,7 @@ def pick(
     reserved = {name for name, since in handed_out.items() if now - since < SECONDS_RESERVED}
     free = [name for name in unlabeled if name not in reserved]
     if not free:
-        # Everything is in somebody's hands: what was given away first comes again.
+        # All images are given out: the one that was given out first is given again.
         return min(unlabeled, key=lambda name: handed_out[name]), strategy
     scored = [name for name in free if name in scores.stage_logits]
     if strategy == "random" or not scored:
@@ -188,7 +188,7 @@ def pick(
         strategy,
         len(scored),
         1,
-        # Of the mean, as benchmarks/active_learning.py: that of the sum is all but certain of everything.
+        # The mean of the logits, as in benchmarks/active_learning.py. With their sum nearly all predictions are certain.
         prob=logits.mean(1).softmax(1),
         stage_prob=logits.softmax(2),
         features=features,

@@ -35,7 +35,7 @@ __all__ = ["FGSSLApp"]
 logger = logging.getLogger(__name__)
 
 FOLDER = "fgssl"
-"""In the folder of the studies (or of the archive's cache): the bundle with the model, and the scores."""
+"""Folder for the bundle with the model and for the scores, in that of the studies or of the archive's cache."""
 
 
 class FGSSLApp(MONAILabelApp):
@@ -87,13 +87,13 @@ class FGSSLApp(MONAILabelApp):
         )
 
     def _init_dicomweb_datastore(self) -> ClassDICOMWebDatastore:
-        # The stock one downloads a program for segmentations first.
+        # MONAI Label's own method downloads a program for segmentations first.
         return ClassDICOMWebDatastore(
             make_client(self.studies),
             settings.MONAI_LABEL_DICOMWEB_SEARCH_FILTER,
             settings.MONAI_LABEL_DICOMWEB_CACHE_PATH.strip() or None,
             self.options.classes,
-            # That of the bundle, which there is no copy of yet.
+            # The setting of the bundle, of which there is no copy yet.
             read_defaults(self.options.bundle or shipped_bundle(self.options.bundle_name)).get("spatial_dims", 2),
         )
 
@@ -124,7 +124,7 @@ class FGSSLApp(MONAILabelApp):
         return int(read_defaults(self.bundle_root).get("spatial_dims", 2))
 
     def class_names(self) -> list[str]:
-        """Classes of the configuration; without these, those of the labels and of the model."""
+        """Classes that the server was started with; otherwise those of the model and of the labels."""
         if self.options.classes:
             return list(self.options.classes)
         record = self.model.record
@@ -142,7 +142,7 @@ class FGSSLApp(MONAILabelApp):
 
     def on_init_complete(self) -> None:
         """Add the page, and begin to score."""
-        # Imported here: it imports this app's server, which a training process does without.
+        # Imported here: it imports the server, which a training process does not need.
         from monailabel.app import app
 
         from .routes import add_routes
@@ -160,7 +160,7 @@ class FGSSLApp(MONAILabelApp):
         if self.is_archive():
             self.datastore().start()
         with suppress(HTTPException):
-            # Nothing may be known of an archive yet.
+            # The list of an archive's images may be missing yet.
             self.scorer.start(self.datastore().list_images())
 
     def infer(self, request: dict[str, Any], datastore: Any = None) -> dict[str, Any]:
@@ -172,7 +172,7 @@ class FGSSLApp(MONAILabelApp):
         image = request.get("image")
         if not isinstance(image, str):
             raise HTTPException(422, "name an image of the data store, or send a file.")
-        # MONAI Label would read any file of the server.
+        # MONAI Label would read any file of the machine.
         self.datastore().check_image(image)
         return self.infer_file(Path(self.datastore().get_image_uri(image)), request)
 
@@ -195,7 +195,7 @@ class FGSSLApp(MONAILabelApp):
         chosen = strategy(request, self.datastore())
         if not chosen:
             return {}
-        # MONAI Label would fetch the image from the archive, while everybody waits.
+        # MONAI Label would fetch the image from the archive while everybody waits.
         return chosen if self.is_archive() else {**chosen, "path": self.datastore().get_image_uri(chosen["id"])}
 
 

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Ending a training so that it can go on later."""
+"""Stops a training so that it can go on later."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ SECONDS_TO_SAVE = 60.0
 
 
 def stop_training() -> dict[str, Any] | None:
-    """Let the run that is going on save a checkpoint, and end it.
+    """Let the present run save a checkpoint and end.
 
-    MONAI Label kills it, which loses what was learned since the last checkpoint.
+    MONAI Label would kill it, which loses all progress since the last checkpoint.
 
     Returns:
         The task as MONAI Label describes it; None when nothing is going on.
@@ -26,12 +26,12 @@ def stop_training() -> dict[str, Any] | None:
     going_on = dict(processes("train"))
     stopped = [task for task in tasks("train") if task["id"] in going_on]
     for task in stopped:
-        # Before the process ends, or MONAI Label takes that for an error.
+        # This comes before the process ends. Otherwise MONAI Label takes the end for an error.
         task["status"] = "STOPPED"
     for name, process in going_on.items():
         with suppress(psutil.NoSuchProcess):
             _end(psutil.Process(process.pid))
-        # It notices by itself, but not at once.
+        # MONAI Label notices the end by itself, but not at once.
         processes("train").pop(name, None)
     return stopped[0] if stopped else None
 

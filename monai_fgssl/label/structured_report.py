@@ -20,7 +20,7 @@ from monai_fgssl.report.dicom.structured_report import make_measurement_report
 __all__ = ["SERIES_DESCRIPTION", "make_label_report", "read_label_report"]
 
 SERIES_DESCRIPTION = "FGSSL_CLASS_LABEL"
-"""By which the reports are found again in an archive. Without spaces, with which Orthanc finds nothing."""
+"""Series description by which the reports are found in an archive. It has no spaces: Orthanc finds none with spaces."""
 
 SERIES_NUMBER = 9003
 OBSERVER = "Annotator^MONAI Label"
@@ -42,10 +42,10 @@ def make_label_report(
     Args:
         source: header of the image, or those of all images of its series.
         class_name: the class.
-        class_names: all classes that it was chosen from, which may have standard codes together; see
+        class_names: all classes that it was chosen from. Together they may have standard codes; see
             :func:`~monai_fgssl.report.dicom.codes.class_codes`.
         observer: name of the person who chose; None: an annotator whose name nobody knows.
-        when: they chose, by the clock of the machine; None: now.
+        when: time of the choice by the clock of this machine; None: now.
 
     Raises:
         DataError: when a header lacks an identifier, or no report can refer to this kind of object.
@@ -79,7 +79,7 @@ def make_label_report(
 
 
 def _person_name(name: str | None) -> str:
-    """A name as one component of the value representation PN (DICOM PS3.5, section 6.2): its order is not known."""
+    """A person's name for the value representation PN (DICOM PS3.5, section 6.2): one component, of unknown order."""
     plain = " ".join(re.sub(r"[\\^=\x00-\x1f]", " ", name or "").split())
     return f"{plain[:63]}^" if plain else ""
 

@@ -30,7 +30,7 @@ __all__ = ["ClassInfer", "ClassTrain", "NextImage", "ScoreAll"]
 
 
 class ClassInfer(InferTask):
-    """Class probabilities of an image, and one file if a parameter asks for it.
+    """Class probabilities of an image, and a file if a parameter asks for one.
 
     ``"report": true``: a DICOM structured report; else ``"heat_map": true``: the image and its heat maps as PNG.
     """
@@ -47,7 +47,7 @@ class ClassInfer(InferTask):
         self.classes = classes
 
     def is_valid(self) -> bool:
-        """Always: before the first training it says that there is no model."""
+        """Always true: before the first training the answer says that there is no model."""
         return True
 
     def info(self) -> dict[str, Any]:
@@ -159,7 +159,7 @@ class NextImage(Strategy):
         self.handed_out = handed_out
 
     def __call__(self, request: dict[str, Any], datastore: ClassLabels) -> dict[str, Any] | None:
-        """Choose; the scores that are missing are found in the background meanwhile."""
+        """Choose an image, and let the missing scores be computed in the background."""
         images = datastore.list_images()
         self.scorer.start(images)
         labeled = datastore.labeled()
@@ -173,7 +173,7 @@ class NextImage(Strategy):
 
 
 class ScoreAll(ScoringMethod):
-    """Scores what is not scored yet, for ``POST /scoring/fgssl``; the server does the same by itself."""
+    """Scores the images without a score, for ``POST /scoring/fgssl``. The server also does it by itself."""
 
     def __init__(self, scorer: BackgroundScorer) -> None:
         super().__init__("Predictions of all images, for active learning")

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Training on what a data store holds: the bundle's own run, in a process of its own."""
+"""Training on the images of a data store: the bundle's own run, in a separate process."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ from .model import read_model, without_folder
 __all__ = ["fine_tune", "pretrain", "train_stats", "write_data_list"]
 
 NETWORK_SETTINGS = ("backbone", "stages", "width", "embedding_dim", "stem", "image_size", "spacing", "window")
-"""In which a training must agree with the weights that it starts from."""
+"""Settings that must be the same in a training and in the weights that it starts from."""
 
 FRACTIONS = {"train": 0.6, "validation": 0.2, "test": 0.2}
 MAX_BATCH_SIZE = 32
 MIN_IMAGES = 3
-"""Of each class: one to learn from, one to choose the best epoch by, one to test on."""
+"""Smallest number of images of each class: one to train, one to choose the best epoch, one to test."""
 
 SECONDS_TO_END = 120.0
-"""For which a training waits for one that a server before this one began."""
+"""Seconds for which a training waits for the end of one that an earlier server began."""
 
 
 def write_data_list(path: Path, images: Sequence[tuple[str | Path, str]]) -> None:
-    """Write a CSV file as the bundle takes it; images of one patient share a group, whose name says nothing of them.
+    """Write a CSV file for the bundle. Images of one patient share a group, whose name does not tell the patient.
 
     Args:
         path: of the CSV file.
-        images: file, or folder of a DICOM series, and class; empty where it is not known.
+        images: pairs of a file, or the folder of a DICOM series, and a class; an empty class is not known.
     """
     numbers: dict[str, str] = {}
     with atomic_write(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
@@ -64,7 +64,7 @@ def _patient_of(image: Path) -> str:
 
 
 def fine_tune(bundle_root: Path, images: Sequence[tuple[str | Path, str]], settings: Mapping[str, Any]) -> None:
-    """Train on labeled images, from the newest weights that there are; the model is replaced when it is done.
+    """Train on labeled images, starting from the newest weights. At the end the new model replaces the former one.
 
     Args:
         bundle_root: the bundle's folder.
@@ -88,7 +88,7 @@ def fine_tune(bundle_root: Path, images: Sequence[tuple[str | Path, str]], setti
         **base,
         "fractions": fractions,
         "batch_size": batch_size,
-        # The bundle makes its loaders for pre-training too, though nothing runs through them.
+        # The bundle makes the loaders of pre-training too, though it does not use them here.
         "pretrain_batch_size": batch_size,
         **settings,
         "pretrained": weights,
@@ -99,12 +99,12 @@ def fine_tune(bundle_root: Path, images: Sequence[tuple[str | Path, str]], setti
 
 
 def pretrain(bundle_root: Path, images: Sequence[tuple[str | Path, str]], settings: Mapping[str, Any]) -> None:
-    """Learn from all images, labeled or not; the next :func:`fine_tune` starts from what was learned.
+    """Pre-train on all images, labeled or not. The next :func:`fine_tune` starts from these weights.
 
     Args:
         bundle_root: the bundle's folder.
         images: see :func:`write_data_list`.
-        settings: of the bundle. ``max_epochs`` stands for ``pretrain_epochs`` where that is missing.
+        settings: of the bundle. ``max_epochs`` is used if ``pretrain_epochs`` is missing.
 
     Raises:
         SettingsError: when the bundle's run fails.
@@ -113,7 +113,7 @@ def pretrain(bundle_root: Path, images: Sequence[tuple[str | Path, str]], settin
     changes = {**base, "pretrain_batch_size": max(2, min(MAX_BATCH_SIZE, len(images) // 2)), **settings}
     if "max_epochs" in changes:
         changes.setdefault("pretrain_epochs", changes.pop("max_epochs"))
-    # Without labels everything is in the training part.
+    # Without labels all images are in the training part.
     unlabeled = [(image, "") for image, _ in images]
     changes["pretrained"] = weights
     _run(bundle_root, "pretrain", ("train.json", "pretrain.json"), unlabeled, changes)
@@ -122,7 +122,7 @@ def pretrain(bundle_root: Path, images: Sequence[tuple[str | Path, str]], settin
 def newest_weights(bundle_root: Path) -> tuple[str | None, dict[str, Any]]:
     """Weights that training starts from, and the settings that they need: the newer of model and pre-training.
 
-    Weights that can't be used are told, and passed over for older ones.
+    Weights that can't be used are skipped with a warning; older ones are then used.
     """
     model = bundle_root / "models" / "model.pt"
     pretrained = bundle_root / "output" / "pretrain" / "pretrained.pt"
@@ -161,7 +161,7 @@ def _run(
     output = bundle_root / "output" / task
     output.mkdir(parents=True, exist_ok=True)
     try:
-        # Released when this process ends, however it does.
+        # The system releases it when this process ends, in any way.
         with FileLock(output.parent / "running.lock", SECONDS_TO_END):
             _run_alone(bundle_root, output, configs, images, settings)
     except Timeout as error:
@@ -187,7 +187,7 @@ def _run_alone(
     command.append(str([str(bundle_root / "configs" / name) for name in configs]))
     for name, value in arguments.items():
         command += [f"--{name}", value if isinstance(value, str) else repr(value)]
-    # As long as this file is there, the run that it describes has not ended; only the same one may go on.
+    # This file describes a run that has not ended. Only a run with the same settings may go on.
     unfinished = output / "unfinished.txt"
     parts = __version__, command, data_list.read_bytes(), weights and Path(weights).stat().st_mtime_ns
     digest = hashlib.sha256(repr(parts).encode()).hexdigest()
@@ -208,10 +208,10 @@ def _run_alone(
     try:
         for line in process.stdout:
             print(line, end="", flush=True)
-            # All that follows the word, or else the last line.
+            # The message after this word, or else the last line.
             reason = [*reason, line] if reason and reason[0].startswith("error: ") else [line]
     except BrokenPipeError:
-        # The server has ended: what was learned is saved, for the next one to go on from.
+        # The server has ended. A checkpoint is saved, and the next server can go on from it.
         process.terminate()
         process.communicate()
         raise
@@ -226,7 +226,7 @@ def _can_resume(bundle_root: Path) -> bool:
 
 
 def train_stats(bundle_root: Path) -> dict[str, Any]:
-    """Metrics of the last training on its test images; empty before there was one."""
+    """Metrics of the last training on its test images; empty before the first training."""
     path = bundle_root / "output" / "train" / "metrics.json"
     if not path.is_file():
         return {}

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""All that the server answers to."""
+"""All routes of the server."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ __all__ = ["add_routes"]
 
 
 def add_routes(server: FastAPI, app: FGSSLApp) -> None:
-    """Let the server answer to the routes of this package, and to those of MONAI Label that are left as they are.
+    """Give the server the routes of this package, and those of MONAI Label that stay as they are.
 
     Args:
         server: of MONAI Label, before its first request.
-        app: what they show.
+        app: that the routes belong to.
     """
     pages = [route for route in server.router.routes if getattr(route, "path", None) in KEPT_PAGES]
     routers = [

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Images and labels that people send to the data store, and the whole of it to take away."""
+"""Routes that change images and labels of the data store, and download all of it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = ["make_datastore_router"]
 
 
 def make_datastore_router(app: FGSSLApp) -> APIRouter:
-    """``PUT /datastore/image``, ``.../label`` and what is known of them, and ``GET /datastore/dataset``.
+    """``PUT /datastore/image``, ``.../label`` and their information, and ``GET /datastore/dataset``.
 
     Args:
         app: whose data store it is.
@@ -43,7 +43,7 @@ def make_datastore_router(app: FGSSLApp) -> APIRouter:
             return info
         return {**info, "user": user.username, "observer": user.name or user.username}
 
-    # All in the event loop: the data store is no place for two threads at once.
+    # These run in the event loop, so that only one thread uses the data store.
     @router.put("/", include_in_schema=False, deprecated=True)
     @router.put("/image")
     async def add_image(

@@ -42,7 +42,7 @@ def json_object(text: str, name: str) -> dict[str, Any]:
 
 
 def suffix_of(name: str | None) -> str:
-    """The suffix in a name that somebody chose, of which no more than that is used."""
+    """The suffix of a name that somebody chose. No other part of the name is used."""
     name = Path(name or "").name
     image = name.removeprefix(without_suffix(name))
     return image.lower() or (suffix if SUFFIX.fullmatch(suffix := Path(name).suffix) else "")
@@ -50,10 +50,10 @@ def suffix_of(name: str | None) -> str:
 
 @asynccontextmanager
 async def received(*files: UploadFile, names: Sequence[str] = ()) -> AsyncIterator[list[Path]]:
-    """The uploads of a request as files in a folder of their own, which is gone afterwards, whatever happens.
+    """The uploads of a request as files in a temporary folder, which is removed afterwards in any case.
 
     Args:
-        files: what was sent.
+        files: the uploads.
         names: plain names for the files; by default ``upload`` and their own suffix.
     """
     names = names or [f"upload{suffix_of(file.filename)}" for file in files]
@@ -70,7 +70,7 @@ def _copy(file: UploadFile, path: Path) -> None:
 
 
 def check_image_file(path: Path) -> None:
-    """Refuse a header that takes its pixels from other files: nobody sent these, so they would be the server's own.
+    """Refuse a header that takes its pixels from other files: these would be files of the server.
 
     Raises:
         HTTPException: 422.

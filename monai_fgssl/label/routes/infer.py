@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Predictions, in more kinds of files than MONAI Label knows."""
+"""Route of predictions, which can answer with more kinds of files than MONAI Label's own."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 __all__ = ["make_infer_router"]
 
 PARAMETERS = ("heat_map", "report")
-"""That a person may set. MONAI Label takes others too, by which a reader could save labels."""
+"""Parameters that a request may set. MONAI Label takes others too, with which a reader could save labels."""
 
 FILES = {"image": {"heat_map": True, "report": False}, "dicom": {"report": True}}
-"""Parameters that give the file of an output; see :class:`~monai_fgssl.label.tasks.ClassInfer`."""
+"""Parameters that ask for a file, by kind of output; see :class:`~monai_fgssl.label.tasks.ClassInfer`."""
 
 mimetypes.add_type("application/dicom", ".dcm")
 
@@ -61,7 +61,7 @@ def make_infer_router(app: FGSSLApp) -> APIRouter:
                 path = Path(find_session(app, session_id).image)
             elif not image:
                 raise HTTPException(422, "name an image of the data store, or send a file.")
-            # Neither the network nor an archive may keep others waiting.
+            # In a thread: other requests must not wait for the network or for an archive.
             if path:
                 result = await run_in_threadpool(app.infer_file, path, request)
             else:

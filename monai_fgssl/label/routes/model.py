@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Weights that an administrator sends or takes away."""
+"""Routes by which an administrator replaces or removes the weights."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["make_model_router"]
 
 
 def make_model_router(app: FGSSLApp) -> APIRouter:
-    """``PUT`` and ``DELETE /model/{model}``, which MONAI Label lets annotators use, with any bytes.
+    """``PUT`` and ``DELETE /model/{model}``. MONAI Label's own routes let annotators send any bytes.
 
     Args:
         app: whose model it is.

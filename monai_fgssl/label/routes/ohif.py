@@ -18,7 +18,7 @@ FOLDER = Path(ohif.__file__).resolve().parent / "static" / "ohif"
 
 
 def make_ohif_router() -> APIRouter:
-    """``GET /ohif/...``: a file of OHIF, and its page for every other address, since these are places in the viewer."""
+    """``GET /ohif/...``: a file of OHIF. All other addresses are places in the viewer, and get its page."""
     router = APIRouter(prefix="/ohif", dependencies=[USER])
 
     @router.get("/{path:path}", include_in_schema=False)
@@ -27,7 +27,7 @@ def make_ohif_router() -> APIRouter:
         if not page.is_file():
             raise HTTPException(404, "this MONAI Label has no OHIF.")
         file = page if "\0" in path else (FOLDER / path).resolve()
-        # MONAI Label takes a name with slashes for another name, and fails at "..".
+        # MONAI Label's own route changes names with slashes, and fails at "..".
         return FileResponse(file if file.is_file() and file.is_relative_to(FOLDER) else page)
 
     return router

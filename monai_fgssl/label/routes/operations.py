@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Running the server: training, the list of images, the graphics card."""
+"""Routes that run the server: training, the list of images, the graphics card."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def make_operations_router(app: FGSSLApp) -> APIRouter:
     """``POST`` and ``DELETE /train/``, ``POST /scoring/``, ``/batch/infer/`` and ``/reload``, and ``GET /logs/gpu``.
 
     Args:
-        app: that is run.
+        app: that the routes run.
     """
     router = APIRouter()
 
-    # All of these in a thread: they may take a while. MONAI Label starts a process for any name.
+    # All of these run in a thread, since they may take a while. MONAI Label starts a process for any name.
     @router.post("/train/{model}", tags=["Train"], dependencies=[ADMIN])
     def start_training(
         model: str, params: Params = None, run_sync: bool = False, enqueue: bool = False
@@ -61,7 +61,7 @@ def make_operations_router(app: FGSSLApp) -> APIRouter:
     def stop() -> dict[str, Any] | None:
         return stop_training()
 
-    # MONAI Label would begin a second app beside this one, whoever asks.
+    # MONAI Label's own route would start a second app beside this one, for any user.
     @router.post("/reload", include_in_schema=False, dependencies=[ADMIN])
     def reload() -> dict[str, Any]:
         app.datastore().refresh()

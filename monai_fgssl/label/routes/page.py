@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The page for annotators, and what it asks for beyond MONAI Label's own API."""
+"""The page for annotators, and its requests beyond MONAI Label's own API."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def make_page_router(app: FGSSLApp) -> APIRouter:
             raise HTTPException(422, f"the image can't be read: {without_folder(error, path)}") from error
         return Response(content, media_type="image/png", headers={"Cache-Control": "no-store"})
 
-    # Names of their own, so that no other file can be asked for.
+    # Fixed names, so that no other file can be asked for.
     @router.get("/", include_in_schema=False)
     def index() -> FileResponse:
         return FileResponse(PAGE / "index.html")
@@ -81,7 +81,7 @@ def make_page_router(app: FGSSLApp) -> APIRouter:
     def heat_maps(image_id: str) -> Response:
         return picture(image_id, app.model.draw_heat_maps)
 
-    # In the event loop, as MONAI Label's own routes: the data store is no place for two threads at once.
+    # In the event loop, as MONAI Label's own routes, so that only one thread uses the data store.
     @router.get("/label/{image_id}", dependencies=[USER])
     async def label(image_id: str) -> dict[str, str | None]:
         app.datastore().check_image(image_id)

@@ -1,9 +1,9 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The archive's images for a viewer in the browser, such as OHIF, which signs in here and not there.
+"""The archive's images for a viewer in the browser, such as OHIF, which signs in to this server only.
 
-The server knows the archive's password, so it passes on as little as a viewer needs: what DICOMweb names, below the
-root, to look at; storing needs an annotator.
+The server knows the archive's password, so it passes on only what a viewer needs: DICOMweb requests for studies, series
+and instances. Everyone may read; only annotators may store.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = ["make_proxy_router"]
 
 SEGMENT = r"(?!\.+(?:/|$))[A-Za-z0-9._,-]+"
 RESOURCE = re.compile(rf"(?:studies|series|instances)(?:/{SEGMENT})*")
-"""DICOM PS3.18, table 8.2.1-1, and the bulk data that archives name below these. Anything else is the archive's own."""
+"""Addresses that are passed on: those of DICOM PS3.18, table 8.2.1-1, and bulk data below them."""
 
 STORE = re.compile(rf"studies(?:/{SEGMENT})?")
 PASSED_ON = ("accept", "content-type")
@@ -37,7 +37,7 @@ CHUNK = 1 << 16
 
 
 def make_proxy_router(root: str | None) -> APIRouter:
-    """``GET`` and ``POST /proxy/dicom/...``, in place of MONAI Label's, which pass on any path and the person's token.
+    """``GET`` and ``POST /proxy/dicom/...``. MONAI Label's own routes pass on any path, and the person's token.
 
     Args:
         root: address of the archive's DICOMweb service; None: there is no archive.
@@ -51,10 +51,10 @@ def make_proxy_router(root: str | None) -> APIRouter:
             answer = session.request(
                 request.method,
                 f"{address}?{request.url.query}" if request.url.query else address,
-                # The archive's answer goes on as it is.
+                # The archive's answer is passed on as it is.
                 headers={"Accept-Encoding": request.headers.get("accept-encoding", "identity"), **kept},
                 timeout=settings.MONAI_LABEL_DICOMWEB_PROXY_TIMEOUT,
-                # Elsewhere nobody has checked the path.
+                # The check of the path does not hold for another address.
                 allow_redirects=False,
                 stream=True,
                 **body,

@@ -11,10 +11,10 @@ from monailabel.endpoints.user.auth import RBAC
 __all__ = ["ADMIN", "ANNOTATOR", "USER"]
 
 USER = Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER))
-"""Sees images, suggestions and labels."""
+"""May see images, suggestions and labels."""
 
 ANNOTATOR = Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_ANNOTATOR))
-"""Saves and removes labels, and sends images."""
+"""May also save and remove labels, and send images."""
 
 ADMIN = Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_ADMIN))
-"""Trains, and changes the model and the set of images."""
+"""May also train, and change the model and the set of images."""

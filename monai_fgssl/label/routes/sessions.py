@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Images that a person works on without putting them into the data store."""
+"""Sessions: images that a person works on without adding them to the data store."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["find_session", "make_session_router"]
 
 SESSION_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-"""As MONAI Label makes them. It takes any other text for a path, whose files it reads and whose folders it removes."""
+"""Form of MONAI Label's ids of sessions. It takes other texts for paths, and reads files and removes folders there."""
 
 
 def find_session(app: FGSSLApp, session_id: str, update: bool = True) -> SessionInfo:

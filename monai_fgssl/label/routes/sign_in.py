@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sign-in: checks tokens of the OpenID Connect server that MONAI Label's settings name.
 
-MONAI Label 0.8.5 itself refuses every token: it names no algorithm, without which PyJWT 2 checks none. What stands here
-takes the place of that check and of the route by which people sign in. Settings, users and roles stay MONAI Label's.
+MONAI Label 0.8.5 refuses every token, since it names no algorithm and PyJWT 2 needs one. This module replaces that
+check and the route by which people sign in. Settings, users and roles stay MONAI Label's.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def verified_user(token: str = Depends(oauth2_scheme)) -> User:
     """The user of an access token.
 
     Raises:
-        HTTPException: 401 for a token that is none, is not the server's, or has expired; 503 without the server's keys.
+        HTTPException: 401 for a token that is invalid, foreign, or has expired; 503 without the server's keys.
 
     Source:
         OpenID Connect Discovery 1.0, section 4; RFC 7519; RFC 8725, section 3.1: the key says which algorithm counts.
@@ -46,7 +46,7 @@ def verified_user(token: str = Depends(oauth2_scheme)) -> User:
             key,
             algorithms=[key.algorithm_name],
             issuer=realm["issuer"],
-            # As MONAI Label: it has no setting for the audience.
+            # The audience is not checked: MONAI Label has no setting for it.
             options={"verify_aud": False, "require": ["exp", "iss"]},
         )
     except (requests.RequestException, jwt.PyJWKClientConnectionError) as error:
@@ -101,7 +101,7 @@ def make_sign_in_router() -> APIRouter:
         }
         try:
             answer = requests.post(_realm()["token_endpoint"], asked, timeout=settings.MONAI_LABEL_AUTH_TIMEOUT)
-            # RFC 6749, section 5.2: 400 or 401 for what was not accepted.
+            # RFC 6749, section 5.2: 400 or 401 for a wrong name or password.
             if answer.status_code in (400, 401):
                 logger.warning("a sign-in was refused: %s", answer.text[:200])
                 raise HTTPException(401, "user and password were not accepted.")

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """MONAI Label's own routes that are served as they are.
 
-All others have a better one in this package, or nothing to do here, such as whole-slide images and "all tasks". A route
-that comes with another version of MONAI Label is not served before somebody has looked at it.
+This package replaces the others, or leaves them out, such as those for whole-slide images. A new route of a later
+MONAI Label is not served until somebody has reviewed it and listed it here.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from monailabel.endpoints import activelearning, batch_infer, datastore, info, l
 __all__ = ["KEPT_PAGES", "make_kept_router"]
 
 KEPT_PAGES = ("/", "/docs", "/favicon.ico", "/openapi.json", "/static")
-"""That the server itself has, besides its routers."""
+"""Routes of the server itself, besides those of its routers."""
 
 KEPT = {
     "GET /info/",
@@ -44,7 +44,7 @@ KEPT = {
 
 
 def make_kept_router() -> APIRouter:
-    """MONAI Label's own routes that are left as they are."""
+    """Select MONAI Label's own routes that stay as they are."""
     modules = [info, activelearning, scoring, batch_infer, train, model, datastore, logs]
     if settings.MONAI_LABEL_AUTH_ENABLE:
         modules.append(login)
