@@ -188,7 +188,7 @@ def pick(
         strategy,
         len(scored),
         1,
-        # The mean of the logits, as in benchmarks/active_learning.py. With their sum nearly all predictions are certain.
+        # The mean of the logits, as in benchmarks/active_learning.py. Their sum makes nearly all predictions certain.
         prob=logits.mean(1).softmax(1),
         stage_prob=logits.softmax(2),
         features=features,
