@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from monai_fgssl.data.io.geometry import ImageGeometry
 from monai_fgssl.data.io.reader import check_options
-from monai_fgssl.networks import HierarchicalNet, OnnxNet, PlainNet, export_onnx, unwrap
+from monai_fgssl.networks import HierarchicalNet, OnnxNet, PlainNet, PooledNet, export_onnx, unwrap
 from monai_fgssl.networks.base import StagedNet
 from monai_fgssl.report.dicom.header import ModelDescription
 from monai_fgssl.utils.errors import SettingsError
@@ -39,7 +39,7 @@ __all__ = [
     "save_model",
 ]
 
-NETWORKS = {f"monai_fgssl.networks.{kind.__name__}": kind for kind in (HierarchicalNet, PlainNet)}
+NETWORKS = {f"monai_fgssl.networks.{kind.__name__}": kind for kind in (HierarchicalNet, PlainNet, PooledNet)}
 """Networks that a record may name. A model that somebody sends is data: no record chooses code to run."""
 ARGUMENTS = {
     "backbone": str,

@@ -4,9 +4,10 @@
 
 from __future__ import annotations
 
+from .embedding import embed_images
 from .evaluator import HierarchicalEvaluator
-from .heads import solve_heads
+from .heads import solve_heads, solve_pooled
 from .pretrainer import PreTrainer
 from .trainer import ProgressiveTrainer
 
-__all__ = ["HierarchicalEvaluator", "PreTrainer", "ProgressiveTrainer", "solve_heads"]
+__all__ = ["HierarchicalEvaluator", "PreTrainer", "ProgressiveTrainer", "embed_images", "solve_heads", "solve_pooled"]

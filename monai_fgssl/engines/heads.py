@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -13,14 +14,13 @@ from monai.networks.utils import eval_mode
 from torch import Tensor, nn
 
 from monai_fgssl.data import CachedImages, make_loader
+from monai_fgssl.engines.embedding import BATCH_SIZE, embed_images
 from monai_fgssl.engines.hierarchical import prepare_images
 from monai_fgssl.metrics import LinearProbe, solve_linear_probe
-from monai_fgssl.networks import unwrap
+from monai_fgssl.networks import PooledNet, unwrap
 from monai_fgssl.utils.distributed import of_first_process
 
-__all__ = ["solve_heads"]
-
-BATCH_SIZE = 256
+__all__ = ["solve_heads", "solve_pooled"]
 
 
 @torch.no_grad()
@@ -29,7 +29,8 @@ def solve_heads(network: nn.Module, images: CachedImages, device: str | torch.de
 
     A classifier with random weights sends large and aimless gradients into what pre-training learned. Solved ones are
     right from the first step, and without any further step they are a classifier on frozen features. Each step of
-    :class:`~monai_fgssl.networks.HierarchicalNet` is solved by itself; the sum of their logits is the prediction.
+    :class:`~monai_fgssl.networks.HierarchicalNet` is solved by itself; the sum of their logits is the prediction. The
+    one classifier of a :class:`~monai_fgssl.networks.PooledNet` is solved by :func:`solve_pooled`.
 
     Args:
         network: one of :mod:`monai_fgssl.networks`, maybe wrapped by :func:`~monai_fgssl.networks.distribute`; it is
@@ -48,6 +49,47 @@ def solve_heads(network: nn.Module, images: CachedImages, device: str | torch.de
         sec. 3.4: https://arxiv.org/abs/2202.10054
     """
     module: Any = unwrap(network)
+    if isinstance(module, PooledNet):
+        means = module.select(embed_images(module, images, device))
+        penalties = {"classifier": solve_pooled(module, means, images.labels, images.groups)}
+    else:
+        penalties = _solve_steps(module, images, device)
+    if idist.get_rank() == 0:
+        values = ", ".join(f"{value:g}" for value in penalties.values())
+        print(f"classifiers solved on {len(images)} labeled images (C by cross-validation: {values})", flush=True)
+    return penalties
+
+
+@torch.no_grad()
+def solve_pooled(network: PooledNet, means: Tensor, labels: Tensor, groups: Sequence[str]) -> float:
+    """Replace standardization and classifier of a network by those of the linear probe of known features.
+
+    Args:
+        network: whose ``feature_mean``, ``feature_std`` and ``classifier`` are set.
+        means: ``(N, D)``, of the stages that the classifier reads, see :func:`embed_images`.
+        labels: ``(N,)``, integers from 0.
+        groups: lesion or patient of each image.
+
+    Returns:
+        The chosen penalty, see :func:`~monai_fgssl.metrics.solve_linear_probe`.
+
+    Raises:
+        ValueError: when fewer than two classes have an image; the network is not changed then.
+    """
+    probe = solve_linear_probe(means, labels, groups, network.classifier.out_features)
+    network.fit_standardization(means)
+    center, scale = network.feature_mean.double().cpu(), network.feature_std.double().cpu()
+    weight, bias = probe.weight.double(), probe.bias.double()
+    # The same classifier, of standardized features.
+    solved = LinearProbe((weight * scale).float(), (bias + weight @ center).float(), probe.penalty)
+    _copy(solved, network.classifier)
+    for value in (network.feature_mean, network.feature_std):
+        value.copy_(of_first_process(value))
+    return probe.penalty
+
+
+def _solve_steps(module: Any, images: CachedImages, device: str | torch.device) -> dict[str, float]:
+    """Solve the classifier of each step by itself."""
     classifiers = module.classifiers()
     read: dict[str, list[Tensor]] = defaultdict(list)
     hooks = [
@@ -66,11 +108,13 @@ def solve_heads(network: nn.Module, images: CachedImages, device: str | torch.de
         for name, classifier in classifiers.items()
     }
     for name, probe in solved.items():
-        # Processes on unlike machines may differ in the last digits.
-        classifiers[name].weight.copy_(of_first_process(probe.weight.to(device)))
-        classifiers[name].bias.copy_(of_first_process(probe.bias.to(device)))
-    penalties = {name: probe.penalty for name, probe in solved.items()}
-    if idist.get_rank() == 0:
-        values = ", ".join(f"{value:g}" for value in penalties.values())
-        print(f"classifiers solved on {len(images)} labeled images (C by cross-validation: {values})", flush=True)
-    return penalties
+        _copy(probe, classifiers[name])
+    return {name: probe.penalty for name, probe in solved.items()}
+
+
+@torch.no_grad()
+def _copy(probe: LinearProbe, classifier: nn.Linear) -> None:
+    """Set a classifier, on all processes to the same: unlike machines may differ in the last digits."""
+    device = classifier.weight.device
+    classifier.weight.copy_(of_first_process(probe.weight.to(device)))
+    classifier.bias.copy_(of_first_process(probe.bias.to(device)))

@@ -11,6 +11,7 @@ from .distributed import distribute, unwrap
 from .hierarchical import HierarchicalNet
 from .onnx import OnnxNet, export_onnx
 from .plain import PlainNet
+from .pooled import PooledNet
 from .weights import load_imagenet_resnet
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "HierarchicalNet",
     "OnnxNet",
     "PlainNet",
+    "PooledNet",
     "ProjectionHead",
     "StagedBackbone",
     "StagedNet",

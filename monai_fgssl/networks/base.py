@@ -26,7 +26,7 @@ class StagedNet(nn.Module):
         spatial_dims: 2 or 3.
         in_channels: channels of the image.
         stages: which of the backbone's stages are used: the last so many, or their indices (from 0, increasing).
-            Deeper ones are dropped.
+            Deeper ones are dropped. None: all.
         stem: the backbone's stem, ``imagenet`` or ``small``; for named backbones.
         weights: file of ImageNet weights; for named backbones.
         mean: subtracted from the image, one number or one per channel. Default: 0.5, or with ``weights`` ImageNet's
@@ -47,7 +47,7 @@ class StagedNet(nn.Module):
         backbone: str | nn.Module,
         spatial_dims: int,
         in_channels: int,
-        stages: int | Sequence[int],
+        stages: int | Sequence[int] | None,
         stem: str = "imagenet",
         weights: str | Path | None = None,
         mean: float | Sequence[float] | None = None,
@@ -102,6 +102,21 @@ class StagedNet(nn.Module):
         if not x.is_floating_point():
             raise ValueError(f"Expected floating-point images in [0, 1], got {x.dtype}: divide 8-bit images by 255.")
         return (x - self.mean) / self.std
+
+    def stage_means(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """Global average of the map of each of the backbone's stages, from shallow to deep.
+
+        Args:
+            x: images (B, in_channels, *spatial) in [0, 1].
+
+        Returns:
+            (B, channels) of each stage, of all up to the deepest in use.
+        """
+        return [feature_map.flatten(2).mean(dim=2) for feature_map in self.backbone(self.normalize(x))]
+
+    def heat_map_layers(self) -> list[nn.Module]:
+        """Modules whose outputs are the maps that heat maps show, from shallow to deep; empty: there are none."""
+        return []
 
     def definition(self) -> dict[str, Any]:
         """``_target_`` and arguments, as in a MONAI config, that build this network again for its state dict.
@@ -170,7 +185,8 @@ class StagedNet(nn.Module):
         return groups
 
 
-def _stage_indices(stages: int | Sequence[int], num_stages: int) -> list[int]:
+def _stage_indices(stages: int | Sequence[int] | None, num_stages: int) -> list[int]:
+    stages = num_stages if stages is None else stages
     indices = list(range(num_stages - stages, num_stages)) if isinstance(stages, int) else list(stages)
     if not indices or min(indices) < 0 or max(indices) >= num_stages or indices != sorted(set(indices)):
         raise ValueError(

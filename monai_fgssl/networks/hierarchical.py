@@ -119,6 +119,10 @@ class HierarchicalNet(StagedNet):
         }
         return {f"{name}.classifier": head.classifier for name, head in heads.items()}  # type: ignore[union-attr, misc]
 
+    def heat_map_layers(self) -> list[nn.Module]:
+        """See :meth:`StagedNet.heat_map_layers`: the 3x3 convolution of each block."""
+        return [block.convolutions for block in self.blocks]  # type: ignore[misc]
+
     def definition(self) -> dict[str, Any]:
         """See :meth:`StagedNet.definition`."""
         return super().definition() | {

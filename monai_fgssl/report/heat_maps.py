@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from monai_fgssl.networks import HierarchicalNet, unwrap
+from monai_fgssl.networks import StagedNet, unwrap
 from monai_fgssl.utils.files import atomic_write
 
 __all__ = ["HeatMapWriter", "overlay", "stage_heat_maps"]
@@ -29,15 +29,16 @@ COLORMAP = "inferno"
 MIN_HEIGHT = 256
 
 
-def stage_heat_maps(network: HierarchicalNet, images: Tensor, classes: Tensor | Sequence[int] | None = None) -> Tensor:
-    """Grad-CAM of the prediction at the 3x3 convolution of every stage's block.
+def stage_heat_maps(network: StagedNet, images: Tensor, classes: Tensor | Sequence[int] | None = None) -> Tensor:
+    """Grad-CAM of the prediction at every stage: at the 3x3 convolution of its block, or at the map that is averaged.
 
     The score is the sum of all classifiers' logits, so a stage's map shows what it contributes to the prediction,
-    through its own classifier and through that of the concatenation. MONAI's ``GradCAM`` gives the same map for one
-    image and one layer at a time; in a batch it mixes the classes of the images.
+    through its own classifier and through that of the concatenation, but not through deeper stages. MONAI's
+    ``GradCAM`` gives the same map for one image and one layer at a time; in a batch it mixes the classes of the images.
 
     Args:
-        network: in any mode; left in the mode it was in, without gradients.
+        network: a :class:`~monai_fgssl.networks.HierarchicalNet` or :class:`~monai_fgssl.networks.PooledNet`, in any
+            mode; left in the mode it was in, without gradients.
         images: ``(B, C, *spatial)`` float in [0, 1], on the network's device.
         classes: ``(B,)`` class of each image whose evidence is shown; None: the predicted one.
 
@@ -50,8 +51,8 @@ def stage_heat_maps(network: HierarchicalNet, images: Tensor, classes: Tensor | 
     """
     maps: list[Tensor] = []
     hooks = [
-        block.convolutions.register_forward_hook(lambda _module, _inputs, output: maps.append(output))  # type: ignore[union-attr]
-        for block in network.blocks
+        layer.register_forward_hook(lambda _module, _inputs, output: maps.append(output))
+        for layer in network.heat_map_layers()
     ]
     training = network.training
     network.eval()
@@ -131,7 +132,7 @@ def batch_heat_maps(engine: Workflow) -> Tensor:
     """Heat maps of the batch that an evaluator has just predicted, computed once for all writers that ask.
 
     Args:
-        engine: a :class:`~monai_fgssl.engines.HierarchicalEvaluator` of a HierarchicalNet.
+        engine: a :class:`~monai_fgssl.engines.HierarchicalEvaluator` of a network with ``heat_map_layers``.
 
     Returns:
         Those of :func:`stage_heat_maps` for the predicted classes, which stay in ``engine.state.output["heat_maps"]``.
@@ -162,10 +163,10 @@ class HeatMapWriter:
 
     def _check(self, engine: Workflow) -> None:
         network = unwrap(engine.network)
-        if not isinstance(network, HierarchicalNet):
+        if not isinstance(network, StagedNet) or not network.heat_map_layers():
             raise ValueError(
-                f"heat maps need the gradients of a HierarchicalNet, which {type(network).__name__} has not: take the "
-                "model.pt, or leave out heat_maps."
+                f"heat maps need the gradients of a HierarchicalNet or PooledNet, which {type(network).__name__} has "
+                "not: take the model.pt, or leave out heat_maps."
             )
 
     def _draw(self, engine: Workflow) -> None:

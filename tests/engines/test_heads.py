@@ -17,7 +17,7 @@ from torch import Tensor
 
 from monai_fgssl.data import CachedImages
 from monai_fgssl.engines.heads import solve_heads
-from monai_fgssl.networks import HierarchicalNet, PlainNet
+from monai_fgssl.networks import HierarchicalNet, PlainNet, PooledNet
 
 
 def make_images(num_classes: int = 3) -> CachedImages:
@@ -78,3 +78,60 @@ def test_images_of_one_class_change_nothing() -> None:
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
     # No hook stays behind.
     assert not any(classifier._forward_pre_hooks for classifier in network.classifiers().values())
+
+
+def make_pooled(constant: bool = False) -> PooledNet:
+    torch.manual_seed(0)
+    network = PooledNet("resnet18", num_classes=3)
+    if constant:
+        # A dead feature, as real backbones have.
+        with torch.no_grad():
+            network.backbone.stem.conv1.weight[3] = 0
+            network.backbone.stages[-1][-1].bn2.weight[7] = -1e-30
+    return network
+
+
+@pytest.mark.parametrize("constant", [False, True])
+def test_a_pooled_network_is_the_probe_of_the_means_of_its_stages(constant: bool) -> None:
+    network, images = make_pooled(constant), make_images()
+    before = deepcopy(network.state_dict())
+    penalties = solve_heads(network, images, "cpu")
+    assert set(penalties) == {"classifier"}
+    pixels = images.store.float() / 255
+    with eval_mode(network), torch.no_grad():
+        means = torch.cat([m.flatten(2).mean(2) for m in network.backbone(network.normalize(pixels))], 1).double()
+        probabilities = network(pixels).softmax(1).numpy()
+        vectors = network.stage_vectors(pixels)
+    expected = make_pipeline(StandardScaler(), LogisticRegression(C=penalties["classifier"], tol=1e-8, max_iter=10000))
+    expected.fit(means.numpy(), images.labels.numpy())
+    np.testing.assert_allclose(probabilities, expected.predict_proba(means.numpy()), atol=2e-3)
+    # Training goes on from standardized features.
+    assert vectors.mean((0, 1)).abs().max() < 1e-2
+    spread = vectors.std((0, 1), correction=0)
+    assert ((spread - 1).abs() < 1e-2).logical_or(spread < 1e-2).all()
+    changed = {name for name, value in network.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed == {"classifier.weight", "classifier.bias", "feature_mean", "feature_std"}
+    assert network.training
+    # Once solved, it may be solved again.
+    solved = deepcopy(network.state_dict())
+    solve_heads(network, images, "cpu")
+    for name, value in network.state_dict().items():
+        torch.testing.assert_close(value, solved[name], rtol=0, atol=0)
+
+
+def test_a_pooled_network_of_some_stages() -> None:
+    torch.manual_seed(0)
+    network, images = PooledNet("resnet18", num_classes=3, stages=[1, 3]), make_images()
+    solve_heads(network, images, "cpu")
+    with eval_mode(network), torch.no_grad():
+        vectors = network.stage_vectors(images.store.float() / 255)[:, 0]
+    assert vectors.shape == (45, 128 + 512)
+    assert vectors.mean(0).abs().max() < 1e-2
+
+
+def test_images_of_one_class_leave_a_pooled_network_alone() -> None:
+    network, images = make_pooled(), make_images(num_classes=1)
+    before = deepcopy(network.state_dict())
+    with pytest.raises(ValueError, match="at least two classes"):
+        solve_heads(network, images, "cpu")
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())

@@ -221,7 +221,10 @@ def test_the_same_results_from_onnx_runtime(inferred: Run, tmp_path: Path) -> No
     for name, row in rows.items():
         assert probabilities(row) == pytest.approx(probabilities(inferred.rows[f"others/{name}"]), abs=1e-5)
     for more, message in (
-        (["--heat_maps", "true"], "error: heat maps need the gradients of a HierarchicalNet, which OnnxNet has not"),
+        (
+            ["--heat_maps", "true"],
+            "error: heat maps need the gradients of a HierarchicalNet or PooledNet, which OnnxNet has not",
+        ),
         (["--model_path", "other.onnx"], "error: there is no model at other.onnx: export it first"),
     ):
         refused = run_bundle(inferred.folder, "configs/inference.json", *options, "--model_path", str(model), *more)

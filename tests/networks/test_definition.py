@@ -11,7 +11,7 @@ import torch
 from monai.bundle import ConfigParser
 from torch import nn
 
-from monai_fgssl.networks import HierarchicalNet, PlainNet, make_backbone
+from monai_fgssl.networks import HierarchicalNet, PlainNet, PooledNet, make_backbone
 
 
 @pytest.mark.parametrize(
@@ -29,8 +29,9 @@ from monai_fgssl.networks import HierarchicalNet, PlainNet, make_backbone
             linear_projection=True,
         ),
         PlainNet("resnet18", num_classes=4, embedding_dim=16),
+        PooledNet("resnet18", num_classes=4, stages=(0, 2), std=0.3),
     ],
-    ids=["hierarchical", "volume", "plain"],
+    ids=["hierarchical", "volume", "plain", "pooled"],
 )
 def test_definition_builds_the_same_network(network: nn.Module) -> None:
     text = json.dumps({"network_def": network.definition()})

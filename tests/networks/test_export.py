@@ -11,7 +11,7 @@ import pytest
 import torch
 from monai.bundle import ckpt_export, onnx_export
 
-from monai_fgssl.networks import HierarchicalNet, OnnxNet, PlainNet, export_onnx
+from monai_fgssl.networks import HierarchicalNet, OnnxNet, PlainNet, PooledNet, export_onnx
 from monai_fgssl.utils.errors import SettingsError
 
 
@@ -23,11 +23,13 @@ from monai_fgssl.utils.errors import SettingsError
         (HierarchicalNet, "efficientnet-b0", 2),
         (HierarchicalNet, "densenet121", 2),
         (PlainNet, "resnet18", 2),
+        (PooledNet, "resnet18", 3),
+        (PooledNet, "densenet121", 2),
     ],
 )
 def test_torchscript_equals_eager(net_class, backbone, spatial_dims):
     torch.manual_seed(0)
-    net = net_class(backbone, spatial_dims, in_channels=1, embedding_dim=7).eval()
+    net = net_class(backbone, spatial_dims, in_channels=1, num_classes=7).eval()
     scripted = torch.jit.script(net)
     x = torch.rand(2, 1, *[64, 96, 32][:spatial_dims])
     # Without the optimization that a graph's first runs go through, which takes most of the time.
@@ -42,10 +44,10 @@ def test_torchscript_equals_eager(net_class, backbone, spatial_dims):
         torch.testing.assert_close(scripted.stage_vectors(x), net.stage_vectors(x), rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("net_class", [HierarchicalNet, PlainNet])
+@pytest.mark.parametrize("net_class", [HierarchicalNet, PlainNet, PooledNet])
 def test_onnx_with_dynamic_batch_equals_eager(net_class, tmp_path):
     torch.manual_seed(0)
-    net = net_class("resnet18", embedding_dim=16).eval()
+    net = net_class("resnet18").eval()
     path = str(tmp_path / "model.onnx")
     example = torch.rand(2, 3, 64, 64)
     torch.onnx.export(net, (example,), path, dynamo=True, dynamic_shapes=({0: "batch"},), verbose=False)
@@ -85,10 +87,11 @@ def test_monais_bundle_tools_export_a_checkpoint(tool, tmp_path):
     torch.testing.assert_close(actual, net(x), rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("net_class", [HierarchicalNet, PooledNet])
 @pytest.mark.parametrize("spatial_dims", [2, 3])
-def test_an_onnx_file_in_place_of_the_network(spatial_dims, tmp_path):
+def test_an_onnx_file_in_place_of_the_network(spatial_dims, net_class, tmp_path):
     torch.manual_seed(0)
-    net = HierarchicalNet("resnet18", spatial_dims, in_channels=1, num_classes=3, width=8, embedding_dim=7).train()
+    net = net_class("resnet18", spatial_dims, in_channels=1, num_classes=3).train()
     shape = (1, 32, 64, 48)[: spatial_dims + 1]
     export_onnx(net, tmp_path / "model.onnx", shape)
     assert net.training

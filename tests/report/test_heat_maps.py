@@ -10,27 +10,51 @@ import torch
 from monai.visualize import GradCAM
 from torch import Tensor
 
-from monai_fgssl.networks import HierarchicalNet
+from monai_fgssl.networks import HierarchicalNet, PlainNet, PooledNet, StagedNet
 from monai_fgssl.report.heat_maps import draw_heat_maps, overlay, stage_heat_maps
 
 
-@pytest.fixture(scope="module", params=[2, 3])
-def network_and_images(request: pytest.FixtureRequest) -> tuple[HierarchicalNet, Tensor]:
-    dims = request.param
+@pytest.fixture(scope="module", params=[(HierarchicalNet, 2), (HierarchicalNet, 3), (PooledNet, 2), (PooledNet, 3)])
+def network_and_images(request: pytest.FixtureRequest) -> tuple[StagedNet, Tensor]:
+    kind, dims = request.param
     torch.manual_seed(0)
-    network = HierarchicalNet("resnet18", spatial_dims=dims, in_channels=1, num_classes=3, width=16, embedding_dim=8)
+    network = kind("resnet18", spatial_dims=dims, in_channels=1, num_classes=3, stages=3)
     return network, torch.rand(4, 1, *[32] * dims)
+
+
+def layer_names(network: StagedNet) -> list[str]:
+    return [name for layer in network.heat_map_layers() for name, module in network.named_modules() if module is layer]
 
 
 def test_each_image_of_a_batch_is_monais_grad_cam_of_it_alone(network_and_images) -> None:
     network, images = network_and_images
     classes = [0, 2, 1, 1]
     heat = stage_heat_maps(network, images, classes)
-    for k in range(3):
-        cam = GradCAM(network, f"blocks.{k}.convolutions", postprocessing=lambda x: x / x.max().clamp_min(1e-12))
+    for k, name in enumerate(layer_names(network)):
+        cam = GradCAM(network, name, postprocessing=lambda x: x / x.max().clamp_min(1e-12))
         for i, label in enumerate(classes):
             expected = cam(images[i : i + 1], class_idx=torch.tensor([label]))
             torch.testing.assert_close(heat[i, k], expected[0, 0], rtol=1e-3, atol=1e-4)
+
+
+def test_a_pooled_networks_map_is_the_share_of_each_place_in_the_logit() -> None:
+    """CAM: of a linear classifier on means the evidence of a place is known without gradients."""
+    torch.manual_seed(0)
+    network, images = PooledNet("resnet18", num_classes=3).eval(), torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        network.feature_std.copy_(torch.rand(960) + 0.5)
+        maps = network.backbone(network.normalize(images))
+        weights = (network.classifier.weight[1] / network.feature_std).split(network.backbone.channels)
+    heat = stage_heat_maps(network, images, [1, 1])
+    for k in range(4):
+        evidence = (maps[k] * weights[k][:, None, None]).sum(1, keepdim=True).relu()
+        evidence = torch.nn.functional.interpolate(evidence, (64, 64), mode="bilinear")[:, 0]
+        expected = evidence / evidence.amax((1, 2), keepdim=True).clamp_min(1e-12)
+        torch.testing.assert_close(heat[:, k], expected, rtol=1e-3, atol=1e-4)
+
+
+def test_a_plain_network_has_no_stages_to_show() -> None:
+    assert PlainNet("resnet18").heat_map_layers() == []
 
 
 def test_default_is_the_predicted_class(network_and_images) -> None:
@@ -45,13 +69,13 @@ def test_leaves_no_trace(network_and_images) -> None:
     network, images = network_and_images
     network.train()
     network.requires_grad_(False)
-    hooks = [len(block.convolutions._forward_hooks) for block in network.blocks]
+    hooks = [len(layer._forward_hooks) for layer in network.heat_map_layers()]
     before = {name: value.clone() for name, value in network.state_dict().items()}
     with torch.no_grad():
         heat = stage_heat_maps(network, images)
     assert network.training
     assert not heat.requires_grad
-    assert [len(block.convolutions._forward_hooks) for block in network.blocks] == hooks
+    assert [len(layer._forward_hooks) for layer in network.heat_map_layers()] == hooks
     assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
     network.requires_grad_(True)
 

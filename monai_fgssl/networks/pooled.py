@@ -1,0 +1,189 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""A linear classifier on the means of all stages of a backbone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from .base import StagedNet
+
+__all__ = ["PooledNet"]
+
+MIN_STD = 1e-6
+"""Below it a feature is constant: it is centered, and not scaled."""
+
+
+class StageMap(nn.Module):
+    """The map of a stage as the classifier gets it, for heat maps.
+
+    It is a view, so that a gradient with respect to it is the classifier's alone, without what deeper stages make of
+    the map.
+    """
+
+    def forward(self, feature_map: torch.Tensor) -> torch.Tensor:
+        """Map (B, C, *spatial) to the same values."""
+        return feature_map.view_as(feature_map)
+
+
+class PooledNet(StagedNet):
+    """Backbone, global average of the map of each stage, fixed standardization, and one linear classifier on all.
+
+    It is the network of a linear probe: the classifier is solved on frozen features in seconds, see
+    :func:`~monai_fgssl.engines.solve_heads`, and the result is a model as any other. It may be trained further too; the
+    standardization stays then as it is. The interface is that of :class:`~monai_fgssl.networks.HierarchicalNet`, with
+    one step.
+
+    Args:
+        backbone: a name that :func:`~monai_fgssl.networks.make_backbone` knows, or a module with the attributes of
+            :class:`~monai_fgssl.networks.StagedBackbone`.
+        spatial_dims: 2 or 3.
+        in_channels: channels of the image.
+        num_classes: number of classes.
+        stages: which of the backbone's stages the classifier reads: the last so many, or their indices (from 0,
+            increasing). None: all.
+        stem: ``imagenet``, or ``small`` for ResNets on images up to about 64 px.
+        weights: file of ImageNet weights, see :func:`~monai_fgssl.networks.load_imagenet_resnet`.
+        mean: subtracted from the image, one number or one per channel. Default: 0.5, or with ``weights`` ImageNet's.
+        std: what the image is then divided by, in the same way.
+
+    Attributes:
+        num_steps: 1.
+        feature_mean: ``(D,)``, subtracted from the means of the stages; 0 until it is set.
+        feature_std: ``(D,)``, what they are then divided by; 1 until it is set.
+
+    Raises:
+        ValueError: on an unknown backbone, stages that it does not have, or images of another shape or integer type.
+
+    Example:
+        >>> net = PooledNet("resnet18", num_classes=7).eval()
+        >>> x = torch.rand(2, 3, 64, 64)
+        >>> net(x).shape, [tuple(means.shape) for means in net.stage_means(x)]
+        (torch.Size([2, 7]), [(2, 64), (2, 128), (2, 256), (2, 512)])
+    """
+
+    # For the type checker only: TorchScript can't resolve annotations of attributes that are strings.
+    if TYPE_CHECKING:
+        feature_mean: torch.Tensor
+        feature_std: torch.Tensor
+
+    def __init__(
+        self,
+        backbone: str | nn.Module = "resnet18",
+        spatial_dims: int = 2,
+        in_channels: int = 3,
+        num_classes: int = 7,
+        stages: int | Sequence[int] | None = None,
+        stem: str = "imagenet",
+        weights: str | Path | None = None,
+        mean: float | Sequence[float] | None = None,
+        std: float | Sequence[float] | None = None,
+    ) -> None:
+        super().__init__(backbone, spatial_dims, in_channels, stages, stem, weights, mean, std)
+        self.stage_maps = nn.ModuleList(StageMap() for _ in self.stage_indices)
+        num_features = sum(self.backbone.channels[index] for index in self.stage_indices)
+        self.register_buffer("feature_mean", torch.zeros(num_features))
+        self.register_buffer("feature_std", torch.ones(num_features))
+        self.classifier = nn.Linear(num_features, num_classes)
+        self.num_steps = 1
+
+    @classmethod
+    def of(cls, network: StagedNet, num_classes: int) -> PooledNet:
+        """Put a classifier on all stages of a network's backbone, which the two networks share from then on.
+
+        Args:
+            network: whose backbone, normalization of the image, mode and device are taken. What it has on top of its
+                backbone is not.
+            num_classes: number of classes.
+        """
+        pooled = cls(
+            network.backbone,
+            network.spatial_dims,
+            network.in_channels,
+            num_classes,
+            mean=network.mean.flatten().tolist(),
+            std=network.std.flatten().tolist(),
+        )
+        pooled._backbone_name, pooled._stem_name = network._backbone_name, network._stem_name
+        return pooled.to(network.mean.device).train(network.training)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Class scores (B, num_classes) of images (B, in_channels, *spatial) in [0, 1]."""
+        return self.classifier(self._features(x))
+
+    def classify(self, means: torch.Tensor) -> torch.Tensor:
+        """Class scores (B, num_classes) of means (B, D) of the stages, side by side, that are known already."""
+        return self.classifier(self._standardize(means))
+
+    def select(self, means: torch.Tensor) -> torch.Tensor:
+        """Of the means (B, all channels) of all stages, side by side, those (B, D) that the classifier reads."""
+        stages = means.split(list(self.backbone.channels), dim=1)
+        return torch.cat([stages[index] for index in self.stage_indices], dim=1)
+
+    @torch.no_grad()
+    def fit_standardization(self, means: torch.Tensor) -> None:
+        """Set ``feature_mean`` and ``feature_std`` to those of some images.
+
+        Args:
+            means: (N, D), of the stages side by side.
+        """
+        values = means.double()
+        std = values.std(dim=0, correction=0)
+        self.feature_mean.copy_(values.mean(dim=0))
+        self.feature_std.copy_(torch.where(std < MIN_STD, 1.0, std))
+
+    @torch.jit.export
+    def logits_at_step(self, x: torch.Tensor, step: int) -> torch.Tensor:
+        """The class scores (B, num_classes); ``step`` must be 1."""
+        self._check_step(step)
+        return self.classifier(self._features(x))
+
+    @torch.jit.export
+    def vectors_at_step(self, x: torch.Tensor, step: int) -> torch.Tensor:
+        """The standardized means (B, D) of the stages; ``step`` must be 1."""
+        self._check_step(step)
+        return self._features(x)
+
+    @torch.jit.export
+    def stage_logits(self, x: torch.Tensor) -> torch.Tensor:
+        """The class scores as (B, 1, num_classes)."""
+        return self.classifier(self._features(x)).unsqueeze(1)
+
+    @torch.jit.export
+    def stage_vectors(self, x: torch.Tensor) -> torch.Tensor:
+        """The standardized means of the stages as (B, 1, D)."""
+        return self._features(x).unsqueeze(1)
+
+    def classifiers(self) -> dict[str, nn.Linear]:
+        """The one classifier, by the name of its module."""
+        return {"classifier": self.classifier}
+
+    def heat_map_layers(self) -> list[nn.Module]:
+        """See :meth:`StagedNet.heat_map_layers`."""
+        return list(self.stage_maps)
+
+    def definition(self) -> dict[str, Any]:
+        """See :meth:`StagedNet.definition`."""
+        return super().definition() | {
+            "num_classes": self.classifier.out_features,
+            "stages": list(self.stage_indices),
+        }
+
+    def _check_step(self, step: int) -> None:
+        if step != 1:
+            raise ValueError(f"step must be 1, got {step}.")
+
+    def _standardize(self, means: torch.Tensor) -> torch.Tensor:
+        return (means - self.feature_mean) / self.feature_std
+
+    def _features(self, x: torch.Tensor) -> torch.Tensor:
+        maps = self.backbone(self.normalize(x))
+        means = [
+            stage_map(maps[self.stage_indices[k]]).flatten(2).mean(dim=2) for k, stage_map in enumerate(self.stage_maps)
+        ]
+        return self._standardize(torch.cat(means, dim=1))
