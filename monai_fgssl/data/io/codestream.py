@@ -17,7 +17,7 @@ JPEG2000 = b"\xff\x4f\xff\x51"
 
 
 class Codestream(NamedTuple):
-    """Size of a picture, how many samples a pixel has, and of how many bits these are."""
+    """Size of a picture, number of samples of a pixel, and bits of a sample."""
 
     rows: int
     columns: int

@@ -14,7 +14,7 @@ __all__ = ["cmyk_to_rgb", "palette_depth", "palette_to_rgb", "without_premultipl
 
 
 def palette_depth(colors: NDArray[np.uint16]) -> tuple[NDArray[Any], int]:
-    """Bring the entries of a palette of 16 bits to the depth that they really have.
+    """Reduce the entries of a palette of 16 bits to their real depth.
 
     Many writers store 8 bits as the upper half of 16, where white is 0xFF00.
 
@@ -32,7 +32,7 @@ def palette_to_rgb(indices: NDArray[Any], table: NDArray[np.uint16]) -> tuple[ND
 
     Args:
         indices: ``(rows, columns)``.
-        table: ``(3, N)``; all below 256 are 8 bits in the lower half, as libtiff's tools take them too.
+        table: ``(3, N)``; if all are below 256 they are 8 bits in the lower half, as in libtiff's tools.
 
     Returns:
         ``(rows, columns, 3)``, and the value of full intensity.
@@ -66,7 +66,7 @@ def without_premultiplied_alpha(colors: NDArray[Any], alpha: NDArray[Any], white
         white: full intensity of integers, rounded down as Pillow does it; None for floats, where it is 1.
 
     Returns:
-        The shape and type of ``colors``; black where nothing is to be seen.
+        The shape and type of ``colors``; black where alpha is 0.
     """
     divisor = np.where(alpha > 0, alpha, 1)[..., None]
     if white is None:

@@ -1,8 +1,8 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""MetaImage and NRRD headers that name other files as their pixels: those may lie in the header's own folder only.
+"""MetaImage and NRRD headers that name other files as their pixels. These files must be in the header's own folder.
 
-Without this check a header of 60 bytes shows any file of the machine as pixels.
+Without this check a header of 60 bytes could show any file of the machine as pixels.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from monai_fgssl.utils.errors import DataError
 __all__ = ["check_pixel_files", "pixel_files"]
 
 HEADER_BYTES = 1 << 20
-"""A header is text of a few hundred bytes; lists of files may be longer."""
+"""Largest size of a header in bytes. Most have a few hundred; lists of files may be longer."""
 
 
 def check_pixel_files(path: Path) -> None:
-    """Refuse a header whose pixels lie outside of its folder, also by way of a link.
+    """Refuse a header whose pixels are outside of its folder, also if a link leads there.
 
     Args:
         path: a MetaImage or NRRD file.
@@ -38,7 +38,7 @@ def check_pixel_files(path: Path) -> None:
 
 
 def pixel_files(path: Path) -> list[str]:
-    """Names of the other files that a header takes its pixels from; none where it holds them itself.
+    """Names of the other files that a header takes its pixels from; none if the file itself holds them.
 
     Args:
         path: a MetaImage or NRRD file.
@@ -52,7 +52,7 @@ def pixel_files(path: Path) -> list[str]:
 
 
 def _metaimage_files(head: bytes) -> Iterator[str]:
-    """Names after ``ElementDataFile``, the last entry: one, a pattern with numbers, or ``LIST`` and a name a line."""
+    """Names after ``ElementDataFile``, the last entry: a name, a pattern with numbers, or ``LIST`` and lines."""
     found = re.search(rb"(?:^|[\r\n])[ \t]*ElementDataFile[ \t]*[=:]?[ \t]*([^\r\n]*)", head)
     if found is None:
         raise DataError(f"has no ElementDataFile in the first {HEADER_BYTES} bytes.")
@@ -63,13 +63,13 @@ def _metaimage_files(head: bytes) -> Iterator[str]:
     if words and words[0].upper() == "LIST":
         yield from _lines(head[found.end() :])
     elif words:
-        # A name may hold spaces; of a pattern, "slice%03d.raw 1 9 1", the first word is the name.
+        # A name may hold spaces. In a pattern, such as "slice%03d.raw 1 9 1", the first word is the name.
         yield value
         yield words[0]
 
 
 def _nrrd_files(head: bytes) -> Iterator[str]:
-    """Names after ``data file``: one, a pattern with numbers, or ``LIST`` and a name a line to the end."""
+    """Names after ``data file``: a name, a pattern with numbers, or ``LIST`` and a name per line up to the end."""
     # The header ends with an empty line, and the pixels begin.
     header = re.split(rb"\r?\n\r?\n", head, maxsplit=1)[0]
     for found in re.finditer(rb"(?im)^[ \t]*data[ \t]?file[ \t]*:[ \t]*=?[ \t]*([^\r\n]*)", header):

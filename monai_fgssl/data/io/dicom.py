@@ -79,7 +79,7 @@ def read_dicom(path: Path, frame: int | None = None) -> StoredImage:
 
 
 def frame_module(dataset: Dataset, frame: int) -> Dataset:
-    """Attributes of a frame, from wherever they are: the image itself, or its functional groups.
+    """Collect the attributes of a frame from the image itself and from its functional groups.
 
     Args:
         dataset: of an image.
@@ -89,7 +89,7 @@ def frame_module(dataset: Dataset, frame: int) -> Dataset:
         Those of :data:`FRAME_KEYS` that have a value.
 
     Raises:
-        DataError: when brightness depends on what is no number.
+        DataError: when an attribute that decides about brightness is no number.
     """
     module = Dataset()
     module.file_meta = dataset.file_meta
@@ -138,7 +138,7 @@ def read_frame(dataset: Dataset, frame: int) -> StoredImage:
     check_size((int(dataset.Rows), int(dataset.Columns), int(dataset.get("SamplesPerPixel") or 1)))
     module = frame_module(dataset, frame)
     affine = np.diag([*_spacing(module), 1, 1])
-    # Before decoding, since pydicom 2.4 may change them then. Float pixels have no Bits Stored.
+    # These are read before decoding, since pydicom 2.4 may change them then. Float pixels have no Bits Stored.
     bits, is_signed = int(dataset.get("BitsStored") or 0), bool(dataset.get("PixelRepresentation"))
     stored = decode_frame(dataset, frame)
     if photometric not in MONOCHROME:
@@ -152,7 +152,7 @@ def read_frame(dataset: Dataset, frame: int) -> StoredImage:
     elif bits:
         lowest = -(2 ** (bits - 1)) if is_signed else 0
         ends = apply_modality_lut(np.array([lowest, lowest + 2**bits - 1]), module, is_signed)[0]
-        # A falling rescale turns the ends around.
+        # A negative slope exchanges the ends.
         low, high = sorted(ends.tolist())
         value_range = (low, high)
     else:
@@ -163,7 +163,7 @@ def read_frame(dataset: Dataset, frame: int) -> StoredImage:
 
 
 def _spacing(module: Dataset) -> tuple[float, float]:
-    """Of rows and columns in mm, or 1 where it is not two lengths: a picture does not need it."""
+    """Spacing of rows and columns in mm. It is 1 if the file has no two lengths, since a picture does not need it."""
     spacing = np.ravel(module.get("PixelSpacing", ())).astype(np.float64)
     return (
         (spacing[0], spacing[1]) if len(spacing) == 2 and np.isfinite(spacing).all() and spacing.min() > 0 else (1, 1)

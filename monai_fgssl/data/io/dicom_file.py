@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""DICOM files: told from others by their content, and opened."""
+"""Recognizes DICOM files by their content, and opens them."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ __all__ = ["is_dicom", "open_dicom", "read_dicom_header", "starts_as_dicom"]
 FIRST_ELEMENTS = (0x0000, 0x0001, 0x0005, 0x0006, 0x0008, 0x0012, 0x0013, 0x0014, 0x0016, 0x0018, 0x0020)
 """Elements of group 0008 that a file without preamble and file meta information may begin with."""
 LONGEST = 1024
-"""Bytes of the longest of them in use."""
+"""Bytes of the longest of these elements in use."""
 
 
 def is_dicom(path: Path) -> bool:
-    """Tell whether a file begins as DICOM, whatever its name; see :func:`starts_as_dicom`."""
+    """True if a file begins as DICOM, whatever its name; see :func:`starts_as_dicom`."""
     with open(path, "rb") as file:
         return starts_as_dicom(file.read(132))
 
 
 def starts_as_dicom(head: bytes) -> bool:
-    """Tell DICOM by its first 132 bytes.
+    """True if these are the first 132 bytes of a DICOM file.
 
-    Files have 128 bytes of preamble and ``DICM`` (DICOM PS3.10, section 7.1). Old ones, and what some tools write,
+    Files have 128 bytes of preamble and ``DICM`` (DICOM PS3.10, section 7.1). Old files, and those of some tools,
     begin with the file meta information or with the data set itself; dcmtk, GDCM and ITK read these too.
     """
     if head[128:132] == b"DICM":
@@ -77,11 +77,11 @@ def open_dicom(path: Path, headers_only: bool = False) -> Dataset:
         headers_only: leave out the pixels.
 
     Raises:
-        DataError: when it is none; the message starts after the name of the file.
+        DataError: when it is no image; the message starts after the name of the file.
     """
     _check_deflated(path)
     dataset = pydicom.dcmread(path, stop_before_pixels=headers_only, force=True)
-    # pydicom 3 gives nothing at all when compressed pixels are cut off.
+    # pydicom 3 returns an empty data set when compressed pixels are cut off.
     if len(dataset) and "Rows" not in dataset:
         kind = dataset.get("SOPClassUID") or dataset.file_meta.get("MediaStorageSOPClassUID")
         raise DataError(f"is a DICOM file without an image ({getattr(kind, 'name', None) or 'no SOP class'}).")
@@ -97,7 +97,7 @@ def open_dicom(path: Path, headers_only: bool = False) -> Dataset:
 
 
 def _syntax_of(dataset: FileDataset) -> UID:
-    """Transfer syntax of a data set that begins without one, as pydicom has found it out."""
+    """Transfer syntax of a data set that does not name it, as pydicom has guessed it."""
     if hasattr(dataset, "original_encoding"):
         is_implicit, is_little_endian = dataset.original_encoding
     else:
@@ -123,7 +123,7 @@ def _check_deflated(path: Path) -> None:
 
 
 def _inflated_size(file: IO[bytes]) -> int:
-    """Bytes that a stream unpacks to, or more than :data:`MAX_INFLATED`; damage is told when it is read."""
+    """Bytes that a stream unpacks to, counted to just above :data:`MAX_INFLATED`. The reader reports damage."""
     stream, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
     data = file.read(1 << 16)
     while data and not stream.eof and size <= MAX_INFLATED:

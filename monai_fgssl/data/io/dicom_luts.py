@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""From stored values to those of the modality, and from these to brightness: the lookup tables and windows of DICOM."""
+"""Lookup tables and windows of DICOM: from stored values to those of the modality, and from these to brightness."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def apply_modality_lut(stored: NDArray[Any], module: Dataset, is_signed: bool) -
         is_signed: whether stored values may be negative.
 
     Returns:
-        Values in units of the modality, and of how many bits those of a table are; None for a rescale or neither.
+        Values in units of the modality, and the number of bits of a table's values; None if there is no table.
 
     Source: DICOM PS3.3, C.11.1.
     """
@@ -116,7 +116,7 @@ def _make_table(
 
     Entries of 8 bits lie one or two to a word. The first value that is mapped is signed if the values are, whatever its
     VR says: it can't be told in Implicit VR, and many write 64512 for -1024. A depth that is too small for the entries
-    is wrong, as dcmtk takes it too.
+    is taken for wrong, as dcmtk does.
     """
     count, first, bits = (int(value) for value in descriptor)
     count = count & 0xFFFF or 2**16

@@ -41,7 +41,7 @@ JPEG, HTJ2K, VIDEO = (
 
 
 def number_of_frames(dataset: Dataset) -> int:
-    """Number of frames, which may be missing or empty."""
+    """Number of frames; 1 if the attribute is missing or empty."""
     return int(dataset.get("NumberOfFrames") or 1)
 
 
@@ -58,14 +58,14 @@ def decode_frame(dataset: Dataset, frame: int) -> NDArray[Any]:
         ``(rows, columns)``, or ``(rows, columns, 3)`` for color; palette indices stay indices.
 
     Raises:
-        DataError: when the transfer syntax needs a decoder that is not installed, or the header doesn't fit the pixels.
+        DataError: when no installed decoder knows the transfer syntax, or when the header doesn't fit the pixels.
         Exception: when the pixels are damaged; pydicom and its plug-ins raise almost any.
     """
     syntax = dataset.file_meta.TransferSyntaxUID
     try:
         codestream = _check_codestream(dataset, frame)
         if not syntax.is_little_endian and dataset.BitsAllocated == 1 and dataset["PixelData"].VR == "OW":
-            # Words are swapped, which pydicom (up to 3.0.2) undoes for 8 bits only.
+            # The bytes of words are swapped. pydicom (up to 3.0.2) undoes that for 8 bits only.
             dataset = copy(dataset)
             dataset.PixelData = np.frombuffer(dataset.PixelData, "u2").byteswap().tobytes()
         decode = _decode_by_pydicom2 if IS_PYDICOM_2 else _decode_by_pydicom3
@@ -85,7 +85,7 @@ def decode_frame(dataset: Dataset, frame: int) -> NDArray[Any]:
 
 
 def _check_codestream(dataset: Dataset, frame: int) -> Codestream | None:
-    """Compare what the header says with what a JPEG, JPEG-LS or JPEG 2000 really holds; decoders mix them silently."""
+    """Compare the DICOM header with the header of a JPEG, JPEG-LS or JPEG 2000. Decoders mix the two silently."""
     if not dataset.file_meta.TransferSyntaxUID.is_compressed or "PixelData" not in dataset:
         return None
     count, codestream = number_of_frames(dataset), None
@@ -98,7 +98,7 @@ def _check_codestream(dataset: Dataset, frame: int) -> Codestream | None:
         codestream = read_codestream_header(data)
     if codestream is not None:
         promised = int(dataset.Rows), int(dataset.Columns), int(dataset.get("SamplesPerPixel", 1))
-        # In JPEG no rows are a number that comes later.
+        # In JPEG 0 rows mean that the number follows later.
         if promised != (codestream.rows or promised[0], codestream.columns, codestream.samples):
             raise DataError(
                 f"has a header for {promised[1]} x {promised[0]} pixels with {promised[2]} sample(s), and holds a "
@@ -108,14 +108,14 @@ def _check_codestream(dataset: Dataset, frame: int) -> Codestream | None:
 
 
 def _cut_stored_bits(pixels: NDArray[Any], dataset: Dataset, codestream: Codestream | None) -> NDArray[Any]:
-    """Values of Bits Stored bits below High Bit; others may hold overlays, also in compressed pixels.
+    """Take the Bits Stored bits up to High Bit. Other bits may hold overlays, also in compressed pixels.
 
     Source: DICOM PS3.5, 8.1.1; High Bit other than Bits Stored - 1 is of earlier editions.
     """
     size, stored = 8 * pixels.itemsize, int(dataset.BitsStored)
     high = int(dataset.get("HighBit") or stored - 1)
     if high < stored - 1 or (codestream is not None and codestream.bits <= stored):
-        # Wrong, or of what was compressed: the values are in the lower bits.
+        # High Bit is wrong, or that of the pixels before compression: the values are in the lower bits.
         high = stored - 1
     if high >= size or stored >= size:
         return pixels
@@ -130,14 +130,14 @@ def _cut_stored_bits(pixels: NDArray[Any], dataset: Dataset, codestream: Codestr
 
 
 def _decode_by_pydicom3(dataset: Dataset, frame: int) -> tuple[NDArray[Any], str]:
-    """Pixels, and their Photometric Interpretation."""
+    """Decoded pixels and their Photometric Interpretation."""
     decode = get_decoder(dataset.file_meta.TransferSyntaxUID).as_array
     if dataset.file_meta.TransferSyntaxUID == JPEGBaseline8Bit:
-        # Gives what GDCM gives, which pydicom prefers, in a tenth of the time.
+        # Pillow's result equals that of GDCM, which pydicom prefers, in a tenth of the time.
         with suppress(Exception):
             pixels, properties = decode(dataset, index=frame, raw=True, decoding_plugin="pillow")
             return pixels, str(properties["photometric_interpretation"])
-    # pydicom cuts the lower bits, and not of all transfer syntaxes. It annotates its options as one of them each.
+    # pydicom corrects the bits of some transfer syntaxes only. Its annotations ask for one type of all options.
     options: Any = {"correct_unused_bits": False}
     pixels, properties = decode(dataset, index=frame, raw=True, **options)
     return pixels, str(properties["photometric_interpretation"])
@@ -174,7 +174,7 @@ def _ybr_to_rgb(pixels: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def _missing_decoder(syntax: UID, bits: int) -> str | None:
-    """Say what it takes to decode a transfer syntax, or ``None`` when nothing is missing."""
+    """Say what is missing to decode a transfer syntax; ``None`` if nothing is."""
     if syntax in VIDEO:
         return f"is a video ({syntax.name}): export its frames as images."
     if syntax == JPEGExtended12Bit and bits > 8:

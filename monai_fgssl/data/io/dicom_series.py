@@ -22,7 +22,7 @@ def files_of_series(folder: Path) -> list[Path]:
     """DICOM images of the series in a folder.
 
     An export of a study may have other things beside it. These are left out, with a warning: reports and other DICOM
-    files without an image, localizers, and series of one image beside one of several. Other files don't count, except
+    files without an image, localizers, and series of one image beside one of several. Other files are ignored, except
     those with the name of a DICOM file.
 
     Args:
@@ -41,7 +41,7 @@ def files_of_series(folder: Path) -> list[Path]:
         raise DataError(
             f"is a folder without DICOM images ({len(inside)} files): name a file, or the folder of a series."
         )
-    # A copy that broke off must not pass for a series that ends there.
+    # If a copy broke off, the series would look complete.
     broken = [one.name for one in inside if one not in files and one.suffix.lower() == ".dcm"]
     if broken:
         raise DataError(f"has {broken[0]}, which is no DICOM file, or a damaged one.")

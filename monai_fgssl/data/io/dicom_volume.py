@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""DICOM slices, one per file or all in one file, put together by where they are in the patient."""
+"""Volumes from DICOM slices, one per file or all in one file, ordered by their position in the patient."""
 
 from __future__ import annotations
 
@@ -65,8 +65,9 @@ def read_dicom_volume(paths: Sequence[Path]) -> StoredImage:
         of several files are joined in this order by backslashes, as DICOM writes multiple values.
 
     Raises:
-        DataError: when a file can't be read, is twice there, in color or of another series; when slices differ in
-            size, spacing or direction, or have no place; when one is missing. The message starts after the name.
+        DataError: when a file can't be read, is there twice, is in color or belongs to another series; when slices
+            differ in size, spacing or direction, or have no position; when a slice is missing. The message starts after
+            the name.
 
     Source: DICOM PS3.3, C.7.6.2.1.1; C.7.6.16.2.3 and C.7.6.16.2.4 for frames.
     """
@@ -160,7 +161,7 @@ def _locate(path: Path, header: Dataset, frame: int) -> Slice:
 
 
 def _even_step(slices: Sequence[Slice]) -> NDArray[np.float64]:
-    """Check that slices, in order, form an even grid, and give the way from one to the next, ``(3,)``."""
+    """Check that slices, in order, form an even grid. Returns the step from one slice to the next, ``(3,)``."""
     first = slices[0]
     for one in slices:
         if one.shape != first.shape:

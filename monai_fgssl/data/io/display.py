@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""From the values that a file stores to those that a screen shows: windows, lookup tables, ranges, channels."""
+"""From stored values to those of a screen: windows, lookup tables, ranges, channels."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def choose_frame(count: int, frame: int | None, kind: str = "frames") -> int:
 
 
 def natural_range(values: NDArray[Any]) -> tuple[float, float] | None:
-    """Values of black and white where only the array itself tells them.
+    """Values of black and white, if only the array itself tells them.
 
     Integers of 8 and 16 bits: the range of their type. Wider types have no natural white; floats in [0, 1] are taken
     as they are, and whole numbers from 0 to 255 for a picture of 8 bits (MONAI's ``SaveImage`` stores one as float32).
@@ -157,7 +157,7 @@ def natural_range(values: NDArray[Any]) -> tuple[float, float] | None:
 
 
 def _window_for(values: NDArray[Any], center: float, width: float) -> Window:
-    """A window that a user gives: that of DICOM, which is made for whole numbers; exact for others and below 1."""
+    """A window that a user gives: LINEAR for whole numbers and a width of 1 or more, else LINEAR_EXACT."""
     is_whole = width >= 1 and bool((values == np.rint(values)).all())
     return Window(center, width, "LINEAR" if is_whole else "LINEAR_EXACT")
 

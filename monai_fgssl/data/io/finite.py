@@ -18,15 +18,15 @@ __all__ = ["check_affine", "replace_not_finite"]
 logger = logging.getLogger(__name__)
 
 DEFECTS = 0.001
-"""Largest share of values that passes for defects."""
+"""Largest share of values that counts as defects."""
 
 
 def replace_not_finite(image: StoredImage, name: str) -> None:
     """Replace values that are no numbers, in place, and log how many there were.
 
-    Up to one in a thousand are taken for defects: each gets the value of the nearest pixel or voxel that has one. More
-    are taken for what lies outside of a scan: NaN and minus infinity become the lowest finite value of the image, plus
-    infinity the highest.
+    Up to one in a thousand are taken for defects: each gets the value of the nearest pixel or voxel that is finite. If
+    there are more, they lie outside of the scan: NaN and minus infinity become the lowest finite value of the image,
+    plus infinity the highest.
 
     Args:
         image: as its reader gives it.

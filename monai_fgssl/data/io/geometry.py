@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The form in which all images of a run reach the network."""
+"""Size, dimensions, spacing and window of all images of a run."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class ImageGeometry:
 
     @classmethod
     def of(cls, geometry: ImageGeometry | int | Sequence[int]) -> ImageGeometry:
-        """Take a geometry as it is, and a size alone as that of pictures."""
+        """Return a geometry as it is, and make one for pictures from a size."""
         return geometry if isinstance(geometry, ImageGeometry) else cls(geometry)
 
     @property

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""MetaImage and NRRD headers, checked before ITK sees them: it believes any number, and verifies no checksum."""
+"""Checks of MetaImage and NRRD headers, before ITK reads the file. ITK believes any number and verifies no checksum."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def check_grid_header(path: Path) -> None:
         path: a MetaImage or NRRD file.
 
     Raises:
-        DataError: when sizes are missing, no sizes or more than is stored, or when compressed pixels are damaged.
+        DataError: when sizes are missing, invalid or larger than the file, or when compressed pixels are damaged.
     """
     with open(path, "rb") as file:
         head = file.read(HEADER_BYTES)
@@ -59,7 +59,7 @@ def _check_metaimage(path: Path, head: bytes) -> None:
     pixels, start = (path, found.end()) if found and name.upper() == "LOCAL" else (path.parent / name, 0)
     kind = (_value(text, "ElementType") or "").upper().removeprefix("MET_").removeprefix("U").removesuffix("_ARRAY")
     if not pixels.is_file() or kind not in METAIMAGE_BYTES or _value(text, "HeaderSize"):
-        # Several files, a form that only ITK knows, or nothing, which it tells.
+        # Several files, or a form that only ITK knows. ITK reports the error if there is none.
         return
     needed = math.prod(sizes) * channels[0] * METAIMAGE_BYTES[kind]
     stored = pixels.stat().st_size - start
@@ -97,7 +97,7 @@ def _value(text: str, key: str) -> str | None:
 
 
 def _integers(text: str, key: str) -> list[int]:
-    """Numbers of an entry; none when it is missing, there twice, or holds anything else."""
+    """Numbers of an entry; none if it is missing, is there twice, or holds anything else."""
     found = re.findall(rf"(?im)^[ \t]*{key}[ \t]*[=:][ \t]*([^\r\n]*)", text)
     if len(found) != 1 or not re.fullmatch(r"(-?\d{1,18}[ \t]*)+", found[0]):
         return []
@@ -105,7 +105,7 @@ def _integers(text: str, key: str) -> list[int]:
 
 
 def _check_compressed(path: Path, start: int, needed: int) -> None:
-    """Unpack zlib or gzip to its end, where the checksum is, without keeping it."""
+    """Unpack zlib or gzip up to the checksum at its end, without keeping the result."""
     unpacker, size = zlib.decompressobj(zlib.MAX_WBITS | 32), 0
     with open(path, "rb") as file:
         file.seek(start)

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Arrays on a grid in space, whichever file they come from: slices as pictures, and volumes."""
+"""Arrays on a grid in space, from any file format: slices as pictures, and volumes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def affine_of(meta: dict[str, Any]) -> NDArray[np.float64]:
 def slice_of(values: NDArray[Any], affine: NDArray[np.float64], frame: int | None = None) -> StoredImage:
     """A slice along Z as a picture: X runs along the columns, to the right, and Y along the rows, down.
 
-    So the file that ITK's or MONAI's writer makes of a picture is that picture again, whatever its affine says.
+    So a file that ITK or MONAI writes from a picture gives that picture again, whatever its affine.
 
     Args:
         values: ``(X, Y, Z, C)``. Of 2 or 4 channels the last is taken for transparency, and dropped.
@@ -56,5 +56,5 @@ def slice_of(values: NDArray[Any], affine: NDArray[np.float64], frame: int | Non
 
 
 def volume_of(values: NDArray[Any], affine: NDArray[np.float64]) -> StoredImage:
-    """All of it, ``(C, X, Y, Z)``, in memory of its own rather than ITK's or mapped from the file."""
+    """The whole volume, ``(C, X, Y, Z)``, copied from ITK's memory or from the mapped file."""
     return StoredImage(np.moveaxis(values, -1, 0).copy(), affine, None)

@@ -35,7 +35,7 @@ def read_itk(path: Path) -> Grid:
     header.ReadImageInformation()
     sizes = [header.GetDimensions(axis) for axis in range(header.GetNumberOfDimensions())]
     check_size((*sizes, header.GetNumberOfComponents()))
-    # ITK's Python package has no images of, say, three 16-bit channels, but it has vector images.
+    # ITK's Python package lacks some types of images, such as three 16-bit channels, but it has vector images.
     types = {"unsigned_char": itk.UC, "unsigned_short": itk.US, "short": itk.SS, "double": itk.D}
     component = types.get(itk.ImageIOBase.GetComponentTypeAsString(header.GetComponentType()), itk.F)
     several = {"pixel_type": itk.VariableLengthVector[component]} if header.GetNumberOfComponents() > 1 else {}

@@ -36,7 +36,7 @@ def read_nifti(path: Path) -> Grid:
     """
     image = _load(path)
     reader = NibabelReader()
-    # It keeps the name for its metadata, and reads no pixels yet.
+    # The reader keeps the name for its metadata, and reads no pixels yet.
     reader.read(path)
     values, meta = reader.get_data(image)
     if values.dtype.names:
@@ -50,7 +50,7 @@ def read_nifti(path: Path) -> Grid:
 
 
 def _load(path: Path) -> Any:
-    """Image of nibabel, whose header fits what is stored."""
+    """Open an image with nibabel, and check that its header fits the file."""
     pixels = path.with_suffix(".img")
     if path.suffix.lower() == ".hdr" and not pixels.exists():
         raise DataError(f"is the header of two files, and {pixels.name} with its pixels is missing: put it beside it.")
@@ -62,7 +62,7 @@ def _load(path: Path) -> Any:
         check_stored_size(needed, stored)
         return image
     check_stored_size(needed, stored, MAX_DEFLATE_RATIO)
-    # nibabel stops before the checksum at the end.
+    # nibabel stops before the checksum at the end of the file.
     with gzip.open(path) as file:
         data = file.read(image.dataobj.offset + needed)
         while file.read(1 << 20):

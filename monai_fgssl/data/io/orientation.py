@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures that are stored lying on their side, with a tag that says so."""
+"""Turns pictures that are stored on their side, by their orientation tag."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def upright(values: NDArray[Any], orientation: int) -> NDArray[Any]:
 
     Args:
         values: ``(rows, columns, ...)``.
-        orientation: 1 to 8; 5 to 8 exchange rows and columns. Other numbers say nothing, as in all viewers.
+        orientation: 1 to 8; 5 to 8 exchange rows and columns. Other numbers are ignored, as in all viewers.
 
     Example:
         >>> import numpy as np

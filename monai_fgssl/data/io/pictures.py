@@ -23,7 +23,7 @@ from .orientation import ORIENTATION, upright
 __all__ = ["read_photo"]
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "JPEG2000", "PPM")
-"""Pillow's names of what is read. It knows more, some of which run other programs or hold layers."""
+"""Pillow's names of the formats that are read. Some of its others run other programs, or hold layers."""
 
 OTHERS = (
     (0, b"8BPS", "a Photoshop document"),
@@ -34,7 +34,7 @@ OTHERS = (
     (4, b"ftypmif1", "HEIC"),
     (4, b"ftypavif", "AVIF"),
 )
-"""Position, bytes and name of kinds that are often met and not read."""
+"""Position, first bytes and name of common formats that are not read."""
 
 
 def read_photo(path: Path, frame: int | None = None) -> StoredImage:
@@ -47,14 +47,14 @@ def read_photo(path: Path, frame: int | None = None) -> StoredImage:
     Args:
         path: a file.
         frame: number of the frame, from 0, where there are several. The further pictures in a phone's JPEG (MPO:
-            previews, depth) don't count.
+            previews, depth) are ignored.
 
     Returns:
         ``(1 or 3, rows, columns)``, uint8, uint16 or int32, and its range.
 
     Raises:
         DataError: when a frame must be chosen, or the format is not read; the message starts after the file's name.
-        OSError: when the file is damaged, or none that Pillow knows.
+        OSError: when the file is damaged, or of a format that Pillow does not know.
     """
     with open(path, "rb") as file:
         try:
@@ -106,7 +106,7 @@ def _opened(file: IO[bytes]) -> ImageFile.ImageFile:
 
 
 def _without_text(file: IO[bytes]) -> BytesIO:
-    """Leave out a PNG's texts and profile: Pillow refuses pictures with a megabyte of them, viewers don't."""
+    """Remove a PNG's texts and profile: Pillow refuses pictures with a megabyte of them, viewers show them."""
     file.seek(0)
     data = file.read()
     kept, position = bytearray(data[:8]), 8

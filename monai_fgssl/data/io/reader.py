@@ -54,10 +54,10 @@ def read_medical_image(
 ) -> MetaTensor:
     """Read a picture or a volume from DICOM, NIfTI, NRRD, MetaImage, TIFF, PNG, JPEG, JPEG 2000, WebP, BMP, GIF or PNM.
 
-    The content of a file tells its format, not its name. The same picture gives the same array whatever file
-    it is stored in, bit for bit where the storage is lossless.
+    The content of a file tells its format, not its name. The same picture gives the same array from any format, bit for
+    bit if the storage is lossless.
 
-    Pictures (``spatial_dims=2``) are ``(C, rows, columns)`` and show from 0 (black) to 1 (white) what a viewer shows:
+    Pictures (``spatial_dims=2``) are ``(C, rows, columns)``, from 0 (black) to 1 (white), as a viewer shows them:
 
     - 8 bits are ``value / 255``, equal to Pillow's ``convert("RGB")``: palettes are looked up, CMYK and YBR become RGB,
       transparency is dropped. An orientation tag (EXIF) is applied. Color profiles are not.
@@ -66,8 +66,8 @@ def read_medical_image(
     - Without a window, more than 8 bits are scaled by their whole range, never clipped: Bits Stored in DICOM, elsewhere
       the range of the type. Floats are taken as they are in [0, 1], and divided by 255 when they are whole numbers up
       to 255; for others, and for integers of 32 bits and more, a window must be given.
-    - A slice in NIfTI, NRRD or MetaImage has X along the columns and Y along the rows, so the file that ITK or MONAI
-      writes from a picture is that picture. MONAI's writers in turn expect ``(C, columns, rows)``.
+    - A slice in NIfTI, NRRD or MetaImage has X along the columns and Y along the rows, so a file that ITK or MONAI
+      writes from a picture gives that picture again. MONAI's writers in turn expect ``(C, columns, rows)``.
 
     Volumes (``spatial_dims=3``) are ``(C, X, Y, Z)``, as MONAI's ``LoadImage`` and ``EnsureChannelFirst`` give NIfTI,
     in the units of the modality, such as HU. Their affine is RAS, so ``Spacingd`` and ``Orientationd`` work.
@@ -76,7 +76,7 @@ def read_medical_image(
     in the log names the file and counts them.
 
     Args:
-        path: a file, a folder with one DICOM series (others of its files are ignored), or the files of such a series.
+        path: a file, a folder with one DICOM series (its other files are ignored), or the files of such a series.
         spatial_dims: 2 for pictures, 3 for volumes.
         channels: 3 for RGB, where gray is repeated; 1 for gray, where a picture in color becomes its luminance
             (ITU-R BT.601); ``None`` for those of the file.
@@ -90,7 +90,7 @@ def read_medical_image(
         float32. The affine ``(4, 4)`` of pictures holds their spacing of rows and columns in mm where the file has it.
         ``meta`` has the same keys for all files, so they can be collated: those of MONAI, ``"frame"``, and the DICOM
         UIDs that a report refers to (``"SOPInstanceUID"``, ``"SOPClassUID"``, ``"StudyInstanceUID"``,
-        ``"SeriesInstanceUID"``; empty for other files). It has no name, no other id and no date.
+        ``"SeriesInstanceUID"``; empty for other files). It has no patient's name, no other identifier and no date.
 
     Raises:
         DataError: when it can't be read; the message names the file, the reason and, where there is one, the remedy.
@@ -111,7 +111,7 @@ def read_medical_image(
         if spatial_dims == 3:
             check_affine(image)
         elif not np.isfinite(image.affine).all():
-            # Its position and spacing mean nothing for a picture.
+            # A picture does not need its position and spacing.
             image.affine = np.eye(4)
         replace_not_finite(image, name)
         values = image.values
@@ -186,7 +186,7 @@ def _read_volume(files: Sequence[Path]) -> StoredImage:
 
 
 def kind_of(path: Path) -> str:
-    """Tell what a file holds from its content: ``"DICOM"``, ``"TIFF"``, a key of :data:`SUFFIXES`, or ``"picture"``."""
+    """Format of a file by its content: ``"DICOM"``, ``"TIFF"``, a key of :data:`SUFFIXES`, or ``"picture"``."""
     with open(path, "rb") as file:
         head = file.read(1024)
     if not head:

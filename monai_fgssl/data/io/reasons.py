@@ -14,7 +14,7 @@ __all__ = ["reason_of"]
 
 
 def reason_of(error: Exception) -> str:
-    """Say what an error means, to be put after the name of the file.
+    """Turn an error into a sentence that follows the name of the file.
 
     Example:
         >>> reason_of(FileNotFoundError())
@@ -35,7 +35,7 @@ def reason_of(error: Exception) -> str:
         return f"is too large: {error}"
     if isinstance(error, NotImplementedError):
         return f"is in a form that is not supported: {' '.join(str(error).split())[:300]}"
-    # ITK begins with a place in its own source and an address, and its MetaImage reader says that of any damage.
+    # ITK's messages begin with a place in its source. Its MetaImage reader gives this reason for any damage.
     message = re.split(r"(?:ITK |itk::)ERROR: \w+\(\w+\): ", str(error))[-1].replace(
         "Reason: No such file or directory", ""
     )

@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """TIFF of every layout: decoded by a library that is right for it, or refused by name.
 
-tifffile knows all layouts, but without its extra ``imagecodecs`` few compressions. Pillow knows the compressions, but
-takes many layouts for others without a word: the bytes of big-endian floats in LZW are swapped, halves and unsigned 32
-bits become other numbers, planes of 16 bits become noise. So Pillow decodes only what it decodes right, see
+tifffile knows all layouts, but few compressions without its extra ``imagecodecs``. Pillow knows the compressions, but
+silently decodes many layouts wrong: it swaps the bytes of big-endian floats in LZW, changes the values of half floats
+and of unsigned 32 bits, and turns planes of 16 bits into noise. So it decodes only the layouts of
 :func:`_is_right_in_pillow`.
 """
 
@@ -51,12 +51,12 @@ UNSPECIFIED, PREMULTIPLIED = 0, 1
 def read_tiff(path: Path, frame: int | None = None) -> StoredImage:
     """Read a page upright, as a viewer shows it.
 
-    Gray keeps one channel; palette, CMYK and YCbCr become RGB; transparency is dropped, and what was multiplied by it
-    is divided again. All depths are kept. Color profiles and resolutions are not used.
+    Gray keeps one channel; palette, CMYK and YCbCr become RGB; transparency is dropped, and colors that were multiplied
+    by it are divided again. All depths are kept. Color profiles and resolutions are not used.
 
     Args:
         path: a file.
-        frame: number of the page, from 0, where there are several. Thumbnails and masks don't count.
+        frame: number of the page, from 0, where there are several. Thumbnails and masks are not counted.
 
     Returns:
         ``(1 or 3, rows, columns)`` and its range.
@@ -132,7 +132,7 @@ def _opened(path: Path) -> Iterator[list[TiffPage]]:
 
 
 def _count_directories(path: Path) -> int:
-    """Follow the chain of directories: tifffile has no end for some loops, and leaves out what was cut off."""
+    """Follow the chain of directories. tifffile never ends in some loops, and skips a part that was cut off."""
     with open(path, "rb") as file:
         head = file.read(16)
         order = "<" if head.startswith(b"II") else ">"
@@ -154,7 +154,7 @@ def _count_directories(path: Path) -> int:
 
 
 def _check_hidden_pages(file: TiffFile, count: int) -> None:
-    """Refuse stacks whose directory is that of the first page only; not by ``file.series``, which opens other files."""
+    """Refuse stacks that list their first page only. ``file.series`` is not used, since it opens other files."""
     images = 1
     if file.is_imagej:
         images = int((file.imagej_metadata or {}).get("images", 1))
@@ -190,7 +190,7 @@ def _read_page(path: Path, page: TiffPage, number: int) -> StoredImage:
 
 
 def _check_layout(page: TiffPage) -> None:
-    """Refuse what can't be read right, by name."""
+    """Refuse layouts that can't be read right, and name them."""
     check_size((page.imagelength, page.imagewidth, page.samplesperpixel))
     photometric, bits, samples = int(page.photometric), page.bitspersample, int(page.samplesperpixel)
     formats = _values(page, "SampleFormat", UINT)
@@ -241,7 +241,7 @@ def _values(page: TiffPage, name: str, default: int) -> tuple[int, ...]:
 
 
 def _check_segments(path: Path, page: TiffPage) -> None:
-    """Strips or tiles must be there and inside of the file: tifffile takes those of no length for black."""
+    """Check that strips or tiles are inside of the file. tifffile makes those of length 0 black."""
     size = path.stat().st_size
     needed = int(np.prod(page.chunked))
     segments = list(zip(page.dataoffsets, page.databytecounts, strict=False))
@@ -276,11 +276,11 @@ def _decode(path: Path, page: TiffPage) -> NDArray[Any]:
 
 
 def _decode_by_pillow(path: Path, page: TiffPage) -> NDArray[Any]:
-    # From a file and not from a name: Pillow maps named files into memory, and then scrambles those that lie.
+    # From an open file, not by name: Pillow maps named files into memory, and then scrambles pictures on their side.
     with open(path, "rb") as file, Image.open(file, formats=["TIFF"]) as image:
         image.seek(page.index)
         values = np.asarray(image.convert("RGB") if int(page.photometric) == YCBCR else image)
-        # Pillow turns TIFF as it loads it, and takes the tag away.
+        # Pillow turns TIFF while it loads it, and removes the tag.
         values = upright(values, image.getexif().get(ORIENTATION, 1))
     bits, photometric = int(page.bitspersample), int(page.photometric)
     if bits <= 8 and photometric in (WHITE_IS_ZERO, BLACK_IS_ZERO):
@@ -301,7 +301,7 @@ def _is_right_in_tifffile(page: TiffPage) -> bool:
 def _is_right_in_pillow(page: TiffPage) -> bool:
     """True if Pillow decodes a layout right. The tests compare it with arrays of every layout.
 
-    The modes that Pillow gives must be looked at before it is trusted with another layout: see the top of this file.
+    Before another layout is added, check the modes that Pillow gives for it: see the top of this file.
     """
     photometric, bits, samples = int(page.photometric), page.bitspersample, page.samplesperpixel
     kind, is_little_endian = _values(page, "SampleFormat", UINT)[0], page.parent.byteorder == "<"
@@ -316,7 +316,7 @@ def _is_right_in_pillow(page: TiffPage) -> bool:
     if samples == 1:
         depths = {WHITE_IS_ZERO: (1, 2, 4, 8), BLACK_IS_ZERO: (1, 2, 4, 8, 16), PALETTE: (1, 2, 4, 8)}
         return bits in depths.get(photometric, ()) or ((photometric, bits) == (BLACK_IS_ZERO, 12) and is_little_endian)
-    # Gray and transparency beside it, or colors.
+    # Gray with transparency, or colors.
     return (
         bits == 8
         and page.planarconfig == 1

@@ -20,7 +20,7 @@ __all__ = ["LoadMedicalImage", "LoadMedicalImageD", "LoadMedicalImageDict", "Loa
 class LoadMedicalImage(Transform):
     """Read a picture or a volume from any file; see :func:`~monai_fgssl.data.read_medical_image`.
 
-    Takes the place of ``LoadImage`` and ``EnsureChannelFirst``. Pictures are ``(C, rows, columns)``, volumes
+    It replaces ``LoadImage`` and ``EnsureChannelFirst``. Pictures are ``(C, rows, columns)``, volumes
     ``(C, X, Y, Z)``.
 
     Args:

@@ -25,7 +25,7 @@ from .reader import read_medical_image
 __all__ = ["fit_volume", "read_volume"]
 
 PERCENTILES = (0.5, 99.5)
-"""Shown as black and white where there is no window: outliers, such as metal, do not count."""
+"""Percentiles shown as black and white when there is no window. So outliers, such as metal, do not matter."""
 
 
 def read_volume(
@@ -34,13 +34,13 @@ def read_volume(
     spacing: float | Sequence[float] | None = None,
     window: str | Sequence[float] | None = None,
 ) -> Tensor:
-    """Read a volume from any file or from the folder of a DICOM series, as the network is to see it.
+    """Read a volume from any file or from the folder of a DICOM series, in the form that the network gets.
 
     Args:
         path: see :func:`~monai_fgssl.data.read_medical_image`.
         image_size: voxels along each axis; see :func:`fit_volume`.
         spacing: in mm; see :func:`fit_volume`.
-        window: what is shown from 0 to 1: ``(center, width)`` in the units of the modality, or ``"dicom"`` for that of
+        window: values that become 0 to 1: ``(center, width)`` in the units of the modality, or ``"dicom"`` for that of
             the file; None: the range of the result's values, without the lowest and the highest 0.5 %.
 
     Returns:
@@ -60,15 +60,15 @@ def fit_volume(
 ) -> MetaTensor:
     """Turn a volume to RAS, and resample and crop it to a size.
 
-    Interpolation is linear. Where the result is coarser, a Gaussian takes away first what it can't show, of half the
-    standard deviation that the step is longer than a voxel, as in MONAI's ``Resize``.
+    Interpolation is linear. Where the result is coarser, a Gaussian smooths the volume first, as in MONAI's ``Resize``:
+    for a step of n voxels its standard deviation is ``(n - 1) / 2`` voxels.
 
     Args:
         volume: ``(C, X, Y, Z)`` with an affine.
         image_size: voxels of the result along each axis, one number for all or one for each.
-        spacing: of the result in mm, one number for all or one for each; what does not fit around the middle is cut
-            off, and what is missing is filled with the edge's values. None: the whole volume is scaled to
-            ``image_size``, whatever spacing that gives.
+        spacing: of the result in mm, one number for all or one for each; a larger volume is cut around its middle, and
+            a smaller one is filled with the values of its edge. None: the whole volume is scaled to ``image_size``,
+            whatever spacing that gives.
 
     Returns:
         ``(C, *image_size)``, with the affine of its own voxels.
@@ -82,7 +82,7 @@ def fit_volume(
         steps = [after / before for before, after in zip(volume.pixdim.tolist(), wanted, strict=True)]
     sigma = [0.0, *(max(0.0, (step - 1) / 2) for step in steps)]
     if any(sigma):
-        # Not MONAI's GaussianSmooth: it takes all around the volume for 0, which is no neutral value.
+        # Not MONAI's GaussianSmooth: it assumes 0 around the volume, which is no neutral value.
         smooth = gaussian_filter(volume.numpy(), sigma, mode="nearest")
         volume = convert_to_dst_type(smooth, volume)[0]
     if spacing is None:
