@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""One run for each output folder, and one set of data and settings for each of its checkpoints."""
+"""Locks an output folder for one run, and ties checkpoints to their data and settings."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from .settings_table import SETTINGS
 __all__ = ["lock_output", "phase_hyperparameters", "phase_identity"]
 
 HASHED_IMAGES = 256
-"""Images of a part whose pixels are compared; names and labels are compared for all."""
+"""Number of images in a part whose pixels are compared. Names and labels are compared for all."""
 
 _locks: dict[Path, FileLock] = {}
 
@@ -35,13 +35,13 @@ _locks: dict[Path, FileLock] = {}
 def phase_identity(
     phase: str, settings: Mapping[str, Any], data: PreparedData, views: Sequence[object]
 ) -> dict[str, str]:
-    """Data and settings that the checkpoints of a phase belong to: with any other, the run's figures would be wrong.
+    """Data and settings that the checkpoints of a phase belong to. With others the results would be wrong.
 
     Args:
-        phase: ``"pretrain"``, or ``"train"``, which holds all that pre-training depends on too.
+        phase: ``"pretrain"``, or ``"train"``, which also includes those of pre-training.
         settings: values by the names of the settings.
         data: images of the run.
-        views: of the phase; of one that is no :class:`~monai_fgssl.transforms.RandView` only the class is compared.
+        views: of the phase. Only the class is compared of a view that is no :class:`~monai_fgssl.transforms.RandView`.
 
     Returns:
         Each entry as text, by its name.
@@ -49,7 +49,7 @@ def phase_identity(
     names = [setting.name for setting in SETTINGS if phase in setting.identity]
     identity = {name: json.dumps(settings[name], default=str) for name in names}
     identity |= {f"view {i + 1}": _describe(view) for i, view in enumerate(views)}
-    # Pre-training never sees a label.
+    # Pre-training uses no labels.
     identity["training images"] = _digest(data.train, with_labels=phase == "train")
     if phase == "train":
         identity["classes"] = json.dumps(list(data.class_names))
@@ -59,7 +59,7 @@ def phase_identity(
 
 
 def phase_hyperparameters(phase: str, settings: Mapping[str, Any]) -> dict[str, str]:
-    """Settings that may change when a phase goes on; the run names those that did.
+    """Settings that may change when a phase goes on. The run names those that have changed.
 
     Args:
         phase: ``"pretrain"`` or ``"train"``.
@@ -84,7 +84,7 @@ def _digest(images: CachedImages, with_labels: bool) -> str:
 
 
 def lock_output(output_dir: str | Path) -> None:
-    """Keep other runs out of an output folder until this process ends, however it ends.
+    """Lock an output folder against other runs until this process ends, in any way.
 
     The operating system frees the lock of a process that was killed.
 

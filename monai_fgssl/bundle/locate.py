@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Bundles on disk: those that the package ships, copies of them, and the one that is being run."""
+"""Bundles on disk: those of the package, copies of them, and the one that is running."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def copy_bundle(name: str, folder: str | Path) -> Path:
     target = Path(folder)
     if target.exists():
         raise FileExistsError(f"{target} exists already: name a new folder, nothing is overwritten.")
-    # Links are followed: a folder that stands alone must not point back into the package.
+    # Links are followed: a copy must not point back into the package.
     shutil.copytree(
         shipped_bundle(name), target, symlinks=False, ignore=shutil.ignore_patterns("output", "*.pt", "model.json")
     )
@@ -81,33 +81,33 @@ def command_line_overrides(arguments: Sequence[str] | None = None) -> dict[str, 
 
 
 def in_bundle_command() -> bool:
-    """Tell whether this process was started as ``python -m monai.bundle``."""
+    """True if this process was started as ``python -m monai.bundle``."""
     return Path(sys.argv[0]).parts[-3:] == ("monai", "bundle", "__main__.py")
 
 
 def command_config_files() -> list[Path]:
-    """Find the config files that the command line names, by itself or in the file after ``--args_file``."""
+    """Config files on the command line, also those in the file after ``--args_file``."""
     overrides = command_line_overrides()
     files: Any = overrides.get("config_file")
     if files is None and Path(overrides.get("args_file", "")).is_file():
         files = ConfigParser.load_config_file(overrides["args_file"]).get("config_file")
     if isinstance(files, str) and files.startswith("["):
         files = [name.strip("'\" ") for name in files.strip("[]").split(",")]
-    # Links are not followed: the configs of a bundle may be another's.
+    # Links are not followed, since a bundle may link to the configs of another.
     return [Path(os.path.abspath(file)) for file in ensure_tuple(files)] if files else []
 
 
 def _workflow_folders() -> Iterator[Path]:
-    """Folders of the configs that are being evaluated right now, also from Python and in ``monai.bundle.load``.
+    """Folders of the configs that are being evaluated now, also from Python and in ``monai.bundle.load``.
 
-    MONAI passes the place of a config to no expression in it. The workflow that holds the parser knows it.
+    MONAI does not tell an expression the place of its config. The workflow that holds the parser knows it.
     """
     frame = inspect.currentframe()
     while frame is not None:
         parser = frame.f_locals.get("self")
         if isinstance(parser, ConfigParser):
             for holder in gc.get_referrers(parser):
-                # An object, or the dictionary of its attributes.
+                # Either the workflow, or the dictionary of its attributes.
                 attributes = vars(holder) if isinstance(holder, ConfigWorkflow) else holder
                 if isinstance(attributes, dict) and attributes.get("parser") is parser:
                     folder = attributes.get("config_root_path")
@@ -117,10 +117,10 @@ def _workflow_folders() -> Iterator[Path]:
 
 
 def find_root(name: str = "fgssl") -> str:
-    """Folder of the bundle that is being run.
+    """Folder of the bundle that is running.
 
-    Looked for, in this order: where the config lies that is being evaluated, where the config files of the command lie,
-    the working folder, ``bundles/<name>`` in it, the bundle that came with the package.
+    These places are tried in this order: the folder of the config that is being evaluated, those of the config files on
+    the command line, the working folder, ``bundles/<name>`` in it, the bundle of the package.
     """
     folders = list(_workflow_folders())
     if in_bundle_command():

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The record of a trained model on disk: weights, and how to rebuild the network and name its outputs."""
+"""A trained model on disk: its weights, and a record from which the network and its class names are rebuilt."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 NETWORKS = {f"monai_fgssl.networks.{kind.__name__}": kind for kind in (HierarchicalNet, PlainNet, PooledNet)}
-"""Networks that a record may name. A model that somebody sends is data: no record chooses code to run."""
+"""Networks that a record may name. Models come from other people, so a record must not choose code to run."""
 ARGUMENTS = {
     "backbone": str,
     "stem": str,
@@ -60,7 +60,7 @@ def save_model(
     spacing: float | Sequence[float] | None = None,
     window: str | Sequence[float] | None = None,
 ) -> None:
-    """Write the weights, and beside them as JSON what it takes to rebuild the network and to name its outputs.
+    """Write the weights, and beside them a JSON file that rebuilds the network and names its outputs.
 
     Args:
         network: to save, maybe wrapped by :func:`~monai_fgssl.networks.distribute`.
@@ -68,8 +68,8 @@ def save_model(
         class_names: one for each score.
         geometry: that the network was trained with, or the image size alone.
         temperature: of the calibration, see :func:`monai_fgssl.metrics.fit_temperature`.
-        spacing: beside an image size alone; see :class:`~monai_fgssl.data.ImageGeometry`.
-        window: beside an image size alone; see :class:`~monai_fgssl.data.ImageGeometry`.
+        spacing: if only the image size is given; see :class:`~monai_fgssl.data.ImageGeometry`.
+        window: if only the image size is given; see :class:`~monai_fgssl.data.ImageGeometry`.
     """
     if isinstance(geometry, ImageGeometry):
         image_size, spacing, window = geometry.image_size, geometry.spacing, geometry.window
@@ -93,21 +93,21 @@ def save_model(
 
 
 def read_record(bundle_root: str | Path, model_path: str | Path | None = None) -> dict[str, Any]:
-    """Read the record that :func:`save_model` wrote beside the weights; before any training, the defaults.
+    """Read the record that :func:`save_model` wrote beside the weights; the defaults before any training.
 
     Args:
         bundle_root: the bundle's folder.
-        model_path: of the weights, or of the model that was exported beside them; where there is no JSON file of the
-            same name, and by default, the bundle's own model is meant.
+        model_path: of the weights, or of the model that was exported beside them. Without a JSON file of the same
+            name, and by default, it is the bundle's own model.
 
     Raises:
-        SettingsError: when the JSON file is damaged, or holds what :func:`save_model` never writes.
+        SettingsError: when the JSON file is damaged, or has values that :func:`save_model` never writes.
     """
     root = Path(bundle_root)
     own = root / "models" / "model.json"
     for record in (own if model_path is None else Path(model_path).with_suffix(".json"), own):
         if record.is_file():
-            # These are younger than the first models.
+            # The first models did not have these.
             defaults = {"spacing": None, "window": None, "temperature": 1.0}
             return defaults | _read_json(record)
     metadata = json.loads((root / "configs" / "metadata.json").read_text(encoding="utf-8"))
@@ -125,7 +125,7 @@ def read_record(bundle_root: str | Path, model_path: str | Path | None = None) -
 
 
 def _read_json(file: Path) -> dict[str, Any]:
-    """Read a record that anybody may have written, and check every value that is used of it."""
+    """Read a record, and check every value that is used: anybody may have written it."""
 
     def fail(what: str) -> NoReturn:
         raise SettingsError(f"{file}: {what}. Take the file that belongs to the model, or train again.")
@@ -148,7 +148,7 @@ def _read_json(file: Path) -> dict[str, Any]:
     definition = with_new_names(definition)
     for name, value in definition.items():
         if definition["_target_"] not in NETWORKS:
-            # Its class decides what its arguments are.
+            # The class of the network decides about its arguments.
             valid = _is_plain(value)
         elif name == "stages":
             numbers = value if isinstance(value, list) else [value]
@@ -176,14 +176,14 @@ def _read_json(file: Path) -> dict[str, Any]:
 
 
 def _is_plain(value: Any) -> bool:
-    """Tell a value, or a list of values, that no config would evaluate."""
+    """True for a value, or a list of values, that no config would evaluate."""
     if isinstance(value, list):
         return all(_is_plain(one) for one in value)
     return value is None or (isinstance(value, (bool, int, float, str)) and not str(value).startswith(("$", "@", "%")))
 
 
 def _is_number(value: Any, kind: type) -> bool:
-    """Tell a finite positive number (``int``: a whole one)."""
+    """True for a finite positive number (``int``: a whole one)."""
     if isinstance(value, bool) or not isinstance(value, int if kind is int else (int, float)):
         return False
     return math.isfinite(value) and value > 0
@@ -205,11 +205,11 @@ def make_network(
         bundle_root: see :func:`read_record`.
         model_path: see :func:`read_record`.
         trusted_networks: classes of your own that a record may name besides those of this package, such as
-            ``"my_parts.SmallNet"``. To build one runs its code.
+            ``"my_parts.SmallNet"``. Building one runs its code.
         changes: arguments of the network other than the record's, such as ``num_classes``.
 
     Raises:
-        SettingsError: when the record names another class, or see :func:`read_record`.
+        SettingsError: when the record names another class; see also :func:`read_record`.
     """
     definition = read_record(bundle_root, model_path)["network_def"] | changes
     target = definition.pop("_target_")
@@ -247,9 +247,9 @@ def export_model(network: StagedNet, path: str | Path, image_size: int | Sequenc
 
 
 def load_weights(network: nn.Module, path: str | Path) -> None:
-    """Load a state dict strictly, plain or as ``monai.handlers.CheckpointSaver`` may write it, under ``model``.
+    """Load a state dict strictly: a plain one, or one under the key ``model`` as of MONAI's ``CheckpointSaver``.
 
-    An ONNX model, which has its weights, is left as it is.
+    An ONNX model has its weights already, and does not change.
 
     Raises:
         SettingsError: when the file is missing or belongs to another network.
@@ -259,9 +259,9 @@ def load_weights(network: nn.Module, path: str | Path) -> None:
 
 
 def load_pretrained(network: nn.Module, path: str | Path) -> None:
-    """Load pre-trained weights, whose run may have had other classes or none; see :func:`load_weights`.
+    """Load weights of a pre-training, which may have had other classes or none; see :func:`load_weights`.
 
-    Classifiers, which pre-training does not touch, are loaded only if they have the shapes of the network's own.
+    Pre-training does not change the classifiers, so they are loaded only if their shapes fit.
     """
     own = unwrap(network).state_dict()
     state = _read_state(path)
@@ -272,7 +272,7 @@ def load_pretrained(network: nn.Module, path: str | Path) -> None:
 
 
 def _read_state(path: str | Path) -> dict[str, Tensor]:
-    # The process that writes the file may be behind this one.
+    # The process that writes the file may be slower than this one.
     idist.barrier()
     return read_state_dict(path)
 

@@ -39,19 +39,19 @@ RUN_ARGUMENTS = {
 
 
 RENAMED_SETTINGS = {"features": "embedding_dim", "heads_first": "freeze_backbone"}
-"""Names of earlier releases, which work for one more, and what they are called now."""
+"""Names of settings in earlier releases, which work for one more release, and their present names."""
 
 RENAMED_IDS = RENAMED_SETTINGS | {"calibration_dataloader": "batch_norm_dataloader"}
 
 
 def _known_ids(bundle_root: str | Path) -> dict[str, Any]:
-    """Ids of all configs of the bundle, and of those that the command names besides."""
+    """Ids of all configs of the bundle, and of other configs on the command line."""
     files = [file for file in sorted((Path(bundle_root) / "configs").iterdir()) if file.suffix in CONFIG_SUFFIXES]
     files += [file for file in command_config_files() if file.is_file()] if in_bundle_command() else []
     known: dict[str, Any] = {}
     for file in files:
         if file.name != "metadata.json":
-            # A plus merges with what another file has, and # names a part of it.
+            # A plus merges with the value of another file, and # names a part of it.
             ids = ConfigParser.load_config_file(file)
             known.update(
                 {name.removeprefix("+").replace("::", "#").split("#")[0]: value for name, value in ids.items()}
@@ -60,7 +60,7 @@ def _known_ids(bundle_root: str | Path) -> dict[str, Any]:
 
 
 def check_overrides(bundle_root: str | Path, names: Sequence[str]) -> None:
-    """Refuse overrides of ids that no config of the bundle has; MONAI itself would take them and do nothing.
+    """Refuse overrides of ids that no config of the bundle has. MONAI itself accepts and ignores them.
 
     Raises:
         SettingsError: naming the unknown id and the nearest known ones.
@@ -70,7 +70,7 @@ def check_overrides(bundle_root: str | Path, names: Sequence[str]) -> None:
         if former in names and today in names:
             raise SettingsError(f"--{former} is the former name of --{today}: give --{today} only.")
     for name in names:
-        # Below a component any argument of its class may be added, so only the first part of an id is known here.
+        # Any argument of a component's class may be added below it, so only the first part of an id is checked.
         top_level = name.replace("::", "#").split("#")[0]
         if top_level not in known and top_level not in RUN_ARGUMENTS and top_level != "_meta_":
             new = RENAMED_IDS.get(top_level)
@@ -80,12 +80,12 @@ def check_overrides(bundle_root: str | Path, names: Sequence[str]) -> None:
 
 
 def renamed(old_name: str, old_value: Any, value: Any) -> Any:
-    """Value of a setting that may be given by the name that it had in earlier releases; a warning names the new one.
+    """Value of a setting that may have its former name; a warning names the new one.
 
     Args:
         old_name: one of :data:`RENAMED_SETTINGS`.
-        old_value: None where the old name is not given.
-        value: of the new name.
+        old_value: None if the old name is not given.
+        value: given by the new name.
     """
     if old_value is None:
         return value
@@ -94,7 +94,7 @@ def renamed(old_name: str, old_value: Any, value: Any) -> Any:
 
 
 def with_new_names(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings whose names may be those of an earlier release, by the names of today.
+    """Rename settings that have the name of an earlier release.
 
     Where both names of a setting are given, the value of the new one is taken.
     """
@@ -109,7 +109,7 @@ def _warn_of_old_name(old_name: str) -> None:
 
 
 def as_bool(name: str, value: Any) -> bool:
-    """A switch from the command line, where ``--amp true`` arrives as text.
+    """A switch from the command line. MONAI passes ``--amp true`` on as text.
 
     Raises:
         SettingsError: when it is neither true nor false.
@@ -121,7 +121,7 @@ def as_bool(name: str, value: Any) -> bool:
 
 
 def as_path(name: str, value: Any) -> str | None:
-    """A file or folder from the command line, where ``--output_dir 2024_05`` arrives as the number 202405.
+    """A file or folder from the command line. MONAI turns ``--output_dir 2024_05`` into the number 202405.
 
     Args:
         name: of the setting.

@@ -1,10 +1,9 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The settings of a run, each once: name, meaning, check, and what depends on it.
+"""Table of all settings of a run: name, meaning and check of each, and the phases that depend on it.
 
-From this table come the checks before a run, the tables in the READMEs of the bundles and on the site, the list of what
-the Label app may set, and what a checkpoint belongs to. Default values stand in ``configs/train.json``, where a setting
-is used.
+These come from this table: the checks before a run, the tables of the bundles' READMEs and of the site, the list of
+settings that the Label app may set, and the identity of checkpoints. Default values are in ``configs/train.json``.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from monai_fgssl.utils.errors import SettingsError
 __all__ = ["GROUPS", "SETTINGS", "Setting", "by_name", "default_of", "markdown_table"]
 
 Check = Callable[[str, Any], None]
-"""Takes name and value, and raises a SettingsError that says what the value must be."""
+"""A check takes name and value. It raises a SettingsError that names the values that are allowed."""
 
 
 def _number(name: str, value: Any, valid: bool, must_be: str) -> None:
@@ -77,14 +76,14 @@ class Setting:
         name: of the option, and of the id in the configs.
         group: key of :data:`GROUPS`.
         meaning: in Markdown, with the unit and what ``none`` means.
-        default: in words, where the configs compute it.
-        check: of a value by itself; :func:`~monai_fgssl.bundle.check_settings` has those of several together.
-        label_app: whether a request to the Label app may set it; never one that names a file.
-        identity: phases (``"pretrain"``, ``"train"``) whose checkpoints belong to this value. Training goes on from
-            pre-training, so what decides pre-training decides both.
-        hyperparameter: phase that may go on with another value; the run names it.
-        volumes: meaning for volumes, where it is another.
-        volumes_default: ``default`` for volumes, where it is another.
+        default: in words, if the configs compute it.
+        check: of this value alone; :func:`~monai_fgssl.bundle.check_settings` compares settings with each other.
+        label_app: True if a request to the Label app may set it. Settings that name a file are never allowed.
+        identity: phases (``"pretrain"``, ``"train"``) whose checkpoints are valid for one value only. Training goes on
+            from pre-training, so a setting of pre-training has both.
+        hyperparameter: phase that may go on with another value; the run then prints the change.
+        volumes: meaning for volumes, if it differs.
+        volumes_default: ``default`` for volumes, if it differs.
     """
 
     name: str
@@ -403,7 +402,7 @@ def by_name(settings: Iterable[Setting] = SETTINGS) -> dict[str, Setting]:
 
 
 def default_of(name: str, bundle_root: str | Path) -> str | None:
-    """Default of a setting in the configs of a bundle, as Markdown; None where they have none, or compute it.
+    """Default of a setting in the configs of a bundle, as Markdown; None if they have none or compute it.
 
     Args:
         name: of the setting.
@@ -438,7 +437,7 @@ def markdown_table(bundle_root: str | Path, other_than: str | Path | None = None
 
     Args:
         bundle_root: the bundle's folder.
-        other_than: another bundle; only the settings that differ from those of that one.
+        other_than: another bundle; the table then has only the settings that differ.
     """
     is_volume = other_than is not None
 

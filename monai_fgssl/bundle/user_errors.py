@@ -23,12 +23,12 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def print_user_error(kind: type[BaseException], error: BaseException, trace: Any) -> None:
-    """``sys.excepthook``: a mistake that this package found in the input is one line, anything else a traceback."""
+    """``sys.excepthook`` that prints one line for a mistake in the input, and a traceback for any other error."""
     root = list(_causes(error))[-1]
     frames = traceback.extract_tb(root.__traceback__)
-    # MONAI's own check of a value against a list of choices is as readable.
+    # MONAI's own error for a value that is no choice is readable too.
     ours = bool(frames) and (Path(frames[-1].filename).is_relative_to(PACKAGE) or frames[-1].name == "look_up_option")
-    # A TypeError that nobody raised is a bug.
+    # A TypeError that Python itself raises is a bug.
     raised = bool(frames) and (frames[-1].line or "").startswith("raise ")
     if ours and (isinstance(root, (ValueError, OSError, ImportError)) or (raised and isinstance(root, TypeError))):
         print(f"error: {root}", file=sys.stderr)

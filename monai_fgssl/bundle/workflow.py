@@ -23,24 +23,24 @@ __all__ = ["build_first", "fit_batch_size", "named_handler", "run_from_random_we
 
 
 def named_handler(handler: Any) -> Any:
-    """Put a handler that has a name into a list of handlers, as ``{"_target_": ..., "handler": "@train#history"}``.
+    """Use a handler that has a name in a list of handlers: ``{"_target_": ..., "handler": "@train#history"}``.
 
-    MONAI's check of a bundle's properties takes each entry of ``train#handlers`` for a component, so a reference can't
-    stand there alone.
+    MONAI's check of a bundle's properties expects a component in each entry of ``train#handlers``, so a bare reference
+    is not allowed there.
     """
     return handler
 
 
 def build_first(*parts: Any) -> None:
-    """Build parts of a run before its first phase: what can't work ends it here, and not after hours.
+    """Build parts of a run before its first phase, so that a mistake ends the run now and not after hours.
 
-    A config gives them as references, ``$fgssl.build_first(@pretrain#trainer, @train#trainer)``, and MONAI builds what
-    is referred to. There is nothing left to do.
+    A config passes references, ``$fgssl.build_first(@pretrain#trainer, @train#trainer)``. MONAI builds them before the
+    call, so this function has nothing to do.
     """
 
 
 def fit_batch_size(name: str, batch_size: int, dataset: CachedImages) -> int:
-    """Batch size for a phase of training: the one asked for, or as many images as there are, with a note.
+    """Batch size of a phase: the setting, or the number of images if it is smaller, with a note.
 
     Args:
         name: of the setting, for messages.
@@ -65,19 +65,19 @@ def fit_batch_size(name: str, batch_size: int, dataset: CachedImages) -> int:
 
 def start_process() -> str:
     """Join the process group that ``torchrun`` describes, and return the device of this process."""
-    # Not torch's own function: Ignite then also learns when the group ends, by idist.finalize().
-    # The hour is what one process may work while the others wait: the first one decodes all images. One that dies is
-    # noticed at once, by its connections or by torchrun; this is for one that hangs, or whose machine is lost.
+    # Not torch's own function: idist.finalize() ends the group, and Ignite must know of it.
+    # For an hour one process may work while the others wait: the first one decodes all images. A process that dies is
+    # noticed at once, by its connections or by torchrun. The limit is for one that hangs, or whose machine is lost.
     idist.initialize("nccl" if torch.cuda.is_available() else "gloo", timeout=timedelta(hours=1))
     return str(idist.device())
 
 
 def run_from_random_weights(bundle_root: str, settings: Mapping[str, Any]) -> PredictionCollector:
-    """Repeat a run without its pre-training, everything else as it was, in ``output_dir/random_weights``.
+    """Repeat a run without its pre-training in ``output_dir/random_weights``. All else stays the same.
 
     Args:
         bundle_root: the bundle's folder.
-        settings: values of the run's top-level ids. Nested ids are taken over from the command line; from Python they
+        settings: values of the run's top-level ids. Nested ids come from the command line; those given from Python
             are not known here.
 
     Returns:

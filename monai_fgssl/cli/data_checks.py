@@ -31,7 +31,7 @@ from .doctor import Check
 
 __all__ = ["check_data"]
 
-# As in the bundle.
+# The same value as in the bundle.
 FRACTIONS = {"train": 0.7, "validation": 0.1, "test": 0.2}
 BATCH_SIZE = 32
 IMAGE_SIZE = 224
@@ -39,7 +39,7 @@ READ_SIZE = 32
 
 
 def check_data(dataset_dir: str | Path, spatial_dims: int = 2) -> list[Check]:
-    """Check that a data set can be read and split: its layout, labels, groups, and every single file.
+    """Check that a data set can be read and split: its layout, labels, groups, and every file.
 
     Args:
         dataset_dir: as in :func:`~monai_fgssl.data.read_table`.
@@ -84,7 +84,7 @@ def check_labels(table: ImageTable) -> Check:
 
 
 def check_split(table: ImageTable) -> Check:
-    """Try the split that a run would make."""
+    """Make the split of a run."""
     try:
         parts = split_table(table, FRACTIONS, 0)
     except DataError as error:
@@ -98,7 +98,7 @@ def check_split(table: ImageTable) -> Check:
 
 
 def check_files(items: Sequence[dict[str, Any]], spatial_dims: int = 2) -> Check:
-    """Read every file as a run would."""
+    """Read every file as a run does."""
 
     def problem(item: dict[str, Any]) -> str:
         try:

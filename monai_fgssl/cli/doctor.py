@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Findings of the checks of ``doctor``, and how they are printed."""
+"""Findings of the checks of ``doctor``, and their output."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class Check:
     """Finding of one check.
 
     Attributes:
-        name: what was looked at.
-        finding: what is there.
-        fix: what to do about it; empty: nothing.
-        required: whether nothing works until that is done. What is not required is advice.
+        name: thing that was checked.
+        finding: result of the check.
+        fix: advice on what to do; empty if there is nothing to do.
+        required: True if nothing works until the fix is done.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Check:
 
 
 def print_checks(checks: Sequence[Check]) -> int:
-    """Print a line for each check, and below it what to do.
+    """Print a line for each check, and its fix below.
 
     Returns:
         The number of things that must be fixed.
@@ -54,7 +54,7 @@ def print_checks(checks: Sequence[Check]) -> int:
 
 
 def _indented(text: str, indent: str) -> str:
-    """Lines of at most :data:`WIDTH` letters (or one long word), all but the first indented."""
+    """Lines of at most :data:`WIDTH` letters (or one longer word). All but the first are indented."""
     lines = [
         textwrap.wrap(line, WIDTH, break_long_words=False, break_on_hyphens=False, subsequent_indent="  ") or [""]
         for line in text.splitlines()

@@ -19,7 +19,7 @@ __all__ = ["check_environment"]
 
 MIN_MEMORY = 2.0
 MIN_DISK = 1.0
-"""GB below which even the default run may fail."""
+"""Free memory in GB below which even the default run may fail."""
 
 
 def check_environment(folder: Path) -> list[Check]:
@@ -33,7 +33,7 @@ def check_environment(folder: Path) -> list[Check]:
 
 
 def check_gpu() -> Check:
-    """Check whether torch can use a GPU, and whether there is one that it can't."""
+    """Check whether torch can use a GPU, and whether there is a GPU that it can't use."""
     if torch.cuda.is_available():
         properties = torch.cuda.get_device_properties(0)
         return Check("gpu", f"{torch.cuda.device_count()} x {properties.name}, {properties.total_memory / 1e9:.0f} GB")
@@ -47,7 +47,7 @@ def check_gpu() -> Check:
 
 
 def check_precision(device: str) -> Check:
-    """Say whether the setting ``amp`` will be on by itself."""
+    """Report whether the setting ``amp`` is on by default."""
     chosen = "bfloat16" if has_bfloat16(device) else "float32, the device has no bfloat16 of its own"
     return Check("precision", f"{chosen} (--amp)")
 

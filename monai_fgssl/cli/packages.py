@@ -23,7 +23,7 @@ EXTRAS = {
     "tracking": "TensorBoard and MLflow",
     "label": "MONAI Label (it needs older packages: in an environment of its own)",
 }
-"""Extras that users choose among, and what they are for."""
+"""Extras of this package, and their purpose."""
 
 
 def check_packages() -> list[Check]:
@@ -44,25 +44,25 @@ def packages_of(extra: str, requirements: Sequence[Requirement]) -> list[Require
 
 
 def find_problem(requirement: Requirement) -> tuple[str, str]:
-    """Version of a required package that is there, and what is wrong with it; each empty if there is none."""
+    """Installed version of a required package, and its problem; each empty if there is none."""
     try:
         version = metadata.version(requirement.name)
     except metadata.PackageNotFoundError:
         return "", "not installed"
-    # Of torch and others there are builds such as 2.13.0+cpu or nightly ones.
+    # torch and others have builds such as 2.13.0+cpu or nightly ones.
     fits = requirement.specifier.contains(version, prereleases=True)
     return version, "" if fits else f"{version}, needed {requirement.specifier}"
 
 
 def check_package(requirement: Requirement) -> Check:
-    """Check a package that nothing works without."""
+    """Check a package that is always needed."""
     version, problem = find_problem(requirement)
     fix = f'pip install "{requirement.name}{requirement.specifier}"' if problem else ""
     return Check(requirement.name, problem or version, fix, required=True)
 
 
 def check_extra(extra: str, needed: Sequence[Requirement]) -> Check:
-    """Check the packages of an extra, which is asked for only by those who need it."""
+    """Check the packages of an extra. Most users need only some of the extras."""
     problems = [f"{r.name} {problem}" for r in needed for _, problem in [find_problem(r)] if problem]
     if not problems:
         return Check(f"[{extra}]", EXTRAS[extra])

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Classes of unequal size: weights for the loss, and epochs in which all classes are equally frequent."""
+"""For classes of unequal size: weights for the loss, and epochs in which all classes are equally frequent."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def class_weights(
 
     - ``"balanced"``: ``1 / n`` for a class of ``n`` images, so that every class counts the same in the loss.
     - ``"square_root"``: ``1 / sqrt(n)``, half the way there: a class counts ``sqrt(n)`` in the loss.
-    - ``"effective_number"``: ``(1 - beta) / (1 - beta^n)``: further images of a class add less and less that is new, up
-      to ``1 / (1 - beta)``. From equal weights at ``beta = 0`` it goes to ``"balanced"`` at ``beta -> 1``.
+    - ``"effective_number"``: ``(1 - beta) / (1 - beta^n)``: each further image of a class adds less information, up
+      to ``1 / (1 - beta)`` in all. ``beta = 0`` gives equal weights, ``beta -> 1`` gives ``"balanced"``.
 
     Args:
-        labels: of the training images; -1 (not known) does not count.
+        labels: of the training images; -1 (not known) is ignored.
         num_classes: number of classes.
         method: ``"balanced"``, ``"square_root"`` or ``"effective_number"``.
         beta: of the effective number, in [0, 1).
@@ -69,9 +69,9 @@ def class_weights(
 def balanced_order(labels: Tensor | Sequence[int], rng: np.random.Generator) -> NDArray[np.int64]:
     """Order of an epoch in which all classes are equally frequent.
 
-    As many images as there are; each class has the same share, but for one image where that doesn't come out even. The
-    images of a class are taken in a random order, all of them once before any of them again: of a frequent class some
-    are left out of the epoch, those of a rare one come several times.
+    An epoch has as many images as the data set. Each class has the same share, up to one image. The images of a class
+    are drawn in a random order, and all of them once before any is drawn again. So an epoch leaves out some images of a
+    frequent class, and repeats those of a rare one.
 
     Args:
         labels: of all images, from 0 up; classes that do not occur are left out.
@@ -105,7 +105,7 @@ def balanced_order(labels: Tensor | Sequence[int], rng: np.random.Generator) -> 
 def loss_weights(balance: str | None, labels: Tensor, num_classes: int, device: str | torch.device) -> Tensor | None:
     """Weights of the classes in the loss, see :func:`class_weights`.
 
-    A class without a labeled image, which the loss never meets, has a weight of 1.
+    A class without a labeled image never occurs in the loss; its weight is 1.
 
     Args:
         balance: ``"weights"`` or ``"sqrt_weights"``; anything else: none.

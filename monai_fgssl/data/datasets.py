@@ -81,7 +81,7 @@ class PublicDataset(Randomizable, CacheDataset):
         self.class_names = table.class_names
         items = [item for item in table.items if item["label"] != UNLABELED]
         self.set_random_state(seed=seed)
-        # In order, a cache of some of the images would not be a fair sample.
+        # Shuffled, since a cache of the first images in order would not be a fair sample.
         self.randomize(items)
         super().__init__(
             data=items,

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Files of a data set from where its makers publish them: checked, and complete or not there."""
+"""Downloads files of a data set from its makers, and checks them. A file is complete or not there."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ HashCheckError = getattr(monai.apps.utils, "HashCheckError", RuntimeError)
 def download_file(url: str, folder: str | Path, md5: str | None = None, progress: bool = True) -> Path:
     """Download a file, and unpack it if it is a zip archive.
 
-    What is there already is not downloaded again: neither the unpacked folder nor the file, so an archive may also be
-    put there by hand. An interrupted run leaves whole files or none. MONAI's downloader can't continue a file that
+    A file or an unpacked folder that is there already is not downloaded again, so an archive may also be put there by
+    hand. An interrupted run leaves whole files or none. MONAI's downloader can't continue a file that
     broke off, and needs room for it in the folder for temporary files (``TMPDIR``).
 
-    Checked are the size, as far as the server tells it; the MD5 if it is known, or if the server tells it (the ETag of
+    These are checked: the size, if the server tells it; the MD5 if it is known, or if the server tells it (the ETag of
     Amazon S3, for files that were uploaded in one piece); and the checksum of each file in an archive.
 
     Args:
@@ -69,21 +69,21 @@ def _download(url: str, file: Path, md5: str | None, progress: bool) -> None:
         with atomic_write(file) as temporary:
             download_url(url, temporary, hash_val=md5 or _published_md5(url), hash_type="md5", progress=progress)
             if not temporary.is_file():
-                # MONAI passes over a PermissionError.
+                # MONAI ignores a PermissionError.
                 raise PermissionError(f"{file.parent} or the folder for temporary files can't be written to")
     except HTTPError as error:
         raise DataError(f"{url} can't be downloaded: the server answers {error.code} {error.reason}.") from error
     except HashCheckError as error:
         raise DataError(f"{url} arrived damaged (its MD5 is not the published one): try again.") from error
     except (OSError, HTTPException) as error:
-        # URLError, ContentTooShortError and all that goes wrong with the disk.
+        # URLError, ContentTooShortError and errors of the disk.
         raise DataError(f"{url} can't be downloaded into {file.parent}: {error}. Try again.") from error
 
 
 def _published_md5(url: str) -> str | None:
     with urlopen(Request(url, method="HEAD"), timeout=60) as response:
         tag = response.headers.get("ETag", "").strip('"')
-    # Of a file that came in several pieces the ETag has their number behind a dash, and is no MD5.
+    # The ETag of a file that was uploaded in pieces ends in a dash and their number, and is no MD5.
     return tag if re.fullmatch("[0-9a-f]{32}", tag) else None
 
 

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Images that show the same photo: in two parts of a split they turn testing into remembering."""
+"""Finds images that show the same photo. In two parts of a split they would make results too good."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ SIZE = 64
 """Height and width in pixels at which images are compared."""
 
 WINDOW = 9
-"""Width in pixels of the neighborhood that contrast is measured against."""
+"""Width in pixels of the neighborhood for the local contrast."""
 
 NOISE = 2.0
-"""Gray levels of 255 that count as no contrast: compression changes as much."""
+"""Gray levels of 255 that count as no contrast, since compression changes as much."""
 
 DARK = 15.0
-"""Gray levels of 255 of what is around the picture: the black round a fundus or a dermatoscope's field."""
+"""Largest gray level of 255 around a picture: the black around a fundus or a dermatoscope's field."""
 
 HASH_SIZE = 16
 """Height and width of the hash, which has a bit for each of its pixels."""
 
 MAX_DIFFERENT_BITS = 51
-"""Bits of 256 that may differ: with the default threshold no pair was lost in ISIC 2017, ISIC 2018 and APTOS 2019."""
+"""Bits of 256 that may differ. With this number no pair was lost in ISIC 2017, ISIC 2018 and APTOS 2019."""
 
 BLOCK = 2048
-"""Hashes that are compared with as many others at a time."""
+"""Number of hashes that are compared with as many others at a time."""
 
 MIN_PIXELS = 400
-"""Pixels of 4096 that two pictures must have in common to be compared."""
+"""Pixels of 4096 that must show something in both pictures to compare them."""
 
 
 class DuplicatePair(NamedTuple):
@@ -60,17 +60,17 @@ class DuplicatePair(NamedTuple):
 
 
 def find_duplicates(images: Tensor, names: Sequence[str], threshold: float = 0.7) -> list[DuplicatePair]:
-    """Find images that show the same photo, maybe compressed, scaled, colored or lit otherwise.
+    """Find images that show the same photo, also with another compression, size, color or light.
 
-    Compared is local contrast at 64 by 64 pixels: gray minus the mean around it, over the standard deviation around it.
-    Shading, color and the outline of the picture, which all fundus photos share, then do not count. A perceptual hash
-    (the contrast at 16 by 16 pixels, one bit for above or below its median) picks the pairs that may be duplicates;
-    those whose contrast correlates over the pixels that show something in both are. Takes seconds for thousands of
-    images, a time that grows with the square of their number.
+    The local contrast at 64 by 64 pixels is compared: gray minus the mean around it, divided by the standard deviation
+    around it. So shading, color and the outline that all fundus photos share do not matter. A perceptual hash
+    (the contrast at 16 by 16 pixels, one bit for above or below its median) picks the pairs that may be duplicates.
+    A pair is one if the contrast of both correlates over the pixels that show something in both. Thousands of images
+    take seconds; the time grows with the square of their number.
 
     In ISIC 2017, ISIC 2018 and APTOS 2019 all pairs above the default threshold looked like the same lesion or eye,
-    different ones reached 0.67, and some pairs of one lesion lay below. Copies that are turned, mirrored or cropped by
-    more than a few per cent are not found; those data sets have none that are turned or mirrored.
+    different ones reached 0.67, and some pairs of one lesion were below it. Copies that are turned, mirrored or
+    cropped by more than a few per cent are not found; those data sets have none that are turned or mirrored.
 
     Args:
         images: uint8, ``(N, C, H, W)``. Volumes ``(N, C, D, H, W)`` are compared by their middle slice.
@@ -87,12 +87,12 @@ def find_duplicates(images: Tensor, names: Sequence[str], threshold: float = 0.7
     """
     if len(images) != len(names):
         raise ValueError(f"images and names must be equally many, got {len(images)} and {len(names)}.")
-    # Only hashes are kept, 256 bytes an image: contrast is computed again for the few that may be duplicates.
+    # Only hashes are kept, 256 bytes for each image. Contrast is computed again for the few pairs that are similar.
     hashes = [_hash(block) for block in images.split(64)]
     bits, structured = (torch.cat(part) for part in zip(*hashes, strict=True)) if hashes else (torch.empty(0, 0),) * 2
     positions = structured.nonzero().flatten()
     pairs: list[DuplicatePair] = []
-    # As many pairs at a time as fit the processor's cache: twice as fast as 2048.
+    # So many pairs at a time fit the processor's cache, which is twice as fast as 2048.
     for block in positions[_candidates(bits[positions])].split(256):
         rows, (first, second) = _places(block)
         contrast, visible = (values.flatten(1) for values in _contrast(images[rows]))
@@ -104,13 +104,13 @@ def find_duplicates(images: Tensor, names: Sequence[str], threshold: float = 0.7
 
 
 def _places(pairs: Tensor) -> tuple[Tensor, Tensor]:
-    """Images that occur in pairs ``(P, 2)``, and where among them both sides of the pairs are, ``(2, P)``."""
+    """Images that occur in pairs ``(P, 2)``, and the positions of both sides of the pairs among them, ``(2, P)``."""
     rows, places = pairs.T.unique(return_inverse=True)
     return rows, places
 
 
 def _hash(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Perceptual hash of uint8 images, int8 ``(N, 256)`` of +1 and -1, and which of them show any structure."""
+    """Perceptual hash of uint8 images, int8 ``(N, 256)`` of +1 and -1, and a mask of images with any structure."""
     contrast, visible = _contrast(images)
     structured = (visible.flatten(1).sum(1) >= MIN_PIXELS) & (contrast.abs().flatten(1).amax(1) > 0)
     small = F.interpolate(contrast, size=(HASH_SIZE, HASH_SIZE), mode="area").flatten(1)
@@ -118,19 +118,19 @@ def _hash(images: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _contrast(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Local contrast ``(N, 1, SIZE, SIZE)`` of uint8 images, and where they show something."""
+    """Local contrast ``(N, 1, SIZE, SIZE)`` of uint8 images, and a mask of the pixels that show something."""
     while images.ndim > 4:
         images = images.select(2, images.shape[2] // 2)
     gray = F.interpolate(images.float().mean(1, keepdim=True), size=(SIZE, SIZE), mode="area")
     detail = gray - _smooth(gray, WINDOW)
     contrast = detail / (_smooth(detail.square(), WINDOW).sqrt() + NOISE)
-    # Not within a window of the dark surroundings: the edge would be the strongest contrast of all.
+    # Pixels near the dark surroundings are left out: the edge would have the strongest contrast of all.
     dark = (_smooth(gray, 5) <= DARK).float()
     return contrast, _spread(dark, WINDOW) == 0
 
 
 def _smooth(images: Tensor, window: int) -> Tensor:
-    """Mean over a square window, at the border over what is inside."""
+    """Mean over a square window; at the border over the pixels inside the image."""
     along_rows = F.avg_pool2d(images, (1, window), 1, (0, window // 2), count_include_pad=False)
     return F.avg_pool2d(along_rows, (window, 1), 1, (window // 2, 0), count_include_pad=False)
 
@@ -165,14 +165,14 @@ def _correlation(first: Tensor, second: Tensor, where: Tensor) -> Tensor:
 
 
 def join_duplicates(items: Sequence[dict[str, Any]], pairs: Sequence[DuplicatePair]) -> list[dict[str, Any]]:
-    """Put duplicates, and the groups they are in, into one group, so that no split tears them apart.
+    """Join duplicates and their groups into one group, so that a split keeps them together.
 
     Args:
         items: as in :class:`~monai_fgssl.data.ImageTable`.
         pairs: see :func:`find_duplicates`.
 
     Returns:
-        The same items in the same order; joined groups have the name of the one that comes first.
+        The same items in the same order; joined groups get the name of the first of them.
     """
     group_of = {item["name"]: item["group"] for item in items}
     groups = list(dict.fromkeys(group_of.values()))

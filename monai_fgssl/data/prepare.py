@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""From a data set's folder to images in memory, part by part."""
+"""Reads, splits and loads a data set, part by part."""
 
 from __future__ import annotations
 
@@ -59,11 +59,10 @@ def prepare_data(
 ) -> PreparedData:
     """Read a data set, load its images, find duplicates, and split it by lesion.
 
-    Near-duplicates count as photos of one lesion, as far as the split is concerned: in two parts they would turn
-    testing into remembering. They are written to ``duplicates.csv`` beside the split file. In volumes they are not
-    looked for.
+    The split treats near-duplicates as photos of one lesion: in two parts they would make results too good. They are
+    written to ``duplicates.csv`` beside the split file. Volumes are not searched for them.
 
-    Of several processes the first one goes first, and writes the files; the others then find what it has made.
+    The first of several processes works first and writes the files; the others then read them.
 
     Args:
         dataset_dir: a data set in any of :data:`~monai_fgssl.data.LAYOUTS`.
@@ -73,11 +72,11 @@ def prepare_data(
         label_fraction: share of the training labels that fine-tuning may use, in (0, 1]; the other training images
             count as unlabeled.
         layout: see :func:`~monai_fgssl.data.read_table`.
-        group_duplicates: False lets duplicates come into different parts; they are reported all the same.
+        group_duplicates: False allows duplicates in different parts; they are reported in any case.
         require_labels: False also takes a data set without any label, for pre-training alone: the validation and test
             parts are empty then.
         cache_dir: see :func:`~monai_fgssl.data.load_images`.
-        table: of the data set, where it has been read already.
+        table: of the data set, if it has been read already.
 
     Raises:
         DataError: when the data set can't be read or split as asked; nothing is trained then.
@@ -88,12 +87,12 @@ def prepare_data(
         raise DataError(explain_missing_labels(dataset_dir) + first_lines(table.notes))
     if idist.get_rank() == 0:
         print(_describe_table(dataset_dir, table), flush=True)
-    # Before the images, so that mistakes are told at once.
+    # Before the images are read, so that mistakes are reported at once.
     split = plan.apply(table)
     # Those that the first split leaves out may belong to a part once duplicates are known; the unlabeled images of the
     # data set's own test part never do.
     items = [item for item in table.items if item["label"] != UNLABELED or item.get("part", "train") == "train"]
-    # All at once, so that one message tells of every image that can't be read.
+    # All parts at once, so that one message names every image that can't be read.
     images = load_images(items, geometry, cache_dir)
     pairs = find_duplicates(images.store, images.names) if geometry.spatial_dims == 2 else None
     if group_duplicates and pairs:
@@ -178,8 +177,8 @@ def load_test_images(
 
     Args:
         dataset_dir: a data set in any of :data:`~monai_fgssl.data.LAYOUTS`.
-        part: ``"Training"``, ``"Validation"`` or ``"Test"``: all labeled images of that official part, where a data
-            set without parts is all ``"Training"``. ``"all"``: all labeled images. None: the part that the training
+        part: ``"Training"``, ``"Validation"`` or ``"Test"``: all labeled images of that official part; a data set
+            without parts is all ``"Training"``. ``"all"``: all labeled images. None: the part that the training
             run kept for testing.
         split_file: JSON file of that run's split, for None.
         class_names: the model's classes in the order of its scores; the data set may have them in any order, and need
@@ -189,7 +188,7 @@ def load_test_images(
         cache_dir: see :func:`~monai_fgssl.data.load_images`.
 
     Raises:
-        DataError: when the data set can't be read, has classes that the model has not, or no labels.
+        DataError: when the data set can't be read, has no labels, or has classes that the model lacks.
     """
     whole = part is None or part == "all"
     table = read_table(dataset_dir, layout) if whole else read_part(dataset_dir, str(part), layout)

@@ -25,7 +25,7 @@ __all__ = ["SplitPlan", "fold_table", "limit_labels", "missing_classes", "read_s
 Items = list[dict[str, Any]]
 
 CHECKSUM = "sha256"
-"""Key of a split file under which there is no part, but the checksum of names and classes."""
+"""Key of a split file that holds no part, but the checksum of names and classes."""
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,11 @@ class SplitPlan:
     Attributes:
         fractions: share of the labeled images of ``train``, ``validation`` and ``test``, adding up to 1. Parts that
             the data set itself has are kept; see :func:`split_table`.
-        seed: another seed, another split.
+        seed: of the split.
         split_from: split file of an earlier run, to use its split again instead of drawing one.
         num_folds: number of folds for cross-validation instead of the fractions of ``train`` and ``test``; see
             :func:`fold_table`.
-        fold: which of them is tested, from 0.
+        fold: number of the fold that is the test part, from 0.
     """
 
     fractions: Mapping[str, float]
@@ -81,12 +81,12 @@ def split_table(
 ) -> dict[str, list[dict[str, Any]]]:
     """Split a data set by groups, with about the same share of every class in each part.
 
-    Images of one lesion never come into two parts: of the 10,015 images of HAM10000 a quarter repeat a lesion, and a
-    split by image would measure memory.
+    Images of one lesion never come into two parts: of the 10,015 images of HAM10000 a quarter repeat a lesion, so
+    a split by image would test on lesions that the network has seen.
 
     Parts that the data set itself has (``"part"`` of its items) stay as they are, so that results can be compared with
-    those of others. Those that it lacks, or has without labels, are split off from its training part: a fraction of
-    0.2 is 20 % of that. Training images of a group that is in another part are left out, and so are validation images
+    those of others. Missing parts, and parts without labels, are split off from its training part: a fraction of 0.2
+    is 20 % of that. Training images of a group that is in another part are left out, and so are validation images
     of a group that is in the test part.
 
     Unlabeled images belong to the first part. Those of a group that is in another part are left out: pre-training on
@@ -164,7 +164,7 @@ def fold_table(
     _, group_numbers = np.unique([item["group"] for item in labeled], return_inverse=True)
     places = np.argsort(check_random_state(seed).permutation(group_numbers.max() + 1))
     with warnings.catch_warnings():
-        # Warned of classes with fewer images than folds, which have been refused by now.
+        # The warning is about classes with fewer images than folds, which have been refused by now.
         warnings.simplefilter("ignore", UserWarning)
         folds_of_labeled = StratifiedGroupKFold(num_folds).split(labels, labels, places[group_numbers])
         tested = [positions for _, positions in folds_of_labeled]
@@ -182,7 +182,7 @@ def fold_table(
 
 
 def missing_classes(split: Mapping[str, Sequence[dict[str, Any]]], class_names: Sequence[str]) -> list[str]:
-    """Say which classes a part has no image of, a sentence for each part; parts without any label are left out.
+    """Name the classes without an image in a part, one sentence for each part. Parts without any label are left out.
 
     Example:
         >>> missing_classes({"train": [{"label": 0}, {"label": 1}], "test": [{"label": 1}]}, ["nevus", "melanoma"])
@@ -230,7 +230,7 @@ def _draw_parts(table: ImageTable, fractions: Mapping[str, float], seed: int) ->
     shuffled = [names[i] for i in np.random.default_rng(seed).permutation(len(names))]
     rarest = {name: min(np.flatnonzero(counts[name]), key=lambda label: class_totals[label]) for name in shuffled}
     part_of: dict[str, str] = {}
-    # Rare classes and large groups first: what comes later can still even out.
+    # Rare classes and large groups come first, since later groups can still balance the parts.
     for name in sorted(shuffled, key=lambda name: (class_totals[rarest[name]], rarest[name], -counts[name].sum())):
         label = rarest[name]
         without = np.flatnonzero(has[:, label] == 0)
@@ -255,10 +255,10 @@ def _draw_parts(table: ImageTable, fractions: Mapping[str, float], seed: int) ->
 
 
 def limit_labels(items: Sequence[dict[str, Any]], amount: float | int, seed: int = 0) -> list[dict[str, Any]]:
-    """Forget labels, as if fewer images had been annotated.
+    """Remove labels, as if fewer images had been annotated.
 
-    Whole groups keep or lose their labels, in a random order that depends on the seed only: what is labeled for a
-    smaller amount is labeled for a larger one too, so that curves over the amount compare like with like.
+    Whole groups keep or lose their labels, in a random order that depends on the seed only. Images that are
+    labeled for a smaller amount are labeled for a larger one too, so that curves over the amount are comparable.
 
     Args:
         items: of the training part.
@@ -266,8 +266,8 @@ def limit_labels(items: Sequence[dict[str, Any]], amount: float | int, seed: int
         seed: another seed, other images.
 
     Returns:
-        The same items in the same order, with label -1 where it is forgotten. Each class keeps the smallest number of
-        groups that makes up the amount, at least one, and all of them where it has fewer images than asked for.
+        The same items in the same order, with label -1 where it is removed. Each class keeps the smallest number of
+        groups that makes up the amount, at least one, and all of them if it has fewer images than asked for.
 
     Raises:
         DataError: when the amount is out of range.
@@ -297,8 +297,8 @@ def write_split(
     Args:
         path: the JSON file.
         split: items by part.
-        table: that was split: its classes then tell whether the file belongs to a data set (a checksum); None lets the
-            file be used with any that has images of these names.
+        table: that was split. A checksum of its classes ties the file to the data set. None: the file fits any data
+            set with images of these names.
     """
     names = {part: [item["name"] for item in items] for part, items in split.items()}
     with atomic_write(path) as temporary:
@@ -310,7 +310,7 @@ def read_split(path: str | Path, table: ImageTable) -> dict[str, list[dict[str, 
     """Read a split that :func:`write_split` wrote.
 
     Args:
-        path: the JSON file. One without a checksum, as a list made by hand, is taken as it is.
+        path: the JSON file. A file without a checksum, such as a list made by hand, is not checked for it.
         table: the data set that it splits; images that the file doesn't name are left out.
 
     Raises:

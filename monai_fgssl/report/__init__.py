@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Figures, tables and files that a person reads."""
+"""Figures, tables and files for people to read."""
 
 from __future__ import annotations
 

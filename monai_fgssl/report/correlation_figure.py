@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The cross-correlation matrices that pre-training pulls toward the identity."""
+"""Figure of the cross-correlation matrices, which pre-training pulls toward the identity."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ def step_correlations(
     """Cross-correlation matrix of every step, as :class:`~monai_fgssl.engines.PreTrainer` computes it for a batch.
 
     Args:
-        network: left as it was: neither its mode nor its running statistics change.
-        images: ``(B, C, *spatial)``, float in [0, 1] or uint8, on the network's device. More images than features, or
-            chance correlations hide the others.
+        network: neither its mode nor its running statistics change.
+        images: ``(B, C, *spatial)``, float in [0, 1] or uint8, on the network's device. Give more images than features;
+            otherwise chance correlations hide the others.
         grids: of the puzzles, one for each stage.
         regularized: the light view; None takes the defaults of ``RandRegularizedView``.
         distorted: the strong view; None takes the defaults of ``RandDistortedView``.
@@ -70,7 +70,7 @@ def step_correlations(
 def plot_correlations(correlations: Mapping[str, ArrayLike | Tensor], path: str | Path | None = None) -> Figure:
     """Draw the matrix of every step, one row for each state of the network.
 
-    The numbers below a panel are what the loss is made of: the mean of the diagonal, which should become 1, and the
+    The numbers below a panel are the terms of the loss: the mean of the diagonal, which should become 1, and the
     root mean square off it, which should become 0.
 
     Args:

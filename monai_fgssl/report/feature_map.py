@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The feature vectors of every stage as points in the plane."""
+"""Figure of the feature vectors of every stage, as points in the plane."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def embed_features(features: ArrayLike, method: str = "tsne", seed: int = 0) -> 
     values = StandardScaler().fit_transform(values)
     if method == "pca":
         return PCA(2, svd_solver="full").fit_transform(values)
-    # Of few points t-SNE can't have as many neighbors as it takes by default.
+    # With few points t-SNE needs fewer neighbors than its default.
     perplexity = min(30.0, (len(values) - 1) / 3)
     return TSNE(2, perplexity=perplexity, init="pca", random_state=seed).fit_transform(values).astype(np.float64)
 

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures of how well a classifier does, and of how it got there."""
+"""Figures of the results of a classifier and of its training."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .style import COLORS, INK, literal, readable, save_figure, style
 
 __all__ = ["plot_confusion", "plot_learning_curves", "plot_roc"]
 
-# Panels of the learning curves: title, and what the names of the series in it begin with.
+# Panels of the learning curves: title, and the prefixes of the series in it.
 PANELS = (
     ("loss of each step", "loss_"),
     ("kNN on validation images", "knn_"),
@@ -118,6 +118,6 @@ def plot_learning_curves(history: Mapping[str, Mapping[str, Sequence[tuple[int, 
                     axes.plot(epochs, values, "o-", color=color, markersize=2.5, linewidth=1.2, label=label)
                 axes.set(title=f"{phase}: {title}", xlabel="epoch")
                 axes.xaxis.get_major_locator().set_params(integer=True)
-                # Beside the curves: within, no place is free for certain.
+                # Beside the curves, since a legend among them might hide some.
                 axes.legend(loc="upper left", bbox_to_anchor=(1, 1), handlelength=1)
         save_figure(figure, path)

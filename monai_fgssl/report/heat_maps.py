@@ -25,14 +25,14 @@ from monai_fgssl.utils.files import atomic_write
 __all__ = ["HeatMapWriter", "overlay", "stage_heat_maps"]
 
 COLORMAP = "inferno"
-# Height in pixels of a picture on the screen, for networks that see smaller ones.
+# Height in pixels to which smaller pictures are enlarged.
 MIN_HEIGHT = 256
 
 
 def stage_heat_maps(network: StagedNet, images: Tensor, classes: Tensor | Sequence[int] | None = None) -> Tensor:
     """Grad-CAM of the prediction at every stage: at the 3x3 convolution of its block, or at the map that is averaged.
 
-    The score is the sum of all classifiers' logits, so a stage's map shows what it contributes to the prediction,
+    The score is the sum of all classifiers' logits, so a stage's map shows its contribution to the prediction,
     through its own classifier and through that of the concatenation, but not through deeper stages. MONAI's
     ``GradCAM`` gives the same map for one image and one layer at a time; in a batch it mixes the classes of the images.
 
@@ -44,7 +44,7 @@ def stage_heat_maps(network: StagedNet, images: Tensor, classes: Tensor | Sequen
 
     Returns:
         ``(B, K, *spatial)`` float32 in [0, 1], stages from shallow to deep. The largest value of each map is 1, or the
-        map is 0 everywhere: nothing at this stage speaks for the class.
+        map is 0 everywhere: this stage has no evidence for the class.
 
     Source:
         Selvaraju et al., "Grad-CAM", ICCV 2017, eq. 1 and 2.
@@ -58,7 +58,7 @@ def stage_heat_maps(network: StagedNet, images: Tensor, classes: Tensor | Sequen
     network.eval()
     try:
         with torch.enable_grad():
-            # Of the images, so that there is a graph even if all parameters are frozen.
+            # The images need gradients, so that there is a graph even if all parameters are frozen.
             logits = network(images.detach().requires_grad_())
             chosen = logits.argmax(1) if classes is None else torch.as_tensor(classes, device=logits.device)
             gradients = torch.autograd.grad(logits.gather(1, chosen[:, None]).sum(), maps)
@@ -135,7 +135,7 @@ def batch_heat_maps(engine: Workflow) -> Tensor:
         engine: a :class:`~monai_fgssl.engines.HierarchicalEvaluator` of a network with ``heat_map_layers``.
 
     Returns:
-        Those of :func:`stage_heat_maps` for the predicted classes, which stay in ``engine.state.output["heat_maps"]``.
+        The maps of :func:`stage_heat_maps` for the predicted classes, kept in ``engine.state.output["heat_maps"]``.
     """
     output = engine.state.output
     if "heat_maps" not in output:

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Reliability diagram: of the images with confidence c, a share c should be right."""
+"""Reliability diagram: of the images with confidence c, the share c should be classified right."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class ReliabilityBins(NamedTuple):
 
     Attributes:
         confidence: mean confidence in each bin that has images.
-        accuracy: share of them that is right.
+        accuracy: share of them that is classified right.
         low: lower end of the 95 % Wilson interval of the accuracy.
-        high: its upper end.
+        high: upper end of that interval.
         num_images: in the bin.
     """
 
@@ -102,7 +102,7 @@ def plot_reliability(
             # Side by side, so that no series hides another.
             shift = (number - (len(named) - 1) / 2) * 0.012
             error = expected_calibration_error(values, labels, num_bins)
-            # A Wilson interval does not have the accuracy in its middle; at 0 and 1 rounding may put it outside.
+            # The accuracy is not in the middle of a Wilson interval. At 0 and 1 rounding may put it outside.
             reach = np.maximum([bins.accuracy - bins.low, bins.high - bins.accuracy], 0)
             above.errorbar(
                 bins.confidence + shift,

@@ -26,7 +26,7 @@ from monai_fgssl.utils.files import atomic_write, to_json
 __all__ = ["ResultWriter", "batch_results", "check_class_names", "describe", "result_columns"]
 
 MOST_STEPS = 8
-"""No backbone has as many steps."""
+"""More steps than any backbone has."""
 
 
 def describe(
@@ -39,7 +39,7 @@ def describe(
         orientation_logits: ``(B, V, num_classes)``, summed over the steps.
         class_names: one for each score.
         temperature: of the calibration, see :func:`~monai_fgssl.metrics.fit_temperature`; it divides the summed
-            logits. Those of single stages are not calibrated.
+            logits. The logits of single stages are not calibrated.
 
     Returns:
         One dictionary per image: ``prediction`` (the likeliest class), ``probabilities`` by class, ``entropy``,
@@ -75,7 +75,7 @@ def describe(
 
 
 def batch_results(engine: Workflow, class_names: Sequence[str], temperature: float = 1.0) -> list[dict[str, Any]]:
-    """Describe the images of the batch that an evaluator has just predicted, once for all writers that ask.
+    """Describe the batch that an evaluator has just predicted; the result is shared by all writers.
 
     Args:
         engine: a :class:`~monai_fgssl.engines.HierarchicalEvaluator`.
@@ -83,7 +83,7 @@ def batch_results(engine: Workflow, class_names: Sequence[str], temperature: flo
         temperature: see :func:`describe`.
 
     Returns:
-        The result of :func:`describe`, which stays in ``engine.state.output["results"]``.
+        The result of :func:`describe`, kept in ``engine.state.output["results"]``.
     """
     output = engine.state.output
     if "results" not in output:
@@ -93,7 +93,7 @@ def batch_results(engine: Workflow, class_names: Sequence[str], temperature: flo
 
 
 def result_columns(class_names: Sequence[str], num_steps: int) -> list[str]:
-    """Columns of ``predictions.csv``: first those of the ISIC challenge's submission format, then all others."""
+    """Columns of ``predictions.csv``: those of the ISIC challenge's submission format, then all others."""
     stages = [f"{step}_{name}" for step in step_names(num_steps) for name in class_names]
     return [
         "image",
@@ -107,7 +107,7 @@ def result_columns(class_names: Sequence[str], num_steps: int) -> list[str]:
 
 
 def check_class_names(class_names: Sequence[str]) -> None:
-    """Check that no class is called like another column of ``predictions.csv``.
+    """Check that no class has the name of another column of ``predictions.csv``.
 
     Raises:
         DataError: naming the classes.
@@ -157,7 +157,7 @@ class ResultWriter:
     def attach(self, engine: Workflow) -> None:
         """Attach to an evaluator."""
         engine.add_event_handler(Events.STARTED, self._start)
-        # Before a decollation, which would take the batch apart.
+        # This event comes before a decollation, which splits the batch.
         engine.add_event_handler(IterationEvents.FORWARD_COMPLETED, self._add)
         engine.add_event_handler(Events.COMPLETED, self._finish)
         engine.add_event_handler(Events.EXCEPTION_RAISED, self._fail)
@@ -197,7 +197,7 @@ class ResultWriter:
         raise error
 
     def raise_failures(self) -> None:
-        """Tell of the images that could not be read, once all others have their results.
+        """Report the images that could not be read, after all others have their results.
 
         Raises:
             DataError: when there are any; with the first five and their reasons.

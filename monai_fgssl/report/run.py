@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Everything that a run leaves behind for people: tables, predictions and pictures."""
+"""Results of a run for people: tables, predictions and pictures."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Report:
         settings: of the run, recorded in ``metrics.json``.
 
     Raises:
-        DataError: when a class is called like another column of ``predictions.csv``.
+        DataError: when a class has the name of another column of ``predictions.csv``.
     """
 
     def __init__(self, output_dir: str | Path, class_names: Sequence[str], settings: Mapping[str, Any]) -> None:
@@ -53,7 +53,7 @@ class Report:
         regularized: RandView,
         distorted: RandView,
     ) -> None:
-        """Draw what pre-training makes of a few images: ``views.png``.
+        """Draw the views and puzzles of a few images: ``views.png``.
 
         Args:
             images: the first ones are shown.
@@ -66,7 +66,7 @@ class Report:
         plot_views(shown, grids, regularized, distorted, shown.ndim - 2, path=self.output_dir / "views.png")
 
     def add(self, method: str, predictions: PredictionCollector) -> None:
-        """Add the test predictions of a method. The first method is the one that pictures and CSV are of."""
+        """Add the test predictions of a method. Pictures and CSV show the first method."""
         self.results[method] = predictions
 
     @idist.one_rank_only()
@@ -110,7 +110,7 @@ class Report:
                 differences,
                 title="Difference on the same images, of these two trainings: another seed may move it further",
             )
-        # Last: a picture that fails costs no figure.
+        # Pictures come last, so that an error in one costs no number.
         plot_confusion(labels, probabilities.argmax(1), self.class_names, self.output_dir / "confusion_matrix.png")
         plot_roc(labels, probabilities, self.class_names, self.output_dir / "roc.png")
         plot_learning_curves(curves, self.output_dir / "learning_curves.png")

@@ -42,15 +42,15 @@ def style() -> Iterator[None]:
 
 
 def readable(name: str) -> str:
-    """Name of a metric or series as people write it: ``macro_f1`` becomes ``macro F1``."""
+    """Name of a metric or series for people: ``macro_f1`` becomes ``macro F1``."""
     return name.replace("_", " ").replace("f1", "F1").replace("auc", "AUC")
 
 
 def literal(name: str) -> str:
-    r"""Text as it stands, for a figure.
+    r"""Escape a text for a figure, which then shows it as it is.
 
-    Matplotlib takes what is between two dollars for a formula, and fails where it is none; what begins with an
-    underscore it leaves out of the legend.
+    Matplotlib takes text between two dollars for a formula, and fails if it is none. It leaves names that begin with
+    an underscore out of the legend.
 
     Example:
         >>> literal("$a^b$") == r"\$a^b\$", literal("_other")

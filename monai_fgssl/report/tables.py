@@ -19,7 +19,7 @@ from .style import readable
 __all__ = ["print_metrics", "write_metrics"]
 
 Intervals = Mapping[str, Mapping[str, float]]
-# Wide enough for every row also where the output goes to a file.
+# Wide enough for every row, also when the output goes to a file.
 WIDTH = 120
 
 
@@ -42,6 +42,6 @@ def print_metrics(rows: Mapping[str, Intervals], title: str) -> None:
 
 
 def write_metrics(path: str | Path, content: Mapping[str, Any]) -> None:
-    """Write results as JSON, with null for what is no number; the file is complete or not there."""
+    """Write results as JSON, with null for NaN and infinity; the file is complete or not there."""
     with atomic_write(path) as temporary:
         Path(temporary).write_text(to_json(content, indent=2) + "\n", encoding="utf-8")

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""A training shown by TensorBoard or MLflow while it runs: losses, metrics, learning rates and figures."""
+"""Shows a training in TensorBoard or MLflow while it runs: losses, metrics, learning rates and figures."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ __all__ = ["FinetuneTracker", "MlflowWriter", "PretrainTracker", "RunTracker"]
 
 TOOLS = ("tensorboard", "mlflow")
 NUM_SHOWN_IMAGES = 4
-# More than the features of the default network, or chance correlations hide the others.
+# More images than the default network has features; otherwise chance correlations hide the others.
 NUM_CORRELATED_IMAGES = 256
 # Limits of MLflow: parameters in one request, characters of a value.
 MLFLOW_MAX_PARAMETERS = 100
@@ -49,7 +49,7 @@ class Writer(Protocol):
         """Write a text."""
 
     def close(self) -> None:
-        """Write what is still in memory."""
+        """Write values that are still in memory."""
 
 
 class MlflowWriter:
@@ -64,7 +64,7 @@ class MlflowWriter:
     Args:
         folder: see above.
         name: of the run.
-        goes_on: write to the newest run of this name rather than to a new one.
+        goes_on: continue the newest run of this name instead of a new one.
         settings: parameters of a new run, by which MLflow compares runs.
 
     Raises:
@@ -121,8 +121,8 @@ def open_writer(
         tool: ``"tensorboard"`` or ``"mlflow"``.
         folder: of the files; TensorBoard's are in its subfolder ``name``.
         name: of the run.
-        iteration: that the training starts after. TensorBoard shows no more what was written of later ones before.
-        settings: of the run; parameters of MLflow.
+        iteration: last one before the training starts. TensorBoard then hides earlier records of later iterations.
+        settings: of the run; MLflow shows them as parameters.
 
     Raises:
         ImportError: when the tool is not installed.
@@ -132,19 +132,19 @@ def open_writer(
     tensorboard, found = optional_import("torch.utils.tensorboard")
     if not found:
         raise ImportError('tracking with TensorBoard needs it: pip install "monai-fgssl[tracking]"')
-    # Steps from this one on are hidden; step 0 is what was measured before the first iteration.
+    # Steps from this one on are hidden. Step 0 holds the values before the first iteration.
     return tensorboard.SummaryWriter(
         str(Path(folder) / name), purge_step=iteration + 1 if iteration else 0, flush_secs=10
     )
 
 
 class RunTracker:
-    """Writes what happens in a training, for TensorBoard or MLflow. Only the first process writes.
+    """Writes the values of a training for TensorBoard or MLflow. Only the first process writes.
 
     - ``iteration/loss_<step>``, ``iteration/loss``, ``iteration/learning_rate_<group>``: every few iterations;
     - ``epoch/<name>``: all of ``engine.state.metrics``, and the evaluator's as ``val_<name>``, after each
-      epoch; at step 0 what was measured before the first iteration;
-    - ``settings``: a table, once; in MLflow parameters of the run too;
+      epoch; at step 0 the values before the first iteration;
+    - ``settings``: a table, once; in MLflow also as parameters of the run;
     - figures at the start, every few epochs, and at the end, see the subclasses.
 
     The step is the number of iterations everywhere, so that all curves lie above each other. Attach it after the
@@ -202,7 +202,7 @@ class RunTracker:
             self._write_figures(engine)
 
     def _write_learning_rates(self, engine: Workflow) -> None:
-        # Before the iteration: a scheduler sets those of the next one after it.
+        # Read before the iteration: after it a scheduler sets the rates of the next one.
         if self._writer is not None:
             for number, group in enumerate(engine.optimizer.param_groups):
                 self._writer.add_scalar(f"iteration/learning_rate_{number}", group["lr"], engine.state.iteration)
@@ -239,7 +239,7 @@ class RunTracker:
 
 
 class PretrainTracker(RunTracker):
-    """Pre-training, with ``views`` of a few images at the start, and the ``correlations`` that the loss is made of.
+    """Tracker of pre-training, with ``views`` of a few images at the start, and the ``correlations`` of the loss.
 
     Args:
         images: the first few are shown in the views, the first 256 are correlated.
@@ -272,7 +272,7 @@ class PretrainTracker(RunTracker):
 
 
 class FinetuneTracker(RunTracker):
-    """Fine-tuning, with the ``confusion`` matrix of the evaluator's newest predictions.
+    """Tracker of fine-tuning, with the ``confusion`` matrix of the evaluator's newest predictions.
 
     Args:
         evaluator: that a ``ValidationHandler`` runs within the epochs.

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""A picture of what pre-training compares: the views of an image and the puzzles cut from them."""
+"""Figure of the input of pre-training: the views of an image and the puzzles cut from them."""
 
 from __future__ import annotations
 
@@ -99,5 +99,5 @@ def plot_views(
 def _as_picture(image: Tensor) -> Tensor:
     if image.ndim == 4:
         image = middle_slice(image)
-    # A view may end a rounding error above 1, which matplotlib warns of.
+    # A view may exceed 1 by a rounding error, and matplotlib would warn.
     return (image.movedim(0, -1) if len(image) == 3 else image[0]).clamp(0, 1).cpu()

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Names of classes: their order, and names that are none or may be mistakes."""
+"""Names of classes: their order, and checks for names that may be mistakes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["check_similar_names", "check_vectors", "in_order"]
 
 
 def in_order(labels: Iterable[str]) -> list[str]:
-    """The different names: numbers first, in their order, then the others by the alphabet; not the empty one.
+    """The different names without the empty one: first numbers by size, then other names by the alphabet.
 
     Example:
         >>> in_order(["10", "b", "2", "", "2"])
@@ -32,7 +32,7 @@ def in_order(labels: Iterable[str]) -> list[str]:
 
 
 def check_similar_names(counts: Mapping[str, int]) -> list[str]:
-    """Tell of classes whose names differ by case, spaces, or signs between and after words only.
+    """Report classes whose names differ only by case, spaces, or signs between and after words.
 
     Args:
         counts: images by class.
@@ -43,7 +43,7 @@ def check_similar_names(counts: Mapping[str, int]) -> list[str]:
     """
     alike: dict[str, list[str]] = defaultdict(list)
     for name in counts:
-        # Format characters, such as a space of no width, are not seen.
+        # Format characters, such as a space of no width, are invisible.
         seen = "".join(letter for letter in name if unicodedata.category(letter) != "Cf")
         plain = unicodedata.normalize("NFKC", seen).casefold()
         alike[re.sub(r"[\s_-]+", " ", plain).strip(" .,;:")].append(name)
@@ -56,7 +56,7 @@ def check_similar_names(counts: Mapping[str, int]) -> list[str]:
 
 
 def check_vectors(labels: Sequence[str]) -> list[str]:
-    """Tell of labels that name several classes at once.
+    """Report labels that name several classes at once.
 
     Example:
         >>> check_vectors(["Mass", "Mass|Edema", "grade 1, well"])
@@ -75,6 +75,6 @@ def check_vectors(labels: Sequence[str]) -> list[str]:
 def _is_vector(label: str, known: set[str]) -> bool:
     if "|" in label or re.fullmatch(r"\[.*[,\s].*\]|\([\d.,\s]*,[\d.,\s]*\)", label):
         return True
-    # A comma may be part of a name, unless what it separates are names themselves.
+    # A comma may be part of a name, unless the texts beside it are names of classes too.
     pieces = [piece.strip() for piece in re.split("[;,+]", label)]
     return len(pieces) > 1 and all(piece in known for piece in pieces)

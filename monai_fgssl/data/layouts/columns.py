@@ -25,7 +25,7 @@ IMAGE_COLUMNS = (
     *("img", "img_id", "img_name", "img_file", "img_path", "imageid"),
     *("file", "filename", "file_path", "path", "picture", "photo", "id_code", "isic_id", "dicom_id"),
 )
-"""Names of the column of images: in order those of ISIC and NIH ChestX-ray14, PAD-UFES-20, and others'."""
+"""Names of the column of images: in order those of ISIC and NIH ChestX-ray14, PAD-UFES-20, and others."""
 
 LABEL_COLUMNS = (
     *("label", "labels", "class", "class_name", "category", "target"),
@@ -37,10 +37,10 @@ GROUP_COLUMNS = (
     *("group", "group_id", "patient", "patient_id", "subject", "subject_id", "participant_id"),
     *("lesion", "lesion_id"),
 )
-"""Names of the columns of what a split must not tear apart, the larger first: a patient has several lesions."""
+"""Names of the columns of groups that a split must keep together, the larger first: a patient has several lesions."""
 
 PART_COLUMNS = ("part", "split", "subset", "set", "partition")
-"""Names of the column of parts. Those after the first two count when all their values are parts."""
+"""Names of the column of parts. A name after the first two is used only if all its values are parts."""
 
 MISSING = frozenset(
     ("", "-1", "?", "#n/a", "<na>", "n/a", "na", "nan", "nat", "none", "null", "unlabeled", "unlabelled")
@@ -48,7 +48,7 @@ MISSING = frozenset(
 """Texts that stand for a value that is not known, in lower case."""
 
 MISSING_GROUPS = MISSING | {"anonymous", "anonymized", "anonymised", "unknown"}
-"""Patients without a name are not all one patient."""
+"""Texts that stand for an unknown group. Patients without a name are not all one patient."""
 
 WHOLE_NUMBER = re.compile(r"(-?\d+)\.0*")
 
@@ -79,7 +79,7 @@ def is_missing(value: str) -> bool:
 
 
 def label_value(value: str) -> str:
-    """A label as it is compared: whole numbers without decimals, as pandas adds them where a value is missing.
+    """A label in the form that is compared: whole numbers lose the decimals that pandas adds when a value is missing.
 
     Example:
         >>> label_value("1.0"), label_value("01"), label_value("grade 1.0")
@@ -90,7 +90,7 @@ def label_value(value: str) -> str:
 
 
 def group_value(value: str) -> str:
-    """A patient or lesion as it is compared; empty when it is not known.
+    """A patient or lesion in the form that is compared; empty if it is not known.
 
     Example:
         >>> group_value("7.0"), group_value("N/A"), group_value("unknown")
@@ -101,7 +101,7 @@ def group_value(value: str) -> str:
 
 
 def as_number(text: str) -> float:
-    """The number that a text is (true is 1, false is 0), or minus infinity."""
+    """The number in a text (true is 1, false is 0); minus infinity if it is none."""
     try:
         return float({"true": "1", "false": "0"}.get(text.lower(), text))
     except ValueError:

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The CSV files of official data sets: columns by name, and all problems told together."""
+"""CSV files of official data sets. Columns are found by name, and all problems are reported together."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def read_rows(path: Path, needed: Sequence[str], problems: list[str]) -> tuple[l
     Args:
         path: in any dialect that :func:`~monai_fgssl.data.layouts.dialects.read_text_table` reads.
         needed: names of columns that must be there.
-        problems: gets a sentence more when the file can't be used.
+        problems: a sentence is added if the file can't be used.
 
     Returns:
         Names of the columns, and the rows by these names; neither when the file can't be used. Values that are missing
@@ -52,15 +52,15 @@ def read_labels(
     fault: tuple[str, str],
     problems: list[str],
 ) -> dict[str, int]:
-    """Labels by the name of the image, which may be written with or without a suffix.
+    """Labels by the name of the image. The file may write names with or without a suffix.
 
     Args:
         path: of the file that the rows are from, named in problems.
         rows: see :func:`read_rows`.
-        column: that of the image's name.
+        column: name of the column with the image's name.
         label_of: label of a row; None when it has no valid one.
-        fault: what is wrong with rows that have no valid label ("have ..."), and the fix ("correct them").
-        problems: gets a sentence more for every kind of problem.
+        fault: the mistake in rows without a valid label ("have ..."), and the fix ("correct them").
+        problems: a sentence is added for every kind of problem.
     """
     labels: dict[str, int] = {}
     wrong: list[str] = []
@@ -83,7 +83,7 @@ def read_labels(
 
 
 def one_hot_label(row: Row, class_names: Sequence[str]) -> int | None:
-    """Number of the only column with a 1 among zeros; None when the row is not so.
+    """Number of the column with the only 1 among zeros; None for any other row.
 
     Example:
         >>> one_hot_label({"image": "a", "MEL": "0.0", "NV": "1.0"}, ("MEL", "NV"))

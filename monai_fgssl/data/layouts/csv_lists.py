@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Lists of images in tables of text: which column is what."""
+"""Lists of images in tables of text, whose columns are found by name or by content."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SAMPLE_ROWS = 200
 def read_csv_list(path: str | Path) -> ImageTable:
     """Read a table of text with a row for each image.
 
-    Commas, semicolons, tabs or bars are told by the content, and so is the encoding
+    The content tells the delimiter (comma, semicolon, tab or bar) and the encoding
     (:func:`~monai_fgssl.data.layouts.dialects.read_text_table`). Columns are found by name, whatever their case, spaces
     and signs; all names are in :mod:`~monai_fgssl.data.layouts.columns`:
 
@@ -44,15 +44,15 @@ def read_csv_list(path: str | Path) -> ImageTable:
     - the label: ``label``, or another name such as ``class``, ``diagnosis`` or ``dx``; a name or a number. Empty, nan,
       NA, None, null or -1 where it is not known. Without such a column, the columns that hold nothing but 0 and 1 are
       classes, with one 1 in each row. Without those too, nothing is labeled.
-    - what must not be torn apart by a split (optional): such as ``patient_id`` and ``lesion_id``, or both.
+    - groups that a split must keep together (optional): ``patient_id``, ``lesion_id`` and the like, or several.
     - the part (optional): ``part`` or ``split``, with train, validation or test in each row.
 
     Args:
         path: the file.
 
     Returns:
-        Items in the order of the rows; a row that is there twice counts once. Classes in the order of their numbers,
-        of their names, or of their columns. Notes say what was taken for what.
+        Items in the order of the rows; a repeated row counts once. Classes in the order of their numbers,
+        of their names, or of their columns. Notes name the columns that were used.
 
     Raises:
         DataError: when anything is missing, contradictory, or may be read in two ways; one message with all problems.
@@ -107,13 +107,13 @@ def find_image_column(path: Path, table: TextTable, finder: FileFinder, problems
         path: of the table, for problems.
         table: the table, or the first rows of it.
         finder: of the folder that the table is in.
-        problems: gets a sentence more when two columns name different files.
+        problems: a sentence is added if two columns name different files.
     """
     named = columns_named(table.columns, IMAGE_COLUMNS)
     if len(named) == 1 or (named and named[0].casefold() == "image" != named[1].casefold()):
         return named[0]
     rows = table.rows[:SAMPLE_ROWS]
-    # Numbers without a suffix are the names of too much.
+    # Numbers without a suffix could be names of many files.
     others = [name for name in table.columns if any(as_number(row[name]) == float("-inf") for row in rows)]
     for candidates in (named, [name for name in others if name not in named]):
         files = {name: _files_of([row[name] for row in rows], finder) for name in candidates}
@@ -136,7 +136,7 @@ def _names_columns(values: Sequence[str]) -> bool:
 
 
 def _files_of(names: Sequence[str], finder: FileFinder) -> list[Path | None]:
-    # A class may be called like a folder.
+    # A class may have the name of a folder.
     return [None if file is None or file.is_dir() else file for file in finder.find_all(names).files]
 
 
@@ -173,7 +173,7 @@ def _class_columns(path: Path, table: TextTable, image: str, used: Sequence[str]
     if len(names) == 1:
         problems.append(f"{path.name}: column {names[0]} has 0 and 1 only: call it 'label' if it is the class.")
         return []
-    # Without any value, the class is not known; with zeros only, it is none of these.
+    # A row without any value has no label. A row of zeros has none of these classes.
     known = [row for row in table.rows if not all(is_missing(row[name]) for name in names)]
     sums = [sum(as_number(row[name]) == 1 for name in names) for row in known]
     if wrong := [row[image] for row, total in zip(known, sums, strict=True) if total != 1]:

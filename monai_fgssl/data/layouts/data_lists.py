@@ -37,9 +37,9 @@ def read_data_list(path: str | Path) -> ImageTable:
          "validation": [...],
          "test": [...]}
 
-    Only one part must be there. Paths are relative to the file. ``label`` is a class's name or number and may be
-    missing, as in a table (:func:`~monai_fgssl.data.read_csv_list`); so may ``patient`` and the like. An item may be a
-    path alone, as the test images of the Medical Segmentation Decathlon are.
+    Only one part must be there. Paths are relative to the file. ``label`` is the name or number of a class. Like
+    ``patient`` and the other groups it may be missing, as in a table (:func:`~monai_fgssl.data.read_csv_list`). An
+    item may be a path alone, as the test images of the Medical Segmentation Decathlon are.
 
     Args:
         path: the file.
@@ -56,7 +56,7 @@ def read_data_list(path: str | Path) -> ImageTable:
 
 def read_data_listing(path: Path) -> Listing:
     """Read a data list as :func:`read_data_list` does, without its files."""
-    # MONAI's load_decathlon_datalist takes a label for a path when a file or folder of that name happens to exist.
+    # MONAI's load_decathlon_datalist takes a label for a path if a file or folder of that name exists.
     try:
         parts = _parts_of(read_json(path))
     except DataError:
@@ -94,7 +94,7 @@ def read_data_listing(path: Path) -> Listing:
 
 
 def _choose_fields(path: Path, names: Sequence[str], problems: list[str]) -> tuple[str, list[str], str]:
-    """The field of the class, those of groups, and what was taken for what."""
+    """The field of the class, the fields of groups, and notes that name them."""
     labels = columns_named(names, LABEL_COLUMNS)
     if len(labels) > 1 and labels[0] != "label":
         problems.append(f"{path.name}: fields {', '.join(labels)} may all be the class: call the right one 'label'.")

@@ -1,9 +1,9 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Tables of text in the dialects that programs write: encodings, delimiters, and what is odd about their headers.
+"""Tables of text as programs write them: encodings, delimiters, and headers that need care.
 
-The encoding and the delimiter are told by the content, never by the suffix. Where two readings are possible the table
-is refused, since a table that is read wrong looks like any other.
+The content tells the encoding and the delimiter; the suffix does not matter. A table that can be read in two ways is
+refused, since nobody would notice a table that is read wrong.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ class TextTable:
         columns: names of the columns, all different. A column without a name that holds more than row numbers is called
             ``column 3`` or so.
         rows: values by column, without spaces around them; all rows have all columns.
-        dialect: how the text was read, in words; empty for commas and UTF-8.
-        notes: what was left out.
+        dialect: delimiter and encoding in words; empty for commas and UTF-8.
+        notes: a sentence for each column that was left out.
     """
 
     columns: list[str]
@@ -67,12 +67,12 @@ class TextTable:
 
 
 def read_text_table(path: Path, sample: bool = False) -> TextTable:
-    """Read a table, in whatever dialect it is written.
+    """Read a table in any dialect.
 
-    Encodings: UTF-8, UTF-16 and UTF-32, with or without a byte order mark, or Windows-1252, which is told from other
-    old encodings by its letters only: the dialect then quotes a word. Delimiters: comma, semicolon, tab, bar. A line
-    ``sep=;``, as Excel writes it, empty lines, an index as pandas and R write it, and columns without name and values
-    do not matter.
+    Encodings: UTF-8, UTF-16 and UTF-32, with or without a byte order mark, or Windows-1252. Only its letters tell
+    Windows-1252 from other old encodings, so the dialect then quotes a word. Delimiters: comma, semicolon, tab, bar.
+    These are ignored: a line ``sep=;`` as Excel writes it, empty lines, an index as pandas and R write it, and columns
+    without name and values.
 
     Args:
         path: of the file.
@@ -116,7 +116,7 @@ def decode(data: bytes) -> tuple[str, str]:
 
 
 def _without_mark(data: bytes) -> str:
-    """In text every second byte of UTF-16 is mostly 0; in UTF-8 no byte is."""
+    """Guess UTF-16 without a mark: most of its second bytes are 0. UTF-8 has no such byte."""
     zeros = data[0:2000:2].count(0), data[1:2000:2].count(0)
     if max(zeros) <= len(data[:2000]) // 5:
         return "utf-8"
@@ -137,7 +137,7 @@ def _decode_windows(data: bytes) -> tuple[str, str]:
 
 
 def _beginning(text: str) -> str:
-    """The first lines that make up :data:`SAMPLE_LETTERS`, or the first line."""
+    """The first lines, about :data:`SAMPLE_LETTERS` letters; at least one line."""
     if len(text) <= SAMPLE_LETTERS:
         return text
     end = max(text.rfind("\n", 0, SAMPLE_LETTERS), text.find("\n"))
@@ -145,7 +145,7 @@ def _beginning(text: str) -> str:
 
 
 def _split(text: str, delimiter: str, strict: bool = False) -> list[tuple[int, list[str]]]:
-    """Rows that are not empty, each with its last line's number."""
+    """Rows that are not empty, each with the number of its last line."""
     reader = csv.reader(io.StringIO(text), delimiter=delimiter, strict=strict)
     try:
         return [(reader.line_num, [cell.strip() for cell in line]) for line in reader if any(map(str.strip, line))]
@@ -159,16 +159,16 @@ def _delimiter_of_first_line(text: str) -> str | None:
 
 
 def _choose_delimiter(text: str) -> str:
-    """The delimiter that gives the most rows as many values as the header, and the most values among those.
+    """The delimiter with which most rows have as many values as the header; of several, the one with most values.
 
     Raises:
-        DataError: when two do equally well.
+        DataError: when two delimiters do equally well.
     """
     scores: dict[str, tuple[float, int]] = {}
     for delimiter in DELIMITERS:
         widths = [len(line) for _, line in _split(text, delimiter)]
         if widths and widths[0] > 1:
-            # R names one column less than it writes; a delimiter at the end of each row makes one more.
+            # R names one column less than it writes. A delimiter at the end of each row adds an empty column.
             fitting = sum(width in (widths[0], widths[0] + 1) for width in widths[1:])
             scores[delimiter] = round(fitting / max(1, len(widths) - 1), 1), widths[0]
     if not scores:
@@ -192,7 +192,7 @@ def _fit_header(lines: Sequence[tuple[int, list[str]]]) -> tuple[list[str], list
     longer = [(number, row) for number, row in rows if len(row) > len(header)]
     fits_r = len(header) > 1 and all(len(row) == len(header) + 1 and row[-1] for _, row in rows)
     if rows and fits_r:
-        # R writes the names of the rows, and no name for that column.
+        # R writes a column of row names, and gives it no name.
         header = ["", *header]
         longer = []
     if wrong := [str(number) for number, row in longer if any(row[len(header) :])]:

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Files by the names that a list gives them, which other people and other systems wrote."""
+"""Finds files by the names in a list, which may be written on other systems."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .image_files import IMAGE_SUFFIXES, is_ignored, scan_folder, without_suffix
 __all__ = ["FileFinder", "Found"]
 
 SAME_SUFFIX = {".jpeg": ".jpg", ".jpe": ".jpg", ".jfif": ".jpg", ".tiff": ".tif"}
-"""Suffixes that one kind of file has, depending on who wrote it."""
+"""Different suffixes of the same format."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,9 @@ class Found:
 
     Attributes:
         files: for each name the file, or the folder of a series; None where there is none, or more than one.
-        missing: names without a file, each with what may have been meant.
+        missing: names without a file, each with the most similar name.
         ambiguous: names that several different files could have.
-        notes: how files were found that are not called as the list calls them.
+        notes: sentences on files whose name or folder differs from the list.
     """
 
     files: list[Path | None]
@@ -51,8 +51,8 @@ class FileFinder:
 
     A name is looked up in the folder of the list first. It may lack its suffix, have backslashes, and differ in case,
     in the composition of its letters (NFC, NFD) and in spaces around it. Names that are not there are looked for in
-    the folders below; where no name at all is found, the first folders of all names are left out, the same number for
-    all, since a list may come from another machine.
+    the folders below; if no name at all is found, the first folders of all names are left out, the same number
+    for all, since a list may come from another machine.
 
     Args:
         root: folder that relative names start at.
@@ -89,7 +89,7 @@ class FileFinder:
     def _look_below(
         self, paths: Sequence[PurePosixPath], results: Sequence[list[Path]]
     ) -> tuple[list[list[Path]], list[str]]:
-        """Look for what is not in its folder in those below, and say where it was."""
+        """Search the folders below for names that are not in their folder. Returns a note on where they were."""
         below = [result or self._below(path.parts) for result, path in zip(results, paths, strict=True)]
         skipped = 0
         if not any(below):
@@ -103,7 +103,7 @@ class FileFinder:
         return below, [f"{len(moved)} images are looked up by name{without} (in {told})"]
 
     def _in_its_folder(self, name: str, path: PurePosixPath) -> list[Path]:
-        """Files of a name exactly where it says they are."""
+        """Files of a name, exactly in the folder that it names."""
         if not name:
             return []
         exact = self.root / name
@@ -128,7 +128,7 @@ class FileFinder:
         return _nearest(parts[-1], files or candidates)
 
     def _without_first_folders(self, paths: Sequence[PurePosixPath]) -> tuple[int, list[list[Path]]]:
-        """The smallest number of first folders without which any name is found; what is left is as exact as can be."""
+        """The smallest number of first folders to leave out so that some name is found."""
         deepest = max((len(path.parts) for path in paths), default=1)
         for skipped in range(1, deepest):
             results = [self._below(path.parts[skipped:]) for path in paths]
@@ -153,9 +153,9 @@ class FileFinder:
 
     def _hint(self, name: str) -> str:
         key = _key(without_suffix(PurePosixPath(name.replace("\\", "/")).name))
-        # Spreadsheets take the zeros from numbers.
+        # Spreadsheets remove leading zeros from numbers.
         unpadded = (known for known in self._all_files if key and known.lstrip("0") == key.lstrip("0"))
-        # pandas makes 7.0 of a number beside missing ones.
+        # pandas turns 7 into 7.0 in a column with missing values.
         key = key.removesuffix(".0")
         near = [key] if key in self._all_files else difflib.get_close_matches(key, self._all_files, 1, 0.85)
         nearest = next(iter(near), None) or next(unpadded, None)
@@ -187,7 +187,7 @@ class _Listing:
                 self._by_key[_key(without_suffix(name))].append(folder / name)
 
     def matching(self, name: str) -> list[Path]:
-        """Images that may be meant by a name; a folder, as of a series, when there is no such image."""
+        """Images that a name may mean; folders, such as those of a series, if there is no such image."""
         candidates = [
             path for path in self._by_key.get(_key(without_suffix(name)), []) if _same_suffix(name, path.name)
         ]
@@ -216,7 +216,7 @@ def _is_whole(name: str, path: Path) -> bool:
 
 
 def _nearest(name: str, candidates: Sequence[Path]) -> list[Path]:
-    """Of files that differ in case or composition only, the one that is written as the list writes it."""
+    """Of files that differ only in case or composition, choose the one that is written as in the list."""
     exact = [path for path in candidates if name in (path.name, without_suffix(path.name))]
     return exact if len(exact) == 1 else list(candidates)
 

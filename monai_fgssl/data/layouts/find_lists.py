@@ -21,7 +21,7 @@ from .image_files import is_ignored
 __all__ = ["ListFiles", "find_lists", "is_list"]
 
 UNREADABLE_SUFFIXES = (".xlsx", ".xls", ".ods", ".parquet", ".feather", ".jsonl", ".ndjson")
-"""Suffixes of tables that only other programs read."""
+"""Suffixes of tables that are not read here."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class ListFiles:
 
 
 def find_lists(root: Path) -> ListFiles:
-    """Look at all files of a folder; those of folders below it are not looked at."""
+    """Look at all files of a folder, not of folders below it."""
     finder = FileFinder(root)
     found = ListFiles()
     for path in sorted(path for path in root.iterdir() if path.is_file() and not is_ignored(path.name)):
@@ -60,7 +60,7 @@ def is_list(path: Path) -> str | None:
     """Kind of a single file: ``"json"``, ``"csv"``, or None when it lists no images.
 
     Raises:
-        DataError: when it is called like a table and can't be read.
+        DataError: when it has the suffix of a table and can't be read.
     """
     if path.suffix.lower() == ".json":
         return "json" if is_data_list(path) else None
@@ -97,7 +97,7 @@ def _look_at_json(path: Path, finder: FileFinder, found: ListFiles) -> None:
 
 
 def _look_at_table(path: Path, finder: FileFinder, found: ListFiles) -> None:
-    # Any text may end in .txt: what it holds must be a list beyond doubt.
+    # Any text may end in .txt, so its content must clearly be a list.
     is_text = path.suffix.lower() == ".txt"
     try:
         table = read_text_table(path, sample=True)
@@ -122,7 +122,7 @@ def _unclear(path: Path, table: TextTable, finder: FileFinder) -> str | None:
     """Reason to take a table without a column of images for a list; None if there is none."""
     if _count_files(table.columns, finder):
         return f"{path.name}: its first row names an image, not the columns: add a row image,label."
-    # Numbers are the names of too much, unless there are classes beside them.
+    # Numbers could be names of many files, unless there are classes beside them.
     numbers_too = bool(columns_named(table.columns, LABEL_COLUMNS))
     for name in table.columns:
         values = [row[name] for row in table.rows[:SAMPLE_ROWS]]

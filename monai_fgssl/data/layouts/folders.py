@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Data sets that are nothing but folders of images."""
+"""Data sets of folders with images, without a list."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PART_FOLDER = re.compile(r"(train|training|val|valid|validation|test|testing)[ _
 NUMBER = re.compile(r"[ _-]?(\d+|(?<=[ _-])[a-z])$")
 
 UNLABELED_FOLDERS = ("unlabeled", "unlabelled")
-"""A folder among those of the classes whose images have no label."""
+"""Names of a folder beside those of the classes, whose images have no label."""
 
 
 def has_class_folders(root: Path) -> bool:
@@ -54,14 +54,14 @@ def read_class_folders(dataset_dir: str | Path, inner: bool | None = None) -> Im
         dataset_dir/nevus/more/b.dcm
         dataset_dir/melanoma/c.png
 
-    For what is an image see :func:`~monai_fgssl.data.layouts.image_files.scan_folder`. Folders without images are
+    Images are found as by :func:`~monai_fgssl.data.layouts.image_files.scan_folder`. Folders without images are
     ignored. The folders of the classes may lie in folders named train, validation and test (or training, val, valid,
     testing), or in pieces, such as ``fold_0`` and ``fold_1``. Images in a folder named unlabeled have no label.
 
     Args:
         dataset_dir: the folder that has these folders.
-        inner: whether the classes are not these folders, but those in them. None: as their names say, and an error
-            where both may be meant.
+        inner: True: the classes are the folders inside of these folders. False: they are these folders. None: the
+            names decide, and an error is raised if they don't.
 
     Returns:
         Items sorted by path; the name is the path without suffix. Classes sorted by name. Every image is a group of
@@ -114,7 +114,7 @@ def _class_folders(root: Path, inner: bool | None) -> dict[str, list[Path]]:
     """Folders by class.
 
     Raises:
-        DataError: when it can't be told which folders are the classes.
+        DataError: when the names do not tell which folders are the classes.
     """
     folders = _folders_with_images(root)
     outer_level = {folder.name: [folder] for folder in folders}
@@ -155,7 +155,7 @@ def are_pieces(names: Sequence[str]) -> bool:
     if all(PART_FOLDER.fullmatch(name) for name in lower):
         return True
     pieces = [PIECE.fullmatch(stem) for stem in {NUMBER.sub("", name) for name in lower}]
-    # A class may be called "malignant images", if another is called "benign images".
+    # "malignant images" is a class if another folder is called "benign images".
     return all(pieces) and (len(pieces) == 1 or not any(piece and piece[1] for piece in pieces))
 
 
@@ -188,7 +188,7 @@ def _read_classes(root: Path, folder: Path, level: dict[str, list[Path]], class_
 
 
 def _check_links(files: Sequence[Path], labels: Sequence[int], class_names: Sequence[str]) -> None:
-    """Refuse an image that links put into two classes."""
+    """Refuse an image that is in two classes by way of links."""
 
     @cache
     def real_folder(folder: Path) -> str:

@@ -34,7 +34,7 @@ IMAGE_SUFFIXES = (
     *(".j2k", ".jp2", ".jpx"),
     *(".dcm", ".dicom", ".ima", ".nii.gz", ".nii", ".hdr", ".nrrd", ".nhdr", ".mha", ".mhd"),
 )
-"""Suffixes of the images of all other data sets. DICOM files are told by their content too, whatever their name."""
+"""Suffixes of the images of all other data sets. DICOM files are also recognized by their content."""
 
 PIXEL_SUFFIXES = (".img", ".img.gz", ".raw", ".zraw", ".raw.gz")
 """Suffixes of files that hold the pixels of a header beside them."""
@@ -42,11 +42,11 @@ PIXEL_SUFFIXES = (".img", ".img.gz", ".raw", ".zraw", ".raw.gz")
 IGNORED_FOLDERS = frozenset(
     ("__macosx", "__pycache__", "@eadir", "#recycle", "$recycle.bin", "lost+found", "system volume information")
 )
-"""Folders that systems, archives and network storage leave among a user's own: they hold previews and waste."""
+"""Folders of systems, archives and network storage, which hold previews and deleted files."""
 
 
 def is_image(path: Path, suffixes: Sequence[str] = IMAGE_SUFFIXES) -> bool:
-    """Tell by the name, in any case, whether a file is an image."""
+    """True if a file has the suffix of an image, in upper or lower case."""
     return path.name.lower().endswith(tuple(suffixes)) and not is_ignored(path.name)
 
 
@@ -57,13 +57,13 @@ def is_ignored(name: str) -> bool:
         >>> is_ignored("._a.png"), is_ignored("@eaDir"), is_ignored("nevus")
         (True, True, False)
     """
-    # Names that start with a dot: what macOS leaves beside the real files of an unpacked archive.
-    # ... and with ~$: what Office leaves while a file is open.
+    # Names that start with a dot: macOS puts such files beside the real ones of an archive.
+    # Names that start with ~$: Office makes such files while a document is open.
     return name.startswith((".", "~$")) or name.lower() in IGNORED_FOLDERS
 
 
 def without_suffix(name: str) -> str:
-    """Take the suffix of an image from a name or path.
+    """Remove the suffix of an image from a name or path.
 
     Example:
         >>> without_suffix("a/b.1.nii.gz"), without_suffix("b.1.PNG"), without_suffix("b.1")
@@ -78,7 +78,7 @@ def without_suffix(name: str) -> str:
 def image_name(path: str) -> str:
     """Name of an image: its path without suffix, in composed letters (NFC).
 
-    macOS writes ``ä`` as two characters, other systems as one; a split that was drawn there must hold here.
+    macOS writes ``ä`` as two characters, other systems as one. A split from another system must hold here.
     """
     return unicodedata.normalize("NFC", without_suffix(path))
 
@@ -91,8 +91,8 @@ def image_files(folder: str | Path) -> Iterator[Path]:
 def scan_folder(folder: str | Path) -> tuple[list[Path], list[Path]]:
     """All images in a folder and the folders below it, and all other files.
 
-    Images are told by their suffix, DICOM files by their content too (a ``DICOMDIR``, which only lists others, is
-    none). Hidden files and folders, and what systems leave (:data:`IGNORED_FOLDERS`), are in neither list. Links to
+    Images are recognized by their suffix, DICOM files also by their content. A ``DICOMDIR`` is no image. Hidden files
+    and folders and :data:`IGNORED_FOLDERS` are in neither list. Links to
     folders are followed; a folder that is reached in several ways counts once.
 
     Returns:
@@ -106,7 +106,7 @@ def scan_folder(folder: str | Path) -> tuple[list[Path], list[Path]]:
 
 
 def describe_others(files: Iterable[Path]) -> str:
-    """Count files that are no images by their suffix; empty when there is nothing to tell.
+    """Count files that are no images by their suffix; empty if there are none.
 
     Example:
         >>> describe_others([Path("a.txt"), Path("b.TXT"), Path("volume.raw"), Path("README")])
@@ -123,7 +123,7 @@ def describe_others(files: Iterable[Path]) -> str:
 
 
 def _walk(root: Path) -> Iterator[tuple[Path, bool]]:
-    """Files that are not ignored, and whether they are images."""
+    """Files that are not ignored, each with True if it is an image."""
     seen: set[tuple[int, int]] = set()
     for parent, folders, files in os.walk(root, followlinks=True):
         status = os.stat(parent)
@@ -131,7 +131,7 @@ def _walk(root: Path) -> Iterator[tuple[Path, bool]]:
             folders.clear()
             continue
         seen.add((status.st_dev, status.st_ino))
-        # Real folders first: where a link leads to one of them, images keep the names they have there.
+        # Real folders come first. So an image keeps its real name even if a link leads to its folder.
         folders[:] = sorted((name for name in folders if not is_ignored(name)), key=lambda n: (_is_link(parent, n), n))
         for name in files:
             if not is_ignored(name):
@@ -144,8 +144,8 @@ def _is_link(parent: str, name: str) -> bool:
 
 
 def holds_dicom(path: Path) -> bool:
-    """Tell by the content whether a file is DICOM; one that can't be opened is not."""
-    # Opening a pipe would wait for ever; a link may lead nowhere.
+    """True if the content of a file is DICOM; False also if it can't be opened."""
+    # Opening a pipe would wait for ever, and a link may lead nowhere.
     try:
         return path.name != "DICOMDIR" and path.is_file() and is_dicom(path)
     except OSError:

@@ -23,8 +23,8 @@ LIST_SUFFIXES = (*TABLE_SUFFIXES, ".json")
 def list_images(path: str | Path, spatial_dims: int = 2) -> list[dict[str, str]]:
     """Data list of one image, of all images in a folder and the folders below it, or of a list of images.
 
-    For volumes, the DICOM files of a folder that belong to a series are one image: the folder. A file alone in its
-    series is an image of its own.
+    For volumes, the DICOM files of a folder that belong to a series are one image: the folder. A file that is alone in
+    its series is an image of its own.
 
     Args:
         path: an image; a folder with images, recognized by their suffix
@@ -58,9 +58,9 @@ def list_images(path: str | Path, spatial_dims: int = 2) -> list[dict[str, str]]
 
 
 def _join_series(files: Sequence[Path]) -> set[Path]:
-    """Put folders in the place of their files that belong to one DICOM series, damaged ones of these included.
+    """Replace the files of a DICOM series by their folder, damaged files included.
 
-    Reports and other DICOM files without an image beside a series are part of it, as the reader takes them too.
+    Reports and other DICOM files without an image stay in the folder: the reader leaves them out.
     """
     series: dict[Path, tuple[Path, str]] = {}
     without_image: set[Path] = set()
@@ -73,7 +73,7 @@ def _join_series(files: Sequence[Path]) -> set[Path]:
                 else:
                     without_image.add(file)
             except Exception:
-                # Whatever a damaged file does to pydicom: reading it tells of it, and the others get their results.
+                # pydicom raises almost any error for a damaged file. The reader will report it.
                 continue
     sizes = Counter(series.values())
     folders = {folder for (folder, _), size in sizes.items() if size > 1}

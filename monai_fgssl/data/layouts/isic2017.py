@@ -14,7 +14,7 @@ from .table import ImageTable
 __all__ = ["ISIC2017_CLASSES", "ISIC2017_PARTS", "has_isic2017", "read_isic2017"]
 
 ISIC2017_CLASSES = ("melanoma", "seborrheic_keratosis", "nevus")
-"""The two columns of the ground truth, and what has a 0 in both."""
+"""The two columns of the ground truth, and the class of images with 0 in both."""
 
 ISIC2017_PARTS = {"train": "Training", "validation": "Validation", "test": "Test_v2"}
 """Official names of the parts."""

@@ -38,12 +38,12 @@ def read_isic2018(dataset_dir: str | Path, part: str = "Training") -> ImageTable
           ISIC2018_Task3_<part>_GroundTruth.csv      image, then one column per class: one 1, else 0
           ISIC2018_Task3_<part>_LesionGroupings.csv  image, lesion_id (optional)
 
-    Columns are found by name. Own data in this layout may have other classes than the official seven: their order is
-    that of the columns then. The CSV files may also lie in a folder of the same name, as the official archives unpack.
+    Columns are found by name. Own data in this layout may have other classes than the official seven, in the order of
+    the columns. The CSV files may also lie in a folder of the same name, as the official archives unpack.
 
     Args:
         dataset_dir: folder with the layout above.
-        part: ``"Training"``, ``"Validation"``, ``"Test"``, or whatever stands in its place in the names.
+        part: ``"Training"``, ``"Validation"``, ``"Test"``, or another word in the same place of the names.
 
     Returns:
         Items sorted by name. An image without a row in the ground truth is unlabeled. Without lesion groupings every

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Data sets that a file lists image by image: what lists of all kinds have in common."""
+"""Common parts of all lists: data sets that a file lists image by image."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from .table import PARTS, UNLABELED, ImageTable, part_named
 __all__ = ["Entry", "Listing", "join_listings", "make_table"]
 
 MANY_CLASSES = 20
-"""More classes than that must have two images each on average; measurements have not."""
+"""Number of classes above which each must have two images on average. Measurements would have fewer."""
 
 GRADES = frozenset(("mild", "minimal", "moderate", "severe", "slight"))
-"""Beside these, ``none`` may well be a grade."""
+"""Names of grades. Beside these, ``none`` may be a grade too."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,9 @@ class Listing:
     Attributes:
         path: of the file.
         entries: its images.
-        class_names: where columns tell the order of the classes; else none.
-        problems: what must be mended before it can be used.
-        notes: what was taken for what.
+        class_names: the classes, if columns tell their order; else none.
+        problems: mistakes that make the list unusable, each with its fix.
+        notes: sentences that name the columns or fields that were used.
     """
 
     path: Path
@@ -71,10 +71,10 @@ class Listing:
 
 
 def join_listings(listings: Sequence[Listing]) -> Listing | None:
-    """One list of several in a folder; None when they don't belong together in one way only.
+    """Join the lists of a folder; None if they don't belong together, or could in several ways.
 
-    Either each is called like a part (``train.csv``, ``test.csv``), or only one has labels, and the others say more of
-    the same images: their patients, lesions or parts.
+    Either each has the name of a part (``train.csv``, ``test.csv``), or only one has labels, and the others give
+    patients, lesions or parts of the same images.
     """
     parts = [part_named(listing.path.stem) for listing in listings]
     if all(parts) and len(set(parts)) == len(parts):
@@ -96,7 +96,7 @@ def _join_parts(listings: Sequence[Listing]) -> Listing:
 
 
 def _add_groups(main: Listing, others: Sequence[Listing]) -> Listing:
-    """Groups and parts of the other lists, for images that the main one names alike."""
+    """Take groups and parts from the other lists, for images with the same name."""
     entries, notes = list(main.entries), list(main.notes)
     for other in others:
         more = {image_name(entry.image): entry for entry in other.entries}
@@ -115,7 +115,7 @@ def _add_groups(main: Listing, others: Sequence[Listing]) -> Listing:
 
 
 def make_table(listing: Listing, finder: FileFinder) -> ImageTable:
-    """Find the files, number the classes, and tell all problems.
+    """Find the files, number the classes, and report all problems.
 
     Raises:
         DataError: when anything is missing or contradictory; one message with all problems.
@@ -205,7 +205,7 @@ def _check_labels(entries: Sequence[Entry], labels: Sequence[str]) -> list[str]:
 
 
 def _join_groups(rows: Sequence[Sequence[str]]) -> list[str]:
-    """One group for all that share a value in any column; empty where no value is known."""
+    """Join images that share a value in any column into one group; empty if no value is known."""
     names = [[(column, group_value(value)) for column, value in enumerate(row) if group_value(value)] for row in rows]
     leader: dict[tuple[int, str], tuple[int, str]] = {}
 
@@ -219,13 +219,13 @@ def _join_groups(rows: Sequence[Sequence[str]]) -> list[str]:
             first, second = sorted((find(keys[0]), find(key)))
             leader[second] = first
     first_column = min((keys[0][0] for keys in names if keys), default=0)
-    # A patient and a lesion may be called alike.
+    # A patient and a lesion may have the same name.
     found = [find(keys[0]) if keys else None for keys in names]
     return ["" if key is None else key[1] if key[0] == first_column else f"{key[1]} ({key[0] + 1})" for key in found]
 
 
 def _without_empty_classes(table: ImageTable) -> ImageTable:
-    """Leave out classes that no image has, as the column UNK of ISIC 2019."""
+    """Leave out classes without an image, such as the column UNK of ISIC 2019."""
     counts = Counter(item["label"] for item in table.items)
     kept = [number for number in range(len(table.class_names)) if counts[number]]
     if len(kept) == len(table.class_names):
@@ -240,7 +240,7 @@ def _without_empty_classes(table: ImageTable) -> ImageTable:
 
 
 def _names(root: Path, files: Sequence[Path]) -> list[str]:
-    """Paths without suffix, as seen from a folder that has all of them."""
+    """Paths without suffix, relative to the folder that holds all of them."""
     absolute = [os.path.abspath(file) for file in files]
     base = os.path.abspath(root)
     if not all(file.startswith(base + os.sep) for file in absolute):

@@ -25,7 +25,7 @@ __all__ = [
 
 
 def find_csv(root: Path, stem: str) -> Path | None:
-    """The CSV file, which may also lie in a folder of its name, as the official archives unpack."""
+    """Find the CSV file. It may be in a folder of its name, as the official archives unpack."""
     candidates = (root / f"{stem}.csv", root / stem / f"{stem}.csv")
     return next((path for path in candidates if path.is_file()), None)
 
@@ -34,8 +34,8 @@ def find_photos(folder: Path, problems: list[str], ignored: str | None = None) -
     """Images of a folder by their names without suffix.
 
     Args:
-        folder: the folders below it are not looked into.
-        problems: gets a sentence more when two images have one name, or there are none.
+        folder: with the images; folders below it are ignored.
+        problems: a sentence is added if two images have one name, or if there are none.
         ignored: end of the names, without suffix, of files that are no images.
     """
     images: dict[str, Path] = {}
@@ -89,7 +89,7 @@ def make_items(
 
 
 def raise_problems(source: Path, problems: Sequence[str]) -> None:
-    """Tell all problems of a data set in one message.
+    """Raise one error with all problems of a data set.
 
     Raises:
         DataError: when there are any.
@@ -99,12 +99,12 @@ def raise_problems(source: Path, problems: Sequence[str]) -> None:
 
 
 def raise_wrong_folder(root: Path, wanted: str, fits: Callable[[Path], bool]) -> NoReturn:
-    """Say that a folder has not what it should have, and where that is.
+    """Raise an error for a folder that lacks a layout, and name the folder that has it.
 
     Args:
         root: the folder.
-        wanted: what was looked for.
-        fits: whether a folder has it; asked of the folder above and of those below.
+        wanted: the files that are missing.
+        fits: True for a folder that has them; it is called for the folder above and for those below.
 
     Raises:
         DataError: always.

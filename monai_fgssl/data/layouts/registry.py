@@ -68,7 +68,7 @@ LAYOUTS = {
     "subclasses": "folders such as fold_0 and fold_1, in each of which there is a folder for each class",
     "images": "images of any kind, without labels: for pre-training only",
 }
-"""Layouts and what they are recognized by, in the order in which they are looked for."""
+"""Layouts and the files that tell them, in the order in which they are tried."""
 
 
 def read_table(dataset_dir: str | Path, layout: str | None = None) -> ImageTable:
@@ -89,7 +89,7 @@ def read_table(dataset_dir: str | Path, layout: str | None = None) -> ImageTable
         :func:`~monai_fgssl.data.read_image_folder`.
 
     Raises:
-        DataError: when no layout fits, which the message explains, or anything is missing or contradictory.
+        DataError: when no layout fits, or anything is missing or contradictory; the message explains it.
 
     Example:
         >>> table = read_table("my_images")
@@ -110,7 +110,7 @@ def read_table(dataset_dir: str | Path, layout: str | None = None) -> ImageTable
     if layout == "images":
         table = read_image_folder(root)
     else:
-        # Whoever names the layout is not asked again.
+        # A layout that is named is not checked against others.
         table = read_class_folders(root, None if recognized else layout == "subclasses")
     return replace(table, notes=(*table.notes, *find_lists(root).notes)) if recognized else table
 
@@ -120,7 +120,7 @@ def read_part(dataset_dir: str | Path, part: str, layout: str | None = None) -> 
 
     Args:
         dataset_dir: see :func:`read_table`.
-        part: ``"train"``, ``"validation"`` or ``"test"``, or whatever stands in their place in the official names.
+        part: ``"train"``, ``"validation"`` or ``"test"``, or another word in their place in the official names.
             Without parts, all is ``"train"``.
         layout: see :func:`read_table`.
 
@@ -178,7 +178,7 @@ def recognize_layout(root: Path) -> str:
     """The first of :data:`LAYOUTS` that fits.
 
     Raises:
-        DataError: when none does, which the message explains.
+        DataError: when none does; the message explains it.
     """
     if root.is_file():
         if layout := is_list(root):
@@ -199,7 +199,7 @@ def recognize_layout(root: Path) -> str:
             f"{root} has images, and what may be a list of them:{first_lines(lists.problems)}\nIf it is none, say "
             "what is there: layout 'classes' (the folders' names are the classes) or 'images' (no labels)."
         )
-    # Without their ground truth, or one beside the other, they would pass for folders of classes.
+    # Official folders without ground truth, or side by side, look like folders of classes.
     for layout, official in OFFICIAL.items():
         if official.has_folder(root):
             return layout
@@ -216,7 +216,7 @@ def recognize_layout(root: Path) -> str:
 
 
 def _read_lists(root: Path, layout: str) -> ImageTable:
-    """Read a list, or the lists that are in a folder and belong together."""
+    """Read a list, or several lists of a folder that belong together."""
     if root.is_file():
         return read_data_list(root) if layout == "json" else read_csv_list(root)
     lists = find_lists(root)

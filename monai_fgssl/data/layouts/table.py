@@ -38,10 +38,10 @@ class ImageTable:
     Attributes:
         class_names: one name for each label from 0 up; none where no image has a label.
         items: one dictionary per image: ``"image"`` (path), ``"name"`` (unique; the file name without suffix, with the
-            folders where there are any), ``"label"`` (int, :data:`UNLABELED` where not known), ``"group"`` (what must
-            not be torn apart by a split: the lesion, the patient) and, where the data set itself is divided,
+            folders where there are any), ``"label"`` (int, :data:`UNLABELED` where not known), ``"group"`` (the
+            lesion or patient, which a split keeps together) and, where the data set itself is divided,
             ``"part"`` (one of :data:`PARTS`).
-        notes: how the data set was understood, a sentence each, for people; they count nothing in comparisons.
+        notes: sentences for people on how the data set was read; comparisons ignore them.
     """
 
     class_names: tuple[str, ...]
@@ -50,7 +50,7 @@ class ImageTable:
 
 
 def part_named(name: str) -> str | None:
-    """The part that a folder, a key or a column calls so, whatever the case; None for other names.
+    """The part that the name of a folder, a key or a column stands for, in any case; None for other names.
 
     Example:
         >>> part_named("Training"), part_named("val"), part_named("nevus")
@@ -60,10 +60,10 @@ def part_named(name: str) -> str | None:
 
 
 def join_parts(tables: Mapping[str, ImageTable], source: Path) -> ImageTable:
-    """Make one table of those of the parts, in which every image knows its part.
+    """Join the tables of the parts into one, in which every image has its part.
 
     Args:
-        tables: by part; their classes may be in different orders, the first table's is kept.
+        tables: by part; their classes may be in different orders; the order of the first table is kept.
         source: named in errors.
 
     Raises:

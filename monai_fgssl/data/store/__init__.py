@@ -1,5 +1,5 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Decoded images in memory or on disk, and the batches that are made of them."""
+"""Decoded images in memory or on disk, and batches of them."""
 
 from __future__ import annotations

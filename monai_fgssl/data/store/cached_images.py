@@ -63,7 +63,7 @@ class CachedImages(Dataset):
         labels: int64, ``(N,)``; -1 where not known.
         names: ``N`` names.
         groups: ``N`` names of lesions or patients.
-        rows: of the store, int64 ``(N,)``: which image is which. None: all in order.
+        rows: number of each image in the store, int64 ``(N,)``. None: all in order.
 
     Raises:
         ValueError: when these are not equally many.
@@ -109,7 +109,7 @@ class CachedImages(Dataset):
         }
 
     def labeled(self) -> CachedImages:
-        """The images whose label is known; they stay where they are."""
+        """The images whose label is known. They are not copied."""
         positions = (self.labels != UNLABELED).nonzero().flatten()
         names, groups = ([values[i] for i in positions.tolist()] for values in (self.names, self.groups))
         return CachedImages(self.store, self.labels[positions], names, groups, self.rows[positions])
@@ -133,7 +133,7 @@ def load_images(
         items: dictionaries with ``"image"`` (path), ``"label"``, ``"name"`` and ``"group"``, as in
             :class:`~monai_fgssl.data.ImageTable`.
         geometry: of the images, or their size alone for pictures.
-        cache_dir: folder for the decoded images, which the next run with the same images takes from there; nothing in
+        cache_dir: folder for the decoded images. The next run with the same images reads them from there. Nothing in
             it is ever removed. None: they are kept in memory.
 
     Raises:
@@ -198,21 +198,21 @@ class EpochBatches(Sampler[list[int]]):
         self._first_batch = 0
 
     def state_dict(self) -> dict[str, int]:
-        """Values that decide the order of the images, and the number that all processes take in a step."""
+        """Values that decide the order of the images, and the number of images in a step of all processes."""
         return {"images": self.size, "seed": self.seed, "images_per_step": self.batch_size * self.world_size}
 
     def set_epoch(self, epoch: int, first_batch: int = 0) -> None:
-        """Continue with this epoch, counted from 0: a resumed run sees the order that it would have seen.
+        """Continue with this epoch, counted from 0, in the same order as without an interruption.
 
         Args:
             epoch: the next one.
-            first_batch: where to begin in it, counted from 0; the epochs that follow are whole.
+            first_batch: number of the first batch in it, counted from 0. Later epochs are whole.
         """
         self.epoch = epoch
         self._first_batch = first_batch
 
     def __len__(self) -> int:
-        # Processes must take equally many steps, or the longest would wait for the others for ever.
+        # All processes must take equally many steps; otherwise one would wait for the others for ever.
         share = self.size // self.world_size
         return share // self.batch_size if self.drop_last else -(-share // self.batch_size)
 
@@ -249,7 +249,7 @@ def make_loader(
         seed: of the order.
         drop_last: leave out the last batch when it is smaller.
         rank: number of this process among those that share the data set.
-        world_size: number of these processes; a remainder of fewer images than that is left out of an epoch.
+        world_size: number of these processes; an epoch leaves out a remainder of fewer images than that.
         balanced: draw all classes equally often, see :func:`~monai_fgssl.data.balanced_order`; all images need a label.
 
     Returns:

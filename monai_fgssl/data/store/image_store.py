@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Decoded images of one size: in memory, or in a file that is mapped into memory and found again by the next run."""
+"""Decoded images of one size: in memory, or in a file that is mapped into memory and that the next run uses again."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from monai_fgssl.utils.files import atomic_write
 
 __all__ = ["fingerprint", "make_store"]
 
-# Raise it whenever the same file is decoded to other pixels: older stores are then not used any more.
+# Raise this number when the same file is decoded to other pixels. Older stores are then not used any more.
 VERSION = 1
 MEMORY_SHARE = 0.8
-"""Of the available memory, that images may take."""
+"""Share of the available memory that images may take."""
 
 
 def make_store(shape: Sequence[int], fill: Callable[[Tensor], None], file: str | Path | None = None) -> Tensor:
@@ -41,7 +41,7 @@ def make_store(shape: Sequence[int], fill: Callable[[Tensor], None], file: str |
         file: where they are kept, written as a whole or not at all, by one process of each machine; None: memory.
 
     Returns:
-        uint8 of that shape. That of a file must not be written to.
+        uint8 of that shape. Do not write to one that is mapped from a file.
 
     Raises:
         DataError: when the images don't fit into the memory, or the file on the disk.
@@ -61,11 +61,11 @@ def make_store(shape: Sequence[int], fill: Callable[[Tensor], None], file: str |
 
 
 def fingerprint(paths: Iterable[str | Path], **settings: Any) -> str:
-    """Name for a store: it is another one as soon as a file or a setting changes.
+    """Name of a store, which changes when a file or a setting changes.
 
     Args:
         paths: of the images, files or folders of a series, in their order.
-        settings: all that the pixels depend on besides.
+        settings: other values that the pixels depend on.
 
     Returns:
         32 hexadecimal digits.
@@ -74,7 +74,7 @@ def fingerprint(paths: Iterable[str | Path], **settings: Any) -> str:
     for path in map(Path, paths):
         files = sorted(path.iterdir()) if path.is_dir() else [path]
         for file in files:
-            # A file that is missing is told of when it is read.
+            # A missing file is reported when it is read.
             status = file.stat() if file.exists() else None
             size, time = (status.st_size, status.st_mtime_ns) if status else (0, 0)
             digest.update(f"{file.absolute()}\0{size}\0{time}\0".encode())

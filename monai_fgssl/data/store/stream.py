@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Batches of images from any number of files, read ahead in threads. A file that can't be read costs no other one."""
+"""Batches of images from any number of files, read ahead in threads. A damaged file does not stop the others."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class ImageStream:
         num_threads: that read at the same time; None: one for each core, at most 8.
 
     Attributes:
-        failures: name of each image that could not be read, and why; complete when the iteration has ended.
+        failures: name and reason of each image that could not be read; complete when the iteration has ended.
 
     Raises:
         ValueError: when ``batch_size`` or ``num_threads`` is less than 1.
@@ -72,11 +72,11 @@ class ImageStream:
                     yield _collate(readable)
             finally:
                 progress.close()
-                # Without it, leaving early would wait for all that has been asked for.
+                # Otherwise leaving early would wait for all images that are queued.
                 pool.shutdown(cancel_futures=True)
 
     def _read_ahead(self, pool: ThreadPoolExecutor) -> Iterator[tuple[Mapping[str, Any], Tensor | None]]:
-        """Items in their order with their images; None and an entry in ``failures`` for those without."""
+        """Items in order with their images. An image that can't be read is None, with an entry in ``failures``."""
         waiting: deque[tuple[int, Future[Any]]] = deque()
         for index in range(len(self.dataset)):
             waiting.append((index, pool.submit(self.dataset.__getitem__, index)))

@@ -1,9 +1,9 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Coded terms for results in DICOM: what the classes of the known data sets are called in SNOMED CT and LOINC.
+"""Coded terms for results in DICOM: codes of SNOMED CT and LOINC for the classes of known data sets.
 
-No code is made up. A concept that no standard code could be verified for gets a code of our own scheme, as DICOM PS3.3,
-section 8.2 provides for by designators that begin with 99; :func:`coding_scheme` says in each file whose it is.
+No code is made up. A concept without a verified standard code gets a code of our own scheme. DICOM PS3.3, section 8.2
+allows this with designators that begin with 99, and :func:`coding_scheme` names the owner in each file.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 SCHEME = "99FGSSL"
-"""Designator of our own scheme: the name of a class or measure, where no standard code is known for it."""
+"""Designator of our own scheme, for names of classes and measures without a standard code."""
 
 # Two sources each, unless said otherwise. SNOMED CT identifiers end in a check digit, which the tests compute.
 # HPO: Human Phenotype Ontology, release 2025-01-16, cross references SNOMEDCT_US.
@@ -69,7 +69,7 @@ ISIC2018_CODES: Mapping[str, Code] = {
     "MEL": MELANOMA,
     "NV": MELANOCYTIC_NEVUS,
     "BCC": BASAL_CELL_CARCINOMA,
-    # Groups of diagnoses: the code of any one of them would say more than the network does.
+    # Groups of diagnoses: the code of one of them would be more precise than the network.
     "AKIEC": private_code("AKIEC", "Actinic keratosis or Bowen's disease"),
     "BKL": private_code("BKL", "Seborrheic keratosis, solar lentigo or lichenoid keratosis"),
     "DF": DERMATOFIBROMA,
@@ -82,7 +82,7 @@ ISIC2017_CODES: Mapping[str, Code] = {
     "seborrheic_keratosis": SEBORRHEIC_KERATOSIS,
     "nevus": MELANOCYTIC_NEVUS,
 }
-"""ISIC 2017 Part 3, by the columns of its ground truth; what is neither of the two is a nevus."""
+"""ISIC 2017 Part 3, by the columns of its ground truth; an image that is neither of the two is a nevus."""
 
 APTOS2019_CODES: Mapping[str, Code] = {
     "No DR": NO_RETINOPATHY,
@@ -105,7 +105,7 @@ STAGES_AGREE = private_code("STAGES_AGREE", "All stages predict the finding")
 def class_codes(class_names: Sequence[str]) -> list[Code]:
     """Codes of the classes of a model.
 
-    The classes together decide which data set they are of: "Mild" alone may be a grade of anything.
+    All class names together tell the data set: "Mild" alone could be a grade of anything.
 
     Args:
         class_names: in the order of the scores; case does not matter, and a space may stand for an underscore.
@@ -131,7 +131,7 @@ def uncertainty_code(name: str) -> Code:
     """Code of a measure of uncertainty, of our own scheme: DICOM has none for these.
 
     Args:
-        name: as in the results of inference, e.g. ``"entropy"``; an unknown one is its own meaning.
+        name: as in the results of inference, e.g. ``"entropy"``; an unknown name is used as the meaning too.
     """
     return UNCERTAINTY_CODES.get(name) or private_code(name)
 

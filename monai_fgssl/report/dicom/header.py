@@ -49,9 +49,9 @@ class ModelDescription:
     Args:
         name: at most 64 characters, as the next two.
         version: of the model, not of this package.
-        manufacturer: who answers for it.
+        manufacturer: company or person responsible for it.
         checksum: of the file of its weights, e.g. SHA-256 as hexadecimal digits.
-        parameters: what else changes its results, one text each, such as ``"image_size=224"``.
+        parameters: other settings that change its results, one text each, such as ``"image_size=224"``.
     """
 
     name: str
@@ -62,7 +62,7 @@ class ModelDescription:
 
     @property
     def device_uid(self) -> str:
-        """The same for the same model, and another one once its weights change, as IHE AIR, section 6.5.3.1 asks."""
+        """Identifier that changes when the weights change, as IHE AIR, section 6.5.3.1 asks."""
         return name_based_uid(self.manufacturer, self.name, self.version, self.checksum, *self.parameters)
 
 
@@ -76,7 +76,7 @@ def import_highdicom() -> ModuleType:
         import highdicom
     except ImportError as error:
         raise ImportError('writing DICOM needs highdicom: pip install "monai-fgssl[dicom]"') from error
-    # It logs identifiers of images as information.
+    # highdicom logs identifiers of images at the level of information.
     logging.getLogger("highdicom").setLevel(logging.WARNING)
     return highdicom
 
@@ -124,15 +124,15 @@ def referenced_frames(header: Dataset, frame: int | None) -> list[int] | None:
 
 
 def copy_patient_and_study(result: SOPClass, source: Dataset) -> None:
-    """Say the same about patient and study as the source does, so that an archive files the two together.
+    """Copy patient and study from the source, so that an archive files the result with it.
 
-    Nothing is checked or corrected: a result that disagrees with its images is filed as another patient's.
+    Nothing is checked or corrected: an archive would file a result that differs under another patient.
 
     Args:
         result: of highdicom, whose attributes of types 1 and 2 are there already; changed in place.
         source: header of the image.
     """
-    # Warnings and errors about invalid values repeat the values.
+    # Warnings and errors about invalid values would print the values.
     with disable_value_validation():
         header = deepcopy(source[0x00080000:0x00500000])
         # The modules are the same for all images, and highdicom does not know every kind.
@@ -143,7 +143,7 @@ def copy_patient_and_study(result: SOPClass, source: Dataset) -> None:
 def add_processing_equipment(result: Dataset, model: ModelDescription) -> None:
     """Add the model to the Contributing Equipment Sequence, as IHE AIR, section 6.5.3.1 asks.
 
-    By hand: highdicom does it from version 0.23 on, which MONAI Label 0.8.5 does not go with.
+    It is written by hand, since highdicom adds it from version 0.23 on, and MONAI Label 0.8.5 needs an older one.
     """
     equipment = Dataset()
     purpose = import_highdicom().sr.CodedConcept.from_code(codes.DCM.ProcessingEquipment)

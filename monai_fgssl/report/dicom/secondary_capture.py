@@ -31,7 +31,7 @@ __all__ = ["SERIES_DESCRIPTION", "write_secondary_capture"]
 
 SERIES_DESCRIPTION = "AI heat map, not for primary diagnosis"
 SERIES_NUMBER = 9002
-"""High, so that viewers list the picture after the images, and after the report."""
+"""High, so that viewers list the picture after the images and the report."""
 
 INHERITED = (
     "BurnedInAnnotation",
@@ -42,7 +42,7 @@ INHERITED = (
     "LossyImageCompressionRatio",
     "LossyImageCompressionMethod",
 )
-"""Attributes that hold for a heat map too: it neither adds nor hides a name that is written in the pixels."""
+"""Attributes that also hold for a heat map. It neither adds nor hides a name that is written in the pixels."""
 
 
 def write_secondary_capture(
@@ -56,8 +56,8 @@ def write_secondary_capture(
     """Write a picture in the study of the image that it was made from.
 
     It is marked as derived and secondary, refers to its source, and says that it is no basis of a diagnosis in its
-    series description, its image comments, and by Content Qualification RESEARCH. Whether a name is written in the
-    pixels is taken over from the source, and left open where the source does. It has no spacing, position or
+    series description, its image comments, and by Content Qualification RESEARCH. The source tells whether a name is
+    written in the pixels; if it does not, the result does not either. It has no spacing, position or
     orientation: the picture may be cut, scaled and turned, and a measurement on it would be wrong. Like a report, each
     picture is a new object in a new series.
 
@@ -67,7 +67,7 @@ def write_secondary_capture(
         picture: ``(H, W, 3)``, RGB, 0 to 255.
         description: how it was made, e.g. ``"Grad-CAM of stage 2 for MEL over the image"``; at most 900 characters,
             without anything about the patient.
-        model: whose view it shows.
+        model: that made it.
         frame: the number of the frame, from 0, if the source is a multi-frame image and only one was looked at.
 
     Raises:
@@ -111,7 +111,7 @@ def write_secondary_capture(
         if keyword in sources[0]:
             image[keyword] = deepcopy(sources[0][keyword])
     if "ImageLaterality" not in image:
-        # Empty says: not known which of the two, if there are two.
+        # Empty means that the side of a paired body part is not known.
         image.setdefault("Laterality", None)
     image.SpecificCharacterSet = CHARACTER_SET
     add_processing_equipment(image, model)

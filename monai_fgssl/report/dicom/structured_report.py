@@ -97,14 +97,14 @@ def write_sr(
     The report is complete, preliminary and unverified: it holds all that the model says, and nobody has looked at it.
     It says that it is no basis of a diagnosis in its series description, in each measurement group, and by Content
     Qualification RESEARCH. Each report is a new object in a new series, since two objects with one UID must be equal
-    (DICOM PS3.5, chapter 9) and a later run may say something else; what it is about keeps its Tracking Unique
-    Identifier, so that reports of several runs can be put side by side.
+    (DICOM PS3.5, chapter 9) and a later run may say something else. Its subject keeps the Tracking Unique
+    Identifier, so that reports of several runs can be compared.
 
     Args:
         path: of the file, which is complete or not there.
         source: header of the image, or those of all slices of a volume.
-        prediction: what it says.
-        model: which says it.
+        prediction: content of the report.
+        model: that made the prediction.
         frame: the number of the frame, from 0, if the source is a multi-frame image and only one was looked at.
 
     Raises:
@@ -147,9 +147,9 @@ def make_measurement_report(
     """Make a complete Comprehensive 3D SR with the template Measurement Report, a new object in a new series.
 
     Args:
-        sources: headers of the images that it is about; see :func:`~monai_fgssl.report.dicom.header.as_sources`.
-        observer: who says it.
-        groups: what is said.
+        sources: headers of the images of the report; see :func:`~monai_fgssl.report.dicom.header.as_sources`.
+        observer: device or person that observed.
+        groups: measurement groups.
         attributes: of ``highdicom.sr.Comprehensive3DSR``: ``series_number``, ``series_description``, ``manufacturer``
             and others of the equipment and the document.
 
@@ -198,7 +198,7 @@ def _observer(model: ModelDescription) -> sr.ObserverContext:
 
 
 def _reference_to(header: Dataset) -> Dataset:
-    """The identifiers of an image without its patient, whom highdicom would check, and tell its log about."""
+    """The identifiers of an image without its patient: highdicom would check the patient's data, and log them."""
     reference = Dataset()
     for keyword in UID_KEYS:
         setattr(reference, keyword, header[keyword].value)
@@ -212,11 +212,11 @@ def _measurement_groups(
 ) -> list[sr.MeasurementsAndQualitativeEvaluations]:
     """TID 1501: the prediction with its finding, then each classifier by itself without one.
 
-    What a classifier finds likeliest is no finding: a reader would take it for a second opinion.
+    The likeliest class of a single classifier is no finding: a reader would take it for a second opinion.
     """
     hd = import_highdicom()
     terms = class_codes(prediction.class_names)
-    # The same for the same images in any order.
+    # Equal for the same images in any order.
     subject = sorted(f"{header.SOPInstanceUID}{referenced_frames(header, frame)}" for header in sources)
 
     def group(
@@ -266,7 +266,7 @@ def _algorithm(model: ModelDescription) -> sr.AlgorithmIdentification:
         version=model.version,
         parameters=[f"checksum of the weights: {model.checksum}", *model.parameters],
     )
-    # Not as arguments, which highdicom has from 0.23 on only.
+    # Not as arguments: highdicom has them from 0.23 on only.
     relationship = hd.sr.RelationshipTypeValues.HAS_CONCEPT_MOD
     algorithm.append(hd.sr.TextContentItem(codes.DCM.AlgorithmManufacturer, model.manufacturer, relationship))
     algorithm.append(hd.sr.CodeContentItem(codes.DCM.AlgorithmFamily, codes.DCM.ArtificialIntelligence, relationship))
