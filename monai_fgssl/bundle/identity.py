@@ -47,7 +47,7 @@ def phase_identity(
         Each entry as text, by its name.
     """
     names = [setting.name for setting in SETTINGS if phase in setting.identity]
-    identity = {name: json.dumps(settings[name], default=str) for name in names}
+    identity = {name: json.dumps(settings.get(name), default=str) for name in names}
     identity |= {f"view {i + 1}": _describe(view) for i, view in enumerate(views)}
     # Pre-training uses no labels.
     identity["training images"] = _digest(data.train, with_labels=phase == "train")
@@ -66,7 +66,7 @@ def phase_hyperparameters(phase: str, settings: Mapping[str, Any]) -> dict[str, 
         settings: values by the names of the settings.
     """
     names = [setting.name for setting in SETTINGS if setting.hyperparameter == phase]
-    return {name: json.dumps(settings[name], default=str) for name in names}
+    return {name: json.dumps(settings.get(name), default=str) for name in names}
 
 
 def _describe(view: object) -> str:

@@ -19,7 +19,6 @@ from monai.utils import ensure_tuple_rep
 from torch import Tensor, nn
 
 from monai_fgssl.data.io.geometry import ImageGeometry
-from monai_fgssl.data.io.reader import check_options
 from monai_fgssl.networks import HierarchicalNet, OnnxNet, PlainNet, PooledNet, export_onnx, unwrap
 from monai_fgssl.networks.base import StagedNet
 from monai_fgssl.report.dicom.header import ModelDescription
@@ -30,6 +29,7 @@ from .locate import config_path
 from .settings import with_new_names
 
 __all__ = [
+    "GEOMETRY",
     "describe_model",
     "export_model",
     "load_pretrained",
@@ -41,6 +41,8 @@ __all__ = [
 
 NETWORKS = {f"monai_fgssl.networks.{kind.__name__}": kind for kind in (HierarchicalNet, PlainNet, PooledNet)}
 """Networks that a record may name. Models come from other people, so a record must not choose code to run."""
+GEOMETRY = ("image_size", "spacing", "window", "frame", "channel", "time")
+"""What a record says of the images; how large a file may be, each machine decides for itself."""
 ARGUMENTS = {
     "backbone": str,
     "stem": str,
@@ -72,18 +74,16 @@ def save_model(
         window: if only the image size is given; see :class:`~monai_fgssl.data.ImageGeometry`.
     """
     if isinstance(geometry, ImageGeometry):
-        image_size, spacing, window = geometry.image_size, geometry.spacing, geometry.window
+        images = {name: getattr(geometry, name) for name in GEOMETRY}
     else:
-        image_size = geometry
+        images = dict.fromkeys(GEOMETRY) | {"image_size": geometry, "spacing": spacing, "window": window}
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     module = unwrap(network)
     record = {
         "network_def": module.definition(),
         "class_names": list(class_names),
-        "image_size": image_size,
-        "spacing": spacing,
-        "window": window,
+        **images,
         "temperature": temperature,
     }
     with atomic_write(path) as temporary:
@@ -108,7 +108,7 @@ def read_record(bundle_root: str | Path, model_path: str | Path | None = None) -
     for record in (own if model_path is None else Path(model_path).with_suffix(".json"), own):
         if record.is_file():
             # The first models did not have these.
-            defaults = {"spacing": None, "window": None, "temperature": 1.0}
+            defaults = dict.fromkeys(GEOMETRY) | {"temperature": 1.0}
             return defaults | _read_json(record)
     metadata = json.loads((root / "configs" / "metadata.json").read_text(encoding="utf-8"))
     channels = metadata["network_data_format"]["outputs"]["pred"]["channel_def"]
@@ -119,7 +119,8 @@ def read_record(bundle_root: str | Path, model_path: str | Path | None = None) -
     return {
         "network_def": definition,
         "class_names": parser["class_names"],
-        **{name: parser.get_parsed_content(name) for name in ("image_size", "spacing", "window")},
+        # A copy of the bundle may be older than some of these.
+        **{name: parser.get_parsed_content(name) if name in parser else None for name in GEOMETRY},
         "temperature": 1.0,
     }
 
@@ -167,7 +168,7 @@ def _read_json(file: Path) -> dict[str, Any]:
         if not (_is_number(value, kind) or one_each or (name == "spacing" and value is None)):
             fail(f"{name} {value!r} is neither a positive number nor a list of {dims}")
     try:
-        check_options(dims, None, record.get("window"), None)
+        ImageGeometry.check(dims, *(record.get(name) for name in ("window", "frame", "channel", "time")))
     except (TypeError, ValueError) as error:
         fail(str(error).rstrip("."))
     if not _is_number(record.get("temperature", 1.0), float):
@@ -233,7 +234,7 @@ def describe_model(bundle_root: str | Path, model_path: str | Path) -> ModelDesc
     metadata = json.loads((root / "configs" / "metadata.json").read_text(encoding="utf-8"))
     checksum = hashlib.sha256(Path(model_path).read_bytes()).hexdigest()
     record = read_record(root, model_path)
-    geometry = [f"{name}={record[name]}" for name in ("image_size", "spacing", "window") if record[name] is not None]
+    geometry = [f"{name}={record[name]}" for name in GEOMETRY if record[name] is not None]
     parameters = (*geometry, f"temperature={record['temperature']:.6g}")
     return ModelDescription(metadata["name"][:64], metadata["version"], "monai-fgssl", checksum, parameters)
 

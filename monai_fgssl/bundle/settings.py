@@ -13,7 +13,7 @@ from typing import Any
 from ignite import distributed as idist
 from monai.bundle import ConfigParser
 
-from monai_fgssl.data.io.reader import check_options
+from monai_fgssl.data.io.geometry import ImageGeometry
 from monai_fgssl.utils.errors import SettingsError
 
 from .locate import CONFIG_SUFFIXES, command_config_files, command_line_overrides, in_bundle_command
@@ -171,10 +171,11 @@ def check_settings(bundle_root: str, settings: Mapping[str, Any]) -> None:
     size = _per_axis("image_size", settings["image_size"], dims, whole=True)
     if settings["spacing"] is not None:
         _per_axis("spacing", settings["spacing"], dims, whole=False)
-    try:
-        check_options(dims, None, settings["window"], None)
-    except (TypeError, ValueError) as error:
-        raise SettingsError(f"--window: {error}") from error
+    for name in ("window", "frame", "channel", "time", "max_pixels"):
+        try:
+            ImageGeometry.check(dims, **{name: settings.get(name)})
+        except (TypeError, ValueError) as error:
+            raise SettingsError(f"--{name}: {error}") from error
     for grid in settings["grids"]:
         for axis_grid, axis_size in zip(_per_axis("grids", grid, dims, whole=True), size, strict=True):
             if axis_size % axis_grid:

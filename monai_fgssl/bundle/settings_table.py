@@ -164,6 +164,37 @@ SETTINGS = (
         volumes="of these voxels in mm; `--spacing '$None'` scales the whole volume to `image_size` instead",
     ),
     Setting(
+        "frame",
+        "images",
+        "of files with several frames, pages or slices: the number of the one that is the picture, from 0; `all`: each "
+        "is an image of its own, with the label of its file and in the same part",
+        label_app=True,
+        identity=BOTH,
+        volumes="for pictures only",
+    ),
+    Setting(
+        "channel",
+        "images",
+        "number of the channel that is read as gray, from 0: 1 is the green of a color picture; none: all colors",
+        label_app=True,
+        identity=BOTH,
+        volumes="number of the channel, from 0, of files with several, such as the sequences of an MRI",
+    ),
+    Setting(
+        "time",
+        "images",
+        "number of the point in time, from 0, of files with several",
+        label_app=True,
+        identity=BOTH,
+    ),
+    Setting(
+        "max_pixels",
+        "images",
+        "pixels or voxels, times channels, that an image may have; larger ones are refused before they take memory",
+        default="2^30",
+        label_app=True,
+    ),
+    Setting(
         "regularized_view",
         "images",
         "light changes of the images that the puzzles are cut from; `help(monai_fgssl.transforms.RandView)` lists the "

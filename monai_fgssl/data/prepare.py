@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +83,7 @@ def prepare_data(
     """
     geometry = ImageGeometry.of(geometry)
     table = read_table(dataset_dir, layout) if table is None else table
+    table = replace(table, items=geometry.split_frames(table.items))
     if require_labels and all(item["label"] == UNLABELED for item in table.items):
         raise DataError(explain_missing_labels(dataset_dir) + first_lines(table.notes))
     if idist.get_rank() == 0:
@@ -197,6 +198,8 @@ def load_test_images(
             f"{dataset_dir} has the classes {', '.join(table.class_names)}, "
             f"but the model was trained for {', '.join(class_names)}."
         )
+    geometry = ImageGeometry.of(geometry)
+    table = replace(table, items=geometry.split_frames(table.items))
     items = table.items if part else read_split(split_file, table)["test"]
     labeled = [
         item | {"label": list(class_names).index(table.class_names[item["label"]])}

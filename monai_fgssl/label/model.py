@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from monai_fgssl.bundle import SettingsError, describe_model, load_weights, make_network, read_record
+from monai_fgssl.bundle.model_file import GEOMETRY
 from monai_fgssl.data import DataError, ImageGeometry, ReadImaged
 from monai_fgssl.data.io.dicom_file import open_dicom
 from monai_fgssl.networks import HierarchicalNet
@@ -56,12 +57,14 @@ class LabelModel:
     Args:
         bundle_root: the bundle's folder.
         device: where to compute; None: a GPU if there is one.
+        max_pixels: that an image may have, see :class:`~monai_fgssl.data.ImageGeometry`.
     """
 
-    def __init__(self, bundle_root: str | Path, device: str | None = None) -> None:
+    def __init__(self, bundle_root: str | Path, device: str | None = None, max_pixels: int | None = None) -> None:
         self.bundle_root = Path(bundle_root)
         self.path = self.bundle_root / "models" / "model.pt"
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        self.max_pixels = max_pixels
         # Heat maps put hooks into the network.
         self._lock = threading.RLock()
         self._loaded: tuple[str, HierarchicalNet, dict[str, Any]] | None = None
@@ -161,7 +164,9 @@ class LabelModel:
         """Size, spacing and window of the images that the model sees."""
         _, record = self.load()
         return ImageGeometry(
-            record["image_size"], record["network_def"]["spatial_dims"], record["spacing"], record["window"]
+            spatial_dims=record["network_def"]["spatial_dims"],
+            max_pixels=self.max_pixels,
+            **{name: record[name] for name in GEOMETRY},
         )
 
     def reader(self) -> ReadImaged:
@@ -194,7 +199,9 @@ class LabelModel:
             raise DataError("is no DICOM file, so there is no study that a report could belong to.")
         headers = [open_dicom(file, headers_only=True) for file in files]
         prediction = as_prediction(result, list(result["probabilities"]))
-        write_sr(report, headers, prediction, describe_model(self.bundle_root, self.path))
+        frame = self.geometry().frame
+        model = describe_model(self.bundle_root, self.path)
+        write_sr(report, headers, prediction, model, frame=frame if isinstance(frame, int) else None)
 
     def draw_heat_maps(self, path: str | Path) -> NDArray[np.uint8]:
         """Picture of the image and its heat maps; see :func:`~monai_fgssl.report.heat_maps.draw_heat_maps`."""

@@ -102,6 +102,8 @@ def train_settings(request: Mapping[str, Any]) -> dict[str, Any]:
     """
     request = with_new_names(request)
     settings = {name: _literal(request[name]) for name in TRAIN_SETTINGS if request.get(name) is not None}
+    if settings.get("frame") == "all":
+        raise SettingsError("frame must be a number here: each file has one label, so one frame of it is the image.")
     for name, value in settings.items():
         if not _is_plain(value):
             raise SettingsError(f"{name} must be a number, a switch, a plain word or a list of these, got {value!r}.")

@@ -19,13 +19,16 @@ __all__ = ["as_png", "draw_image"]
 MAX_SIZE = 1024
 
 
-def draw_image(path: str | Path, spatial_dims: int = 2, window: str | list[float] | None = None) -> NDArray[np.uint8]:
+def draw_image(
+    path: str | Path, spatial_dims: int = 2, window: str | list[float] | None = None, **others: int | None
+) -> NDArray[np.uint8]:
     """Picture of an image as the loader reads it, at most 1024 pixels high and wide; of a volume the middle slice.
 
     Args:
         path: of the file or the folder of a DICOM series.
         spatial_dims: 2 for pictures, 3 for volumes.
         window: see :func:`~monai_fgssl.data.read_medical_image`.
+        others: ``frame``, ``channel``, ``time`` and ``max_pixels``: see there.
 
     Returns:
         ``(H, W, 3)``.
@@ -33,7 +36,7 @@ def draw_image(path: str | Path, spatial_dims: int = 2, window: str | list[float
     Raises:
         DataError: when it can't be read.
     """
-    values = read_medical_image(path, spatial_dims, 3 if spatial_dims == 2 else 1, window).as_tensor()
+    values = read_medical_image(path, spatial_dims, 3 if spatial_dims == 2 else 1, window, **others).as_tensor()
     if spatial_dims == 3:
         values = middle_slice(values)
         if window is None:

@@ -70,7 +70,7 @@ class FGSSLApp(MONAILabelApp):
         if not self.bundle_root.is_dir():
             root.mkdir(exist_ok=True)
             copy_bundle(self.options.bundle_name, self.bundle_root)
-        self.model = LabelModel(self.bundle_root)
+        self.model = LabelModel(self.bundle_root, max_pixels=self.options.settings.get("max_pixels"))
         self.scorer = BackgroundScorer(self.model, root / "scores.pt", partial(_path_of, datastore))
         return datastore
 
@@ -115,6 +115,14 @@ class FGSSLApp(MONAILabelApp):
     def init_scoring_methods(self) -> dict[str, ScoreAll]:
         """One method, ``fgssl``."""
         return {"fgssl": ScoreAll(self.scorer)}
+
+    @property
+    def image_options(self) -> dict[str, Any]:
+        """What of a file is the image: window, frame, channel and time, as the model has learned it or is to."""
+        names = ("window", "frame", "channel", "time")
+        return {name: (self.model.record or self.options.settings).get(name) for name in names} | {
+            "max_pixels": self.model.max_pixels
+        }
 
     @property
     def spatial_dims(self) -> int:

@@ -19,6 +19,7 @@ from filelock import FileLock, Timeout
 
 from monai_fgssl import __version__
 from monai_fgssl.bundle import SettingsError, with_new_names
+from monai_fgssl.bundle.model_file import GEOMETRY
 from monai_fgssl.data.io.dicom_file import is_dicom, read_dicom_header
 from monai_fgssl.utils.files import atomic_write, read_state_dict
 
@@ -26,7 +27,7 @@ from .model import read_model, without_folder
 
 __all__ = ["fine_tune", "pretrain", "train_stats", "write_data_list"]
 
-NETWORK_SETTINGS = ("backbone", "stages", "width", "embedding_dim", "stem", "image_size", "spacing", "window")
+NETWORK_SETTINGS = ("backbone", "stages", "width", "embedding_dim", "stem", *GEOMETRY)
 """Settings that must be the same in a training and in the weights that it starts from."""
 
 FRACTIONS = {"train": 0.6, "validation": 0.2, "test": 0.2}

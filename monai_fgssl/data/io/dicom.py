@@ -15,8 +15,9 @@ from monai_fgssl.utils.errors import DataError
 from .dicom_file import open_dicom
 from .dicom_luts import apply_modality_lut, palette_colors, read_voi
 from .dicom_pixels import decode_frame, number_of_frames
-from .display import StoredImage, choose_frame, natural_range
+from .display import StoredImage, natural_range
 from .limits import check_size
+from .selection import choose
 
 __all__ = ["UID_KEYS", "frame_module", "read_dicom", "read_frame"]
 
@@ -73,7 +74,7 @@ def read_dicom(path: Path, frame: int | None = None) -> StoredImage:
             after the name of the file.
     """
     dataset = open_dicom(path)
-    image = read_frame(dataset, choose_frame(number_of_frames(dataset), frame))
+    image = read_frame(dataset, choose(number_of_frames(dataset), frame, "frame", "frames"))
     image.uids = {key: str(dataset.get(key, "")) for key in UID_KEYS}
     return image
 

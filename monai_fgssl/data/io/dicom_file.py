@@ -23,7 +23,7 @@ from pydicom.uid import (
 
 from monai_fgssl.utils.errors import DataError
 
-from .limits import MAX_INFLATED
+from .limits import check_inflated
 
 __all__ = ["is_dicom", "open_dicom", "read_dicom_header", "starts_as_dicom"]
 
@@ -118,18 +118,17 @@ def _check_deflated(path: Path) -> None:
             return
         # Preamble, DICM, and the group length with its own 12 bytes.
         file.seek(144 + int(meta.get("FileMetaInformationGroupLength", 0)))
-        if _inflated_size(file) > MAX_INFLATED:
-            raise DataError(f"is too large: it unpacks to more than {MAX_INFLATED >> 20} MB.")
+        _check_stream(file)
 
 
-def _inflated_size(file: IO[bytes]) -> int:
-    """Bytes that a stream unpacks to, counted to just above :data:`MAX_INFLATED`. The reader reports damage."""
+def _check_stream(file: IO[bytes]) -> None:
+    """Unpack a stream without keeping it. The reader reports damage."""
     stream, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
     data = file.read(1 << 16)
-    while data and not stream.eof and size <= MAX_INFLATED:
+    while data and not stream.eof:
         try:
             size += len(stream.decompress(data, 1 << 24))
         except zlib.error:
-            break
+            return
+        check_inflated(size)
         data = stream.unconsumed_tail or file.read(1 << 16)
-    return size

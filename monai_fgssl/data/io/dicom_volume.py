@@ -20,6 +20,7 @@ from .dicom_file import open_dicom
 from .dicom_pixels import number_of_frames
 from .display import StoredImage
 from .reasons import reason_of
+from .selection import choose
 
 __all__ = ["read_dicom_volume"]
 
@@ -42,6 +43,7 @@ class Slice:
     directions: NDArray[np.float64]
     spacing: NDArray[np.float64]
     distance: float
+    number: int | None
 
     @property
     def height(self) -> float:
@@ -49,7 +51,7 @@ class Slice:
         return float(self.position @ np.cross(*self.directions))
 
 
-def read_dicom_volume(paths: Sequence[Path]) -> StoredImage:
+def read_dicom_volume(paths: Sequence[Path], time: int | None = None) -> StoredImage:
     """Read the slices of a series, or the frames of a file, as a volume.
 
     Slices are put in order along their normal by Image Position (Patient), whatever the names of the files and their
@@ -58,6 +60,8 @@ def read_dicom_volume(paths: Sequence[Path]) -> StoredImage:
 
     Args:
         paths: files of one series with a slice each, or one file.
+        time: where each place has several images, as of a perfusion: which of them, from 0, in the order of their
+            Instance Numbers, or of the frames of one file.
 
     Returns:
         Gray values in the units of the modality, float32, ``(1, X, Y, Z)``: X runs along the columns, Y along the rows
@@ -87,7 +91,8 @@ def read_dicom_volume(paths: Sequence[Path]) -> StoredImage:
             f"has images of {len(series)} series ({', '.join(map(str, series.values()))} files): keep each series in a "
             "folder of its own."
         )
-    slices.sort(key=lambda one: one.height)
+    _check_alike(slices)
+    slices = _choose_time(sorted(slices, key=lambda one: one.height), time)
     step = _even_step(slices)
 
     first = slices[0]
@@ -157,11 +162,44 @@ def _locate(path: Path, header: Dataset, frame: int) -> Slice:
         directions=directions,
         spacing=spacing,
         distance=abs(float(module.get("SpacingBetweenSlices", module.get("SliceThickness", 1)))) or 1.0,
+        number=frame if count > 1 else header.get("InstanceNumber"),
     )
 
 
-def _even_step(slices: Sequence[Slice]) -> NDArray[np.float64]:
-    """Check that slices, in order, form an even grid. Returns the step from one slice to the next, ``(3,)``."""
+def _choose_time(slices: Sequence[Slice], time: int | None) -> list[Slice]:
+    """Of slices in order of their height one for each place.
+
+    Raises:
+        DataError: when one must be chosen, or the places have not equally many.
+    """
+    places: list[list[Slice]] = []
+    for one in slices:
+        if places and one.height - places[-1][0].height < SAME:
+            places[-1].append(one)
+        else:
+            places.append([one])
+    counts = [len(place) for place in places]
+    if max(counts) == 1:
+        choose(1, time, "time", "images in each place")
+        return list(slices)
+    several = next(place for place in places if len(place) > 1)
+    if min(counts) != max(counts) or len({one.uid for one in slices}) not in (1, len(slices)):
+        raise DataError(
+            f"has several slices in the same place, such as {several[0].name} and {several[1].name}: copies, or "
+            "several times, echoes or directions, not equally many in each place. Each needs a folder of its own."
+        )
+    if any(len({one.number for one in place} - {None}) < len(place) for place in places):
+        raise DataError(
+            f"has {counts[0]} images in each place, such as {several[0].name} and {several[1].name}, and their "
+            "Instance Numbers (0020,0013) do not tell them apart: put each time, echo or direction into a folder of "
+            "its own."
+        )
+    number = choose(counts[0], time, "time", "images in each place (times, echoes or directions)")
+    return [sorted(place, key=lambda one: one.number or 0)[number] for place in places]
+
+
+def _check_alike(slices: Sequence[Slice]) -> None:
+    """Refuse slices of different size, spacing or direction."""
     first = slices[0]
     for one in slices:
         if one.shape != first.shape:
@@ -173,16 +211,15 @@ def _even_step(slices: Sequence[Slice]) -> NDArray[np.float64]:
             raise DataError(f"has slices of different pixel spacing: {first.name} and {one.name}.")
         if not np.allclose(one.directions, first.directions, atol=SAME):
             raise DataError(f"has slices in different directions, as localizers do: {first.name} and {one.name}.")
+
+
+def _even_step(slices: Sequence[Slice]) -> NDArray[np.float64]:
+    """Check that slices, in order, form an even grid. Returns the step from one slice to the next, ``(3,)``."""
     if len(slices) == 1:
+        first = slices[0]
         return np.cross(*first.directions) * first.distance
 
     gaps = np.diff([one.height for one in slices])
-    if gaps.min() < SAME:
-        here = int(gaps.argmin())
-        raise DataError(
-            f"has several slices in the same place, such as {slices[here].name} and {slices[here + 1].name}: copies, "
-            "or several times, echoes or directions, each of which needs a folder of its own."
-        )
     positions = np.array([one.position for one in slices])
     step = (positions[-1] - positions[0]) / (len(slices) - 1)
     even = positions[0] + np.arange(len(slices))[:, None] * step

@@ -14,7 +14,7 @@ from scipy.special import expit
 
 from monai_fgssl.utils.errors import DataError
 
-__all__ = ["LookupTable", "StoredImage", "Window", "choose_frame", "match_channels", "natural_range", "to_display"]
+__all__ = ["LookupTable", "StoredImage", "Window", "match_channels", "natural_range", "to_display"]
 
 LUMINANCE = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in the luminance of ITU-R BT.601-7, section 2.5.1, as in Pillow and JPEG."""
@@ -114,24 +114,6 @@ class StoredImage:
     uids: dict[str, str] = field(default_factory=dict)
 
 
-def choose_frame(count: int, frame: int | None, kind: str = "frames") -> int:
-    """Number of the frame to read.
-
-    Args:
-        count: of frames in the file.
-        frame: the one that was asked for, from 0.
-        kind: what the file has several of, for the message.
-
-    Raises:
-        DataError: when there are several and none was asked for, or there is no such frame.
-    """
-    if frame is None and count != 1:
-        raise DataError(f"has {count} {kind}: choose one by its number, frame=0 to {count - 1}.")
-    if frame is not None and frame >= count:
-        raise DataError(f"has no frame={frame}: its {kind} are 0 to {count - 1}.")
-    return frame or 0
-
-
 def natural_range(values: NDArray[Any]) -> tuple[float, float] | None:
     """Values of black and white, if only the array itself tells them.
 
@@ -217,4 +199,7 @@ def match_channels(values: NDArray[np.float32], channels: int | None) -> NDArray
         return np.repeat(values, channels, axis=0)
     if len(values) == 3 and values.ndim == 3:
         return np.tensordot(np.array([LUMINANCE], dtype=np.float32), values, axes=1)
-    raise DataError(f"has {len(values)} channels, which can't be made {channels}: use channels=None.")
+    raise DataError(
+        f"has {len(values)} channels, which can't be made {channels}: choose one, channel=0 to {len(values) - 1} "
+        "(--channel)."
+    )

@@ -5,8 +5,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,15 +16,19 @@ from monai.utils import ensure_tuple_rep
 from PIL import Image
 from torch import Tensor
 
-from .reader import check_options, read_medical_image
+from .reader import check_options, count_frames, read_medical_image
 from .volumes import read_volume
 
 __all__ = ["ImageGeometry", "read_image"]
 
 
+ALL = "all"
+"""Each frame is an image of its own."""
+
+
 @dataclass(frozen=True)
 class ImageGeometry:
-    """Size, dimensions, spacing and window of the images that a network sees.
+    """Size, dimensions, spacing, window and place in their files of the images that a network sees.
 
     Attributes:
         image_size: pixels along each axis, one number for all or one for each. Pictures do not keep their aspect ratio.
@@ -31,9 +37,14 @@ class ImageGeometry:
         window: values from black to white, ``(center, width)`` in the units of the modality, or ``"dicom"`` for that of
             the file. None: for pictures that of the file, for volumes the range of the values. See
             :func:`~monai_fgssl.data.read_medical_image`.
+        frame: number of the frame, page or slice that is the picture, from 0; ``"all"``: each is an image of its own,
+            see :meth:`split_frames`. None: files with several are refused.
+        channel: number of the channel that is read as gray, from 0.
+        time: number of the point in time, from 0, where files have several.
+        max_pixels: pixels or voxels, times channels, that an image may have; None: 2^30.
 
     Raises:
-        ValueError: when ``spatial_dims`` or ``window`` has no such value, or a size does not fit the dimensions.
+        ValueError: when an attribute has no such value, or a size does not fit the dimensions.
 
     Example:
         >>> ImageGeometry((64, 64, 32), spatial_dims=3).shape
@@ -44,10 +55,33 @@ class ImageGeometry:
     spatial_dims: int = 2
     spacing: float | Sequence[float] | None = None
     window: str | Sequence[float] | None = None
+    frame: int | str | None = None
+    channel: int | None = None
+    time: int | None = None
+    max_pixels: int | None = None
 
     def __post_init__(self) -> None:
-        check_options(self.spatial_dims, None, self.window, None)
+        self.check(self.spatial_dims, self.window, self.frame, self.channel, self.time, self.max_pixels)
         ensure_tuple_rep(self.image_size, self.spatial_dims)
+
+    @staticmethod
+    def check(
+        spatial_dims: int,
+        window: Any = None,
+        frame: Any = None,
+        channel: Any = None,
+        time: Any = None,
+        max_pixels: Any = None,
+    ) -> None:
+        """Check values of the attributes of these names.
+
+        Raises:
+            TypeError: when the window is a list of other than numbers.
+            ValueError: when one has no such value.
+        """
+        if frame == ALL and spatial_dims == 2:
+            frame = None
+        check_options(spatial_dims, None, window, frame, channel, time, max_pixels)
 
     @classmethod
     def of(cls, geometry: ImageGeometry | int | Sequence[int]) -> ImageGeometry:
@@ -59,7 +93,23 @@ class ImageGeometry:
         """``(C, *image_size)`` of an image."""
         return (3 if self.spatial_dims == 2 else 1, *ensure_tuple_rep(self.image_size, self.spatial_dims))
 
-    def read(self, path: str | os.PathLike[str]) -> Tensor:
+    def split_frames(self, items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Make an image of each frame, page or slice of a file, where ``frame`` is ``"all"``.
+
+        Args:
+            items: dictionaries with ``"image"`` (path) and ``"name"``.
+
+        Returns:
+            The same items; or for each file with several frames as many, with ``"frame"`` and names such as
+            ``"scan#0"``. Files that can't be read are left as they are: reading tells of them.
+        """
+        if self.frame != ALL:
+            return [dict(item) for item in items]
+        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+            counts = pool.map(lambda item: count_frames(item["image"]), items)
+            return [one for item, count in zip(items, counts, strict=True) for one in _frames_of(item, count)]
+
+    def read(self, path: str | os.PathLike[str], frame: int | None = None) -> Tensor:
         """Read an image in this form from any file.
 
         The picture is what :func:`~monai_fgssl.data.read_medical_image` gives, rounded to the 256 levels of a screen.
@@ -68,6 +118,7 @@ class ImageGeometry:
 
         Args:
             path: of the file, or of the folder of a DICOM series for a volume.
+            frame: instead of the frame of the geometry.
 
         Returns:
             uint8, of :attr:`shape`.
@@ -76,12 +127,23 @@ class ImageGeometry:
             DataError: when the file is missing, damaged or no picture (volume).
         """
         if self.spatial_dims == 3:
-            return read_volume(path, self.image_size, self.spacing, self.window)
+            return read_volume(
+                path, self.image_size, self.spacing, self.window, self.channel, self.time, self.max_pixels
+            )
         _, height, width = self.shape
-        values = read_medical_image(path, channels=3, window=self.window).permute(1, 2, 0).numpy()
+        if frame is None and not isinstance(self.frame, str):
+            frame = self.frame
+        image = read_medical_image(path, 2, 3, self.window, frame, self.channel, self.time, self.max_pixels)
+        values = image.permute(1, 2, 0).numpy()
         picture = Image.fromarray(np.round(255 * values).astype(np.uint8))
         pixels = np.array(picture.resize((width, height), Image.Resampling.BILINEAR))
         return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+
+
+def _frames_of(item: Mapping[str, Any], count: int) -> list[dict[str, Any]]:
+    if count == 1:
+        return [dict(item)]
+    return [{**item, "name": f"{item['name']}#{frame}", "frame": frame} for frame in range(count)]
 
 
 def read_image(
@@ -90,6 +152,7 @@ def read_image(
     spatial_dims: int = 2,
     spacing: float | Sequence[float] | None = None,
     window: str | Sequence[float] | None = None,
+    **others: Any,
 ) -> Tensor:
     """Read one image; arguments and result are those of :class:`ImageGeometry` and its ``read``."""
-    return ImageGeometry(image_size, spatial_dims, spacing, window).read(path)
+    return ImageGeometry(image_size, spatial_dims, spacing, window, **others).read(path)

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from monai.data.utils import to_affine_nd
@@ -12,12 +12,22 @@ from numpy.typing import NDArray
 
 from monai_fgssl.utils.errors import DataError
 
-from .display import StoredImage, choose_frame, natural_range
+from .display import StoredImage, natural_range
+from .selection import Selection, choose, choose_channel
 
-__all__ = ["Grid", "affine_of", "padded", "slice_of", "volume_of"]
+__all__ = ["Grid", "make_grid", "padded", "slice_of", "volume_of"]
 
-Grid = tuple[NDArray[Any], NDArray[np.float64]]
-"""Values ``(X, Y, Z, C)`` and affine ``(4, 4)`` in RAS."""
+
+class Grid(NamedTuple):
+    """What a file holds.
+
+    Attributes:
+        values: ``(X, Y, Z, T, C)``: three axes in space, points in time, channels.
+        affine: ``(4, 4)`` in RAS.
+    """
+
+    values: NDArray[Any]
+    affine: NDArray[np.float64]
 
 
 def padded(shape: tuple[int, ...], length: int) -> tuple[int, ...]:
@@ -25,36 +35,81 @@ def padded(shape: tuple[int, ...], length: int) -> tuple[int, ...]:
     return shape + (1,) * (length - len(shape))
 
 
-def affine_of(meta: dict[str, Any]) -> NDArray[np.float64]:
-    """Affine ``(4, 4)`` in RAS from the metadata of one of MONAI's readers."""
-    return np.asarray(to_affine_nd(3, np.asarray(meta["affine"], dtype=np.float64)))
+def make_grid(values: NDArray[Any], meta: dict[str, Any]) -> Grid:
+    """Grid of what one of MONAI's readers gives.
+
+    Args:
+        values: up to X, Y, Z and T, and channels last.
+        meta: of the reader.
+
+    Raises:
+        DataError: when there are more axes.
+    """
+    axes = values.shape[:-1]
+    if len(axes) > 4:
+        raise DataError(f"has the axes {values.shape}; at most X, Y, Z, times and channels can be read.")
+    affine = np.asarray(to_affine_nd(3, np.asarray(meta["affine"], dtype=np.float64)))
+    return Grid(values.reshape(*padded(axes, 4), values.shape[-1]), affine)
 
 
-def slice_of(values: NDArray[Any], affine: NDArray[np.float64], frame: int | None = None) -> StoredImage:
+def slice_of(grid: Grid, selection: Selection) -> StoredImage:
     """A slice along Z as a picture: X runs along the columns, to the right, and Y along the rows, down.
 
     So a file that ITK or MONAI writes from a picture gives that picture again, whatever its affine.
 
     Args:
-        values: ``(X, Y, Z, C)``. Of 2 or 4 channels the last is taken for transparency, and dropped.
-        affine: ``(4, 4)``; only the spacing of X and Y is kept.
-        frame: which slice, from 0, where there are several.
+        grid: of 2 or 4 channels of 8 bits the last is taken for transparency, and dropped. Only the spacing of X and Y
+            is kept of the affine.
+        selection: slice, channel and point in time.
 
     Returns:
         ``(1 or 3, rows, columns)`` with the range of its type.
 
     Raises:
-        DataError: when a slice must be chosen, or when the channels are no colors.
+        DataError: when a slice, a time or a channel must be chosen.
     """
-    number = choose_frame(values.shape[2], frame, "slices")
-    channels = {1: 1, 2: 1, 3: 3, 4: 3}.get(values.shape[3])
-    if channels is None:
-        raise DataError(f"has {values.shape[3]} channels; a picture has 1 (gray) or 3 (color).")
-    picture = values[:, :, number, :channels].transpose(2, 1, 0)
-    column_spacing, row_spacing = np.linalg.norm(affine[:3, :2], axis=0)
+    number = choose(grid.values.shape[2], selection.frame, "frame", "slices")
+    values = _select_time(grid.values, selection)[:, :, number]
+    if selection.channel is None:
+        colors = {1: 1, 3: 3}
+        if values.dtype == np.uint8:
+            colors |= {2: 1, 4: 3}
+        count = colors.get(values.shape[-1])
+        if count is None:
+            choose(values.shape[-1], None, "channel", f"channels of {values.dtype.name}, which are no colors")
+        values = values[..., :count]
+    picture = choose_channel(values.transpose(2, 1, 0), selection.channel)
+    column_spacing, row_spacing = np.linalg.norm(grid.affine[:3, :2], axis=0)
     return StoredImage(picture, np.diag([row_spacing, column_spacing, 1, 1]), natural_range(picture), frame=number)
 
 
-def volume_of(values: NDArray[Any], affine: NDArray[np.float64]) -> StoredImage:
-    """The whole volume, ``(C, X, Y, Z)``, copied from ITK's memory or from the mapped file."""
-    return StoredImage(np.moveaxis(values, -1, 0).copy(), affine, None)
+def volume_of(grid: Grid, selection: Selection) -> StoredImage:
+    """The whole volume, ``(C, X, Y, Z)``, copied from ITK's memory or from the mapped file.
+
+    Raises:
+        DataError: when a time must be chosen.
+    """
+    values = choose_channel(np.moveaxis(_select_time(grid.values, selection), -1, 0), selection.channel)
+    return StoredImage(values.copy(), grid.affine, None)
+
+
+def _select_time(values: NDArray[Any], selection: Selection) -> NDArray[Any]:
+    """One point in time, ``(X, Y, Z, C)``.
+
+    The one axis besides those in space holds times in some files, and channels in others, whatever the format says:
+    ``time`` and ``channel`` both choose from it.
+
+    Args:
+        values: ``(X, Y, Z, T, C)``.
+        selection: time and channel.
+
+    Raises:
+        DataError: when a time must be chosen.
+    """
+    times, channels = values.shape[3:]
+    time, channel = selection.time, selection.channel
+    is_channels = times == 1 and time is not None and channel is None
+    is_times = channels == 1 and time is None and channel is not None
+    if (is_channels and channels > 1) or (is_times and times > 1):
+        values = values.swapaxes(3, 4)
+    return values[:, :, :, choose(values.shape[3], time, "time", "points in time")]

@@ -11,7 +11,7 @@ from monai.utils import optional_import
 
 from monai_fgssl.utils.errors import DataError
 
-from .grids import Grid, affine_of, padded
+from .grids import Grid, make_grid
 from .limits import check_size
 
 itk, _ = optional_import("itk", allow_namespace_pkg=True)
@@ -22,11 +22,8 @@ __all__ = ["read_itk"]
 def read_itk(path: Path) -> Grid:
     """Read a file with MONAI's ``ITKReader``: NRRD, MetaImage, TIFF, PNG.
 
-    Returns:
-        Values ``(X, Y, Z, C)`` and affine ``(4, 4)`` in RAS.
-
     Raises:
-        DataError: when ITK doesn't know the format.
+        DataError: when ITK doesn't know the format, or there are more axes than X, Y, Z, times and channels.
     """
     header = itk.ImageIOFactory.CreateImageIO(str(path), itk.CommonEnums.IOFileMode_ReadMode)
     if header is None:
@@ -43,6 +40,4 @@ def read_itk(path: Path) -> Grid:
     values, meta = reader.get_data(reader.read(path))
     if not several:
         values = values[..., None]
-    if values.ndim > 4:
-        raise DataError(f"has the axes {values.shape[:-1]}; at most X, Y and Z can be read.")
-    return values.reshape(*padded(values.shape[:-1], 3), values.shape[-1]), affine_of(meta)
+    return make_grid(values, meta)

@@ -5,20 +5,39 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 from monai_fgssl.utils.errors import DataError
 
-__all__ = ["MAX_DEFLATE_RATIO", "MAX_INFLATED", "MAX_PIXELS", "check_size", "check_stored_size"]
+__all__ = ["MAX_DEFLATE_RATIO", "MAX_PIXELS", "check_inflated", "check_size", "check_stored_size", "limit_pixels"]
 
 MAX_PIXELS = 2**30
 """Pixels or voxels that one image may have, times its channels: 32,768 x 32,768, or 2,000 slices of 512 x 512 twice."""
 
-MAX_INFLATED = 2**29
-"""Bytes of a deflated DICOM file, which is unpacked as a whole."""
-
 MAX_DEFLATE_RATIO = 1032
 """Bytes that deflate makes of one, at most. Source: https://zlib.net/zlib_tech.html."""
+
+_max_pixels: ContextVar[int | None] = ContextVar("max_pixels", default=None)
+
+
+@contextmanager
+def limit_pixels(max_pixels: int | None) -> Iterator[None]:
+    """Let images have so many pixels in all that is called inside; other threads are not concerned.
+
+    Args:
+        max_pixels: pixels or voxels, times channels; None: :data:`MAX_PIXELS`.
+    """
+    token = _max_pixels.set(max_pixels)
+    try:
+        yield
+    finally:
+        _max_pixels.reset(token)
+
+
+def _limit() -> int:
+    return _max_pixels.get() or MAX_PIXELS
 
 
 def check_size(shape: Sequence[int]) -> None:
@@ -28,14 +47,31 @@ def check_size(shape: Sequence[int]) -> None:
         shape: of the array that the header promises, in any order.
 
     Raises:
-        DataError: when a length is not positive, or there are more values than :data:`MAX_PIXELS`.
+        DataError: when a length is not positive, or there are more values than :func:`limit_pixels` allows.
     """
     sides = " x ".join(str(side) for side in shape)
     if any(side < 1 for side in shape):
         raise DataError(f"has no pixels: its header says {sides}.")
-    if math.prod(shape) > MAX_PIXELS:
+    if math.prod(shape) > _limit():
         raise DataError(
-            f"is too large: {sides} values, of which an image may have {MAX_PIXELS} (monai_fgssl.data.io.limits)."
+            f"is too large: {sides} values, of which an image may have {_limit()}. If the memory is large enough, give "
+            f"max_pixels={math.prod(shape)} (--max_pixels)."
+        )
+
+
+def check_inflated(size: int) -> None:
+    """Refuse a compressed file that unpacks to more bytes than an image of half the allowed pixels has.
+
+    Args:
+        size: bytes, as far as they have been counted.
+
+    Raises:
+        DataError: when there are more.
+    """
+    if size > _limit() // 2:
+        raise DataError(
+            f"is too large: it unpacks to more than {_limit() // 2} bytes. If the memory is large enough, give "
+            f"max_pixels={2 * _limit()} (--max_pixels), or more."
         )
 
 

@@ -14,7 +14,7 @@ from monai.data import NibabelReader
 
 from monai_fgssl.utils.errors import DataError
 
-from .grids import Grid, affine_of, padded
+from .grids import Grid, make_grid, padded
 from .limits import MAX_DEFLATE_RATIO, check_size, check_stored_size
 
 __all__ = ["read_nifti"]
@@ -23,15 +23,11 @@ __all__ = ["read_nifti"]
 def read_nifti(path: Path) -> Grid:
     """Read a NIfTI file with MONAI's ``NibabelReader``.
 
-    Color may be stored as RGB24 or RGBA32, as a vector, ``(X, Y, Z, 1, C)``, or on a fourth axis, ``(X, Y, Z, C)``,
+    Color may be stored as RGB24 or RGBA32, as a vector, ``(X, Y, Z, T, C)``, or on a fourth axis, ``(X, Y, Z, C)``,
     as MONAI writes it. Scale factors of the header are applied.
 
-    Returns:
-        Values ``(X, Y, Z, C)`` and affine ``(4, 4)`` in RAS.
-
     Raises:
-        DataError: when there are several points in time besides several channels, or the file holds less than its
-            header promises.
+        DataError: when there are more axes, or the file holds less than its header promises.
         Exception: when the file is damaged; in ``.nii.gz`` that includes a wrong checksum.
     """
     image = _load(path)
@@ -41,12 +37,10 @@ def read_nifti(path: Path) -> Grid:
     values, meta = reader.get_data(image)
     if values.dtype.names:
         values = np.stack([values[name] for name in values.dtype.names], axis=-1)
-        return values.reshape(*padded(values.shape[:-1], 3), -1), affine_of(meta)
-    if values.ndim >= 5:
-        if values.shape[3] != 1 or values.ndim > 5:
-            raise DataError(f"has the axes {values.shape}; at most X, Y, Z and channels can be read.")
-        values = values[:, :, :, 0]
-    return values.reshape(padded(values.shape, 4)), affine_of(meta)
+    elif values.ndim < 5:
+        # A fourth axis alone holds channels.
+        values = values.reshape(padded(values.shape, 4))
+    return make_grid(values, meta)
 
 
 def _load(path: Path) -> Any:

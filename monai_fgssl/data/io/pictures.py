@@ -14,13 +14,14 @@ from PIL import Image, ImageFile
 
 from monai_fgssl.utils.errors import DataError
 
-from .display import StoredImage, choose_frame, natural_range
+from .display import StoredImage, natural_range
 from .grids import slice_of
 from .itk import read_itk
 from .limits import check_size
 from .orientation import ORIENTATION, upright
+from .selection import Selection, choose
 
-__all__ = ["read_photo"]
+__all__ = ["count_frames", "read_photo"]
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "JPEG2000", "PPM")
 """Pillow's names of the formats that are read. Some of its others run other programs, or hold layers."""
@@ -65,10 +66,25 @@ def read_photo(path: Path, frame: int | None = None) -> StoredImage:
             return _read(path, _without_text(file), frame)
 
 
+def count_frames(path: Path) -> int:
+    """Number of frames; the further pictures in a phone's JPEG don't count.
+
+    Raises:
+        DataError: when the format is not read; the message starts after the file's name.
+        OSError: see :func:`read_photo`.
+    """
+    with open(path, "rb") as file, _opened(file) as image:
+        return _count_frames(image)
+
+
+def _count_frames(image: ImageFile.ImageFile) -> int:
+    return 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+
+
 def _read(path: Path, file: IO[bytes], frame: int | None) -> StoredImage:
     with _opened(file) as image:
         check_size((image.height, image.width, len(image.getbands())))
-        number = choose_frame(1 if image.format == "MPO" else getattr(image, "n_frames", 1), frame)
+        number = choose(_count_frames(image), frame, "frame", "frames")
         if number:
             image.seek(number)
         is_deep = "16" in _raw_mode(image)
@@ -83,9 +99,8 @@ def _read(path: Path, file: IO[bytes], frame: int | None) -> StoredImage:
             # Pillow would take the upper 8 of the 16 bits.
             if number:
                 raise DataError("has several frames of 16 bits per color, which are not supported.")
-            stored, _ = read_itk(path)
             # Resolutions are those of a print or a screen: they say nothing about the patient.
-            picture = slice_of(stored, np.eye(4))
+            picture = slice_of(read_itk(path)._replace(affine=np.eye(4)), Selection())
             values, value_range = np.moveaxis(picture.values, 0, -1), picture.value_range
         else:
             values = np.asarray(image.convert("L" if image.mode in ("1", "L", "LA", "La") else "RGB"))
@@ -94,15 +109,25 @@ def _read(path: Path, file: IO[bytes], frame: int | None) -> StoredImage:
 
 
 def _opened(file: IO[bytes]) -> ImageFile.ImageFile:
-    try:
-        return Image.open(file, formats=FORMATS)
-    except Image.UnidentifiedImageError:
+    """Open as ``Image.open`` does, but for its limit of pixels, which is one for the process; ours is checked next."""
+    Image.init()
+    file.seek(0)
+    head = file.read(16)
+    for name in FORMATS:
+        make, accept = Image.OPEN[name]
+        accepted = accept is None or accept(head)
+        # Text says why Pillow was built without it.
+        if not accepted or isinstance(accepted, str):
+            continue
         file.seek(0)
-        head = file.read(16)
-        for position, start, name in OTHERS:
-            if head[position:].startswith(start):
-                raise DataError(f"is {name}, which is not supported: save it as PNG or TIFF.") from None
-        raise
+        try:
+            return make(file, "")
+        except (SyntaxError, IndexError, TypeError, struct.error):
+            continue
+    for position, start, name in OTHERS:
+        if head[position:].startswith(start):
+            raise DataError(f"is {name}, which is not supported: save it as PNG or TIFF.")
+    raise Image.UnidentifiedImageError
 
 
 def _without_text(file: IO[bytes]) -> BytesIO:

@@ -8,31 +8,33 @@ import gzip
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from monai.data import MetaTensor
-from numpy.typing import NDArray
 
 from monai_fgssl.utils.errors import DataError
 
 from .detached import check_pixel_files
 from .dicom import UID_KEYS, read_dicom
-from .dicom_file import starts_as_dicom
+from .dicom_file import open_dicom, starts_as_dicom
+from .dicom_pixels import number_of_frames
 from .dicom_series import files_of_series
 from .dicom_volume import read_dicom_volume
 from .display import StoredImage, match_channels, to_display
 from .finite import check_affine, replace_not_finite
 from .grid_headers import check_grid_header
-from .grids import slice_of, volume_of
+from .grids import Grid, slice_of, volume_of
 from .itk import read_itk
+from .limits import limit_pixels
 from .nifti import read_nifti
+from .pictures import count_frames as count_photo_frames
 from .pictures import read_photo
 from .reasons import reason_of
-from .tiff import TIFF_STARTS, read_tiff, read_tiff_stack
+from .selection import Selection, choose, choose_channel
+from .tiff import TIFF_STARTS, count_pages, read_tiff, read_tiff_stack
 
-__all__ = ["check_options", "read_medical_image"]
+__all__ = ["check_options", "count_frames", "read_medical_image"]
 
 PathLike = str | os.PathLike[str]
 
@@ -51,6 +53,9 @@ def read_medical_image(
     channels: int | None = None,
     window: str | Sequence[float] | None = None,
     frame: int | None = None,
+    channel: int | None = None,
+    time: int | None = None,
+    max_pixels: int | None = None,
 ) -> MetaTensor:
     """Read a picture or a volume from DICOM, NIfTI, NRRD, MetaImage, TIFF, PNG, JPEG, JPEG 2000, WebP, BMP, GIF or PNM.
 
@@ -85,6 +90,12 @@ def read_medical_image(
             (LINEAR_EXACT); values outside are clipped. ``"dicom"``: that of the file, which a volume must have and a
             picture may have. ``None``: the same for pictures, and no window for volumes. Color has no window.
         frame: number of the frame, page or slice that is the picture, from 0, where a file has several.
+        channel: number of the channel that is read as gray, from 0: of a color (a gray picture has three equal ones),
+            or of channels that are no colors, as the sequences of an MRI on a fourth axis.
+        time: number of the point in time, from 0, in a NIfTI, NRRD or MetaImage file with a time axis, or a DICOM
+            series with several images in each place, which are counted in the order of their Instance Numbers.
+        max_pixels: pixels or voxels, times channels, that an image may have; None: 2^30. The decoded image takes up to
+            eight times as many bytes of memory.
 
     Returns:
         float32. The affine ``(4, 4)`` of pictures holds their spacing of rows and columns in mm where the file has it.
@@ -100,14 +111,16 @@ def read_medical_image(
         >>> read_medical_image("lesion.dcm", channels=3).shape
         torch.Size([3, 450, 600])
     """
-    check_options(spatial_dims, channels, window, frame)
+    check_options(spatial_dims, channels, window, frame, channel, time, max_pixels)
+    selection = Selection(frame, channel, time)
     paths = [Path(path)] if isinstance(path, (str, os.PathLike)) else [Path(one) for one in path]
     if not paths:
         raise DataError("there are no files to read: the list is empty.")
     name = str(paths[0]) if len(paths) == 1 else f"{paths[0]} (and {len(paths) - 1} more)"
     try:
         files = files_of_series(paths[0]) if len(paths) == 1 and paths[0].is_dir() else paths
-        image = _read_volume(files) if spatial_dims == 3 else _read_picture(files, frame)
+        with limit_pixels(max_pixels):
+            image = _read_volume(files, selection) if spatial_dims == 3 else _read_picture(files, selection)
         if spatial_dims == 3:
             check_affine(image)
         elif not np.isfinite(image.affine).all():
@@ -139,7 +152,13 @@ def read_medical_image(
 
 
 def check_options(
-    spatial_dims: int, channels: int | None, window: str | Sequence[float] | None, frame: int | None
+    spatial_dims: int,
+    channels: int | None = None,
+    window: str | Sequence[float] | None = None,
+    frame: int | None = None,
+    channel: int | None = None,
+    time: int | None = None,
+    max_pixels: int | None = None,
 ) -> None:
     """Check the options of :func:`read_medical_image` before there is a file.
 
@@ -153,36 +172,59 @@ def check_options(
     is_pair = isinstance(window, Sequence) and not isinstance(window, str) and len(window) == 2
     if not (window in (None, "dicom") or (is_pair and float(window[1]) > 0)):
         raise ValueError(f"window must be None, 'dicom' or (center, width) with a width above 0, got {window!r}.")
-    if frame is not None and (frame < 0 or spatial_dims == 3):
-        raise ValueError(f"frame must be a number from 0, and is for spatial_dims=2 only, got {frame}.")
+    if frame is not None and spatial_dims == 3:
+        raise ValueError("frame is for spatial_dims=2 only: a volume has all slices.")
+    for name, number in (("frame", frame), ("channel", channel), ("time", time)):
+        if number is not None and not (type(number) is int and number >= 0):
+            raise ValueError(f"{name} must be a whole number from 0, got {number!r}.")
+    if max_pixels is not None and not (type(max_pixels) is int and max_pixels > 0):
+        raise ValueError(f"max_pixels must be a whole number above 0, got {max_pixels!r}.")
 
 
-def _read_picture(files: Sequence[Path], frame: int | None) -> StoredImage:
+def _read_picture(files: Sequence[Path], selection: Selection) -> StoredImage:
     if len(files) > 1:
         raise DataError(f"holds {len(files)} images: name one for a picture, or use spatial_dims=3 for a volume.")
     kind = kind_of(files[0])
-    if kind == "DICOM":
-        return read_dicom(files[0], frame)
+    if kind not in ("DICOM", "TIFF", "picture"):
+        return slice_of(_read_grid(files[0], kind), selection)
+    choose(1, selection.time, "time", "points in time")
     if kind == "TIFF":
-        return read_tiff(files[0], frame)
-    if kind == "picture":
-        return read_photo(files[0], frame)
-    return slice_of(*_read_grid(files[0], kind), frame)
+        return read_tiff(files[0], selection)
+    image = (read_dicom if kind == "DICOM" else read_photo)(files[0], selection.frame)
+    image.values = choose_channel(image.values, selection.channel)
+    return image
 
 
-def _read_volume(files: Sequence[Path]) -> StoredImage:
+def _read_volume(files: Sequence[Path], selection: Selection) -> StoredImage:
     kinds = {kind_of(file) for file in files}
     if kinds == {"DICOM"}:
-        return read_dicom_volume(files)
+        image = read_dicom_volume(files, selection.time)
+        image.values = choose_channel(image.values, selection.channel)
+        return image
     if len(files) > 1:
         raise DataError("holds other files than DICOM slices: a volume in another format is one file.")
     (kind,) = kinds
-    if kind == "TIFF" and (stack := read_tiff_stack(files[0])) is not None:
+    if kind == "TIFF" and (stack := read_tiff_stack(files[0], selection)) is not None:
         return stack
     if kind not in ("TIFF", "picture"):
-        return volume_of(*_read_grid(files[0], kind))
-    rows, columns = (read_tiff if kind == "TIFF" else read_photo)(files[0], 0).values.shape[1:]
+        return volume_of(_read_grid(files[0], kind), selection)
+    first = read_tiff(files[0], Selection(0)) if kind == "TIFF" else read_photo(files[0], 0)
+    rows, columns = first.values.shape[1:]
     raise DataError(f"is a picture of {columns} x {rows} pixels: use spatial_dims=2.")
+
+
+def count_frames(path: PathLike) -> int:
+    """Number of pictures in a file: frames, pages or slices; 1 where it can't be told, which reading explains."""
+    file = Path(path)
+    try:
+        kind = kind_of(file)
+        if kind == "DICOM":
+            return number_of_frames(open_dicom(file, headers_only=True))
+        if kind == "TIFF":
+            return count_pages(file)
+        return count_photo_frames(file) if kind == "picture" else _read_grid(file, kind).values.shape[2]
+    except Exception:
+        return 1
 
 
 def kind_of(path: Path) -> str:
@@ -208,8 +250,8 @@ def kind_of(path: Path) -> str:
     return "MetaImage" if b"DimSize" in head else "picture"
 
 
-def _read_grid(path: Path, kind: str) -> tuple[NDArray[Any], NDArray[np.float64]]:
-    """Read a format of :data:`SUFFIXES`: values ``(X, Y, Z, C)`` and affine."""
+def _read_grid(path: Path, kind: str) -> Grid:
+    """Read a format of :data:`SUFFIXES`."""
     if not path.name.lower().endswith(SUFFIXES[kind]):
         raise DataError(f"holds {kind}, which can only be read when its name ends in {SUFFIXES[kind][0]}: rename it.")
     if "NIfTI" in kind:

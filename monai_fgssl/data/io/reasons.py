@@ -32,7 +32,7 @@ def reason_of(error: Exception) -> str:
             "PNM."
         )
     if isinstance(error, Image.DecompressionBombError):
-        return f"is too large: {error}"
+        return f"is too large for Pillow ({error}): save it as PNG or TIFF, which have no such limit."
     if isinstance(error, NotImplementedError):
         return f"is in a form that is not supported: {' '.join(str(error).split())[:300]}"
     # ITK's messages begin with a place in its source. Its MetaImage reader gives this reason for any damage.

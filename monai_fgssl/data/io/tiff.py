@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from os import SEEK_CUR
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,11 +25,13 @@ from tifffile import TiffFile, TiffPage
 from monai_fgssl.utils.errors import DataError
 
 from .colors import cmyk_to_rgb, palette_to_rgb, without_premultiplied_alpha
-from .display import StoredImage, choose_frame, natural_range
+from .display import StoredImage, natural_range
 from .limits import MAX_DEFLATE_RATIO, check_size, check_stored_size
 from .orientation import ORIENTATION, upright
+from .selection import Selection, choose, choose_channel
+from .tiff_pages import select_pages
 
-__all__ = ["TIFF_STARTS", "read_tiff", "read_tiff_stack"]
+__all__ = ["TIFF_STARTS", "count_pages", "read_tiff", "read_tiff_stack"]
 
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 """First bytes of TIFF and BigTIFF, in both byte orders."""
@@ -48,7 +50,24 @@ UNSPECIFIED, PREMULTIPLIED = 0, 1
 """ExtraSamples."""
 
 
-def read_tiff(path: Path, frame: int | None = None) -> StoredImage:
+class OpenTiff(NamedTuple):
+    """A file, and its pages that are pictures of their own."""
+
+    file: TiffFile
+    pages: list[TiffPage]
+
+
+def count_pages(path: Path) -> int:
+    """Number of pages that are pictures of their own.
+
+    Raises:
+        DataError: see :func:`read_tiff`.
+    """
+    with _opened(path) as file:
+        return len(file.pages)
+
+
+def read_tiff(path: Path, selection: Selection) -> StoredImage:
     """Read a page upright, as a viewer shows it.
 
     Gray keeps one channel; palette, CMYK and YCbCr become RGB; transparency is dropped, and colors that were multiplied
@@ -56,43 +75,46 @@ def read_tiff(path: Path, frame: int | None = None) -> StoredImage:
 
     Args:
         path: a file.
-        frame: number of the page, from 0, where there are several. Thumbnails and masks are not counted.
+        selection: the page, where there are several, and the channel. Thumbnails and masks are not counted.
 
     Returns:
         ``(1 or 3, rows, columns)`` and its range.
 
     Raises:
-        DataError: when a page must be chosen, or its layout can't be read; the message starts after the file's name.
+        DataError: when a page or a channel must be chosen, or its layout can't be read; the message starts after the
+            file's name.
 
     Source: TIFF Revision 6.0; BigTIFF; TIFF Technical Notes 1 to 3.
     """
-    with _opened(path) as pages:
-        number = choose_frame(len(pages), frame)
-        return _read_page(path, pages[number], number)
+    with _opened(path) as file:
+        number = choose(len(file.pages), selection.frame, "frame", "pages")
+        return _read_page(path, file.pages[number], number, selection.channel)
 
 
-def read_tiff_stack(path: Path) -> StoredImage | None:
-    """Read all pages as a volume.
+def read_tiff_stack(path: Path, selection: Selection) -> StoredImage | None:
+    """Read the pages as a volume.
 
     TIFF has no place for directions or for the distance of slices: voxels are 1 mm wide, X runs along the columns to
     the left, Y along the rows to the back, and Z from page to page to the head, as ITK takes files without directions.
 
     Args:
         path: a file.
+        selection: point in time and channel, where the pages are of several, as ImageJ, OME and tifffile tell.
 
     Returns:
         ``(C, X, Y, Z)``, or None when there is one page.
 
     Raises:
-        DataError: see :func:`read_tiff`; also when pages differ in size or type.
+        DataError: see :func:`read_tiff`; also when pages differ in size or type, or a time or channel must be chosen.
     """
-    with _opened(path) as pages:
-        if len(pages) == 1:
+    with _opened(path) as file:
+        if len(file.pages) == 1:
             return None
+        pages, channel = select_pages(file.file, file.pages, selection)
         check_size((len(pages), pages[0].imagelength, pages[0].imagewidth))
         slices: list[NDArray[Any]] = []
         for number, page in enumerate(pages):
-            image = _read_page(path, page, number)
+            image = _read_page(path, page, number, channel)
             values = image.values
             if image.inverted:
                 if image.value_range is None:
@@ -112,8 +134,8 @@ def _kind(values: NDArray[Any]) -> str:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[list[TiffPage]]:
-    """Pages that are pictures of their own."""
+def _opened(path: Path) -> Iterator[OpenTiff]:
+    """Open a file, and leave out thumbnails and masks."""
     count = _count_directories(path)
     with TiffFile(path) as file:
         pages = [page for page in file.pages if isinstance(page, TiffPage)]
@@ -128,7 +150,7 @@ def _opened(path: Path) -> Iterator[list[TiffPage]]:
                 "holds previews, and its picture in a form that is not supported, such as a camera's raw data: export "
                 "it as TIFF or PNG."
             )
-        yield whole
+        yield OpenTiff(file, whole)
 
 
 def _count_directories(path: Path) -> int:
@@ -166,13 +188,13 @@ def _check_hidden_pages(file: TiffFile, count: int) -> None:
         )
 
 
-def _read_page(path: Path, page: TiffPage, number: int) -> StoredImage:
-    _check_layout(page)
+def _read_page(path: Path, page: TiffPage, number: int, channel: int | None) -> StoredImage:
+    _check_layout(page, channel)
     _check_segments(path, page)
     samples = _decode(path, page)
     bits, photometric = int(page.bitspersample), int(page.photometric)
     white = 2**bits - 1 if samples.dtype.kind == "u" and bits <= 16 else None
-    colors = COLOR_SAMPLES[photometric]
+    colors = samples.shape[-1] if _is_unclear(page) else COLOR_SAMPLES[photometric]
     values = samples[..., :colors]
     if PREMULTIPLIED in page.extrasamples:
         values = without_premultiplied_alpha(values, samples[..., colors], white)
@@ -180,8 +202,9 @@ def _read_page(path: Path, page: TiffPage, number: int) -> StoredImage:
         values, white = palette_to_rgb(values[..., 0], np.asarray(page.colormap))
     elif photometric == CMYK and white is not None:
         values = cmyk_to_rgb(values, white)
+    values = choose_channel(np.moveaxis(values, -1, 0), channel)
     return StoredImage(
-        np.moveaxis(values, -1, 0),
+        values,
         np.eye(4),
         natural_range(values) if white is None else (0, white),
         inverted=photometric == WHITE_IS_ZERO,
@@ -189,7 +212,13 @@ def _read_page(path: Path, page: TiffPage, number: int) -> StoredImage:
     )
 
 
-def _check_layout(page: TiffPage) -> None:
+def _is_unclear(page: TiffPage) -> bool:
+    """Whether nothing tells what further channels show."""
+    is_gray = int(page.photometric) in (WHITE_IS_ZERO, BLACK_IS_ZERO)
+    return is_gray and page.samplesperpixel > 1 and page.extrasamples[:1] in ((), (UNSPECIFIED,))
+
+
+def _check_layout(page: TiffPage, channel: int | None) -> None:
     """Refuse layouts that can't be read right, and name them."""
     check_size((page.imagelength, page.imagewidth, page.samplesperpixel))
     photometric, bits, samples = int(page.photometric), page.bitspersample, int(page.samplesperpixel)
@@ -207,10 +236,8 @@ def _check_layout(page: TiffPage) -> None:
     extra = samples - COLOR_SAMPLES[photometric]
     if extra < 0:
         raise DataError(f"has {samples} sample(s) for each pixel, too few for {_name(page.photometric)}.")
-    if photometric in (WHITE_IS_ZERO, BLACK_IS_ZERO) and extra and page.extrasamples[:1] in ((), (UNSPECIFIED,)):
-        raise DataError(
-            f"has {samples} channels, and nothing tells what they show; a picture has 1 (gray) or 3 (color)."
-        )
+    if _is_unclear(page):
+        choose(samples, channel, "channel", "channels, and nothing tells what they show")
     is_odd = kind == INT or (kind != FLOAT and bits > 16) or photometric in (PALETTE, CMYK)
     if PREMULTIPLIED in page.extrasamples and (is_odd or page.extrasamples[0] != PREMULTIPLIED):
         raise DataError(

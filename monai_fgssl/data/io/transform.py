@@ -28,6 +28,9 @@ class LoadMedicalImage(Transform):
         channels: 1, 3, or ``None`` for those of the file.
         window: ``(center, width)``, ``"dicom"`` for that of the file, or ``None``.
         frame: number of the frame, page or slice, from 0, where a picture's file has several.
+        channel: number of the channel that is read as gray, from 0.
+        time: number of the point in time, from 0, where a file has several.
+        max_pixels: pixels or voxels, times channels, that an image may have; None: 2^30.
 
     Raises:
         ValueError: when an option has no such value.
@@ -43,16 +46,24 @@ class LoadMedicalImage(Transform):
         channels: int | None = None,
         window: str | Sequence[float] | None = None,
         frame: int | None = None,
+        channel: int | None = None,
+        time: int | None = None,
+        max_pixels: int | None = None,
     ) -> None:
-        check_options(spatial_dims, channels, window, frame)
+        check_options(spatial_dims, channels, window, frame, channel, time, max_pixels)
         self.spatial_dims = spatial_dims
         self.channels = channels
         self.window = window
         self.frame = frame
+        self.channel = channel
+        self.time = time
+        self.max_pixels = max_pixels
 
     def __call__(self, path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> MetaTensor:
         """Read a file, a folder with a DICOM series, or the files of a series."""
-        return read_medical_image(path, self.spatial_dims, self.channels, self.window, self.frame)
+        return read_medical_image(
+            path, self.spatial_dims, self.channels, self.window, self.frame, self.channel, self.time, self.max_pixels
+        )
 
 
 class LoadMedicalImaged(MapTransform):
@@ -65,6 +76,9 @@ class LoadMedicalImaged(MapTransform):
         window: see :class:`LoadMedicalImage`.
         frame: see :class:`LoadMedicalImage`.
         allow_missing_keys: leave out keys that are missing.
+        channel: see :class:`LoadMedicalImage`.
+        time: see :class:`LoadMedicalImage`.
+        max_pixels: see :class:`LoadMedicalImage`.
     """
 
     def __init__(
@@ -75,9 +89,12 @@ class LoadMedicalImaged(MapTransform):
         window: str | Sequence[float] | None = None,
         frame: int | None = None,
         allow_missing_keys: bool = False,
+        channel: int | None = None,
+        time: int | None = None,
+        max_pixels: int | None = None,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
-        self.load = LoadMedicalImage(spatial_dims, channels, window, frame)
+        self.load = LoadMedicalImage(spatial_dims, channels, window, frame, channel, time, max_pixels)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Replace each path by its image."""

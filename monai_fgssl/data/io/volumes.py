@@ -33,6 +33,9 @@ def read_volume(
     image_size: int | Sequence[int],
     spacing: float | Sequence[float] | None = None,
     window: str | Sequence[float] | None = None,
+    channel: int | None = None,
+    time: int | None = None,
+    max_pixels: int | None = None,
 ) -> Tensor:
     """Read a volume from any file or from the folder of a DICOM series, in the form that the network gets.
 
@@ -42,6 +45,9 @@ def read_volume(
         spacing: in mm; see :func:`fit_volume`.
         window: values that become 0 to 1: ``(center, width)`` in the units of the modality, or ``"dicom"`` for that of
             the file; None: the range of the result's values, without the lowest and the highest 0.5 %.
+        channel: see :func:`~monai_fgssl.data.read_medical_image`.
+        time: see :func:`~monai_fgssl.data.read_medical_image`.
+        max_pixels: see :func:`~monai_fgssl.data.read_medical_image`.
 
     Returns:
         uint8, ``(1, X, Y, Z)``: to the patient's right, to the front, to the head.
@@ -49,7 +55,8 @@ def read_volume(
     Raises:
         DataError: when the file is missing, damaged, in color or no volume.
     """
-    volume = fit_volume(read_medical_image(path, spatial_dims=3, channels=1, window=window), image_size, spacing)
+    whole = read_medical_image(path, 3, 1, window, channel=channel, time=time, max_pixels=max_pixels)
+    volume = fit_volume(whole, image_size, spacing)
     if window is None:
         volume = ScaleIntensityRangePercentiles(*PERCENTILES, 0, 1, clip=True)(volume)
     return volume.as_tensor().mul(255).round().clamp(0, 255).to(torch.uint8).contiguous()

@@ -7,8 +7,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from monai_fgssl.data.io.dicom_file import read_dicom_header
+from monai_fgssl.data.io.geometry import ImageGeometry
 from monai_fgssl.utils.errors import DataError
 
 from .dialects import TABLE_SUFFIXES
@@ -20,7 +22,7 @@ __all__ = ["list_images"]
 LIST_SUFFIXES = (*TABLE_SUFFIXES, ".json")
 
 
-def list_images(path: str | Path, spatial_dims: int = 2) -> list[dict[str, str]]:
+def list_images(path: str | Path, spatial_dims: int = 2, frame: int | str | None = None) -> list[dict[str, Any]]:
     """Data list of one image, of all images in a folder and the folders below it, or of a list of images.
 
     For volumes, the DICOM files of a folder that belong to a series are one image: the folder. A file that is alone in
@@ -31,6 +33,8 @@ def list_images(path: str | Path, spatial_dims: int = 2) -> list[dict[str, str]]
             (:data:`~monai_fgssl.data.layouts.image_files.IMAGE_SUFFIXES`) or, as DICOM, by their content, without
             hidden files; or a ``.csv`` or ``.json`` file as for :func:`~monai_fgssl.data.read_table`.
         spatial_dims: 2 for pictures, 3 for volumes.
+        frame: ``"all"``: each frame of a file is an image, see
+            :meth:`ImageGeometry.split_frames <monai_fgssl.data.ImageGeometry.split_frames>`.
 
     Returns:
         One dictionary per image, sorted by path: ``"image"`` (path) and ``"name"``: its path within the folder,
@@ -39,6 +43,10 @@ def list_images(path: str | Path, spatial_dims: int = 2) -> list[dict[str, str]]
     Raises:
         DataError: when there is nothing at the path, or no image in the folder.
     """
+    return ImageGeometry(1, spatial_dims, frame=frame).split_frames(_list_files(path, spatial_dims))
+
+
+def _list_files(path: str | Path, spatial_dims: int) -> list[dict[str, str]]:
     root = Path(path)
     if root.is_file():
         if root.suffix.lower() in LIST_SUFFIXES:

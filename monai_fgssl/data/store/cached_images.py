@@ -48,10 +48,10 @@ class ReadImaged(MapTransform):
         self.geometry = ImageGeometry.of(geometry)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Replace each path by its image, float32 ``(C, *image_size)`` in [0, 1]."""
+        """Replace each path by its image, float32 ``(C, *image_size)`` in [0, 1]; of its ``"frame"`` if it has one."""
         d = dict(data)
         for key in self.key_iterator(d):
-            d[key] = self.geometry.read(d[key]).float() / 255
+            d[key] = self.geometry.read(d[key], d.get("frame")).float() / 255
         return d
 
 
@@ -131,7 +131,7 @@ def load_images(
 
     Args:
         items: dictionaries with ``"image"`` (path), ``"label"``, ``"name"`` and ``"group"``, as in
-            :class:`~monai_fgssl.data.ImageTable`.
+            :class:`~monai_fgssl.data.ImageTable`, and maybe ``"frame"``.
         geometry: of the images, or their size alone for pictures.
         cache_dir: folder for the decoded images. The next run with the same images reads them from there. Nothing in
             it is ever removed. None: they are kept in memory.
@@ -145,10 +145,11 @@ def load_images(
     geometry = ImageGeometry.of(geometry)
     read = geometry.read
     paths = [item["image"] for item in items]
+    frames = [item.get("frame") for item in items]
 
     def fill(store: Tensor) -> None:
         def read_into(position: int) -> None:
-            store[position] = read(paths[position])
+            store[position] = read(paths[position], frames[position])
 
         broken: list[str] = []
         with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
@@ -163,7 +164,8 @@ def load_images(
                 f"{len(broken)} of {len(items)} images can't be read; replace or remove them:{first_lines(broken)}"
             )
 
-    file = None if cache_dir is None else Path(cache_dir) / f"{fingerprint(paths, **vars(geometry))}.uint8"
+    settings = {**vars(geometry), "frames": frames, "max_pixels": None}
+    file = None if cache_dir is None else Path(cache_dir) / f"{fingerprint(paths, **settings)}.uint8"
     return CachedImages(
         make_store((len(items), *geometry.shape), fill, file),
         torch.tensor([item["label"] for item in items], dtype=torch.int64),

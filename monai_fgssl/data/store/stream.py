@@ -54,7 +54,7 @@ class ImageStream:
         self.failures: list[tuple[str, str]] = []
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        """Yield ``"image"`` ``(B, C, *spatial)``, and lists of ``B``: ``"name"`` and ``"path"``."""
+        """Yield ``"image"`` ``(B, C, *spatial)``, and lists of ``B``: ``"name"``, ``"path"`` and ``"frame"``, if any."""
         self.failures = []
         readable: list[tuple[Mapping[str, Any], Tensor]] = []
         with ThreadPoolExecutor(self.num_threads) as pool:
@@ -103,4 +103,5 @@ def _collate(readable: Sequence[tuple[Mapping[str, Any], Tensor]]) -> dict[str, 
         "image": torch.stack([image for _, image in readable]),
         "name": [item["name"] for item, _ in readable],
         "path": [item["image"] for item, _ in readable],
+        "frame": [item.get("frame") for item, _ in readable],
     }

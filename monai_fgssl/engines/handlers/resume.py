@@ -246,7 +246,9 @@ class Resumer:
         """Refuse a checkpoint of other data or settings, and name the hyperparameters that have changed."""
         before = checkpoint.get("identity")
         if self.identity is not None and before is not None:
-            names = sorted(before.keys() | self.identity.keys())
+            # A setting that the earlier release did not have was none.
+            before = dict.fromkeys(self.identity, "null") | dict(before)
+            names = sorted(before)
             others = [
                 f"\n  - {name} was {before.get(name)}, and is {self.identity.get(name)} now"
                 for name in names

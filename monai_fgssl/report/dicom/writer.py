@@ -41,6 +41,7 @@ class DicomResultWriter:
         stream: what the evaluator reads from.
         temperature: see :func:`~monai_fgssl.report.results.describe`.
         heat_maps: whether to write them too.
+        frame: number of the frame that was looked at, from 0, where the images of the stream do not say theirs.
 
     Raises:
         ImportError: without highdicom.
@@ -54,6 +55,7 @@ class DicomResultWriter:
         stream: ImageStream,
         temperature: float = 1.0,
         heat_maps: bool = False,
+        frame: int | str | None = None,
     ) -> None:
         import_highdicom()
         self.folder = Path(output_dir) / "dicom"
@@ -62,6 +64,7 @@ class DicomResultWriter:
         self.stream = stream
         self.temperature = temperature
         self.heat_maps = heat_maps
+        self.frame = frame if isinstance(frame, int) else None
 
     def attach(self, engine: Workflow) -> None:
         """Attach to an evaluator."""
@@ -71,19 +74,21 @@ class DicomResultWriter:
         batch, images = engine.state.batch, engine.state.output[Keys.IMAGE]
         results = batch_results(engine, self.class_names, self.temperature)
         maps = batch_heat_maps(engine) if self.heat_maps else None
-        for i, (name, path) in enumerate(zip(batch["name"], batch["path"], strict=True)):
+        images_of_batch = zip(batch["name"], batch["path"], batch["frame"], strict=True)
+        for i, (name, path, own_frame) in enumerate(images_of_batch):
             files = dicom_files(Path(path))
             if not files:
                 continue
             try:
                 headers = [open_dicom(file, headers_only=True) for file in files]
                 prediction = as_prediction(results[i], self.class_names)
-                write_sr(self.folder / f"{name}_report.dcm", headers, prediction, self.model)
+                frame = self.frame if own_frame is None else own_frame
+                write_sr(self.folder / f"{name}_report.dcm", headers, prediction, self.model, frame=frame)
                 if maps is not None:
                     picture = draw_heat_maps(images[i], maps[i])
                     description = f"The image, and Grad-CAM of each stage for {results[i]['prediction']}."
                     path_of_picture = self.folder / f"{name}_heat_maps.dcm"
-                    write_secondary_capture(path_of_picture, headers, picture, description, self.model)
+                    write_secondary_capture(path_of_picture, headers, picture, description, self.model, frame=frame)
             except DataError as error:
                 self.stream.failures.append((name, f"{path} {error}"))
 

@@ -33,6 +33,7 @@ from tiff_files import (
 
 from monai_fgssl.data.io.orientation import upright
 from monai_fgssl.data.io.reader import read_medical_image
+from monai_fgssl.data.io.selection import Selection
 from monai_fgssl.data.io.tiff import read_tiff
 from monai_fgssl.utils.errors import DataError
 
@@ -116,7 +117,7 @@ def shown(layout: dict[str, Any]) -> NDArray[np.float64]:
 )
 def test_any_layout_is_read_as_it_was_written(layout: dict[str, Any], tmp_path: Path) -> None:
     path = write_tiff(tmp_path / "a.tif", layout["page"], layout["photometric"], **layout["options"])
-    image = read_tiff(path)
+    image = read_tiff(path, Selection())
     values = np.moveaxis(image.values, 0, -1).astype(np.float64)
     if layout["page"].dtype.kind == "u" and layout["width"] <= 16:
         assert image.value_range is not None

@@ -1,0 +1,66 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The part of a file that is the image, where it holds several frames, channels or times."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
+
+from monai_fgssl.utils.errors import DataError
+
+__all__ = ["Selection", "choose", "choose_channel"]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Numbers of what is read, each from 0; None: there must be one only.
+
+    Attributes:
+        frame: of the frame, page or slice that is the picture.
+        channel: of the channel that is read as gray.
+        time: of the point in time.
+    """
+
+    frame: int | None = None
+    channel: int | None = None
+    time: int | None = None
+
+
+def choose(count: int, number: int | None, name: str, kind: str) -> int:
+    """Number of the part to read.
+
+    Args:
+        count: of parts in the file.
+        number: the one that was asked for, from 0.
+        name: of the setting that asks.
+        kind: what the file has several of, for the message.
+
+    Raises:
+        DataError: when there are several and none was asked for, or there is no such part.
+    """
+    if number is None and count != 1:
+        every = f"; --{name} all takes each as an image of its own" if name == "frame" else ""
+        raise DataError(f"has {count} {kind}: choose one by its number, {name}=0 to {count - 1} (--{name}){every}.")
+    if number is not None and number >= count:
+        there = f"its {kind} are 0 to {count - 1}" if count > 1 else f"it has {name}=0 only"
+        raise DataError(f"has no {name}={number}: {there}.")
+    return number or 0
+
+
+def choose_channel(values: NDArray[Any], channel: int | None) -> NDArray[Any]:
+    """One channel of an image ``(C, *spatial)``, or all of it where none is asked for.
+
+    A gray picture is the same as one of three equal channels, whichever a file holds.
+
+    Raises:
+        DataError: when there is no such channel.
+    """
+    if channel is None:
+        return values
+    if len(values) == 1 and values.ndim == 3 and channel < 3:
+        return values
+    number = choose(len(values), channel, "channel", "channels")
+    return values[number : number + 1]
