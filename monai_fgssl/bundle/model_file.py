@@ -42,7 +42,7 @@ __all__ = [
 NETWORKS = {f"monai_fgssl.networks.{kind.__name__}": kind for kind in (HierarchicalNet, PlainNet, PooledNet)}
 """Networks that a record may name. Models come from other people, so a record must not choose code to run."""
 GEOMETRY = ("image_size", "spacing", "window", "frame", "channel", "time")
-"""What a record says of the images; how large a file may be, each machine decides for itself."""
+"""Entries of a record about its images. It has no limit of pixels: each machine sets its own."""
 ARGUMENTS = {
     "backbone": str,
     "stem": str,

@@ -118,7 +118,7 @@ class FGSSLApp(MONAILabelApp):
 
     @property
     def image_options(self) -> dict[str, Any]:
-        """What of a file is the image: window, frame, channel and time, as the model has learned it or is to."""
+        """Part of a file that is the image: window, frame, channel and time, as the model has learned it or is to."""
         names = ("window", "frame", "channel", "time")
         return {name: (self.model.record or self.options.settings).get(name) for name in names} | {
             "max_pixels": self.model.max_pixels

@@ -19,7 +19,7 @@ __all__ = ["Grid", "make_grid", "padded", "slice_of", "volume_of"]
 
 
 class Grid(NamedTuple):
-    """What a file holds.
+    """Content of a file.
 
     Attributes:
         values: ``(X, Y, Z, T, C)``: three axes in space, points in time, channels.

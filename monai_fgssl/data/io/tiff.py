@@ -213,7 +213,7 @@ def _read_page(path: Path, page: TiffPage, number: int, channel: int | None) -> 
 
 
 def _is_unclear(page: TiffPage) -> bool:
-    """Whether nothing tells what further channels show."""
+    """Tell a page whose further channels nothing explains."""
     is_gray = int(page.photometric) in (WHITE_IS_ZERO, BLACK_IS_ZERO)
     return is_gray and page.samplesperpixel > 1 and page.extrasamples[:1] in ((), (UNSPECIFIED,))
 

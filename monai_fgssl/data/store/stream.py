@@ -54,7 +54,7 @@ class ImageStream:
         self.failures: list[tuple[str, str]] = []
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        """Yield ``"image"`` ``(B, C, *spatial)``, and lists of ``B``: ``"name"``, ``"path"`` and ``"frame"``, if any."""
+        """Yield ``"image"`` ``(B, C, *spatial)``, and lists of ``B``: ``"name"``, ``"path"``, ``"frame"`` or None."""
         self.failures = []
         readable: list[tuple[Mapping[str, Any], Tensor]] = []
         with ThreadPoolExecutor(self.num_threads) as pool:
