@@ -17,16 +17,16 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydicom.dataset import Dataset
 from torch import Tensor
 
 from monai_fgssl.bundle import SettingsError, describe_model, load_weights, make_network, read_record
 from monai_fgssl.bundle.model_file import GEOMETRY
 from monai_fgssl.data import DataError, ImageGeometry, ReadImaged
-from monai_fgssl.data.io.dicom_file import open_dicom
 from monai_fgssl.networks import HierarchicalNet
 from monai_fgssl.report import stage_heat_maps
 from monai_fgssl.report.dicom.structured_report import write_sr
-from monai_fgssl.report.dicom.writer import as_prediction, dicom_files
+from monai_fgssl.report.dicom.writer import as_prediction
 from monai_fgssl.report.heat_maps import draw_heat_maps
 from monai_fgssl.report.results import describe
 from monai_fgssl.utils.files import atomic_write
@@ -151,13 +151,17 @@ class LabelModel:
         with atomic_write(self.path) as temporary:
             shutil.copyfile(weights, temporary)
 
-    def read(self, path: str | Path) -> Tensor:
+    def read(self, path: str | Path, headers: list[Dataset] | None = None) -> Tensor:
         """Read an image as the model sees it: float ``(1, C, *spatial)`` in [0, 1].
+
+        Args:
+            path: of the file, or of the folder of a DICOM series.
+            headers: see :func:`~monai_fgssl.data.read_medical_image`.
 
         Raises:
             DataError: when it can't be read.
         """
-        image = self.geometry().read(path)
+        image = self.geometry().read(path, headers=headers)
         return image[None].to(self.device).float() / 255
 
     def geometry(self) -> ImageGeometry:
@@ -173,31 +177,29 @@ class LabelModel:
         """The same as a transform of the key ``"image"``."""
         return ReadImaged("image", self.geometry())
 
-    def predict(self, path: str | Path) -> dict[str, Any]:
-        """Describe one image by the model; see :func:`~monai_fgssl.report.results.describe`."""
+    def predict(self, path: str | Path, headers: list[Dataset] | None = None) -> dict[str, Any]:
+        """Describe one image by the model; see :func:`~monai_fgssl.report.results.describe` and :meth:`read`."""
         with self._lock:
             network, record = self.load()
-            image = self.read(path)
+            image = self.read(path, headers)
             with torch.inference_mode():
                 logits = network.stage_logits(image).float().cpu()
         (result,) = describe(logits, logits.sum(1)[:, None], record["class_names"], record["temperature"])
         return result
 
-    def write_report(self, path: str | Path, result: Mapping[str, Any], report: Path) -> None:
+    def write_report(self, headers: Sequence[Dataset], result: Mapping[str, Any], report: Path) -> None:
         """Write the result of :meth:`predict` for a DICOM file or series as a structured report.
 
         Args:
-            path: of the image.
+            headers: of the image, from :meth:`predict`.
             result: of :meth:`predict`.
             report: where to write it; see :func:`~monai_fgssl.report.dicom.structured_report.write_sr`.
 
         Raises:
             DataError: when no report can refer to the image; the message starts after its name.
         """
-        files = dicom_files(Path(path))
-        if not files:
+        if not headers:
             raise DataError("is no DICOM file, so there is no study that a report could belong to.")
-        headers = [open_dicom(file, headers_only=True) for file in files]
         prediction = as_prediction(result, list(result["probabilities"]))
         frame = self.geometry().frame
         model = describe_model(self.bundle_root, self.path)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,7 @@ MAX_SIZE = 1024
 
 
 def draw_image(
-    path: str | Path, spatial_dims: int = 2, window: str | list[float] | None = None, **others: int | None
+    path: str | Path, spatial_dims: int = 2, window: str | list[float] | None = None, **others: Any
 ) -> NDArray[np.uint8]:
     """Picture of an image as the loader reads it, at most 1024 pixels high and wide; of a volume the middle slice.
 

@@ -15,6 +15,7 @@ from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 from monailabel.interfaces.tasks.scoring import ScoringMethod
 from monailabel.interfaces.tasks.strategy import Strategy
 from monailabel.interfaces.tasks.train import TrainTask
+from pydicom.dataset import Dataset
 
 from monai_fgssl.bundle import SettingsError
 from monai_fgssl.data import DataError
@@ -71,8 +72,9 @@ class ClassInfer(InferTask):
         """
         started = time.monotonic()
         image, file = request["image"], None
+        headers: list[Dataset] = []
         try:
-            result = self.model.predict(image)
+            result = self.model.predict(image, headers)
             if request.get("heat_map") and not request.get("report"):
                 file = self._draw(image)
         except SettingsError as error:
@@ -80,7 +82,7 @@ class ClassInfer(InferTask):
         except (DataError, OSError) as error:
             raise HTTPException(422, f"the image can't be read: {without_folder(error, image)}") from error
         if request.get("report"):
-            file = self._report(image, result)
+            file = self._report(image, headers, result)
         names = list(result["probabilities"])
         prediction = ranked(result, names)
         return file, {
@@ -101,11 +103,11 @@ class ClassInfer(InferTask):
             out.write(picture)
         return file
 
-    def _report(self, image: str, result: dict[str, Any]) -> str:
+    def _report(self, image: str, headers: list[Dataset], result: dict[str, Any]) -> str:
         handle, file = tempfile.mkstemp(suffix=".dcm")
         os.close(handle)
         try:
-            self.model.write_report(image, result, Path(file))
+            self.model.write_report(headers, result, Path(file))
         except DataError as error:
             os.unlink(file)
             raise HTTPException(422, f"no report can be written: the image {without_folder(error, image)}") from error

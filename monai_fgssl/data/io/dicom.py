@@ -19,10 +19,10 @@ from .display import StoredImage, natural_range
 from .limits import check_size
 from .selection import choose
 
-__all__ = ["UID_KEYS", "frame_module", "read_dicom", "read_frame"]
+__all__ = ["UID_KEYS", "frame_module", "identifiers", "read_dicom", "read_frame", "source_header"]
 
 UID_KEYS = ("SOPInstanceUID", "SOPClassUID", "StudyInstanceUID", "SeriesInstanceUID")
-"""Identifiers that a report needs to refer to an image. Nothing else about patient or study leaves this package."""
+"""Identifiers that a report needs to refer to an image."""
 
 FRAME_KEYS = (
     "ImageOrientationPatient",
@@ -74,9 +74,34 @@ def read_dicom(path: Path, frame: int | None = None) -> StoredImage:
             after the name of the file.
     """
     dataset = open_dicom(path)
+    # Taken before decoding, which may change the data set.
+    header = source_header(dataset)
     image = read_frame(dataset, choose(number_of_frames(dataset), frame, "frame", "frames"))
-    image.uids = {key: str(dataset.get(key, "")) for key in UID_KEYS}
+    image.headers = [header]
     return image
+
+
+def source_header(dataset: Dataset) -> Dataset:
+    """Attributes of patient, study, series and image, which a result in DICOM takes over from its source.
+
+    Functional groups of frames, overlays and pixels are left out, since they may take megabytes.
+
+    Args:
+        dataset: of :func:`open_dicom`.
+
+    Returns:
+        Groups 0008 to 004F.
+    """
+    return dataset[0x00080000:0x00500000]
+
+
+def identifiers(header: Dataset) -> Dataset:
+    """Those of :data:`UID_KEYS` that a header has."""
+    result = Dataset()
+    for keyword in UID_KEYS:
+        if keyword in header:
+            result[keyword] = header[keyword]
+    return result
 
 
 def frame_module(dataset: Dataset, frame: int) -> Dataset:

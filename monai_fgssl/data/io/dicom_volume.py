@@ -15,7 +15,7 @@ from pydicom.dataset import Dataset
 
 from monai_fgssl.utils.errors import DataError
 
-from .dicom import UID_KEYS, frame_module, read_frame
+from .dicom import frame_module, identifiers, read_frame, source_header
 from .dicom_file import open_dicom
 from .dicom_pixels import number_of_frames
 from .display import StoredImage
@@ -65,8 +65,8 @@ def read_dicom_volume(paths: Sequence[Path], time: int | None = None) -> StoredI
 
     Returns:
         Gray values in the units of the modality, float32, ``(1, X, Y, Z)``: X runs along the columns, Y along the rows
-        and Z from slice to slice, as in ITK and NIfTI. The affine is RAS, as in nibabel and MONAI. SOP Instance UIDs
-        of several files are joined in this order by backslashes, as DICOM writes multiple values.
+        and Z from slice to slice, as in ITK and NIfTI. The affine is RAS, as in nibabel and MONAI. The headers are
+        in the order of the slices; those after the first one have identifiers only.
 
     Raises:
         DataError: when a file can't be read, is there twice, is in color or belongs to another series; when slices
@@ -76,10 +76,12 @@ def read_dicom_volume(paths: Sequence[Path], time: int | None = None) -> StoredI
     Source: DICOM PS3.3, C.7.6.2.1.1; C.7.6.16.2.3 and C.7.6.16.2.4 for frames.
     """
     slices: list[Slice] = []
+    headers: dict[Path, Dataset] = {}
     series: Counter[str] = Counter()
     for path in paths:
         try:
             header = open_dicom(path, headers_only=True)
+            headers[path] = source_header(header)
             series[str(header.get("SeriesInstanceUID", ""))] += 1
             if len(paths) > 1 and number_of_frames(header) > 1:
                 raise DataError(f"has {number_of_frames(header)} frames: name it alone.")
@@ -96,6 +98,7 @@ def read_dicom_volume(paths: Sequence[Path], time: int | None = None) -> StoredI
     step = _even_step(slices)
 
     first = slices[0]
+    in_order = list(dict.fromkeys(one.path for one in slices))
     rows, columns = first.shape
     affine = np.eye(4)
     affine[:3, 0] = first.directions[0] * first.spacing[1]
@@ -123,8 +126,7 @@ def read_dicom_volume(paths: Sequence[Path], time: int | None = None) -> StoredI
         None,
         voi=windows[0] if all(window == windows[0] for window in windows) else None,
         inverted=image.inverted,
-        uids={key: str(dataset.get(key, "")) for key in UID_KEYS}
-        | {"SOPInstanceUID": "\\".join(dict.fromkeys(one.uid for one in slices))},
+        headers=[headers[first.path], *(identifiers(headers[path]) for path in in_order[1:])],
     )
 
 

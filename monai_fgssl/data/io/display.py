@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom.dataset import Dataset
 from scipy.special import expit
 
 from monai_fgssl.utils.errors import DataError
@@ -102,7 +103,8 @@ class StoredImage:
         voi: the window or lookup table that the file asks for.
         inverted: small values are bright (MONOCHROME1, WhiteIsZero).
         frame: number of the frame, page or slice that was read.
-        uids: the DICOM UIDs that refer to the image.
+        headers: of the DICOM files that the image comes from, see
+            :func:`~monai_fgssl.data.io.dicom.source_header`; none for other files.
     """
 
     values: NDArray[Any]
@@ -111,7 +113,7 @@ class StoredImage:
     voi: Window | LookupTable | None = None
     inverted: bool = False
     frame: int = 0
-    uids: dict[str, str] = field(default_factory=dict)
+    headers: list[Dataset] = field(default_factory=list)
 
 
 def natural_range(values: NDArray[Any]) -> tuple[float, float] | None:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from monai.utils import ensure_tuple_rep
 from PIL import Image
+from pydicom.dataset import Dataset
 from torch import Tensor
 
 from .reader import check_options, count_frames, read_medical_image
@@ -109,7 +110,9 @@ class ImageGeometry:
             counts = pool.map(lambda item: count_frames(item["image"]), items)
             return [one for item, count in zip(items, counts, strict=True) for one in _frames_of(item, count)]
 
-    def read(self, path: str | os.PathLike[str], frame: int | None = None) -> Tensor:
+    def read(
+        self, path: str | os.PathLike[str], frame: int | None = None, headers: list[Dataset] | None = None
+    ) -> Tensor:
         """Read an image in this form from any file.
 
         The picture is what :func:`~monai_fgssl.data.read_medical_image` gives, rounded to the 256 levels of a screen.
@@ -119,6 +122,7 @@ class ImageGeometry:
         Args:
             path: of the file, or of the folder of a DICOM series for a volume.
             frame: instead of the frame of the geometry.
+            headers: see :func:`~monai_fgssl.data.read_medical_image`.
 
         Returns:
             uint8, of :attr:`shape`.
@@ -128,12 +132,12 @@ class ImageGeometry:
         """
         if self.spatial_dims == 3:
             return read_volume(
-                path, self.image_size, self.spacing, self.window, self.channel, self.time, self.max_pixels
+                path, self.image_size, self.spacing, self.window, self.channel, self.time, self.max_pixels, headers
             )
         _, height, width = self.shape
         if frame is None and not isinstance(self.frame, str):
             frame = self.frame
-        image = read_medical_image(path, 2, 3, self.window, frame, self.channel, self.time, self.max_pixels)
+        image = read_medical_image(path, 2, 3, self.window, frame, self.channel, self.time, self.max_pixels, headers)
         values = image.permute(1, 2, 0).numpy()
         picture = Image.fromarray(np.round(255 * values).astype(np.uint8))
         pixels = np.array(picture.resize((width, height), Image.Resampling.BILINEAR))

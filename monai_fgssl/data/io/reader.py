@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from monai.data import MetaTensor
+from pydicom.dataset import Dataset
 
 from monai_fgssl.utils.errors import DataError
 
@@ -56,6 +57,7 @@ def read_medical_image(
     channel: int | None = None,
     time: int | None = None,
     max_pixels: int | None = None,
+    headers: list[Dataset] | None = None,
 ) -> MetaTensor:
     """Read a picture or a volume from DICOM, NIfTI, NRRD, MetaImage, TIFF, PNG, JPEG, JPEG 2000, WebP, BMP, GIF or PNM.
 
@@ -96,6 +98,9 @@ def read_medical_image(
             series with several images in each place, which are counted in the order of their Instance Numbers.
         max_pixels: pixels or voxels, times channels, that an image may have; None: 2^30. The decoded image takes up to
             eight times as many bytes of memory.
+        headers: the headers of DICOM files are appended, without pixels, for a result that belongs to the same study:
+            that of a picture, or those of all slices of a volume, where those after the first have identifiers only.
+            They hold the patient's data.
 
     Returns:
         float32. The affine ``(4, 4)`` of pictures holds their spacing of rows and columns in mm where the file has it.
@@ -139,6 +144,8 @@ def read_medical_image(
         raise
     except Exception as error:
         raise DataError(f"{name} {reason_of(error)}") from error
+    if headers is not None:
+        headers.extend(image.headers)
     meta = {
         "filename_or_obj": str(paths[0]),
         "original_affine": image.affine.copy(),
@@ -146,7 +153,8 @@ def read_medical_image(
         "original_channel_dim": 0,
         "space": "RAS",
         "frame": image.frame,
-        **{key: image.uids.get(key, "") for key in UID_KEYS},
+        # Several values are joined as DICOM writes them.
+        **{key: "\\".join(dict.fromkeys(str(one.get(key, "")) for one in image.headers)) for key in UID_KEYS},
     }
     return MetaTensor(torch.from_numpy(np.ascontiguousarray(values)), torch.from_numpy(image.affine), meta)
 

@@ -17,6 +17,7 @@ from monai.transforms import (
     Spacing,
 )
 from monai.utils import convert_to_dst_type, ensure_tuple_rep
+from pydicom.dataset import Dataset
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
@@ -36,6 +37,7 @@ def read_volume(
     channel: int | None = None,
     time: int | None = None,
     max_pixels: int | None = None,
+    headers: list[Dataset] | None = None,
 ) -> Tensor:
     """Read a volume from any file or from the folder of a DICOM series, in the form that the network gets.
 
@@ -48,6 +50,7 @@ def read_volume(
         channel: see :func:`~monai_fgssl.data.read_medical_image`.
         time: see :func:`~monai_fgssl.data.read_medical_image`.
         max_pixels: see :func:`~monai_fgssl.data.read_medical_image`.
+        headers: see :func:`~monai_fgssl.data.read_medical_image`.
 
     Returns:
         uint8, ``(1, X, Y, Z)``: to the patient's right, to the front, to the head.
@@ -55,7 +58,7 @@ def read_volume(
     Raises:
         DataError: when the file is missing, damaged, in color or no volume.
     """
-    whole = read_medical_image(path, 3, 1, window, channel=channel, time=time, max_pixels=max_pixels)
+    whole = read_medical_image(path, 3, 1, window, channel=channel, time=time, max_pixels=max_pixels, headers=headers)
     volume = fit_volume(whole, image_size, spacing)
     if window is None:
         volume = ScaleIntensityRangePercentiles(*PERCENTILES, 0, 1, clip=True)(volume)

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.transforms import MapTransform
+from pydicom.dataset import Dataset as DicomDataset
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 from tqdm import tqdm
@@ -36,6 +37,8 @@ class ReadImaged(MapTransform):
         keys: of the paths.
         geometry: of the images, or their size alone for pictures.
         allow_missing_keys: leave out keys that are missing.
+        headers_key: key of a list that gets the headers of DICOM files, see
+            :func:`~monai_fgssl.data.read_medical_image`. None: they are dropped.
     """
 
     def __init__(
@@ -43,15 +46,20 @@ class ReadImaged(MapTransform):
         keys: KeysCollection,
         geometry: ImageGeometry | int | Sequence[int],
         allow_missing_keys: bool = False,
+        headers_key: str | None = None,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.geometry = ImageGeometry.of(geometry)
+        self.headers_key = headers_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Replace each path by its image, float32 ``(C, *image_size)`` in [0, 1]; of its ``"frame"`` if it has one."""
         d = dict(data)
+        headers: list[DicomDataset] = []
         for key in self.key_iterator(d):
-            d[key] = self.geometry.read(d[key], d.get("frame")).float() / 255
+            d[key] = self.geometry.read(d[key], d.get("frame"), headers).float() / 255
+        if self.headers_key is not None:
+            d[self.headers_key] = headers
         return d
 
 

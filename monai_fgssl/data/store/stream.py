@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from monai.data import Dataset
-from torch import Tensor
 from tqdm import tqdm
 
 from monai_fgssl.utils.errors import DataError
@@ -27,7 +26,8 @@ class ImageStream:
 
     Args:
         dataset: a MONAI data set of dictionaries with ``"image"`` (path) and ``"name"``, whose transform makes images
-            ``(C, *spatial)`` of one shape and raises :class:`~monai_fgssl.data.DataError` where it can't.
+            ``(C, *spatial)`` of one shape and raises :class:`~monai_fgssl.data.DataError` where it can't. It may add
+            ``"headers"``, see :class:`~monai_fgssl.data.ReadImaged`.
         batch_size: images per batch; the last one may be smaller.
         num_threads: that read at the same time; None: one for each core, at most 8.
 
@@ -54,17 +54,21 @@ class ImageStream:
         self.failures: list[tuple[str, str]] = []
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        """Yield ``"image"`` ``(B, C, *spatial)``, and lists of ``B``: ``"name"``, ``"path"``, ``"frame"`` or None."""
+        """Yield ``"image"`` ``(B, C, *spatial)``, and lists of ``B``.
+
+        These are ``"name"``, ``"path"``, ``"frame"`` (None where the file has one image), and ``"headers"`` if the
+        transform adds them.
+        """
         self.failures = []
-        readable: list[tuple[Mapping[str, Any], Tensor]] = []
+        readable: list[dict[str, Any]] = []
         with ThreadPoolExecutor(self.num_threads) as pool:
             progress = tqdm(total=len(self.dataset), desc="images", unit="image", disable=None)
             try:
-                for item, image in self._read_ahead(pool):
+                for item in self._read_ahead(pool):
                     progress.update()
-                    if image is None:
+                    if item is None:
                         continue
-                    readable.append((item, image))
+                    readable.append(item)
                     if len(readable) == self.batch_size:
                         yield _collate(readable)
                         readable = []
@@ -75,8 +79,8 @@ class ImageStream:
                 # Otherwise leaving early would wait for all images that are queued.
                 pool.shutdown(cancel_futures=True)
 
-    def _read_ahead(self, pool: ThreadPoolExecutor) -> Iterator[tuple[Mapping[str, Any], Tensor | None]]:
-        """Items in order with their images. An image that can't be read is None, with an entry in ``failures``."""
+    def _read_ahead(self, pool: ThreadPoolExecutor) -> Iterator[dict[str, Any] | None]:
+        """Items in order, with their images and paths. One that can't be read is None, and is in ``failures``."""
         waiting: deque[tuple[int, Future[Any]]] = deque()
         for index in range(len(self.dataset)):
             waiting.append((index, pool.submit(self.dataset.__getitem__, index)))
@@ -85,23 +89,20 @@ class ImageStream:
         while waiting:
             yield self._result(*waiting.popleft())
 
-    def _result(self, index: int, future: Future[Any]) -> tuple[Mapping[str, Any], Tensor | None]:
+    def _result(self, index: int, future: Future[Any]) -> dict[str, Any] | None:
         item = self.dataset.data[index]
         try:
-            return item, future.result()["image"]
+            return {**future.result(), "name": item["name"], "path": item["image"], "frame": item.get("frame")}
         except Exception as error:
             # MONAI wraps what a transform raises.
             reason = error if isinstance(error, DataError) else error.__cause__
             if not isinstance(reason, DataError):
                 raise
             self.failures.append((item["name"], str(reason)))
-            return item, None
+            return None
 
 
-def _collate(readable: Sequence[tuple[Mapping[str, Any], Tensor]]) -> dict[str, Any]:
-    return {
-        "image": torch.stack([image for _, image in readable]),
-        "name": [item["name"] for item, _ in readable],
-        "path": [item["image"] for item, _ in readable],
-        "frame": [item.get("frame") for item, _ in readable],
-    }
+def _collate(readable: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    keys = [key for key in ("name", "path", "frame", "headers") if key in readable[0]]
+    lists = {key: [item[key] for item in readable] for key in keys}
+    return {"image": torch.stack([item["image"] for item in readable]), **lists}

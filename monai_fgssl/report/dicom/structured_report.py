@@ -15,7 +15,7 @@ from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 from pydicom.uid import generate_uid
 
-from monai_fgssl.data.io.dicom import UID_KEYS
+from monai_fgssl.data.io.dicom import identifiers
 from monai_fgssl.utils.errors import DataError
 from monai_fgssl.utils.files import atomic_write
 
@@ -199,9 +199,7 @@ def _observer(model: ModelDescription) -> sr.ObserverContext:
 
 def _reference_to(header: Dataset) -> Dataset:
     """The identifiers of an image without its patient: highdicom would check the patient's data, and log them."""
-    reference = Dataset()
-    for keyword in UID_KEYS:
-        setattr(reference, keyword, header[keyword].value)
+    reference = identifiers(header)
     for keyword in PATIENT_KEYS:
         setattr(reference, keyword, None)
     return reference

@@ -12,8 +12,6 @@ from monai.engines import Workflow
 from monai.engines.utils import IterationEvents
 from monai.utils.enums import CommonKeys as Keys
 
-from monai_fgssl.data.io.dicom_file import is_dicom, open_dicom
-from monai_fgssl.data.io.dicom_series import files_of_series
 from monai_fgssl.data.store.stream import ImageStream
 from monai_fgssl.report.dicom.header import ModelDescription, import_highdicom
 from monai_fgssl.report.dicom.secondary_capture import write_secondary_capture
@@ -22,7 +20,7 @@ from monai_fgssl.report.heat_maps import batch_heat_maps, draw_heat_maps
 from monai_fgssl.report.results import batch_results
 from monai_fgssl.utils.errors import DataError
 
-__all__ = ["DicomResultWriter", "as_prediction", "dicom_files"]
+__all__ = ["DicomResultWriter", "as_prediction"]
 
 UNCERTAINTIES = ("entropy", "stage_disagreement", "orientation_disagreement")
 
@@ -33,6 +31,9 @@ class DicomResultWriter:
     Writes ``dicom/<name>_report.dcm`` and ``dicom/<name>_heat_maps.dcm`` in ``output_dir``; see
     :func:`~monai_fgssl.report.dicom.structured_report.write_sr`. A file whose header lacks what a report must refer to
     is added to the failures of the stream.
+
+    The headers come with the images, as ``"headers"`` of each batch: read these by
+    :class:`~monai_fgssl.data.ReadImaged` with ``headers_key="headers"``. No file is opened again.
 
     Args:
         output_dir: folder of the folder ``dicom``.
@@ -45,6 +46,7 @@ class DicomResultWriter:
 
     Raises:
         ImportError: without highdicom.
+        ValueError: at the first batch, when it has no headers.
     """
 
     def __init__(
@@ -72,15 +74,15 @@ class DicomResultWriter:
 
     def _write(self, engine: Workflow) -> None:
         batch, images = engine.state.batch, engine.state.output[Keys.IMAGE]
+        if "headers" not in batch:
+            raise ValueError("DICOM results need the headers of the images: set headers_key='headers' of ReadImaged.")
         results = batch_results(engine, self.class_names, self.temperature)
         maps = batch_heat_maps(engine) if self.heat_maps else None
-        images_of_batch = zip(batch["name"], batch["path"], batch["frame"], strict=True)
-        for i, (name, path, own_frame) in enumerate(images_of_batch):
-            files = dicom_files(Path(path))
-            if not files:
+        images_of_batch = zip(batch["name"], batch["path"], batch["frame"], batch["headers"], strict=True)
+        for i, (name, path, own_frame, headers) in enumerate(images_of_batch):
+            if not headers:
                 continue
             try:
-                headers = [open_dicom(file, headers_only=True) for file in files]
                 prediction = as_prediction(results[i], self.class_names)
                 frame = self.frame if own_frame is None else own_frame
                 write_sr(self.folder / f"{name}_report.dcm", headers, prediction, self.model, frame=frame)
@@ -101,10 +103,3 @@ def as_prediction(result: Mapping[str, Any], class_names: Sequence[str]) -> Pred
         [list(stage.values()) for stage in result["stages"].values()],
         {name: result[name] for name in UNCERTAINTIES if result[name] is not None},
     )
-
-
-def dicom_files(path: Path) -> list[Path]:
-    """The file itself or those of the series in a folder; none where it is no DICOM."""
-    if path.is_dir():
-        return files_of_series(path)
-    return [path] if is_dicom(path) else []

@@ -15,6 +15,7 @@ import torch
 from dicom_files import CT, DERMOSCOPY, PATIENT, sequence_item, write_dicom
 from numpy.typing import NDArray
 from PIL import Image
+from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRBigEndian
 
 from monai_fgssl.data.io.reader import read_medical_image
@@ -255,6 +256,24 @@ def test_uids_are_those_of_the_file(tmp_path: Path) -> None:
     for key in ("SOPInstanceUID", "SOPClassUID", "StudyInstanceUID", "SeriesInstanceUID"):
         assert meta[key] == dataset[key].value
         assert type(meta[key]) is str
+
+
+def test_headers_are_those_of_the_file_without_pixels(tmp_path: Path) -> None:
+    path = write_dicom(tmp_path / "a.dcm", ALL_12_BITS, **PATIENT)
+    expected = pydicom.dcmread(path, stop_before_pixels=True)
+    headers: list[Dataset] = []
+    image = read_medical_image(path, headers=headers)
+    (header,) = headers
+    assert list(header) == list(expected)
+    # Only who asks for it gets what names a patient.
+    assert not [value for value in PATIENT.values() if value in str(image.meta)]
+
+
+def test_other_files_have_no_headers(tmp_path: Path) -> None:
+    Image.new("L", (4, 4)).save(tmp_path / "a.png")
+    headers: list[Dataset] = []
+    read_medical_image(tmp_path / "a.png", headers=headers)
+    assert headers == []
 
 
 def test_every_file_of_pydicom_loads_or_says_why() -> None:

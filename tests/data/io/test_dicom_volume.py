@@ -16,6 +16,7 @@ from dicom_files import CT, PATIENT, sequence_item, write_dicom
 from monai.data import DataLoader, Dataset
 from monai.transforms import Compose, Orientationd, Spacingd
 from numpy.typing import NDArray
+from pydicom.dataset import Dataset as DicomDataset
 from pydicom.uid import generate_uid
 
 from monai_fgssl.data.io.reader import read_medical_image
@@ -110,13 +111,17 @@ def test_the_files_of_a_series_as_a_list(tmp_path: Path) -> None:
 
 def test_uids_follow_the_slices(tmp_path: Path) -> None:
     stack = write_series(tmp_path / "series", turned(2))
-    meta = read_medical_image(tmp_path / "series", 3).meta
+    headers: list[DicomDataset] = []
+    meta = read_medical_image(tmp_path / "series", 3, headers=headers).meta
     datasets = {ds.SOPInstanceUID: ds for ds in map(pydicom.dcmread, (tmp_path / "series").iterdir())}
     uids = meta["SOPInstanceUID"].split("\\")
     assert len(uids) == SLICES
     for uid, pixels in zip(uids, stack, strict=True):
         assert np.array_equal(datasets[uid].pixel_array, pixels)
     assert meta["SeriesInstanceUID"] == datasets[uids[0]].SeriesInstanceUID
+    assert [header.SOPInstanceUID for header in headers] == uids
+    # The patient is in the first one; of the others a result needs identifiers only.
+    assert [header.get("PatientID") for header in headers] == [PATIENT["PatientID"], *[None] * (SLICES - 1)]
     assert not [value for value in PATIENT.values() if value in repr(meta)]
 
 
@@ -229,11 +234,15 @@ def write_multi_frame(path: Path, directions: NDArray[np.float64], order: list[i
 def test_frames_of_an_enhanced_image(tmp_path: Path) -> None:
     directions = turned(2)
     stack = write_multi_frame(tmp_path / "a.dcm", directions, [3, 0, 2, 1])
-    volume = read_medical_image(tmp_path / "a.dcm", 3)
+    headers: list[DicomDataset] = []
+    volume = read_medical_image(tmp_path / "a.dcm", 3, headers=headers)
     expected = stack.transpose(2, 1, 0) - np.arange(4.0)
     assert np.array_equal(volume.numpy()[0], expected)
     assert np.allclose(volume.affine[:3, 2], 2.5 * directions[2] * [-1, -1, 1], atol=1e-6)
     assert volume.meta["SOPInstanceUID"] == pydicom.dcmread(tmp_path / "a.dcm").SOPInstanceUID
+    # Once for all frames, and without the attributes of each frame.
+    assert [header.SOPInstanceUID for header in headers] == [volume.meta["SOPInstanceUID"]]
+    assert "PerFrameFunctionalGroupsSequence" not in headers[0]
     with pytest.raises(DataError, match=r"a.dcm has 4 frames: choose one"):
         read_medical_image(tmp_path / "a.dcm")
     write_multi_frame(tmp_path / "b.dcm", directions, [0, 1, 3])
