@@ -27,7 +27,14 @@ from .model_file import (
     save_model,
 )
 from .settings import as_bool, as_path, check_command, check_overrides, check_settings, renamed, with_new_names
-from .workflow import build_first, fit_batch_size, named_handler, run_from_random_weights, start_process
+from .workflow import (
+    build_first,
+    check_puzzles,
+    fit_batch_size,
+    named_handler,
+    run_from_random_weights,
+    start_process,
+)
 
 __all__ = [
     "BUNDLES",
@@ -38,6 +45,7 @@ __all__ = [
     "calibrate",
     "check_command",
     "check_overrides",
+    "check_puzzles",
     "check_settings",
     "copy_bundle",
     "describe_model",

@@ -49,7 +49,9 @@ ARGUMENTS = {
     "linear_projection": bool,
     **dict.fromkeys(("spatial_dims", "in_channels", "num_classes", "width", "embedding_dim"), int),
 }
-"""Types of a network's arguments in a record; ``stages`` is a number or a list of numbers."""
+"""Types of a network's arguments in a record."""
+NUMBERS = {"stages": 0, "image_size": 1}
+"""Arguments that are a whole number or a list of them, and the smallest one."""
 
 
 @idist.one_rank_only()
@@ -151,9 +153,9 @@ def _read_json(file: Path) -> dict[str, Any]:
         if definition["_target_"] not in NETWORKS:
             # The class of the network decides about its arguments.
             valid = _is_plain(value)
-        elif name == "stages":
+        elif name in NUMBERS:
             numbers = value if isinstance(value, list) else [value]
-            valid = all(type(number) is int and number >= 0 for number in numbers)
+            valid = all(type(number) is int and number >= NUMBERS[name] for number in numbers)
         elif name in ARGUMENTS:
             # A bool passes for an int in Python.
             valid = type(value) is ARGUMENTS[name] and _is_plain(value)

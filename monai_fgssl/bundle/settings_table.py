@@ -205,7 +205,7 @@ SETTINGS = (
     Setting(
         "backbone",
         "network",
-        "`resnet18/34/50`, `efficientnet-b0` ... `b7`, `densenet121/169/201`, `timm:NAME`",
+        "`resnet18/34/50`, `efficientnet-b0` ... `b7`, `densenet121/169/201`, `timm:NAME` (any model of timm)",
         label_app=True,
         identity=BOTH,
     ),

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,23 @@ import torch
 from fire.parser import DefaultParseValue
 from ignite import distributed as idist
 from monai.bundle import ConfigWorkflow
+from monai.utils import ensure_tuple_rep
+from torch import nn
 
 from monai_fgssl.data import CachedImages, DataError
 from monai_fgssl.engines.handlers import PredictionCollector
+from monai_fgssl.utils.errors import SettingsError
 
 from .locate import command_line_overrides, config_path, in_bundle_command
 
-__all__ = ["build_first", "fit_batch_size", "named_handler", "run_from_random_weights", "start_process"]
+__all__ = [
+    "build_first",
+    "check_puzzles",
+    "fit_batch_size",
+    "named_handler",
+    "run_from_random_weights",
+    "start_process",
+]
 
 
 def named_handler(handler: Any) -> Any:
@@ -37,6 +47,37 @@ def build_first(*parts: Any) -> None:
     A config passes references, ``$fgssl.build_first(@pretrain#trainer, @train#trainer)``. MONAI builds them before the
     call, so this function has nothing to do.
     """
+
+
+def check_puzzles(network: nn.Module, image_size: int | Sequence[int], grids: Sequence[int | Sequence[int]]) -> None:
+    """Refuse puzzles whose tiles cut the patches of a transformer.
+
+    A patch becomes one token. If it held parts of two tiles, each token would see a seam that no image has, and the
+    network would learn to find seams.
+
+    Args:
+        network: with or without a backbone that has patches.
+        image_size: pixels along each axis.
+        grids: tiles along each axis, for each stage.
+
+    Raises:
+        SettingsError: when a tile is no multiple of a patch; it names grids that are.
+    """
+    backbone = getattr(network, "backbone", None)
+    patch = getattr(backbone, "patch_size", 0)
+    if not patch:
+        return
+    dims = int(network.spatial_dims)  # type: ignore[arg-type]
+    sizes = ensure_tuple_rep(image_size, dims)
+    for grid in grids:
+        for tiles, size in zip(ensure_tuple_rep(grid, dims), sizes, strict=True):
+            if (size // tiles) % patch:
+                patches = size // patch
+                whole = [n for n in range(1, patches + 1) if patches % n == 0]
+                raise SettingsError(
+                    f"--grids {list(grids)}: a tile of {size // tiles} px cuts the backbone's patches of {patch} px. "
+                    f"Along {size} px these grids do not: {', '.join(map(str, whole))}."
+                )
 
 
 def fit_batch_size(name: str, batch_size: int, dataset: CachedImages) -> int:

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from .backbones import StagedBackbone, make_backbone
+from .backbones import Backbone, StagedBackbone, make_backbone
 from .base import StagedNet
 from .block import HierarchicalBlock, ProjectionHead
 from .distributed import distribute, unwrap
@@ -15,6 +15,7 @@ from .pooled import PooledNet
 from .weights import load_imagenet_resnet
 
 __all__ = [
+    "Backbone",
     "HierarchicalBlock",
     "HierarchicalNet",
     "OnnxNet",

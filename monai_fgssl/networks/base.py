@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from .backbones import StagedBackbone, make_backbone
+from .backbones import as_backbone, make_backbone
 from .weights import IMAGENET_MEAN, IMAGENET_STD
 
 __all__ = ["StagedNet"]
@@ -32,6 +32,9 @@ class StagedNet(nn.Module):
         mean: subtracted from the image, one number or one per channel. Default: 0.5, or with ``weights`` ImageNet's
             (for any number of channels but 3 their average over the channels).
         std: what the image is then divided by, in the same way.
+        image_size: pixels along each axis, one number or one per axis, for backbones that are made for one size; for
+            named backbones. None: the size that they were published with.
+        drop_path: rate of stochastic depth in training, for named backbones that have it; 0: none.
 
     Attributes:
         stage_indices: the backbone's stages in use, from shallow to deep.
@@ -52,30 +55,24 @@ class StagedNet(nn.Module):
         weights: str | Path | None = None,
         mean: float | Sequence[float] | None = None,
         std: float | Sequence[float] | None = None,
+        image_size: int | Sequence[int] | None = None,
+        drop_path: float = 0.0,
     ) -> None:
         super().__init__()
         self._backbone_name = backbone if isinstance(backbone, str) else ""
         self._stem_name = stem
+        self._image_size = image_size
         if isinstance(backbone, str):
-            staged: Any = make_backbone(backbone, spatial_dims, in_channels, stem, weights)
+            staged = make_backbone(backbone, spatial_dims, in_channels, stem, weights, image_size, drop_path)
         elif weights is not None or stem != "imagenet":
             raise ValueError("stem and weights are for backbones given by name: build the module with them instead.")
         else:
-            staged = backbone
-        missing = [name for name in ("stem", "stages", "channels", "strides") if not hasattr(staged, name)]
-        if missing:
-            raise TypeError(
-                f"The backbone {type(staged).__name__} lacks {', '.join(missing)}: see StagedBackbone for what a "
-                "backbone needs."
-            )
+            staged = as_backbone(backbone)
         self.spatial_dims = spatial_dims
         self.in_channels = in_channels
-        self.stage_indices = _stage_indices(stages, len(staged.stages))
-        depth = self.stage_indices[-1] + 1
-        # Rebuilt from its parts, so that unused stages leave no parameters without gradient.
-        self.backbone = StagedBackbone(
-            staged.stem, list(staged.stages)[:depth], staged.channels[:depth], staged.strides[:depth]
-        )
+        self.stage_indices = _stage_indices(stages, staged.num_stages)
+        # Without the unused stages, which would leave parameters without gradient.
+        self.backbone = staged.truncated(self.stage_indices[-1] + 1)
 
         # Persistent, so that a checkpoint carries the normalization that it was trained with.
         shape = (1, in_channels, *[1] * spatial_dims)
@@ -132,7 +129,7 @@ class StagedNet(nn.Module):
             "spatial_dims": self.spatial_dims,
             "in_channels": self.in_channels,
             "stem": self._stem_name,
-        }
+        } | ({} if self._image_size is None else {"image_size": self._image_size})
 
     def parameter_groups(
         self, backbone_lr: float, head_lr: float, weight_decay: float, stage_lr_decay: float = 1.0
@@ -168,14 +165,11 @@ class StagedNet(nn.Module):
             raise ValueError(f"stage_lr_decay must be more than 0 and at most 1, got {stage_lr_decay!r}.")
         in_backbone = {id(parameter) for parameter in self.backbone.parameters()}
         rest = [parameter for parameter in self.parameters() if id(parameter) not in in_backbone]
+        parts = self.backbone.parts()
         if stage_lr_decay == 1:
-            levels = [(list(self.backbone.parameters()), backbone_lr)]
+            levels = [([parameter for part in parts for parameter in part], backbone_lr)]
         else:
-            parts = [self.backbone.stem, *self.backbone.stages]
-            levels = [
-                (list(part.parameters()), backbone_lr * stage_lr_decay ** (len(parts) - depth))
-                for depth, part in enumerate(parts)
-            ]
+            levels = [(part, backbone_lr * stage_lr_decay ** (len(parts) - depth)) for depth, part in enumerate(parts)]
         groups = []
         for parameters, lr in (*levels, (rest, head_lr)):
             groups += [

@@ -40,6 +40,8 @@ class HierarchicalNet(StagedNet):
         mean: subtracted from the image, one number or one per channel. Default: 0.5, or with ``weights`` ImageNet's.
         std: what the image is then divided by, in the same way.
         linear_projection: what of the heads the self-supervised loss gets, see :class:`ProjectionHead`.
+        image_size: see :class:`StagedNet`.
+        drop_path: see :class:`StagedNet`.
 
     Attributes:
         num_steps: K + 1.
@@ -69,8 +71,10 @@ class HierarchicalNet(StagedNet):
         mean: float | Sequence[float] | None = None,
         std: float | Sequence[float] | None = None,
         linear_projection: bool = False,
+        image_size: int | Sequence[int] | None = None,
+        drop_path: float = 0.0,
     ) -> None:
-        super().__init__(backbone, spatial_dims, in_channels, stages, stem, weights, mean, std)
+        super().__init__(backbone, spatial_dims, in_channels, stages, stem, weights, mean, std, image_size, drop_path)
         self.blocks = nn.ModuleList(
             HierarchicalBlock(
                 spatial_dims, self.backbone.channels[index], width, embedding_dim, num_classes, linear_projection

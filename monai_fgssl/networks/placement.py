@@ -27,8 +27,8 @@ def has_bfloat16(device: str | torch.device, spatial_dims: int = 2) -> bool:
 
 def memory_format(network: nn.Module) -> torch.memory_format:
     """Choose the fastest order of the weights in memory: channels last for pictures, contiguous for volumes."""
-    is_2d = next(parameter.ndim for parameter in network.parameters()) == 4
-    return torch.channels_last if is_2d else torch.contiguous_format
+    is_3d = any(parameter.ndim == 5 for parameter in network.parameters())
+    return torch.contiguous_format if is_3d else torch.channels_last
 
 
 def place_network(network_def: nn.Module, model_path: str | Path, device: str | torch.device) -> nn.Module:

@@ -36,6 +36,8 @@ class PlainNet(StagedNet):
         weights: file of ImageNet weights, see :func:`~monai_fgssl.networks.load_imagenet_resnet`.
         mean: subtracted from the image, one number or one per channel. Default: 0.5, or with ``weights`` ImageNet's.
         std: what the image is then divided by, in the same way.
+        image_size: see :class:`StagedNet`.
+        drop_path: see :class:`StagedNet`.
 
     Attributes:
         num_steps: 1.
@@ -56,8 +58,10 @@ class PlainNet(StagedNet):
         weights: str | Path | None = None,
         mean: float | Sequence[float] | None = None,
         std: float | Sequence[float] | None = None,
+        image_size: int | Sequence[int] | None = None,
+        drop_path: float = 0.0,
     ) -> None:
-        super().__init__(backbone, spatial_dims, in_channels, 1, stem, weights, mean, std)
+        super().__init__(backbone, spatial_dims, in_channels, 1, stem, weights, mean, std, image_size, drop_path)
         channels = self.backbone.channels[-1]
         self.projector = nn.Sequential(
             nn.Linear(channels, embedding_dim, bias=False),

@@ -2,18 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-import sys
-from types import SimpleNamespace
-
 import pytest
 import torch
 from monai.networks.nets import DenseNet121, EfficientNetBN
-from monai.utils import optional_import
 from torch import nn
 
 from monai_fgssl.networks import StagedBackbone, make_backbone
-
-timm, has_timm = optional_import("timm")
 
 CHANNELS = {
     "resnet18": (64, 128, 256, 512),
@@ -131,83 +125,3 @@ def test_options_that_a_backbone_lacks(options, message):
 def test_one_entry_per_stage():
     with pytest.raises(ValueError, match=r"got 2 stages, channels=\(4, 8\), strides=\(1,\)"):
         StagedBackbone(nn.Identity(), [nn.Identity(), nn.Identity()], (4, 8), (1,))
-
-
-class FakeFeatureList(nn.ModuleDict):
-    """Stand-in for timm's FeatureListNet: modules in order, and the names of those whose output is a feature."""
-
-    def __init__(self, in_chans: int, output_fmt: str) -> None:
-        super().__init__(
-            {
-                "stem_conv": nn.Conv2d(in_chans, 4, 3, stride=2, padding=1),
-                "stem_act": nn.ReLU(),
-                "down": nn.MaxPool2d(2),
-                "stage1": nn.Conv2d(4, 6, 3, padding=1),
-                "stage2": nn.Conv2d(6, 8, 3, stride=2, padding=1),
-            }
-        )
-        self.output_fmt = output_fmt
-        self.return_layers = {"stem_act": "0", "stage1": "1", "stage2": "2"}
-        self.feature_info = SimpleNamespace(channels=lambda: [4, 6, 8], reduction=lambda: [2, 4, 8])
-
-
-@pytest.fixture
-def fake_timm(monkeypatch):
-    def create_model(name: str, pretrained: bool, features_only: bool, in_chans: int) -> nn.Module:
-        assert not pretrained
-        assert features_only
-        if name == "transformer":
-            return nn.Linear(1, 1)
-        return FakeFeatureList(in_chans, output_fmt="NHWC" if name == "channels_last" else "NCHW")
-
-    is_model = ["conv", "channels_last", "transformer"].__contains__
-    monkeypatch.setitem(sys.modules, "timm", SimpleNamespace(create_model=create_model, is_model=is_model))
-
-
-def test_timm_features_become_stages(fake_timm):
-    backbone = make_backbone("timm:conv", in_channels=1)
-    assert backbone.channels == (6, 8)
-    assert backbone.strides == (4, 8)
-    x = torch.rand(1, 1, 32, 32)
-    first, second = backbone(x)
-    down, stage1 = backbone.stages[0]
-    expected = stage1(down(backbone.stem(x)))
-    assert torch.equal(first, expected)
-    assert torch.equal(second, backbone.stages[1](expected))
-    assert backbone.stem(x).shape == (1, 4, 16, 16)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"name": "timm:nothing"}, "timm has no model 'nothing'"),
-        ({"name": "timm:transformer"}, r"'timm:transformer' is no chain of stages.*wraps it in Linear"),
-        ({"name": "timm:channels_last"}, "channel-first"),
-        ({"name": "timm:conv", "spatial_dims": 3}, "2D: 'timm:conv' can't be built with spatial_dims=3"),
-        ({"name": "timm:conv", "stem": "small"}, "stem='small' exists for"),
-        ({"name": "timm:conv", "weights": "w.pth"}, "not into 'timm:conv'"),
-    ],
-)
-def test_timm_models_that_do_not_fit(fake_timm, options, message):
-    with pytest.raises(ValueError, match=message):
-        make_backbone(**options)
-
-
-def test_without_timm_the_error_says_how_to_get_it(monkeypatch):
-    monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(ImportError, match=r"pip install 'monai-fgssl\[timm\]'"):
-        make_backbone("timm:resnet18")
-
-
-# timm itself does not import everywhere (it needs a torchvision that matches torch); the tests above always run.
-if has_timm:
-
-    @pytest.mark.parametrize("name", ["resnet18", "convnext_atto"])
-    def test_real_timm_features_become_stages(name):
-        torch.manual_seed(0)
-        reference = timm.create_model(name, features_only=True).eval()
-        torch.manual_seed(0)
-        backbone = make_backbone(f"timm:{name}").eval()
-        x = torch.rand(1, 3, 64, 64)
-        assert all(torch.equal(a, b) for a, b in zip(backbone(x), reference(x)[-4:], strict=True))
-        assert backbone.strides == (4, 8, 16, 32)
