@@ -51,6 +51,8 @@ class PooledNet(StagedNet):
         weights: file of ImageNet weights, see :func:`~monai_fgssl.networks.load_imagenet_resnet`.
         mean: subtracted from the image, one number or one per channel. Default: 0.5, or with ``weights`` ImageNet's.
         std: what the image is then divided by, in the same way.
+        image_size: see :class:`StagedNet`.
+        drop_path: see :class:`StagedNet`.
 
     Attributes:
         num_steps: 1.
@@ -83,8 +85,10 @@ class PooledNet(StagedNet):
         weights: str | Path | None = None,
         mean: float | Sequence[float] | None = None,
         std: float | Sequence[float] | None = None,
+        image_size: int | Sequence[int] | None = None,
+        drop_path: float = 0.0,
     ) -> None:
-        super().__init__(backbone, spatial_dims, in_channels, stages, stem, weights, mean, std)
+        super().__init__(backbone, spatial_dims, in_channels, stages, stem, weights, mean, std, image_size, drop_path)
         self.stage_maps = nn.ModuleList(StageMap() for _ in self.stage_indices)
         num_features = sum(self.backbone.channels[index] for index in self.stage_indices)
         self.register_buffer("feature_mean", torch.zeros(num_features))
@@ -110,6 +114,7 @@ class PooledNet(StagedNet):
             std=network.std.flatten().tolist(),
         )
         pooled._backbone_name, pooled._stem_name = network._backbone_name, network._stem_name
+        pooled._image_size = network._image_size
         return pooled.to(network.mean.device).train(network.training)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
