@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.encaps import encapsulate
@@ -89,3 +90,20 @@ def sequence_item(**attributes: Any) -> list[Dataset]:
     for key, value in attributes.items():
         setattr(item, key, value)
     return [item]
+
+
+def run_length_encoded(frame: NDArray[Any]) -> bytes:
+    """PS3.5, annex G, of runs that repeat nothing: a segment for each byte of each sample, the highest first."""
+    samples = frame[..., None] if frame.ndim == 2 else frame
+    segments = []
+    for sample in range(samples.shape[-1]):
+        plane = samples[..., sample].astype(frame.dtype.newbyteorder(">")).tobytes()
+        for byte in range(frame.itemsize):
+            data = plane[byte :: frame.itemsize]
+            parts = [data[start : start + 128] for start in range(0, len(data), 128)]
+            segment = b"".join(bytes([len(part) - 1]) + part for part in parts)
+            segments.append(segment + b"\0" * (len(segment) % 2))
+    starts = 64 + np.cumsum([0, *map(len, segments)])[:-1]
+    header = np.zeros(16, "<u4")
+    header[0], header[1 : 1 + len(starts)] = len(starts), starts
+    return header.tobytes() + b"".join(segments)
