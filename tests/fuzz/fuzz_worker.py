@@ -26,7 +26,7 @@ __all__ = ["MEMORY", "input_of", "serve"]
 
 MEMORY = 2 << 30
 """Bytes that one input may take beyond what the process has already."""
-ROOM = 4 << 30
+ROOM = 2 << 30
 """Bytes of addresses beyond them, for what is reserved and never used; who wants more gets a MemoryError."""
 SLOW = "model.json"
 """The container that gets a quarter of the turns."""
