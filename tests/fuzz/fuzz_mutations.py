@@ -10,6 +10,7 @@ import re
 import struct
 import zlib
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -73,7 +74,8 @@ def mutate(data: bytes, others: Sequence[bytes], rng: np.random.Generator) -> by
     """
     deep = bool(rng.integers(2))
     if data[:2] == b"\x1f\x8b" and deep:
-        return gzip.compress(_mutate_bytes(gzip.decompress(data), others, rng), 1)
+        with suppress(OSError, EOFError, zlib.error):
+            return gzip.compress(_mutate_bytes(gzip.decompress(data), others, rng), 1)
     if data[:1] == b"{" and deep:
         return _mutate_json(data, rng)
     changed = _mutate_bytes(data, others, rng)
@@ -83,10 +85,10 @@ def mutate(data: bytes, others: Sequence[bytes], rng: np.random.Generator) -> by
 def _mutate_bytes(data: bytes, others: Sequence[bytes], rng: np.random.Generator) -> bytes:
     out = bytearray(data)
     for _ in range(min(8, int(rng.geometric(0.5)))):
-        change = CHANGES[int(rng.integers(len(CHANGES)))]
-        change(out, others, rng)
         if not out:
             break
+        change = CHANGES[int(rng.integers(len(CHANGES)))]
+        change(out, others, rng)
     return bytes(out)
 
 

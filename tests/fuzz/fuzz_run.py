@@ -30,7 +30,7 @@ LIMIT = 10.0
 """Seconds of the processor that an input may take."""
 PATIENCE = 120.0
 """Seconds by the clock, on a machine that others keep busy."""
-FOLDER = Path(__file__).parent
+WORKER = Path(__file__).with_name("fuzz_worker.py")
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,8 @@ def run(
     numbers: range = range(10**9),
     keep: Path | None = None,
     tell: Callable[[Report], None] | None = None,
+    worker: Path = WORKER,
+    limit: float = LIMIT,
 ) -> Report:
     """Fuzz.
 
@@ -77,11 +79,13 @@ def run(
         numbers: of the inputs.
         keep: folder that inputs which came to no good end are written to.
         tell: called about once a minute.
+        worker: program of the processes that read.
+        limit: seconds of the processor that an input may take.
     """
     report = Report(numbers=numbers.start)
     end = float("inf")
     seeds, told = make_seeds(), time.monotonic()
-    with tempfile.TemporaryDirectory() as name, Reader(Path(name), first, numbers.stop) as reader:
+    with tempfile.TemporaryDirectory() as name, Reader(Path(name), first, numbers.stop, worker, limit) as reader:
         if seconds:
             end = time.monotonic() + seconds
         while report.numbers < numbers.stop and time.monotonic() < end:
@@ -105,8 +109,9 @@ def run(
 class Reader:
     """The processes that read; a context."""
 
-    def __init__(self, sandbox: Path, first: int, stop: int) -> None:
-        command = [sys.executable, FOLDER / "fuzz_worker.py", sandbox, first, stop]
+    def __init__(self, sandbox: Path, first: int, stop: int, worker: Path, limit: float) -> None:
+        self.limit = limit
+        command = [sys.executable, worker, sandbox, first, stop]
         environment = {**os.environ, "TMPDIR": str(sandbox), "HOME": str(sandbox), "OMP_NUM_THREADS": "1"}
         environment["PYTHONPATH"] = os.pathsep.join(str(path) for path in sys.path if path)
         self.process = subprocess.Popen(
@@ -153,7 +158,7 @@ class Reader:
             message = self._next(1)
             if message is None:
                 clock = time.monotonic() - begun
-                if child and busy and (_seconds_of(child) - used > LIMIT or clock > PATIENCE):
+                if child and busy and (_seconds_of(child) - used > self.limit or clock > PATIENCE):
                     hung = f"hang: {clock:.0f} s"
                     child.kill()
             elif "child" in message:

@@ -206,7 +206,7 @@ def _lists() -> Iterator[Seed]:
     rows = [f"{name}.png,{label},{patient}" for name, label, patient in zip("abcdef", "xyxyxy", "112233", strict=True)]
     tables = {
         "list.csv": "image,label,patient\n" + "\n".join(rows) + "\n",
-        "list.tsv": "\n".join(["img_id\tdiagnostic", *(f"{name}\tx" for name in "abcdef")]),
+        "list.tsv": "\n".join(["img_id\tdiagnostic", *(f"{name}\t{'xy'[i % 2]}" for i, name in enumerate("abcdef"))]),
         "list.txt": ";image;dx\n" + "\n".join(f"{i};{name};{i % 2}" for i, name in enumerate("abcdef")) + "\n",
     }
     for name, text in tables.items():
