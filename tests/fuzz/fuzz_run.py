@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import selectors
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -19,8 +20,6 @@ from pathlib import Path
 from typing import IO, Any
 
 import psutil
-from fuzz_seeds import make_seeds
-from fuzz_worker import input_of
 
 __all__ = ["KINDS", "Failure", "Report", "run"]
 
@@ -84,7 +83,7 @@ def run(
     """
     report = Report(numbers=numbers.start)
     end = float("inf")
-    seeds, told = make_seeds(), time.monotonic()
+    told = time.monotonic()
     with tempfile.TemporaryDirectory() as name, Reader(Path(name), first, numbers.stop, worker, limit) as reader:
         if seconds:
             end = time.monotonic() + seconds
@@ -98,8 +97,11 @@ def run(
                     report.failures.append(Failure(first, number, container, outcome))
                     if keep:
                         keep.mkdir(parents=True, exist_ok=True)
-                        seed, data = input_of(seeds, first, number)
-                        (keep / f"{kind.replace(' ', '_')}_{first}_{number}_{seed.name}").write_bytes(data)
+                        # Of a child that has died the input lies where it was read.
+                        kept = list(Path(name).glob(f"bad/{number}.*")) or list(Path(name).glob("inside/input*"))
+                        for path in kept:
+                            suffixes = "".join(path.suffixes)
+                            shutil.copy(path, keep / f"{kind.replace(' ', '_')}_{first}_{number}{suffixes}")
                 if tell and time.monotonic() > told + 60:
                     tell(report)
                     told = time.monotonic()

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import ctypes
-import ctypes.util
 import gc
 import json
 import logging
@@ -20,7 +19,7 @@ import numpy as np
 import torch
 from fuzz_mutations import mutate
 from fuzz_seeds import Seed, make_seeds
-from fuzz_targets import outcome_of
+from fuzz_targets import FINE, TOLD, outcome_of
 
 __all__ = ["MEMORY", "input_of", "serve"]
 
@@ -62,8 +61,8 @@ def serve(sandbox: Path, first: int, stop: int) -> None:
     child, of each input before and after it is read, and of the child's end.
 
     Args:
-        sandbox: folder of this process: ``inside`` is for the input and what lies beside it, nothing else may be
-            written.
+        sandbox: folder of this process: ``inside`` is for the input and what lies beside it, ``bad`` for inputs that
+            came to no good end; a reader may write to the first only.
         first: see :func:`input_of`.
         stop: number after the last input.
     """
@@ -78,6 +77,7 @@ def serve(sandbox: Path, first: int, stop: int) -> None:
     seeds = make_seeds()
     inside = sandbox / "inside"
     inside.mkdir()
+    (sandbox / "bad").mkdir()
     os.chdir(sandbox)
     # What the readers load late is no writing of theirs.
     for seed in {(seed.container, seed.target): seed for seed in seeds}.values():
@@ -108,6 +108,8 @@ def _work(out: IO[str], seeds: list[Seed], inside: Path, first: int, numbers: ra
     for number in numbers:
         seed, data = input_of(seeds, first, number)
         _say(out, number=number, container=seed.container)
+        for last in inside.glob("input*"):
+            last.unlink()
         path = inside / f"input{''.join(Path(seed.name).suffixes)}"
         path.write_bytes(data)
         before = _reset_peak()
@@ -118,10 +120,12 @@ def _work(out: IO[str], seeds: list[Seed], inside: Path, first: int, numbers: ra
         if taken > MEMORY // 4:
             gc.collect()
             _give_back()
-        path.unlink()
         found = [*strays, *(one.name for one in inside.parent.iterdir() if one not in known)]
         if found:
             outcome = f"stray write: {'; '.join(found)[:300]}"
+            known.update(inside.parent.iterdir())
+        if outcome not in (FINE, TOLD):
+            (inside.parent / "bad" / f"{number}{''.join(path.suffixes)}").write_bytes(data)
             strays.clear()
         _say(out, done=number, outcome=outcome, taken=max(0, taken))
 
@@ -167,9 +171,9 @@ def _reset_peak() -> int:
 
 def _give_back() -> None:
     """Give memory that was freed back to the system, so that the next input is measured alone."""
-    name = ctypes.util.find_library("c")
-    if name and hasattr(ctypes.CDLL(name), "malloc_trim"):
-        ctypes.CDLL(name).malloc_trim(0)
+    library = ctypes.CDLL(None)
+    if hasattr(library, "malloc_trim"):
+        library.malloc_trim(0)
 
 
 if __name__ == "__main__":

@@ -75,7 +75,7 @@ def outcome_of(target, path):
     if number == 1:
         while True: pass
     if number == 2:
-        np.ones(300 << 20)  # 2.3 GB
+        np.ones(15 << 20)  # 120 MB
     if number == 3:
         (path.parent.parent / "beside").write_text("x")
     if number == 4:
@@ -92,14 +92,15 @@ def outcome_of(target, path):
         except MemoryError: return "out of memory"
     return "told" if number == 9 else "fine"
 
+fuzz_worker.MEMORY = 100 << 20
 fuzz_worker.outcome_of = outcome_of
 fuzz_worker.input_of = lambda seeds, first, number: (seeds[0], str(number).encode())
 fuzz_worker.serve(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
 """
     )
-    report = run(first=0, numbers=range(12), worker=tmp_path / "worker.py", limit=2)
+    report = run(first=0, numbers=range(12), keep=tmp_path / "keep", worker=tmp_path / "worker.py", limit=2)
     outcomes = {failure.number: failure.outcome for failure in report.failures}
-    assert sorted(outcomes) == [0, 1, 2, 3, 4, 5, 6, 7, 8]
+    assert sorted(outcomes) == [0, 1, 2, 3, 4, 5, 6, 7, 8], outcomes
     assert outcomes[0] == "crash: exit status -6"
     assert outcomes[1].startswith("hang")
     assert outcomes[2].startswith("out of memory: took")
@@ -108,4 +109,6 @@ fuzz_worker.serve(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
     assert outcomes[4] == "stray write: open /proc/self/comm"
     assert outcomes[5].startswith("stray write: subprocess.Popen")
     assert sum(count for (_, kind), count in report.counts.items() if kind == "fine") == 2
-    assert report.highest > 2 << 30
+    assert report.highest > 100 << 20
+    kept = {path.name.rsplit("_", 1)[1].split(".")[0]: path.read_text() for path in (tmp_path / "keep").iterdir()}
+    assert kept == {str(number): str(number) for number in range(9)}
