@@ -12,12 +12,14 @@ from collections.abc import Sequence
 
 from monai_fgssl import __version__
 from monai_fgssl.cli.commands import run
+from monai_fgssl.cli.features import COMMANDS, add_arguments, split_settings
 
 EPILOG = """\
 begin with:
   python -m monai_fgssl demo                        two minutes on synthetic images
   python -m monai_fgssl doctor --dataset_dir DIR    is this computer ready, are my images?
   python -m monai_fgssl bundle fgssl                a folder to train in
+  python -m monai_fgssl probe DIR                   a classifier in seconds, from a published network
 """
 
 
@@ -46,6 +48,13 @@ def make_parser() -> argparse.ArgumentParser:
     bundle.add_argument("name", help="fgssl (pictures) or fgssl_volume (volumes)")
     bundle.add_argument("folder", nargs="?", help="new folder to copy it to (default: its name, in the working folder)")
 
+    for name, text in (
+        ("embed", "write the features of your images, of any backbone: NPZ, CSV, Parquet"),
+        ("similar", "find the images that are most like one"),
+        ("probe", "fit a linear classifier on the features of a frozen backbone, in seconds"),
+    ):
+        add_arguments(name, add(name, text))
+
     add("label", "print the folder of the MONAI Label app in this installation")
     return parser
 
@@ -53,12 +62,17 @@ def make_parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status."""
     parser = make_parser()
-    options = parser.parse_args(arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    settings: list[str] = []
+    if given and given[0] in COMMANDS:
+        own, settings = split_settings(given[1:])
+        given = [given[0], *own]
+    options = parser.parse_args(given)
     if options.command is None:
         parser.print_help()
         return 2
     try:
-        status = run(options)
+        status = run(options, settings)
         sys.stdout.flush()
         return status
     except BrokenPipeError:

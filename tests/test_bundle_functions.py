@@ -24,10 +24,12 @@ from monai_fgssl.bundle import (
     check_settings,
     copy_bundle,
     fit_batch_size,
+    load_pretrained,
     load_weights,
     lock_output,
     loss_weights,
     make_network,
+    network_to_train,
     phase_identity,
     read_record,
     renamed,
@@ -39,7 +41,7 @@ from monai_fgssl.bundle.settings_table import SETTINGS, Setting, by_name, markdo
 from monai_fgssl.data import CachedImages, DataError, PreparedData
 from monai_fgssl.engines.calibration import MIN_CALIBRATION_IMAGES
 from monai_fgssl.engines.handlers import PredictionCollector
-from monai_fgssl.networks import HierarchicalNet
+from monai_fgssl.networks import HierarchicalNet, PooledNet
 from monai_fgssl.transforms import RandView
 
 
@@ -139,6 +141,41 @@ def test_a_model_of_an_earlier_release_loads(tmp_path: Path) -> None:
     load_weights(again, path)
     assert again.definition() == network.definition()
     assert read_record(root)["network_def"]["embedding_dim"] == 4
+
+
+def test_networks_with_other_classifiers_take_each_others_backbone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.manual_seed(0)
+    blocks = HierarchicalNet("resnet18", width=8, embedding_dim=4, mean=0.2)
+    pooled = PooledNet("resnet18", num_classes=3)
+    torch.save(blocks.state_dict(), tmp_path / "blocks.pt")
+    torch.save(pooled.state_dict(), tmp_path / "pooled.pt")
+    for start, path in ((PooledNet("resnet18", num_classes=2), "blocks.pt"), (blocks, "pooled.pt")):
+        before = {name: value.clone() for name, value in start.state_dict().items()}
+        load_pretrained(start, tmp_path / path)
+        loaded = torch.load(tmp_path / path, weights_only=True)
+        for name, value in start.state_dict().items():
+            is_shared = name.startswith("backbone.") or name in ("mean", "std")
+            assert torch.equal(value, loaded[name] if is_shared else before[name]), name
+        assert f"{path} belongs to a network with other classifiers" in capsys.readouterr().out
+    # Two probes: the classifier too, if there are as many classes.
+    again = PooledNet("resnet18", num_classes=3)
+    load_pretrained(again, tmp_path / "pooled.pt")
+    assert torch.equal(again.classifier.weight, pooled.classifier.weight)
+    with pytest.raises(SettingsError, match="belongs to another network"):
+        load_pretrained(PooledNet("resnet34"), tmp_path / "blocks.pt")
+
+
+def test_only_a_full_fine_tuning_trains_the_network_of_the_pretraining() -> None:
+    network = HierarchicalNet("resnet18", width=8, embedding_dim=4)
+    assert network_to_train(network, "full", 3) is network
+    for kind in ("probe", "lp_ft"):
+        pooled = network_to_train(network, kind, 3)
+        assert isinstance(pooled, PooledNet)
+        assert pooled.backbone.stem is network.backbone.stem
+        # A trained model that is evaluated is what it is.
+        assert network_to_train(pooled, kind, 5) is pooled
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,11 @@ from monai_fgssl.data import synthetic_classes
 from monai_fgssl.data.balance import loss_weights
 from monai_fgssl.engines.calibration import calibrate
 from monai_fgssl.engines.heads import solve_heads
+from monai_fgssl.networks import unwrap
 from monai_fgssl.networks.placement import has_bfloat16, memory_format, place_network
 from monai_fgssl.utils.errors import SettingsError
 
+from .features import embed_folder, embed_parts, embed_query, frozen_network, predict_features, solve_probe
 from .identity import lock_output, phase_hyperparameters, phase_identity
 from .locate import BUNDLES, copy_bundle, find_root, read_defaults, shipped_bundle
 from .model_file import (
@@ -26,12 +28,22 @@ from .model_file import (
     read_record,
     save_model,
 )
-from .settings import as_bool, as_path, check_command, check_overrides, check_settings, renamed, with_new_names
+from .settings import (
+    as_bool,
+    as_path,
+    check_command,
+    check_overrides,
+    check_settings,
+    check_values,
+    renamed,
+    with_new_names,
+)
 from .workflow import (
     build_first,
     check_puzzles,
     fit_batch_size,
     named_handler,
+    network_to_train,
     run_from_random_weights,
     start_process,
 )
@@ -47,11 +59,16 @@ __all__ = [
     "check_overrides",
     "check_puzzles",
     "check_settings",
+    "check_values",
     "copy_bundle",
     "describe_model",
+    "embed_folder",
+    "embed_parts",
+    "embed_query",
     "export_model",
     "find_root",
     "fit_batch_size",
+    "frozen_network",
     "has_bfloat16",
     "load_pretrained",
     "load_weights",
@@ -60,9 +77,11 @@ __all__ = [
     "make_network",
     "memory_format",
     "named_handler",
+    "network_to_train",
     "phase_hyperparameters",
     "phase_identity",
     "place_network",
+    "predict_features",
     "read_defaults",
     "read_record",
     "renamed",
@@ -70,7 +89,9 @@ __all__ = [
     "save_model",
     "shipped_bundle",
     "solve_heads",
+    "solve_probe",
     "start_process",
     "synthetic_classes",
+    "unwrap",
     "with_new_names",
 ]

@@ -264,14 +264,25 @@ def load_weights(network: nn.Module, path: str | Path) -> None:
 def load_pretrained(network: nn.Module, path: str | Path) -> None:
     """Load weights of a pre-training, which may have had other classes or none; see :func:`load_weights`.
 
-    Pre-training does not change the classifiers, so they are loaded only if their shapes fit.
+    Pre-training does not change the classifiers, so they are loaded only if their shapes fit. Of a
+    :class:`~monai_fgssl.networks.PooledNet` for another network, and the other way round, only the backbone is loaded.
     """
     own = unwrap(network).state_dict()
     state = _read_state(path)
+    if ("feature_mean" in state) != ("feature_mean" in own):
+        rest = {name: value for name, value in own.items() if not _is_of_backbone(name)}
+        state = {name: value for name, value in state.items() if _is_of_backbone(name)} | rest
+        if idist.get_rank() == 0:
+            print(f"note: {path} belongs to a network with other classifiers: its backbone is loaded alone", flush=True)
     classifiers = {name for name in own if ".classifier." in name and name in state}
     if any(state[name].shape != own[name].shape for name in classifiers):
         state |= {name: own[name] for name in classifiers}
     _load_state(network, path, state)
+
+
+def _is_of_backbone(name: str) -> bool:
+    """Tell the values that all networks on a backbone have."""
+    return name.startswith("backbone.") or name in ("mean", "std")
 
 
 def _read_state(path: str | Path) -> dict[str, Tensor]:

@@ -20,7 +20,16 @@ from .locate import CONFIG_SUFFIXES, command_config_files, command_line_override
 from .settings_table import SETTINGS
 from .user_errors import print_user_error
 
-__all__ = ["as_bool", "as_path", "check_command", "check_overrides", "check_settings", "renamed", "with_new_names"]
+__all__ = [
+    "as_bool",
+    "as_path",
+    "check_command",
+    "check_overrides",
+    "check_settings",
+    "check_values",
+    "renamed",
+    "with_new_names",
+]
 
 # Arguments of `python -m monai.bundle run` itself.
 RUN_ARGUMENTS = {
@@ -151,6 +160,20 @@ def check_command(bundle_root: str | Path) -> None:
         check_overrides(bundle_root, names)
 
 
+def check_values(settings: Mapping[str, Any]) -> None:
+    """Check values of settings, each by itself.
+
+    Args:
+        settings: values by the names of the top-level ids.
+
+    Raises:
+        SettingsError: on a value that can't work.
+    """
+    for setting in SETTINGS:
+        if setting.check is not None and setting.name in settings:
+            setting.check(setting.name, settings[setting.name])
+
+
 def check_settings(bundle_root: str, settings: Mapping[str, Any]) -> None:
     """Check the command line (see :func:`check_command`) and the settings of a run before anything is loaded.
 
@@ -162,9 +185,7 @@ def check_settings(bundle_root: str, settings: Mapping[str, Any]) -> None:
         SettingsError: on an unknown override or a value that can't work.
     """
     check_command(bundle_root)
-    for setting in SETTINGS:
-        if setting.check is not None and setting.name in settings:
-            setting.check(setting.name, settings[setting.name])
+    check_values(settings)
     dims = settings["spatial_dims"]
     if dims not in (2, 3):
         raise SettingsError(f"--spatial_dims must be 2 or 3, got {dims!r}.")
@@ -176,6 +197,11 @@ def check_settings(bundle_root: str, settings: Mapping[str, Any]) -> None:
             ImageGeometry.check(dims, **{name: settings.get(name)})
         except (TypeError, ValueError) as error:
             raise SettingsError(f"--{name}: {error}") from error
+    if settings["fine_tuning"] != "full" and str(settings["puzzles"]).lower() == "true":
+        raise SettingsError(
+            f"--puzzles true needs --fine_tuning full: with {settings['fine_tuning']} one classifier reads all stages "
+            "of the whole image."
+        )
     for grid in settings["grids"]:
         for axis_grid, axis_size in zip(_per_axis("grids", grid, dims, whole=True), size, strict=True):
             if axis_size % axis_grid:

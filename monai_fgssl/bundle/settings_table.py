@@ -51,6 +51,11 @@ def factor(name: str, value: Any) -> None:
     _number(name, value, isinstance(value, (int, float)) and 0 < value <= 1, "more than 0 and at most 1")
 
 
+def whole(name: str, value: Any) -> None:
+    """Check a whole number above 0."""
+    _number(name, value, isinstance(value, int) and value > 0, "a whole number above 0")
+
+
 def at_least_two(name: str, value: Any) -> None:
     """Check a batch size."""
     positive(name, value)
@@ -106,6 +111,7 @@ GROUPS = {
     "fine-tuning": "Fine-tuning",
     "run": "Run and output",
     "inference": "Inference and evaluation",
+    "features": "Features",
 }
 """Titles of the groups, in their order."""
 
@@ -311,9 +317,10 @@ SETTINGS = (
     Setting(
         "fine_tuning",
         "fine-tuning",
-        "`full`: everything is trained, classifiers from random weights; `probe`: only the classifiers, solved in "
-        "seconds as a regularized logistic regression (`max_epochs` and what belongs to it do nothing); `lp_ft`: "
-        "classifiers solved first, then everything trained, gently",
+        "`full`: everything is trained, classifiers from random weights; `probe`: the backbone stays as it is, and one "
+        "linear classifier on the means of all its stages is solved in seconds as a regularized logistic regression "
+        "(`max_epochs` and what belongs to it do nothing); `lp_ft`: that classifier first, then everything trained, "
+        "gently",
         check=one_of("full", "probe", "lp_ft"),
         label_app=True,
         identity=TRAIN,
@@ -421,6 +428,14 @@ SETTINGS = (
         "such as `my_parts.SmallNet`; a model that somebody sends runs no code unless you name its class here",
     ),
     Setting("part", "inference", "with `evaluate.json`: official part to score on"),
+    Setting(
+        "formats",
+        "features",
+        "with `embed.json`: files to write, some of `npz,csv,parquet`",
+        default="all; `parquet` needs `monai-fgssl[parquet]`",
+    ),
+    Setting("query", "features", "with `similar.json`: file of the image that others are compared with"),
+    Setting("neighbors", "features", "with `similar.json`: number of images to find", check=whole),
 )
 
 # Values that a bundle overrides in ``configs/defaults.json``.
@@ -442,7 +457,7 @@ def default_of(name: str, bundle_root: str | Path) -> str | None:
     configs = Path(bundle_root) / "configs"
     file = configs / "defaults.json"
     of_bundle = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    for config in ("train", "evaluate", "inference"):
+    for config in ("train", "evaluate", "inference", "embed", "similar"):
         content = json.loads((configs / f"{config}.json").read_text(encoding="utf-8"))
         if name in content:
             value = content[name]

@@ -18,6 +18,7 @@ from torch import nn
 
 from monai_fgssl.data import CachedImages, DataError
 from monai_fgssl.engines.handlers import PredictionCollector
+from monai_fgssl.networks import PooledNet, distribute, unwrap
 from monai_fgssl.utils.errors import SettingsError
 
 from .locate import command_line_overrides, config_path, in_bundle_command
@@ -27,6 +28,7 @@ __all__ = [
     "check_puzzles",
     "fit_batch_size",
     "named_handler",
+    "network_to_train",
     "run_from_random_weights",
     "start_process",
 ]
@@ -102,6 +104,22 @@ def fit_batch_size(name: str, batch_size: int, dataset: CachedImages) -> int:
     if idist.get_rank() == 0:
         print(f"note: --{name} {batch_size} is more than there are images: batches of {share}", flush=True)
     return share
+
+
+def network_to_train(network: nn.Module, fine_tuning: str, num_classes: int) -> nn.Module:
+    """Network that fine-tuning trains and the run leaves behind.
+
+    Args:
+        network: of the pre-training, maybe wrapped by :func:`~monai_fgssl.networks.distribute`.
+        fine_tuning: setting of the run. ``"full"``: the network itself. ``"probe"`` and ``"lp_ft"``: a
+            :class:`~monai_fgssl.networks.PooledNet` that shares its backbone.
+        num_classes: number of classes.
+    """
+    module = unwrap(network)
+    if fine_tuning == "full" or isinstance(module, PooledNet):
+        return network
+    pooled = PooledNet.of(module, num_classes)
+    return pooled if module is network else distribute(pooled)
 
 
 def start_process() -> str:

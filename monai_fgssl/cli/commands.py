@@ -7,10 +7,12 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import monai_fgssl
 
+from . import features
 from .doctor import print_checks
 from .packages import check_packages
 
@@ -41,8 +43,15 @@ Next:
   the default size    python -m monai.bundle run --config_file {train}"""
 
 
-def run(options: argparse.Namespace) -> int:
-    """Run the command that the options name."""
+def run(options: argparse.Namespace, settings: Sequence[str] = ()) -> int:
+    """Run the command that the options name.
+
+    Args:
+        options: of the command line.
+        settings: what is left of it, for the commands that take settings of the bundle.
+    """
+    if options.command in features.COMMANDS:
+        return features.COMMANDS[options.command](options, settings)
     if options.command == "demo":
         return demo(Path(options.folder))
     if options.command == "doctor":

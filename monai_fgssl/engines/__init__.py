@@ -4,10 +4,19 @@
 
 from __future__ import annotations
 
-from .embedding import embed_images
+from .embedding import Embeddings, embed_files, embed_images
 from .evaluator import HierarchicalEvaluator
 from .heads import solve_heads, solve_pooled
 from .pretrainer import PreTrainer
 from .trainer import ProgressiveTrainer
 
-__all__ = ["HierarchicalEvaluator", "PreTrainer", "ProgressiveTrainer", "embed_images", "solve_heads", "solve_pooled"]
+__all__ = [
+    "Embeddings",
+    "HierarchicalEvaluator",
+    "PreTrainer",
+    "ProgressiveTrainer",
+    "embed_files",
+    "embed_images",
+    "solve_heads",
+    "solve_pooled",
+]

@@ -23,7 +23,7 @@ from torch import Tensor
 from monai_fgssl.bundle import SettingsError, describe_model, load_weights, make_network, read_record
 from monai_fgssl.bundle.model_file import GEOMETRY
 from monai_fgssl.data import DataError, ImageGeometry, ReadImaged
-from monai_fgssl.networks import HierarchicalNet
+from monai_fgssl.networks import HierarchicalNet, PooledNet
 from monai_fgssl.report import stage_heat_maps
 from monai_fgssl.report.dicom.structured_report import write_sr
 from monai_fgssl.report.dicom.writer import as_prediction
@@ -67,7 +67,7 @@ class LabelModel:
         self.max_pixels = max_pixels
         # Heat maps put hooks into the network.
         self._lock = threading.RLock()
-        self._loaded: tuple[str, HierarchicalNet, dict[str, Any]] | None = None
+        self._loaded: tuple[str, HierarchicalNet | PooledNet, dict[str, Any]] | None = None
         # Version of the files that can't be used, and the reason.
         self._refused = ("", "")
 
@@ -106,7 +106,7 @@ class LabelModel:
         stages = record["network_def"]["stages"]
         return stages if isinstance(stages, int) else len(stages)
 
-    def load(self) -> tuple[HierarchicalNet, dict[str, Any]]:
+    def load(self) -> tuple[HierarchicalNet | PooledNet, dict[str, Any]]:
         """The network and its record. If the newest files can't be used, the model that was in use before stays.
 
         Raises:
@@ -223,15 +223,15 @@ class LabelModel:
             )
 
 
-def read_model(bundle_root: Path, weights: Path) -> tuple[HierarchicalNet, dict[str, Any]]:
+def read_model(bundle_root: Path, weights: Path) -> tuple[HierarchicalNet | PooledNet, dict[str, Any]]:
     """Load network and record of a bundle. The weights may come from anywhere, so they are checked.
 
     Raises:
         SettingsError: when the record or the weights are damaged, do not belong together, or are no numbers.
     """
     network = make_network(bundle_root)
-    if not isinstance(network, HierarchicalNet):
-        raise SettingsError(f"the app needs a HierarchicalNet, the bundle has a {type(network).__name__}.")
+    if not isinstance(network, HierarchicalNet | PooledNet):
+        raise SettingsError(f"the app needs a HierarchicalNet or PooledNet, the bundle has a {type(network).__name__}.")
     load_weights(network, weights)
     broken = [name for name, value in network.state_dict().items() if not value.isfinite().all()]
     if broken:

@@ -21,6 +21,7 @@ from monai_fgssl import __version__
 from monai_fgssl.bundle import SettingsError, with_new_names
 from monai_fgssl.bundle.model_file import GEOMETRY
 from monai_fgssl.data.io.dicom_file import is_dicom, read_dicom_header
+from monai_fgssl.networks import PooledNet
 from monai_fgssl.utils.files import atomic_write, read_state_dict
 
 from .model import read_model, without_folder
@@ -29,6 +30,9 @@ __all__ = ["fine_tune", "pretrain", "train_stats", "write_data_list"]
 
 NETWORK_SETTINGS = ("backbone", "stages", "width", "embedding_dim", "stem", *GEOMETRY)
 """Settings that must be the same in a training and in the weights that it starts from."""
+
+KEPT_SETTINGS = (*NETWORK_SETTINGS, "fine_tuning")
+"""A training keeps these of the weights unless the request says otherwise: a model of a linear probe stays one."""
 
 FRACTIONS = {"train": 0.6, "validation": 0.2, "test": 0.2}
 MAX_BATCH_SIZE = 32
@@ -134,13 +138,17 @@ def newest_weights(bundle_root: Path) -> tuple[str | None, dict[str, Any]]:
         except SettingsError as error:
             print(f"training does not start from {path.name}, and passes it over: {without_folder(error, path)}")
             continue
-        return str(path), {name: settings[name] for name in NETWORK_SETTINGS if settings.get(name) is not None}
+        return str(path), {name: settings[name] for name in KEPT_SETTINGS if settings.get(name) is not None}
     return None, {}
 
 
 def _settings_of_model(bundle_root: Path) -> dict[str, Any]:
-    _, record = read_model(bundle_root, bundle_root / "models" / "model.pt")
-    return {**record["network_def"], **record}
+    network, record = read_model(bundle_root, bundle_root / "models" / "model.pt")
+    definition = record["network_def"]
+    if isinstance(network, PooledNet):
+        # Its stages are those of the classifier, not those of the blocks of a pre-training.
+        definition = {name: value for name, value in definition.items() if name != "stages"} | {"fine_tuning": "probe"}
+    return {**definition, **record}
 
 
 def _settings_of_pretraining(weights: Path) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from .classification import (
 )
 from .collapse import effective_rank, feature_std
 from .epoch import epoch_metric
-from .probes import LinearProbe, knn_accuracy, knn_votes, solve_linear_probe
+from .probes import LinearProbe, knn_accuracy, knn_votes, nearest_neighbors, solve_linear_probe
 from .uncertainty import disagreement, margin, predictive_entropy
 
 __all__ = [
@@ -54,6 +54,7 @@ __all__ = [
     "margin",
     "margin_scores",
     "mix",
+    "nearest_neighbors",
     "negative_log_likelihood",
     "predictive_entropy",
     "resample_weights",

@@ -17,7 +17,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 from torch.nn.functional import normalize, one_hot
 
-__all__ = ["LinearProbe", "knn_accuracy", "knn_votes", "solve_linear_probe"]
+__all__ = ["LinearProbe", "knn_accuracy", "knn_votes", "nearest_neighbors", "solve_linear_probe"]
 
 PENALTIES = tuple(10.0**exponent for exponent in range(-4, 2))
 """Inverse strengths of the L2 penalty, as scikit-learn's ``C``, that cross-validation chooses from."""
@@ -28,6 +28,26 @@ MIN_PROBABILITY = 1e-6
 """In the held-out loss, of a class that the other folds lack: finite, and the same for all penalties."""
 
 
+def nearest_neighbors(known_features: Tensor, features: Tensor, neighbors: int) -> tuple[Tensor, Tensor]:
+    """Find the nearest known samples by cosine similarity.
+
+    Features are standardized with mean and standard deviation of the known ones first, so that no feature outweighs
+    the others by its scale.
+
+    Args:
+        known_features: ``(N, D)``.
+        features: ``(M, D)``, of the samples whose neighbors are asked for.
+        neighbors: k; at most N are found.
+
+    Returns:
+        Cosine similarities in [-1, 1] and indices of the known samples, both ``(M, k)``, from the nearest on.
+    """
+    mean, std = known_features.mean(0), known_features.std(0, correction=0).clamp_min(1e-6)
+    similarity = normalize((features - mean) / std) @ normalize((known_features - mean) / std).T
+    nearest, indices = similarity.topk(min(neighbors, len(known_features)))
+    return nearest, indices
+
+
 def knn_votes(
     train_features: Tensor,
     train_labels: Tensor,
@@ -36,10 +56,9 @@ def knn_votes(
     neighbors: int = 20,
     temperature: float = 0.07,
 ) -> Tensor:
-    """Votes for each class from the k nearest training samples by cosine similarity.
+    """Votes for each class from the k :func:`nearest_neighbors` among the training samples.
 
-    Features are standardized with mean and standard deviation of the training ones first, so that no feature outweighs
-    the others by its scale. Each neighbor votes for its class with ``exp(similarity / temperature)``.
+    Each neighbor votes for its class with ``exp(similarity / temperature)``.
 
     Args:
         train_features: ``(N, D)``.
@@ -56,9 +75,7 @@ def knn_votes(
         Wu et al., Unsupervised Feature Learning via Non-Parametric Instance Discrimination, CVPR 2018, sec. 3.4:
         https://arxiv.org/abs/1805.01978
     """
-    mean, std = train_features.mean(0), train_features.std(0, correction=0).clamp_min(1e-6)
-    similarity = normalize((features - mean) / std) @ normalize((train_features - mean) / std).T
-    nearest, indices = similarity.topk(min(neighbors, len(train_features)))
+    nearest, indices = nearest_neighbors(train_features, features, neighbors)
     votes = one_hot(train_labels[indices], num_classes) * (nearest / temperature).exp()[..., None]
     return votes.sum(1)
 

@@ -40,7 +40,9 @@ class DistributedNetwork(nn.Module):
                 dist.broadcast(dense, src=0)
                 value.copy_(dense)
         for parameter in module.parameters():
-            if parameter.requires_grad:
+            # One that two networks share is averaged by the first wrapper.
+            if parameter.requires_grad and not hasattr(parameter, "averaged_by"):
+                parameter.averaged_by = self  # type: ignore[attr-defined]
                 parameter.register_post_accumulate_grad_hook(self._collect)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:

@@ -101,8 +101,8 @@ class PooledNet(StagedNet):
         """Put a classifier on all stages of a network's backbone, which the two networks share from then on.
 
         Args:
-            network: whose backbone, normalization of the image, mode and device are taken. What it has on top of its
-                backbone is not.
+            network: gives its backbone, normalization of the image, mode, precision and device. What it has on top of
+                its backbone is left out.
             num_classes: number of classes.
         """
         pooled = cls(
@@ -115,7 +115,7 @@ class PooledNet(StagedNet):
         )
         pooled._backbone_name, pooled._stem_name = network._backbone_name, network._stem_name
         pooled._image_size = network._image_size
-        return pooled.to(network.mean.device).train(network.training)
+        return pooled.to(network.mean).train(network.training)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Class scores (B, num_classes) of images (B, in_channels, *spatial) in [0, 1]."""

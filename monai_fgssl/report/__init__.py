@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from .correlation_figure import plot_correlations, step_correlations
 from .dicom.writer import DicomResultWriter
+from .embeddings import check_formats, raise_failures, write_embeddings
 from .feature_map import embed_features, plot_feature_map
 from .figures import plot_confusion, plot_learning_curves, plot_roc
 from .heat_maps import HeatMapWriter, stage_heat_maps
@@ -13,6 +14,7 @@ from .predictions import write_predictions
 from .reliability import ReliabilityBins, plot_reliability, reliability_bins
 from .results import ResultWriter
 from .run import Report
+from .similar import find_similar, plot_similar, write_similar
 from .tables import print_metrics, write_metrics
 from .tracking import FinetuneTracker, PretrainTracker, RunTracker
 from .views_figure import plot_views
@@ -26,18 +28,24 @@ __all__ = [
     "Report",
     "ResultWriter",
     "RunTracker",
+    "check_formats",
     "embed_features",
+    "find_similar",
     "plot_confusion",
     "plot_correlations",
     "plot_feature_map",
     "plot_learning_curves",
     "plot_reliability",
     "plot_roc",
+    "plot_similar",
     "plot_views",
     "print_metrics",
+    "raise_failures",
     "reliability_bins",
     "stage_heat_maps",
     "step_correlations",
+    "write_embeddings",
     "write_metrics",
     "write_predictions",
+    "write_similar",
 ]

@@ -81,9 +81,12 @@ class Report:
         """
         (method, first), *others = self.results.items()
         rows = {name: bootstrap_intervals(r.probabilities, r.labels, r.groups) for name, r in self.results.items()}
+        # One step alone is the method itself.
+        num_steps = first.stage_logits.shape[1]
         stages = {
             f"{method}, {step} alone": bootstrap_intervals(logits.softmax(1), first.labels, first.groups)
-            for step, logits in zip(step_names(first.stage_logits.shape[1]), first.stage_logits.unbind(1), strict=True)
+            for step, logits in zip(step_names(num_steps), first.stage_logits.unbind(1), strict=True)
+            if num_steps > 1
         }
         differences = {
             f"{method} - {name}": bootstrap_difference(
@@ -113,6 +116,7 @@ class Report:
         # Pictures come last, so that an error in one costs no number.
         plot_confusion(labels, probabilities.argmax(1), self.class_names, self.output_dir / "confusion_matrix.png")
         plot_roc(labels, probabilities, self.class_names, self.output_dir / "roc.png")
-        plot_learning_curves(curves, self.output_dir / "learning_curves.png")
+        if curves:
+            plot_learning_curves(curves, self.output_dir / "learning_curves.png")
         print(f"Files: {self.output_dir.resolve()}")
         return content

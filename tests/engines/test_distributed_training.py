@@ -17,6 +17,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import Tensor, nn
 
+from monai_fgssl.bundle import network_to_train
 from monai_fgssl.data import CachedImages, make_loader
 from monai_fgssl.engines import HierarchicalEvaluator, PreTrainer, ProgressiveTrainer
 from monai_fgssl.engines.handlers import BackboneFreezer, PredictionCollector
@@ -35,7 +36,7 @@ TRAININGS = [
     (kind, schedule, loader)
     for kind, schedule in (("pretrain", "progressive"), ("pretrain", "joint"), ("train", "progressive"))
     for loader in ("uneven last batch", "uneven shares")
-] + [("frozen backbone", "joint", "uneven shares")]
+] + [("frozen backbone", "joint", "uneven shares"), ("shared backbone", "joint", "uneven shares")]
 EVALUATION_BATCHES = (9, 3)
 
 
@@ -81,13 +82,16 @@ def in_double_precision(batch: dict[str, Any], *_: Any, **__: Any) -> tuple[Tens
 
 
 def train(kind: str, schedule: str, batches: Iterable[dict[str, Any]], network: nn.Module) -> dict[str, Tensor]:
+    if kind == "shared backbone":
+        # The network of the pre-training stays beside it, as in the bundle.
+        network = network_to_train(network, "lp_ft", 3)
     settings: dict[str, Any] = {
         "device": "cpu",
         "max_epochs": 2 if kind == "frozen backbone" else 1,
         "train_data_loader": batches,
         "network": network,
         "optimizer": torch.optim.SGD(network.parameters(), lr=0.02, momentum=0.9, weight_decay=0.01),
-        "grids": [1, 1, 1],
+        "grids": [1] * (unwrap(network).num_steps - 1),
         "schedule": schedule,
         "prepare_batch": in_double_precision,
     }

@@ -166,6 +166,7 @@ def test_in_two_steps_from_the_repository_root_the_same_weights_bit_for_bit(tmp_
         ({"learning_rate": -1}, "--learning_rate must be a positive number, got -1"),
         ({"freeze_backbone": 1}, "--freeze_backbone must be from 0 to less than 1 (a share of the epochs), got 1"),
         ({"fine_tuning": "linear"}, "--fine_tuning must be one of full, probe, lp_ft, got 'linear'"),
+        ({"fine_tuning": "lp_ft", "puzzles": True}, "--puzzles true needs --fine_tuning full"),
         ({"stage_lr_decay": 0}, "--stage_lr_decay must be more than 0 and at most 1, got 0"),
         ({"backbone": "resnet19"}, "resnet19"),
         ({"label_fraction": 0}, "label"),
@@ -192,9 +193,11 @@ def test_a_probe_solves_the_classifiers_and_leaves_the_rest_as_pretrained(tmp_pa
     assert "classifiers solved" not in comparison
     pretrained = torch.load(tmp_path / "pretrained.pt", weights_only=True)
     model = torch.load(tmp_path / "models" / "model.pt", weights_only=True)
-    changed = {name for name, value in model.items() if not torch.equal(value, pretrained[name])}
-    heads = ("blocks.0.head", "blocks.1.head", "blocks.2.head", "concat_head")
-    assert changed == {f"{head}.classifier.{what}" for head in heads for what in ("weight", "bias")}
+    backbone = {name: value for name, value in model.items() if name.startswith("backbone.") or name in ("mean", "std")}
+    assert {*model} - {*backbone} == {"classifier.weight", "classifier.bias", "feature_mean", "feature_std"}
+    assert all(torch.equal(value, pretrained[name]) for name, value in backbone.items())
+    record = json.loads((tmp_path / "models" / "model.json").read_text())
+    assert record["network_def"]["_target_"] == "monai_fgssl.networks.PooledNet"
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert set(metrics["history"]) == {"pre-train"}
     assert set(metrics["methods"]) == {"FG-SSL", "random weights"}
@@ -206,6 +209,15 @@ def test_lp_ft_solves_the_classifiers_and_then_trains_all(tmp_path: Path) -> Non
     assert result.stdout.index("classifiers solved on") < result.stdout.index("fine-tune 1/4")
     settings = json.loads((tmp_path / "metrics.json").read_text())["settings"]
     assert (settings["stage_lr_decay"], settings["freeze_backbone"]) == (0.65, 0.25)
+    record = json.loads((tmp_path / "models" / "model.json").read_text())
+    assert record["network_def"]["_target_"] == "monai_fgssl.networks.PooledNet"
+    # All parts have learned, from the solution on.
+    pretrained = torch.load(tmp_path / "pretrained.pt", weights_only=True)
+    (last,) = (tmp_path / "checkpoints").glob("train*.pt")
+    learned = torch.load(last, weights_only=True)["network"]
+    weights = [name for name in learned if name.startswith("backbone.") and name.endswith("weight")]
+    assert len(weights) > 20
+    assert not any(torch.equal(learned[name], pretrained[name]) for name in weights)
     # Another way to fine-tune is another run.
     changes = {"resume": True, "compare": False, "max_epochs": 4}
     resumed = train(REPOSITORY, "bundles/fgssl/train.json", tmp_path, fine_tuning="full", **changes)

@@ -1,0 +1,181 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Features of a frozen network, for the configs ``embed``, ``similar`` and ``probe``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite import distributed as idist
+from monai.data import Dataset
+from torch import Tensor, nn
+
+from monai_fgssl.data import CachedImages, ImageGeometry, ImageStream, PreparedData, ReadImaged, list_images
+from monai_fgssl.engines import Embeddings, embed_files, embed_images, solve_pooled
+from monai_fgssl.engines.handlers import PredictionCollector
+from monai_fgssl.networks import PooledNet, StagedNet, unwrap
+from monai_fgssl.networks.placement import memory_format
+from monai_fgssl.utils.errors import SettingsError
+
+from .model_file import load_pretrained, load_weights, make_network
+
+__all__ = ["embed_folder", "embed_parts", "embed_query", "frozen_network", "predict_features", "solve_probe"]
+
+
+def frozen_network(
+    bundle_root: str | Path,
+    model_path: str | Path | None,
+    device: str | torch.device,
+    trusted_networks: str | Sequence[str] | None = None,
+    pretrained: str | Path | None = None,
+    **start: Any,
+) -> StagedNet:
+    """Build the network whose features are asked for: that of a trained model, or a published backbone.
+
+    Args:
+        bundle_root: see :func:`~monai_fgssl.bundle.read_record`.
+        model_path: weights of a trained model, with its record beside them; None: the backbone that ``start`` names.
+        device: where to compute.
+        trusted_networks: see :func:`~monai_fgssl.bundle.make_network`.
+        pretrained: ``pretrained.pt`` of an earlier run with that backbone; without ``model_path``.
+        start: arguments of :class:`~monai_fgssl.networks.PooledNet`; without ``model_path``.
+
+    Raises:
+        SettingsError: when the model is missing, damaged, or has no stages.
+    """
+    if model_path is None:
+        network: nn.Module = PooledNet(num_classes=1, **start)
+        if pretrained is not None:
+            load_pretrained(network, pretrained)
+        elif start.get("weights") is None:
+            print(
+                "note: the backbone has random weights; --weights names published ones, --pretrained or --model_path "
+                "those of an earlier run",
+                flush=True,
+            )
+    else:
+        if Path(model_path).suffix == ".onnx":
+            raise SettingsError(f"{model_path} gives classes, and no features: name the model.pt with --model_path.")
+        network = make_network(bundle_root, model_path, trusted_networks)
+        load_weights(network, model_path)
+    if not isinstance(network, StagedNet):
+        raise SettingsError(f"features need a network with stages, {type(network).__name__} has none.")
+    return network.to(device, memory_format=memory_format(network)).eval()  # type: ignore[call-overload]
+
+
+def embed_folder(
+    network: StagedNet,
+    dataset_dir: str | Path | None,
+    geometry: ImageGeometry,
+    batch_size: int,
+    cache_dir: str | Path | None = None,
+) -> Embeddings:
+    """Compute the features of all images in a folder, see :func:`~monai_fgssl.engines.embed_files`.
+
+    Args:
+        network: of :func:`frozen_network`.
+        dataset_dir: see :func:`~monai_fgssl.data.list_images`.
+        geometry: of the images.
+        batch_size: images that are computed at once.
+        cache_dir: see :func:`~monai_fgssl.engines.embed_files`.
+    """
+    if dataset_dir is None:
+        raise SettingsError("there are no images to embed: name a folder, a list or a file with --dataset_dir.")
+    items = list_images(dataset_dir, geometry.spatial_dims)
+    stream = ImageStream(Dataset(items, ReadImaged("image", geometry)), batch_size)
+    start = time.perf_counter()
+    embeddings = embed_files(network, stream, geometry, network.mean.device, cache_dir)
+    print(f"features of {len(embeddings.names)} images in {time.perf_counter() - start:.1f} s", flush=True)
+    return embeddings
+
+
+def embed_query(network: StagedNet, query: str | Path | None, geometry: ImageGeometry) -> Embeddings:
+    """Compute the features of the image that others are compared with.
+
+    Raises:
+        SettingsError: when ``query`` names no image, or several.
+    """
+    if query is None:
+        raise SettingsError("there is no image to compare with: name its file with --query.")
+    items = list_images(query, geometry.spatial_dims)
+    if len(items) != 1:
+        raise SettingsError(f"--query {query} holds {len(items)} images: name the file of one.")
+    stream = ImageStream(Dataset(items, ReadImaged("image", geometry)), 1)
+    return embed_files(network, stream, geometry, network.mean.device)
+
+
+def embed_parts(
+    network: nn.Module, data: PreparedData, device: str | torch.device, cache_dir: str | Path | None = None
+) -> dict[str, Tensor]:
+    """Compute the features of the labeled images of each part, each image once.
+
+    Args:
+        network: a :class:`~monai_fgssl.networks.PooledNet`, maybe wrapped.
+        data: of the run.
+        device: where to compute.
+        cache_dir: folder that keeps the features of all images, for other splits and shares of the labels too; None:
+            they are not kept.
+
+    Returns:
+        By ``train`` (labeled images only), ``validation`` and ``test``: ``(N, D)``, what the classifier reads.
+    """
+    module: PooledNet = unwrap(network)
+    parts = {"train": data.train.labeled(), "validation": data.validation, "test": data.test}
+    start = time.perf_counter()
+    if cache_dir is None:
+        features = {
+            name: embed_images(module, images, device) if len(images) else torch.empty(0, sum(module.backbone.channels))
+            for name, images in parts.items()
+        }
+    else:
+        store = data.train.store
+        rows = [str(row) for row in range(len(store))]
+        everything = CachedImages(store, torch.zeros(len(store), dtype=torch.int64), rows, rows)
+        known = embed_images(module, everything, device, cache_dir=cache_dir)
+        features = {name: known[images.rows] for name, images in parts.items()}
+    if idist.get_rank() == 0:
+        count = sum(map(len, parts.values()))
+        print(f"features of {count} images in {time.perf_counter() - start:.1f} s", flush=True)
+    return {name: module.select(values) for name, values in features.items()}
+
+
+def solve_probe(network: nn.Module, features: Mapping[str, Tensor], images: CachedImages) -> float:
+    """Solve the classifier of a network on known features, see :func:`~monai_fgssl.engines.solve_pooled`.
+
+    Args:
+        network: a :class:`~monai_fgssl.networks.PooledNet`, maybe wrapped.
+        features: of :func:`embed_parts`.
+        images: labeled training images of which the features ``train`` are.
+
+    Returns:
+        The chosen penalty.
+    """
+    start = time.perf_counter()
+    penalty = solve_pooled(unwrap(network), features["train"], images.labels, images.groups)
+    if idist.get_rank() == 0:
+        chosen = f"{len(images)} labeled images (C by cross-validation: {penalty:g})"
+        print(f"classifier solved on {chosen} in {time.perf_counter() - start:.1f} s", flush=True)
+    return penalty
+
+
+@torch.no_grad()
+def predict_features(
+    network: nn.Module, features: Tensor, images: CachedImages, temperature: float = 1.0
+) -> PredictionCollector:
+    """Predictions of a solved network on images whose features are known.
+
+    Args:
+        network: a :class:`~monai_fgssl.networks.PooledNet`, maybe wrapped.
+        features: ``(N, D)`` of the images.
+        images: of one part.
+        temperature: of the calibration.
+    """
+    module: PooledNet = unwrap(network)
+    logits = module.classify(features.to(module.mean.device)).cpu()
+    return PredictionCollector(
+        list(images.names), list(images.groups), [images.labels], [logits[:, None]], temperature=temperature
+    )

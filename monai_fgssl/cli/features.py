@@ -1,0 +1,150 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The commands ``embed``, ``similar`` and ``probe``: the bundle's configs, run with the settings that were given."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+__all__ = ["COMMANDS", "EXAMPLES", "add_arguments", "embed", "probe", "similar", "split_settings"]
+
+EXAMPLES = {
+    "embed": """\
+examples:
+  monai-fgssl embed my_images --backbone timm:convnext_tiny --weights imagenet --image_size 224
+  monai-fgssl embed my_images --model_path fgssl/models/model.pt
+""",
+    "similar": """\
+example:
+  monai-fgssl similar new.png my_images -k 9 --backbone timm:convnext_tiny --weights imagenet --image_size 224
+""",
+    "probe": """\
+examples:
+  monai-fgssl probe my_images --backbone timm:convnext_tiny --weights imagenet --image_size 224
+  monai-fgssl probe my_images --pretrained fgssl/output/pretrained.pt
+""",
+}
+
+OWN_OPTIONS = {"--help", "--neighbors", "--folder", "--output_dir", "--model_path", "--pretrained", "--backbone"}
+OWN_OPTIONS |= {"--weights", "--image_size", "--spatial_dims", "--cache_dir"}
+"""Options of :func:`add_arguments`; all others are settings of the bundle."""
+
+PROBE_NEXT = """
+The model is {folder}/models/model.pt. Next:
+  predict new images  python -m monai.bundle run --config_file {folder}/configs/inference.json --dataset_dir DIR
+  as ONNX             python -m monai.bundle run --config_file \
+"['{folder}/configs/inference.json','{folder}/configs/export_onnx.json']"
+  train on from it    python -m monai.bundle run --config_file {folder}/train.json --dataset_dir {dataset_dir} \
+--pretrained {folder}/models/model.pt --pretrain_epochs 0 --fine_tuning lp_ft"""
+
+
+def add_arguments(command: str, parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of a command; those that start a network are the same for all three.
+
+    Args:
+        command: key of :data:`EXAMPLES`.
+        parser: of the command.
+    """
+    parser.epilog = EXAMPLES[command] + "\nEvery other setting of the bundle is an option too, see docs/settings.md."
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    if command == "similar":
+        parser.add_argument("query", metavar="FILE", help="image that others are compared with")
+    parser.add_argument("dataset_dir", metavar="DIR", help="folder, .csv or .json file with your images")
+    if command == "similar":
+        parser.add_argument("-k", "--neighbors", type=int, default=9, help="number of images to find (default: 9)")
+    if command == "probe":
+        parser.add_argument("--folder", default="fgssl_probe", help="where everything goes (default: fgssl_probe)")
+    output = None if command == "probe" else "fgssl_features"
+    parser.add_argument("--output_dir", default=output, help=f"default: {output or 'output in the folder'}")
+    parser.add_argument(
+        "--model_path",
+        help="where the model goes (default: models/model.pt in the folder)"
+        if command == "probe"
+        else "model.pt of an earlier run, with its model.json beside it",
+    )
+    parser.add_argument("--pretrained", help="pretrained.pt of an earlier run with that backbone")
+    parser.add_argument("--backbone", help="resnet18 (default), timm:NAME, ...")
+    parser.add_argument("--weights", help="published weights of the backbone; none: random ones")
+    parser.add_argument("--image_size", help="pixels along each axis, one number or a list (default: 64)")
+    parser.add_argument("--spatial_dims", type=int, choices=(2, 3), default=2, help="2: pictures (default), 3: volumes")
+    parser.add_argument("--cache_dir", help="keeps decoded images and features for the next time")
+
+
+def split_settings(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Part a command's arguments into those that it has itself, and settings of the bundle with their values.
+
+    Args:
+        arguments: after the name of the command.
+
+    Example:
+        >>> split_settings(["--spacing", "2", "volumes", "--weights", "file.pt", "--window=dicom"])
+        (['volumes', '--weights', 'file.pt'], ['--spacing', '2', '--window=dicom'])
+    """
+    own: list[str] = []
+    settings: list[str] = []
+    rest = iter(arguments)
+    for argument in rest:
+        if not argument.startswith("--") or argument.partition("=")[0] in OWN_OPTIONS:
+            own.append(argument)
+            continue
+        settings.append(argument)
+        if "=" not in argument:
+            settings += [value for value in [next(rest, None)] if value is not None]
+    return own, settings
+
+
+def embed(options: argparse.Namespace, others: Sequence[str]) -> int:
+    """Write the features of all images."""
+    return _run_configs(options, ("embed",), others)
+
+
+def similar(options: argparse.Namespace, others: Sequence[str]) -> int:
+    """Find the images that are most like one."""
+    return _run_configs(options, ("embed", "similar"), others)
+
+
+def probe(options: argparse.Namespace, others: Sequence[str]) -> int:
+    """Fit a linear classifier, in a folder that is a bundle, so that the model is used as any other."""
+    from monai_fgssl.bundle import copy_bundle
+
+    folder = Path(options.folder)
+    if not (folder / "configs" / "probe.json").is_file():
+        copy_bundle(_bundle(options), folder)
+    del options.folder
+    status = _run_configs(options, ("train", "probe"), others, folder)
+    if status == 0:
+        print(PROBE_NEXT.format(folder=folder, dataset_dir=options.dataset_dir))
+    return status
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace, Sequence[str]], int]] = {
+    "embed": embed,
+    "similar": similar,
+    "probe": probe,
+}
+"""Commands that take settings of the bundle."""
+
+
+def _bundle(options: argparse.Namespace) -> str:
+    return "fgssl" if options.spatial_dims == 2 else "fgssl_volume"
+
+
+def _run_configs(
+    options: argparse.Namespace, configs: Sequence[str], others: Sequence[str], root: Path | None = None
+) -> int:
+    """Run configs of a bundle in a process of their own, as a user would."""
+    from monai_fgssl.bundle import shipped_bundle
+
+    folder = (shipped_bundle(_bundle(options)) if root is None else root) / "configs"
+    files = [str(folder / f"{name}.json") for name in configs]
+    settings: Mapping[str, object] = {
+        name: value for name, value in vars(options).items() if value is not None and name not in ("command",)
+    }
+    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(files)]
+    command += [text for name, value in settings.items() for text in (f"--{name}", str(value))]
+    # The bundle's run prints its own errors.
+    return subprocess.run([*command, *others], check=False).returncode
