@@ -85,7 +85,7 @@ def embed_folder(
     """
     if dataset_dir is None:
         raise SettingsError("there are no images to embed: name a folder, a list or a file with --dataset_dir.")
-    items = list_images(dataset_dir, geometry.spatial_dims)
+    items = list_images(dataset_dir, geometry.spatial_dims, geometry.frame)
     stream = ImageStream(Dataset(items, ReadImaged("image", geometry)), batch_size)
     start = time.perf_counter()
     embeddings = embed_files(network, stream, geometry, network.mean.device, cache_dir)
@@ -101,7 +101,7 @@ def embed_query(network: StagedNet, query: str | Path | None, geometry: ImageGeo
     """
     if query is None:
         raise SettingsError("there is no image to compare with: name its file with --query.")
-    items = list_images(query, geometry.spatial_dims)
+    items = list_images(query, geometry.spatial_dims, geometry.frame)
     if len(items) != 1:
         raise SettingsError(f"--query {query} holds {len(items)} images: name the file of one.")
     stream = ImageStream(Dataset(items, ReadImaged("image", geometry)), 1)

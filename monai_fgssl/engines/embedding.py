@@ -36,12 +36,14 @@ class Embeddings:
         names: of the images.
         paths: of their files.
         features: ``(N, D)`` float32, the means of the stages side by side, from shallow to deep.
+        frames: of files with several; None: the file is one image.
         widths: number of features of each stage; they add up to ``D``.
         failures: name of each image that could not be read, and why.
     """
 
     names: tuple[str, ...]
     paths: tuple[str, ...]
+    frames: tuple[int | None, ...]
     features: Tensor
     widths: tuple[int, ...]
     failures: tuple[tuple[str, str], ...] = ()
@@ -110,27 +112,43 @@ def embed_files(
     """
     module: Any = unwrap(network)
     widths = tuple(module.backbone.channels)
-    items: Sequence[dict[str, str]] = stream.dataset.data
+    items: Sequence[dict[str, Any]] = stream.dataset.data
     file = None
     if cache_dir is not None:
-        key = fingerprint([item["image"] for item in items], **vars(geometry))
+        frames_of_files = [item.get("frame") for item in items]
+        settings = vars(geometry) | {"frames": frames_of_files, "max_pixels": None}
+        key = fingerprint([item["image"] for item in items], **settings)
         file = Path(cache_dir) / f"{key}-{_digest_of_weights(module)}.npy"
         if file.is_file():
-            known = torch.from_numpy(np.load(file))
-            return Embeddings(tuple(i["name"] for i in items), tuple(i["image"] for i in items), known, widths)
-    names: list[str] = []
-    paths: list[str] = []
+            return _embeddings(items, torch.from_numpy(np.load(file)), widths)
+    read: list[str] = []
     batches = [torch.empty(0, sum(widths))]
     with eval_mode(module):
         for batch in stream:
             batches.append(_embed(module, batch, device))
-            names += batch["name"]
-            paths += batch["path"]
-    embeddings = Embeddings(tuple(names), tuple(paths), torch.cat(batches), widths, tuple(stream.failures))
+            read += batch["name"]
+    by_name = {item["name"]: item for item in items}
+    embeddings = _embeddings([by_name[name] for name in read], torch.cat(batches), widths, stream.failures)
     if file is not None and not embeddings.failures:
         with atomic_write(file) as temporary:
             np.save(temporary, embeddings.features.numpy())
     return embeddings
+
+
+def _embeddings(
+    items: Sequence[dict[str, Any]],
+    features: Tensor,
+    widths: tuple[int, ...],
+    failures: Sequence[tuple[str, str]] = (),
+) -> Embeddings:
+    return Embeddings(
+        tuple(item["name"] for item in items),
+        tuple(item["image"] for item in items),
+        tuple(item.get("frame") for item in items),
+        features,
+        widths,
+        tuple(failures),
+    )
 
 
 def _embed(module: Any, batch: dict[str, Any], device: str | torch.device) -> Tensor:

@@ -10,22 +10,18 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-import torch
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor
-from torch.nn import functional as F
 
-from monai_fgssl.data import DataError, ImageGeometry, read_medical_image
+from monai_fgssl.data import DataError, ImageGeometry
 from monai_fgssl.engines import Embeddings
 from monai_fgssl.metrics import nearest_neighbors
 from monai_fgssl.utils.files import atomic_write
 
-from .heat_maps import middle_slice
+from .pictures import draw_image
 from .style import literal, save_figure, style
 
 __all__ = ["Neighbor", "find_similar", "plot_similar", "write_similar"]
@@ -43,11 +39,13 @@ class Neighbor:
     Attributes:
         name: of the image.
         path: of its file.
+        frame: of a file with several; None: the file is one image.
         similarity: cosine of the angle between the standardized features, in [-1, 1].
     """
 
     name: str
     path: str
+    frame: int | None
     similarity: float
 
 
@@ -75,7 +73,9 @@ def find_similar(query: Embeddings, collection: Embeddings, neighbors: int) -> l
     ranked = [(int(index), float(value)) for index, value in zip(indices[0], similarity[0], strict=True)]
     allowed = set(others)
     return [
-        Neighbor(collection.names[index], collection.paths[index], value) for index, value in ranked if index in allowed
+        Neighbor(collection.names[index], collection.paths[index], collection.frames[index], value)
+        for index, value in ranked
+        if index in allowed
     ][:neighbors]
 
 
@@ -89,7 +89,7 @@ def write_similar(
         collection: to search.
         neighbors: k.
         output_dir: folder of the files.
-        geometry: in which volumes are read for the picture; of pictures its window.
+        geometry: dimensions and window of the images.
     """
     found = find_similar(query, collection, neighbors)
     folder = Path(output_dir)
@@ -104,18 +104,19 @@ def write_similar(
             rows.writerow((rank, one.name, one.path, f"{one.similarity:.6f}"))
             table.add_row(str(rank), one.name, f"{one.similarity:.3f}")
     Console(width=120).print(table)
-    plot_similar(query.paths[0], found, geometry, folder / "similar.png")
+    shown = Neighbor(query.names[0], query.paths[0], query.frames[0], 1.0)
+    plot_similar(shown, found, geometry, folder / "similar.png")
     print(f"Files: {folder.resolve()}")
     return found
 
 
 def plot_similar(
-    query: str | Path, found: Sequence[Neighbor], geometry: ImageGeometry, path: str | Path | None = None
+    query: Neighbor, found: Sequence[Neighbor], geometry: ImageGeometry, path: str | Path | None = None
 ) -> Figure:
     """Draw an image and those that are most like it.
 
     Args:
-        query: file of the image.
+        query: the image.
         found: its neighbors.
         geometry: see :func:`write_similar`.
         path: where to save it; the suffix chooses the format.
@@ -123,8 +124,8 @@ def plot_similar(
     Returns:
         The figure.
     """
-    panels = [(str(query), "query")]
-    panels += [(one.path, f"{rank}: {one.name}\n{one.similarity:.3f}") for rank, one in enumerate(found, start=1)]
+    panels = [(query, query.name)]
+    panels += [(one, f"{rank}: {one.name} ({one.similarity:.3f})") for rank, one in enumerate(found, start=1)]
     columns = min(MAX_COLUMNS, len(panels))
     lines = math.ceil(len(panels) / columns)
     with style():
@@ -132,21 +133,11 @@ def plot_similar(
         axes = figure.subplots(lines, columns, squeeze=False)
         for axis in axes.flat:
             axis.axis("off")
-        for axis, (file, title) in zip(axes.flat, panels, strict=False):
-            axis.imshow(_picture(file, geometry))
+        shown: dict[str, Any] = {"window": geometry.window, "channel": geometry.channel, "time": geometry.time}
+        for axis, (one, title) in zip(axes.flat, panels, strict=False):
+            frame = geometry.frame if one.frame is None and geometry.frame != "all" else one.frame
+            axis.imshow(draw_image(one.path, geometry.spatial_dims, max_size=PANEL_PIXELS, frame=frame, **shown))
             axis.set_title(literal("\n".join(textwrap.wrap(title, NAME_WIDTH))), fontsize=6.5)
         if path is not None:
             save_figure(figure, path)
     return figure
-
-
-def _picture(path: str, geometry: ImageGeometry) -> NDArray[np.float32]:
-    """Small picture ``(H, W, 3)`` in [0, 1] of an image as it is, or of the middle of a volume."""
-    if geometry.spatial_dims == 3:
-        image: Tensor = middle_slice(geometry.read(path).float() / 255)
-    else:
-        image = torch.as_tensor(read_medical_image(path, channels=3, window=geometry.window))
-    scale = PANEL_PIXELS / max(image.shape[1:])
-    if scale < 1:
-        image = F.interpolate(image[None], scale_factor=scale, mode="bilinear", antialias=True)[0]
-    return image.expand(3, -1, -1).permute(1, 2, 0).clamp(0, 1).numpy()

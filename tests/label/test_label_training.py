@@ -15,9 +15,10 @@ from PIL import Image
 
 from monai_fgssl.bundle import SettingsError, copy_bundle, save_model
 from monai_fgssl.data import read_csv_list
-from monai_fgssl.label.pictures import as_png, draw_image
+from monai_fgssl.label.pictures import as_png
 from monai_fgssl.label.training import fine_tune, newest_weights, pretrain, train_stats, write_data_list
 from monai_fgssl.networks import HierarchicalNet, PooledNet
+from monai_fgssl.report.pictures import draw_image
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
 

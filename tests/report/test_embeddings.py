@@ -20,7 +20,9 @@ from monai_fgssl.utils.errors import DataError, SettingsError
 def make_embeddings(failures: tuple[tuple[str, str], ...] = ()) -> Embeddings:
     generator = torch.Generator().manual_seed(0)
     features = torch.randn(3, 5, generator=generator) * torch.logspace(-6, 6, 5)
-    return Embeddings(("a, b", "c/ü", "d"), ("x/a, b.png", "x/c/ü.png", "x/d.png"), features, (2, 3), failures)
+    return Embeddings(
+        ("a, b", "c/ü", "d"), ("x/a, b.png", "x/c/ü.png", "x/d.png"), (None,) * 3, features, (2, 3), failures
+    )
 
 
 def test_all_formats_hold_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -23,7 +23,7 @@ from monai_fgssl.utils.errors import DataError
 def make_embeddings(paths: list[str], seed: int) -> Embeddings:
     generator = torch.Generator().manual_seed(seed)
     features = torch.randn(len(paths), 6, generator=generator) * torch.logspace(-2, 2, 6) + 3
-    return Embeddings(tuple(Path(path).stem for path in paths), tuple(paths), features, (6,))
+    return Embeddings(tuple(Path(path).stem for path in paths), tuple(paths), (None,) * len(paths), features, (6,))
 
 
 def test_neighbors_are_those_of_scikit_learn() -> None:
@@ -39,7 +39,7 @@ def test_neighbors_are_those_of_scikit_learn() -> None:
 
 def test_an_image_of_the_collection_is_not_its_own_neighbor() -> None:
     collection = make_embeddings([f"folder/{i}.png" for i in range(5)], seed=0)
-    query = Embeddings(("x",), ("folder/../folder/3.png",), collection.features[3:4], (6,))
+    query = Embeddings(("x",), ("folder/../folder/3.png",), (None,), collection.features[3:4], (6,))
     found = find_similar(query, collection, 9)
     assert sorted(one.name for one in found) == ["0", "1", "2", "4"]
     similarities = [one.similarity for one in found]
@@ -50,7 +50,7 @@ def test_nothing_to_compare_is_one_line() -> None:
     collection, query = make_embeddings(["a.png"], 0), make_embeddings(["a.png"], 0)
     with pytest.raises(DataError, match="no other image"):
         find_similar(query, collection, 3)
-    broken = Embeddings((), (), torch.empty(0, 6), (6,), (("q", "q.png is no picture"),))
+    broken = Embeddings((), (), (), torch.empty(0, 6), (6,), (("q", "q.png is no picture"),))
     with pytest.raises(DataError, match=r"q\.png is no picture"):
         find_similar(broken, collection, 3)
 
@@ -69,7 +69,7 @@ def test_table_and_picture(spatial_dims: int, tmp_path: Path, capsys: pytest.Cap
             paths.append(str(tmp_path / f"$odd_{i}$.nii.gz"))
             nibabel.save(nibabel.Nifti1Image(rng.normal(size=(12, 10, 8)).astype(np.float32), np.eye(4)), paths[-1])
     everything = make_embeddings(paths, seed=0)
-    query = Embeddings(everything.names[:1], everything.paths[:1], everything.features[:1], (6,))
+    query = Embeddings(everything.names[:1], everything.paths[:1], (None,), everything.features[:1], (6,))
     geometry = ImageGeometry(16, spatial_dims)
     found = write_similar(query, everything, 2, tmp_path / "out", geometry)
     with open(tmp_path / "out" / "similar.csv", newline="", encoding="utf-8") as file:
