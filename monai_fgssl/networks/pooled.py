@@ -113,6 +113,8 @@ class PooledNet(StagedNet):
             mean=network.mean.flatten().tolist(),
             std=network.std.flatten().tolist(),
         )
+        # Not the same parts in another backbone: one object, whatever is done to it.
+        pooled.backbone = network.backbone
         pooled._backbone_name, pooled._stem_name = network._backbone_name, network._stem_name
         pooled._image_size = network._image_size
         return pooled.to(network.mean).train(network.training)
