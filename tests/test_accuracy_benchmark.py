@@ -750,8 +750,9 @@ def test_recipes_from_trainings_to_the_page(
     for name in ("VALIDATION_CSV", "TEST_CSV", "PAGE"):
         monkeypatch.setattr(recipes, name, tmp_path / name)
     monkeypatch.setattr(recipes, "RESAMPLES", 200)
-    sizes = {"image_size": 32, "width": 8, "embedding_dim": 8, "max_epochs": 2, "batch_size": 16}
+    sizes = {"image_size": 32, "width": 8, "embedding_dim": 8, "max_epochs": 2, "pretrain_epochs": 3, "batch_size": 16}
     changes = tuple(sizes.items())
+    trainings = ["probe", "full", "lp_ft", "pooled", "distilled", "distilled_pooled"]
 
     def make_task(start: str) -> recipes.Task:
         places = folders["data"], tmp_path, changes, folders["splits"]
@@ -764,21 +765,21 @@ def test_recipes_from_trainings_to_the_page(
     parser["data"] = make_task("fgssl").data(32)
     parser["device"] = "cpu"
     (tmp_path / "pretrained").mkdir()
-    state = {"network": parser.get_parsed_content("network").state_dict()}
+    state = {"network": parser.get_parsed_content("network").state_dict(), "history": {"loss": [(1, 2.0), (3, 1.0)]}}
     torch.save(state, tmp_path / "pretrained" / "aptos2019_fgssl_s0_0.pt")
     tasks = [make_task("fgssl"), make_task("none_plain")]
-    recipes.run(tasks, ["probe", "full", "lp_ft"])
+    recipes.run(tasks, trainings)
     with recipes.VALIDATION_CSV.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    outcomes = [name for name in recipes.OUTCOMES if "low" not in name and "long" not in name]
+    outcomes = {name for name in recipes.OUTCOMES if "low" not in name and "long" not in name}
+    # Random weights have no features that could be averaged with.
+    lacking = {"fgssl": set(), "none_plain": {"full_and_probe_backbone", "full_ema_and_probe_backbone"}}
     assert sorted((row["start"], row["outcome"]) for row in rows) == sorted(
-        (task.start, name) for task in tasks for name in outcomes
+        (task.start, name) for task in tasks for name in outcomes - lacking[task.start]
     )
     truth = make_task("fgssl").data(32).validation.labels.numpy()
     for row in rows:
-        training_name = next(name for name in ("probe", "full", "lp_ft") if row["outcome"].startswith(name))
-        with np.load(make_task(row["start"]).predictions(training_name)) as arrays:
-            prob = arrays[f"{row['outcome']}/validation"]
+        prob = make_task(row["start"]).predicted(row["outcome"], "validation")
         of_classes = [roc_auc_score(truth == label, prob[:, label]) for label in np.unique(truth)]
         assert float(row["macro_auc"]) == pytest.approx(np.mean(of_classes), abs=1e-4)
         assert float(row["macro_f1"]) == pytest.approx(f1_score(truth, prob.argmax(1), average="macro"), abs=1e-4)
@@ -786,7 +787,7 @@ def test_recipes_from_trainings_to_the_page(
     auc = {(row["start"], row["outcome"]): float(row["macro_auc"]) for row in rows}
     assert all(auc[task.start, "lp_ft_mix"] >= auc[task.start, "lp_ft"] for task in tasks)
     before = recipes.VALIDATION_CSV.read_bytes()
-    recipes.run(tasks, ["probe", "full", "lp_ft"])
+    recipes.run(tasks, trainings)
     assert recipes.VALIDATION_CSV.read_bytes() == before
     recipes.compare(tasks, "lp_ft")
     tables = "<!-- validation -->\nold\n<!-- end of validation -->\nb\n<!-- test -->\n<!-- end of test -->\n"

@@ -14,6 +14,7 @@ import csv
 import itertools
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from monai.networks.utils import eval_mode
 from monai.utils import set_determinism
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, one_hot
 from torch.optim.swa_utils import AveragedModel
 
 from monai_fgssl.data import CachedImages, PreparedData, make_loader
@@ -66,17 +68,21 @@ class Training:
     """Changes of the bundle's fine-tuning.
 
     Attributes:
-        solved: start from solved classifiers.
+        solved: start from solved classifiers of all steps.
+        pooled: start from a solved classifier on the means of all stages, without blocks.
+        distilled: learn the teacher's probabilities of all training images, labeled or not, instead of labels.
         stage_lr_decay: see :meth:`monai_fgssl.networks.HierarchicalNet.parameter_groups`.
         freeze_backbone: share of the epochs.
-        times: as many epochs.
+        times: as many epochs; rounded.
         learning_rate: of the heads.
     """
 
     solved: bool = False
+    pooled: bool = False
+    distilled: bool = False
     stage_lr_decay: float = 1.0
     freeze_backbone: float = 0.0
-    times: int = 1
+    times: float = 1
     learning_rate: float = 0.001
 
 
@@ -85,6 +91,11 @@ TRAININGS = {
     "lp_ft": Training(solved=True, stage_lr_decay=0.65, freeze_backbone=0.25),
     "lp_ft_low": Training(solved=True, stage_lr_decay=0.65, freeze_backbone=0.25, learning_rate=0.0002),
     "lp_ft_long": Training(solved=True, stage_lr_decay=0.65, freeze_backbone=0.25, times=3),
+    "pooled": Training(pooled=True, stage_lr_decay=0.65, freeze_backbone=0.25),
+    "pooled_low": Training(pooled=True, stage_lr_decay=0.65, freeze_backbone=0.25, learning_rate=0.0002),
+    # An epoch shows all images of the training part: about three times as many as with a tenth of the labels.
+    "distilled": Training(distilled=True, times=1 / 3),
+    "distilled_pooled": Training(pooled=True, distilled=True, stage_lr_decay=0.65, freeze_backbone=0.25, times=1 / 3),
 }
 
 OUTCOMES = {
@@ -111,12 +122,60 @@ OUTCOMES = {
     "lp_ft_long_mix": "the same, (c)",
     "lp_ft_long_and_probe": "the same, (f)",
     "lp_ft_long_ema_and_probe": "the same, (f) with EMA",
+    "full_and_probe_backbone": "(f) mean probability of full and the probe on the stages' means",
+    "full_ema_and_probe_backbone": "the same with EMA",
+    "pooled": "(a) LP-FT of a classifier on the stages' means; best epoch by macro AUC",
+    "pooled_f1": "the same, best epoch by macro F1",
+    "pooled_ema": "the same, last epoch, EMA",
+    "pooled_mix": "the same, (c)",
+    "pooled_and_probe": "the same, (f)",
+    "pooled_ema_and_probe": "the same, (f) with EMA",
+    "pooled_low": "(a) LP-FT of a classifier on the stages' means with a fifth of the learning rate",
+    "pooled_low_f1": "the same, best epoch by macro F1",
+    "pooled_low_ema": "the same, last epoch, EMA",
+    "pooled_low_mix": "the same, (c)",
+    "pooled_low_and_probe": "the same, (f)",
+    "pooled_low_ema_and_probe": "the same, (f) with EMA",
+    "distilled": "(g) full, taught the teacher's probabilities of all training images; best epoch by macro AUC",
+    "distilled_f1": "the same, best epoch by macro F1",
+    "distilled_ema": "the same, last epoch, EMA",
+    "distilled_and_teacher": "the same, mean probability with the teacher",
+    "distilled_ema_and_teacher": "the same with EMA, mean probability with the teacher",
+    "distilled_pooled": "(g) LP-FT on the stages' means, taught in the same way; best epoch by macro AUC",
+    "distilled_pooled_f1": "the same, best epoch by macro F1",
+    "distilled_pooled_ema": "the same, last epoch, EMA",
+    "distilled_pooled_and_teacher": "the same, mean probability with the teacher",
+    "distilled_pooled_ema_and_teacher": "the same with EMA, mean probability with the teacher",
 }
+TEACHERS = {"fgssl": "probe_backbone", "barlow_twins": "probe_backbone", "none": "full", "none_plain": "full"}
+"""Outcome by start that teaches in (g): the features of random weights teach nothing."""
+PARTS = ("train", "validation", "test")
 TODAY = "full"
 
 Array = NDArray[np.float64]
 Probabilities = dict[str, Array]
 """By part, ``(N, num_classes)``."""
+
+
+class DistillationLoss(nn.Module):
+    """Cross-entropy with class probabilities, which are found by the positions of images.
+
+    Args:
+        targets: ``(N, num_classes)``, one row for each image.
+
+    Source:
+        Hinton et al., Distilling the Knowledge in a Neural Network, 2015; with unlabeled images Chen et al., Big
+        Self-Supervised Models are Strong Semi-Supervised Learners, NeurIPS 2020, sec. 2: https://arxiv.org/abs/2006.10029
+    """
+
+    def __init__(self, targets: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("targets", targets)
+
+    def forward(self, logits: Tensor, positions: Tensor) -> Tensor:
+        """Mean over a batch of logits ``(B, num_classes)`` and positions ``(B,)``."""
+        targets: Tensor = self.targets  # type: ignore[assignment]
+        return cross_entropy(logits, targets[positions])
 
 
 @dataclass(frozen=True)
@@ -145,16 +204,33 @@ class Task:
         """
         if self.start.startswith("none"):
             return None
-        found = sorted((self.work_dir / "pretrained").glob(f"{self.data_set}_{self.start}_s0_*.pt"))
-        if not found:
-            raise FileNotFoundError(f"no {self.data_set}_{self.start}_s0_*.pt in {self.work_dir / 'pretrained'}.")
-        return torch.load(found[-1], weights_only=True)["network"]
+        epochs = dict(self.changes)["pretrain_epochs"]
+        for file in sorted((self.work_dir / "pretrained").glob(f"{self.data_set}_{self.start}_s0_*.pt")):
+            content = torch.load(file, weights_only=True)
+            if max(epoch for series in content["history"].values() for epoch, _ in series) == epochs:
+                return content["network"]
+        raise FileNotFoundError(
+            f"no {self.data_set}_{self.start}_s0_*.pt of {epochs} epochs in {self.work_dir / 'pretrained'}."
+        )
 
     def predictions(self, training: str) -> Path:
         """File of the predictions of a training."""
-        epochs = dict(self.changes)["max_epochs"]
-        name = f"{self.data_set}_{self.start}_{training}_{100 * self.budget:g}_e{epochs}_s{self.seed}.npz"
+        changes = dict(self.changes)
+        name = (
+            f"{self.data_set}_{self.start}_{training}_{100 * self.budget:g}_{changes['image_size']}px"
+            f"_e{changes['max_epochs']}_s{self.seed}.npz"
+        )
         return self.work_dir / "recipes" / name
+
+    def predicted(self, outcome: str, part: str) -> Array | None:
+        """Probabilities ``(N, num_classes)`` of a part by an outcome that was made before; else None."""
+        for training in ("probe", *TRAININGS):
+            file = self.predictions(training)
+            if file.is_file():
+                with np.load(file) as arrays:
+                    if f"{outcome}/{part}" in arrays:
+                        return arrays[f"{outcome}/{part}"]
+        return None
 
 
 class Keeper:
@@ -190,8 +266,11 @@ class Bench:
     def __init__(self, task: Task, training: Training, folder: str) -> None:
         self.task = task
         settings = dict(task.changes)
-        settings["max_epochs"] *= training.times
+        settings["max_epochs"] = round(settings["max_epochs"] * training.times)
         settings |= {"freeze_backbone": training.freeze_backbone, "learning_rate": training.learning_rate}
+        settings |= {"stage_lr_decay": training.stage_lr_decay}
+        # The bundle makes the network with one classifier for this recipe.
+        settings["fine_tuning"] = "lp_ft" if training.pooled else "full"
         self.parser = parser = configure(FINE_TUNINGS[STARTS[task.start][1]], settings)
         self.data = task.data(settings["image_size"])
         self.labeled = label_budget(self.data.train, task.budget, task.seed)
@@ -202,18 +281,32 @@ class Bench:
         # As in training.py: few labels are seen more often each.
         size = max(1, round(len(self.data.train) * task.budget**0.5))
         parser["train#dataset"] = repeated(self.labeled, size, task.seed)
-        if training.stage_lr_decay != 1:
-            parser["train#optimizer#params"] = (
-                f"$@network_def.parameter_groups(@learning_rate, @learning_rate, @weight_decay, "
-                f"{training.stage_lr_decay})"
-            )
-        self.network: Any = parser.get_parsed_content("network")
+        if training.distilled:
+            self._distill()
+        pretrained: Any = parser.get_parsed_content("network")
+        self.network: Any = parser.get_parsed_content("train#network")
         weights = task.weights()
         if weights is None:
             self.update_norms(self.network)
         else:
             # With statistics that were measured at the end of the pre-training.
-            transfer_weights(self.network, weights, "all")
+            transfer_weights(pretrained, weights, "all")
+
+    def _distill(self) -> None:
+        """Let the trainer see all images of the training part, with a teacher's probabilities for labels."""
+        train, task = self.data.train, self.task
+        known = task.predicted(TEACHERS[task.start], "train")
+        if known is None:
+            raise FileNotFoundError(
+                f"{task.data_set}, {task.start}: make {TEACHERS[task.start]} first, it is the teacher."
+            )
+        targets = torch.from_numpy(known).float()
+        positions = {name: position for position, name in enumerate(train.names)}
+        rows = torch.tensor([positions[name] for name in self.labeled.names])
+        targets[rows] = one_hot(self.labeled.labels, targets.shape[1]).float()
+        order = torch.arange(len(train))
+        self.parser["train#dataset"] = CachedImages(train.store, order, train.names, train.groups, train.rows)
+        self.parser["train#loss"] = DistillationLoss(targets)
 
     def update_norms(self, network: nn.Module) -> None:
         """Measure the statistics of batch norms as the bundle does."""
@@ -231,16 +324,14 @@ class Bench:
         """Solve the classifiers of all steps."""
         solve_heads(self.network, self.labeled, "cpu")
 
-    def predict(
-        self, state: Mapping[str, Tensor] | None = None, parts: Sequence[str] = ("validation", "test")
-    ) -> Probabilities:
+    def predict(self, state: Mapping[str, Tensor] | None = None, parts: Sequence[str] = PARTS) -> Probabilities:
         """Probabilities of the parts, as the bundle's evaluator computes them."""
         if state is not None:
             self.network.load_state_dict(state)
         return self.predict_with(self.network, parts)
 
     @torch.no_grad()
-    def predict_with(self, network: Any, parts: Sequence[str] = ("validation", "test")) -> Probabilities:
+    def predict_with(self, network: Any, parts: Sequence[str] = PARTS) -> Probabilities:
         """The same of another network."""
         result = {}
         for part in parts:
@@ -273,7 +364,7 @@ def make_probes(task: Task) -> dict[str, Probabilities]:
     known, labeled = _stage_means(bench.network, bench.labeled), bench.labeled
     probe = solve_linear_probe(known, labeled.labels, labeled.groups, len(bench.data.class_names))
     backbone = {}
-    for part in ("validation", "test"):
+    for part in PARTS:
         logits = _stage_means(bench.network, getattr(bench.data, part)) @ probe.weight.T + probe.bias
         backbone[part] = logits.double().softmax(1).numpy()
     bench.solve()
@@ -286,7 +377,7 @@ def make_training(task: Task, name: str) -> dict[str, Probabilities]:
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(task, training, folder)
         network = bench.network
-        if training.solved:
+        if training.solved or training.pooled:
             bench.solve()
         start = deepcopy(network.state_dict())
         trainer = bench.parser.get_parsed_content("train#trainer")
@@ -297,17 +388,45 @@ def make_training(task: Task, name: str) -> dict[str, Probabilities]:
     bench.update_norms(average)
     ema = bench.predict_with(average)
     tuned = bench.predict(keeper.states[DECIDES])
-    if not training.solved:
-        return {name: bench.predict(keeper.states[SECOND]), f"{name}_auc": tuned, f"{name}_ema": ema}
+    best_f1 = bench.predict(keeper.states[SECOND])
+    if training.distilled:
+        teacher = _teacher(task)
+        return {
+            name: tuned,
+            f"{name}_f1": best_f1,
+            f"{name}_ema": ema,
+            f"{name}_and_teacher": _mean(teacher, tuned),
+            f"{name}_ema_and_teacher": _mean(teacher, ema),
+        }
+    if not (training.solved or training.pooled):
+        found = {name: best_f1, f"{name}_auc": tuned, f"{name}_ema": ema}
+        if TEACHERS[task.start] == "probe_backbone":
+            teacher = _teacher(task)
+            found[f"{name}_and_probe_backbone"] = _mean(teacher, tuned)
+            found[f"{name}_ema_and_probe_backbone"] = _mean(teacher, ema)
+        return found
     probe = bench.predict(start)
     return {
         name: tuned,
-        f"{name}_f1": bench.predict(keeper.states[SECOND]),
+        f"{name}_f1": best_f1,
         f"{name}_ema": ema,
         f"{name}_mix": _interpolate(bench, start, keeper.states[DECIDES], probe, tuned),
-        f"{name}_and_probe": {part: (probe[part] + tuned[part]) / 2 for part in probe},
-        f"{name}_ema_and_probe": {part: (probe[part] + ema[part]) / 2 for part in probe},
+        f"{name}_and_probe": _mean(probe, tuned),
+        f"{name}_ema_and_probe": _mean(probe, ema),
     }
+
+
+def _mean(one: Probabilities, other: Probabilities) -> Probabilities:
+    return {part: (one[part] + other[part]) / 2 for part in one}
+
+
+def _teacher(task: Task) -> Probabilities:
+    """Predictions of the teacher of a start; they are made before."""
+    found = {part: task.predicted(TEACHERS[task.start], part) for part in PARTS}
+    missing = [part for part, prob in found.items() if prob is None]
+    if missing:
+        raise FileNotFoundError(f"{task.data_set}, {task.start}: make the training of {TEACHERS[task.start]} first.")
+    return {part: prob for part, prob in found.items() if prob is not None}
 
 
 def _interpolate(
@@ -347,7 +466,7 @@ def run(tasks: Sequence[Task], trainings: Sequence[str]) -> None:
         _write_rows(task, name, outcomes, seconds)
 
 
-KEYS = ("data_set", "start", "outcome", "budget", "epochs", "seed")
+KEYS = ("data_set", "start", "outcome", "budget", "image_size", "pretrain_epochs", "epochs", "seed")
 COLUMNS = (*KEYS, DECIDES, SECOND, "cpu_seconds")
 
 
@@ -363,10 +482,9 @@ def _write_rows(task: Task, training: str, outcomes: Mapping[str, Probabilities]
     rows = _read(VALIDATION_CSV)
     for name, prob in outcomes.items():
         values = measure(prob["validation"], data.validation.labels.numpy(), data.class_names)
-        epochs = str(dict(task.changes)["max_epochs"])
-        row = dict(
-            zip(KEYS, (task.data_set, task.start, name, f"{task.budget:g}", epochs, str(task.seed)), strict=True)
-        )
+        changes = dict(task.changes)
+        numbers = (f"{task.budget:g}", *(str(changes[key]) for key in ("image_size", "pretrain_epochs", "max_epochs")))
+        row = dict(zip(KEYS, (task.data_set, task.start, name, *numbers, str(task.seed)), strict=True))
         row |= {metric: f"{float(values[metric][0]):.4f}" for metric in (DECIDES, SECOND)}
         row["cpu_seconds"] = f"{seconds:.0f}"
         rows.append(row)
@@ -416,7 +534,7 @@ def _draws(tasks: Sequence[Task], data_set: str, start: str, outcome: str) -> di
     for task in tasks:
         if (task.data_set, task.start) != (data_set, start):
             continue
-        prob = _predictions_of(task, outcome)
+        prob = task.predicted(outcome, "test")
         if prob is None:
             continue
         data = task.data(dict(task.changes)["image_size"])
@@ -428,16 +546,6 @@ def _draws(tasks: Sequence[Task], data_set: str, start: str, outcome: str) -> di
             "draws": {metric: draws[metric] for metric in (DECIDES, SECOND)},
         }
     return result
-
-
-def _predictions_of(task: Task, outcome: str) -> Array | None:
-    for training in ("probe", *TRAININGS):
-        file = task.predictions(training)
-        if file.is_file():
-            with np.load(file) as arrays:
-                if f"{outcome}/test" in arrays:
-                    return arrays[f"{outcome}/test"]
-    return None
 
 
 def write_page() -> None:
@@ -453,17 +561,25 @@ def write_page() -> None:
 
 def _validation_tables() -> list[str]:
     lines = []
-    rows = _read(VALIDATION_CSV)
-    for data_set in sorted({row["data_set"] for row in rows}):
-        starts = [start for start in STARTS if any((r["data_set"], r["start"]) == (data_set, start) for r in rows)]
-        lines += ["", f"**{data_set}**, macro AUC / macro F1 on the validation part, mean over choices of labels (n):"]
+    tables = defaultdict(list)
+    for row in _read(VALIDATION_CSV):
+        tables[row["data_set"], row["image_size"], row["pretrain_epochs"]].append(row)
+    for (data_set, image_size, pretrain_epochs), rows in sorted(tables.items()):
+        starts = [start for start in STARTS if any(row["start"] == start for row in rows)]
+        lines += [
+            "",
+            f"**{data_set}**, {image_size} px, {pretrain_epochs} epochs of pre-training: macro AUC / macro F1 on",
+        ]
+        lines += ["the validation part, mean over choices of labels (n):"]
         lines += ["", f"| recipe | {' | '.join(STARTS[start][0] for start in starts)} |"]
         lines += ["| --- |" + " --- |" * len(starts)]
         for outcome, label in OUTCOMES.items():
             cells = []
             for start in starts:
-                found = [r for r in rows if (r["data_set"], r["start"], r["outcome"]) == (data_set, start, outcome)]
-                means = [np.mean([float(r[metric]) for r in found]) for metric in (DECIDES, SECOND)] if found else []
+                found = [row for row in rows if (row["start"], row["outcome"]) == (start, outcome)]
+                means = (
+                    [np.mean([float(row[metric]) for row in found]) for metric in (DECIDES, SECOND)] if found else []
+                )
                 cells.append(f"{means[0]:.3f} / {means[1]:.3f} ({len(found)})" if found else "")
             if any(cells):
                 lines.append(f"| {label} | {' | '.join(cells)} |")
@@ -508,6 +624,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="choices of labels")
     parser.add_argument("--budget", type=float, default=0.1, help="share of the labels")
     parser.add_argument("--image_size", type=int, default=96)
+    parser.add_argument("--pretrain_epochs", type=int, default=80)
     parser.add_argument("--max_epochs", type=int, default=15)
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args(words)
@@ -517,7 +634,7 @@ def main(words: Sequence[str] | None = None) -> None:
     if arguments.data_dir is None or arguments.work_dir is None:
         parser.error("--data_dir and --work_dir are needed")
     torch.set_num_threads(arguments.threads)
-    changes = (("image_size", arguments.image_size), ("max_epochs", arguments.max_epochs))
+    changes = tuple((name, getattr(arguments, name)) for name in ("image_size", "pretrain_epochs", "max_epochs"))
     tasks = [
         Task(data_set, start, seed, arguments.budget, arguments.data_dir, arguments.work_dir, changes)
         for data_set in arguments.data_sets
