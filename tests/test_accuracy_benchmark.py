@@ -744,6 +744,16 @@ def test_logits_are_adjusted_to_the_shares_of_the_classes() -> None:
     torch.testing.assert_close(LogitAdjustedLoss(images, 3, "cpu")(logits, labels), expected.float())
 
 
+def test_distillation_is_the_cross_entropy_with_the_targets_of_the_positions() -> None:
+    generator = torch.Generator().manual_seed(0)
+    targets = torch.rand(5, 3, generator=generator).double()
+    targets /= targets.sum(1, keepdim=True)
+    logits, positions = torch.randn(4, 3, generator=generator).double(), torch.tensor([4, 0, 0, 2])
+    prob = (logits.exp() / logits.exp().sum(1, keepdim=True)).numpy()
+    expected = -np.mean([(targets[p].numpy() * np.log(row)).sum() for p, row in zip(positions, prob, strict=True)])
+    assert float(recipes.DistillationLoss(targets)(logits, positions)) == pytest.approx(expected)
+
+
 def test_recipes_from_trainings_to_the_page(
     folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
