@@ -275,7 +275,13 @@ class Bench:
         self.data = task.data(settings["image_size"])
         self.labeled = label_budget(self.data.train, task.budget, task.seed)
         set_determinism(task.seed)
-        parts: Mapping[str, Any] = {"data": self.data, "device": "cpu", "seed": task.seed, "output_dir": folder}
+        parts: Mapping[str, Any] = {
+            "data": self.data,
+            "class_names": self.data.class_names,
+            "device": "cpu",
+            "seed": task.seed,
+            "output_dir": folder,
+        }
         for name, value in parts.items():
             parser[name] = value
         # As in training.py: few labels are seen more often each.
