@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import csv
 import json
-import math
 import re
 import shlex
 import shutil
@@ -50,8 +49,8 @@ from benchmarks.accuracy import (
 )
 from benchmarks.accuracy import run as harness
 from benchmarks.accuracy.claims import claim
-from benchmarks.accuracy.fine_tunings import HeadsFirst, LogitAdjustedLoss
-from benchmarks.accuracy.methods import Run
+from benchmarks.accuracy.fine_tunings import LogitAdjustedLoss
+from benchmarks.accuracy.methods import HEADS_FIRST, Run
 from benchmarks.accuracy.questions import QUESTIONS, SCALES
 from benchmarks.accuracy.results import Results
 from monai_fgssl.data import CachedImages, DataError
@@ -508,7 +507,7 @@ def test_commands_of_the_table_make_the_runs_that_they_stand_beside() -> None:
         run.name()
         for scale in SCALES
         for question in QUESTIONS.values()
-        for run in question.runs(protocol.DATA_SETS, range(5), scale)
+        for run in question.runs(protocol.DATA_SETS, range(5), scale, former=True)
     }
     assert len(planned & runs.keys()) > 0.9 * len(runs)
     made = {name: Run.of(content["run"]) for name, content in runs.items()}
@@ -717,19 +716,26 @@ def test_figures_of_a_subgroup_are_those_of_its_images(tmp_path: Path, monkeypat
         assert float(cell.split()[0]) == pytest.approx(value, abs=2e-3)
 
 
-def test_heads_learn_before_the_backbone() -> None:
-    parameters = [torch.nn.Parameter(torch.zeros(1)) for _ in range(4)]
-    optimizer = torch.optim.AdamW([{"params": [p], "lr": lr} for p, lr in zip(parameters, (1, 1, 10, 10), strict=True)])
-    schedule = HeadsFirst(optimizer, warmup_steps=2, t_total=10)
-    rates = []
-    for _ in range(10):
-        rates.append([group["lr"] for group in optimizer.param_groups])
-        optimizer.step()
-        schedule.step()
-    cosine = [0.0, 0.5, *(0.5 * (1 + math.cos(math.pi * step / 8)) for step in range(8))]
-    for step, (backbone, norms, heads, biases) in enumerate(rates):
-        assert heads == biases == pytest.approx(10 * cosine[step])
-        assert backbone == norms == pytest.approx(cosine[step] if step >= 5 else 0)
+def test_runs_with_a_part_of_former_times_are_shown_and_never_planned(
+    folders: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = store.load_table(store.TABLE).runs
+    former = {name for name, content in table.items() if HEADS_FIRST in content["run"]["settings"].values()}
+    assert len(former) == 12
+    question = QUESTIONS["n"]
+    assert former <= {run.name() for run in question.runs(protocol.DATA_SETS, range(3), "small", former=True)}
+    planned = {run.name() for scale in SCALES for run in question.runs(protocol.DATA_SETS, range(3), scale)}
+    assert not former & planned
+    name = min(former)
+    show.main([name])
+    told = capsys.readouterr().out
+    assert f"{HEADS_FIRST} was removed since: the command makes this run at commit" in told
+    # Of another seed, which nobody has made.
+    words = shlex.split(Run.of(table[name]["run"]).but(seed=9).command())[4:]
+    words[words.index("DIR")] = str(folders["data"])
+    words += ["--work_dir", str(tmp_path / "work"), "--runs_dir", str(tmp_path / "runs"), "--dry_run"]
+    with pytest.raises(SystemExit, match="HeadsFirst is no part of the benchmark any more: use the setting freeze_b"):
+        harness.main(words)
 
 
 def test_logits_are_adjusted_to_the_shares_of_the_classes() -> None:

@@ -5,31 +5,11 @@
 from __future__ import annotations
 
 import torch
-from monai.optimizers import WarmupCosineSchedule
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LambdaLR
 
 from monai_fgssl.data import CachedImages
 
-__all__ = ["HeadsFirst", "LogitAdjustedLoss"]
-
-
-class HeadsFirst(LambdaLR):
-    """Warm-up and cosine, with the backbone at rest for the first half (Kumar et al., ICLR 2022, sec. 4).
-
-    Args:
-        optimizer: of :meth:`monai_fgssl.networks.HierarchicalNet.parameter_groups`, the backbone's two groups first.
-        warmup_steps: of the rest; the backbone needs none when the heads are trained.
-        t_total: steps in all.
-    """
-
-    def __init__(self, optimizer: torch.optim.Optimizer, warmup_steps: int, t_total: int) -> None:
-        cosine = WarmupCosineSchedule(optimizer, warmup_steps, t_total).lr_lambda
-
-        def backbone(step: int) -> float:
-            return cosine(step) if 2 * step >= t_total else 0.0
-
-        super().__init__(optimizer, [backbone, backbone, cosine, cosine])
+__all__ = ["LogitAdjustedLoss"]
 
 
 class LogitAdjustedLoss(nn.Module):

@@ -151,6 +151,9 @@ ALL_ALONG = {"fine_tuning": "full", "stage_lr_decay": 1.0}
 """Settings that came after the first runs, with the values that those had. They are no part of a run's name."""
 FIRST_NAMES = {"embedding_dim": "features", "freeze_backbone": "heads_first"}
 """Settings that were renamed since the first runs, whose names would change with them."""
+HEADS_FIRST = f"{PACKAGE}.fine_tunings.HeadsFirst"
+FORMER_PARTS = {HEADS_FIRST: "the setting freeze_backbone"}
+"""Parts that older runs were made with and that no longer exist, each with what to use today."""
 VIEWS = {"pretrain": ("regularized_view", "distorted_view"), "fine-tune": ("augmentation",)}
 
 
@@ -225,6 +228,10 @@ class Run:
         }
         share = f"{100 * self.budget:g}"
         return f"{self.data_set}_{self.pretraining}_{self.fine_tuning}_{share}_s{self.seed}_{_digest(details)}"
+
+    def former_parts(self) -> list[str]:
+        """Those of :data:`FORMER_PARTS` that the run has: it can be shown, but not made again."""
+        return [part for part in FORMER_PARTS if part in self.changes().values()]
 
     def command(self) -> str:
         """The command that makes this run."""

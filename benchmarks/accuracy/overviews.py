@@ -158,7 +158,7 @@ def others(results: Results) -> list[str]:
         run.name()
         for scale in SCALES
         for question in QUESTIONS.values()
-        for run in question.runs(DATA_SETS, seeds, scale)
+        for run in question.runs(DATA_SETS, seeds, scale, former=True)
     }
     rows = []
     for name, content in sorted(results.runs.items()):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from . import PACKAGE
-from .methods import FINE_TUNINGS, PRETRAININGS, Run, default
+from .methods import FINE_TUNINGS, HEADS_FIRST, PRETRAININGS, Run, default
 from .protocol import BUDGETS
 
 __all__ = [
@@ -132,15 +132,24 @@ class Question:
         # As settings of fine-tuning, which make no difference to a probe.
         return [entry for entry in entries if not (entry.reference and entry.run.name() == entry.reference.name())]
 
-    def runs(self, data_sets: Iterable[str], seeds: Iterable[int], scale: str = "small") -> list[Run]:
-        """All runs: the first seed before any other, and an entry on all data sets before the next entry."""
+    def runs(
+        self, data_sets: Iterable[str], seeds: Iterable[int], scale: str = "small", former: bool = False
+    ) -> list[Run]:
+        """All runs: the first seed before any other, and an entry on all data sets before the next entry.
+
+        Args:
+            data_sets: names of data sets.
+            seeds: of each run.
+            scale: key of :data:`SCALES`.
+            former: include runs that can't be made again, see :meth:`~benchmarks.accuracy.methods.Run.former_parts`.
+        """
         by_data_set = [self.points(name, scale) for name in data_sets if name in self.data_sets]
         points = [entry for of_entry in zip(*by_data_set, strict=True) for entry in of_entry]
         runs: dict[str, Run] = {}
         for seed in seeds:
             for entry in points:
                 for run in (entry.run, entry.reference):
-                    if run is not None:
+                    if run is not None and (former or not run.former_parts()):
                         seeded = run.but(seed=seed)
                         runs.setdefault(seeded.name(), seeded)
         return list(runs.values())
@@ -415,7 +424,8 @@ def _fine_tunings(data_set: str, settings: dict[str, Any]) -> list[Entry]:
         "mixup 0.2": {"mixup": 0.2},
     }
     slow = {"train#optimizer#params": SLOW_BACKBONE}
-    heads_first = {"train#lr_scheduler#_target_": f"{PACKAGE}.fine_tunings.HeadsFirst"}
+    # Only runs that were made earlier; question (o) has those of today.
+    heads_first = {"train#lr_scheduler#_target_": HEADS_FIRST}
     of_features = {
         "backbone at a tenth of the learning rate": slow,
         "heads first, then all": heads_first,
@@ -556,7 +566,9 @@ QUESTIONS = {
     "n": Question(
         "fine_tuning",
         "How to fine-tune?",
-        "10 % of the labels. Heads first: the backbone rests for the first half of the fine-tuning.",
+        "10 % of the labels. Heads first: the learning rate of the backbone is 0 for the first half of the "
+        "fine-tuning. The benchmark no longer has the schedule that did so. The setting `freeze_backbone`, which "
+        "(o) asks about, does nearly the same: it takes whole epochs, and the frozen weights get no gradients.",
         "fine-tuning",
         "the default",
         _fine_tunings,

@@ -47,7 +47,7 @@ from monai_fgssl.data import DataError
 from ..timing import processor
 from . import PACKAGE
 from .claims import claim
-from .methods import FINE_TUNINGS, PRETRAININGS, Run, configure, describe, needed_modules
+from .methods import FINE_TUNINGS, FORMER_PARTS, PRETRAININGS, Run, configure, describe, needed_modules
 from .protocol import DATA_SETS, SPLITS, make_split, split_file
 from .questions import QUESTIONS, SCALES
 from .scoring import measure
@@ -297,6 +297,12 @@ def make_runs(arguments: argparse.Namespace) -> None:
     done += [read_run(file)[0] for file in sorted(arguments.runs_dir.glob("*.json"))]
     there = {content["name"] for content in done}
     missing = [run for run in runs if run.name() not in there]
+    for run in missing:
+        for part in run.former_parts():
+            raise SettingsError(
+                f"{part} is no part of the benchmark any more: use {FORMER_PARTS[part]}, or make the run at the commit "
+                "that `show` names for runs like it."
+            )
     place = Place(arguments.data_dir, arguments.work_dir.resolve(), arguments.device, arguments.splits_dir)
     known = {file.stem for file in (place.work_dir / "pretrained").glob("*.pt")}
     # Weights that another environment has pre-trained can be fine-tuned in this one.

@@ -37,8 +37,10 @@ def main(words: Sequence[str]) -> None:
     for content in found:
         run = Run.of(content["run"])
         first = {"name": content["name"], "command": run.command()}
-        if run.name() != content["name"]:
+        changed = ["defaults have changed"] if run.name() != content["name"] else []
+        changed += [f"{part} was removed" for part in run.former_parts()]
+        if changed:
             first["note"] = (
-                f"defaults have changed since: the command makes this run at commit {content['commit']} only"
+                f"{' and '.join(changed)} since: the command makes this run at commit {content['commit']} only"
             )
         print(run_text(first | content), end="")
