@@ -140,8 +140,8 @@ def test_defaults_and_changes(view_class, preset):
 
 @pytest.mark.parametrize(("view_class", "preset"), DICTIONARY)
 def test_defaults_and_changes_of_the_dictionary_version(view_class, preset):
-    assert view_class("image").view.settings == preset
-    assert asdict(view_class("image", contrast=0.9).view.settings) == asdict(preset) | {"contrast": 0.9}
+    assert view_class("image").transform.settings == preset
+    assert asdict(view_class("image", contrast=0.9).transform.settings) == asdict(preset) | {"contrast": 0.9}
 
 
 @pytest.mark.parametrize("make", [RandDistortedView, lambda **strengths: RandDistortedViewd("image", **strengths)])
@@ -160,7 +160,7 @@ def test_keys_share_one_draw(view_class):
     assert torch.equal(result["first"], result["second"])
     assert not torch.equal(result["first"], x)
     assert result["label"] == 3
-    array_view = RandView(**asdict(view.view.settings)).set_random_state(0)
+    array_view = RandView(**asdict(view.transform.settings)).set_random_state(0)
     assert torch.equal(result["first"], array_view(x))
 
 

@@ -8,8 +8,10 @@ from collections.abc import Hashable, Mapping, Sequence
 
 import numpy as np
 from monai.config import KeysCollection, NdarrayOrTensor
-from monai.transforms import InvertibleTransform, MapTransform, Randomizable
+from monai.transforms import InvertibleTransform, MapTransform
 from torch import Tensor
+
+from monai_fgssl.transforms.one_draw import OneDrawTransformd
 
 from .array import JigsawPuzzle, RandJigsawPuzzle
 
@@ -23,7 +25,20 @@ __all__ = [
 ]
 
 
-class JigsawPuzzled(MapTransform, InvertibleTransform):
+class InvertiblePuzzled(MapTransform, InvertibleTransform):
+    """Base of the dictionary versions: the inverse of the puzzle of each key."""
+
+    transform: JigsawPuzzle | RandJigsawPuzzle
+
+    def inverse(self, data: Mapping[Hashable, Tensor]) -> dict[Hashable, Tensor]:
+        """Put the tiles of every key back."""
+        d = dict(data)
+        for key in self.key_iterator(d):
+            d[key] = self.transform.inverse(d[key])
+        return d
+
+
+class JigsawPuzzled(InvertiblePuzzled):
     """Dictionary version of :class:`JigsawPuzzle`.
 
     Args:
@@ -44,25 +59,18 @@ class JigsawPuzzled(MapTransform, InvertibleTransform):
         remainder: str = "error",
         allow_missing_keys: bool = False,
     ) -> None:
-        MapTransform.__init__(self, keys, allow_missing_keys)
-        self.puzzle = JigsawPuzzle(grid, permutation, remainder)
+        super().__init__(keys, allow_missing_keys)
+        self.transform = JigsawPuzzle(grid, permutation, remainder)
 
     def __call__(self, data: Mapping[Hashable, NdarrayOrTensor]) -> dict[Hashable, NdarrayOrTensor]:
         """Shuffle the tiles of every key."""
         d = dict(data)
         for key in self.key_iterator(d):
-            d[key] = self.puzzle(d[key])
-        return d
-
-    def inverse(self, data: Mapping[Hashable, Tensor]) -> dict[Hashable, Tensor]:
-        """Put the tiles of every key back."""
-        d = dict(data)
-        for key in self.key_iterator(d):
-            d[key] = self.puzzle.inverse(d[key])
+            d[key] = self.transform(d[key])
         return d
 
 
-class RandJigsawPuzzled(Randomizable, MapTransform, InvertibleTransform):
+class RandJigsawPuzzled(OneDrawTransformd, InvertiblePuzzled):
     """Dictionary version of :class:`RandJigsawPuzzle`: one draw for all keys, so that image and mask stay together.
 
     Args:
@@ -75,6 +83,7 @@ class RandJigsawPuzzled(Randomizable, MapTransform, InvertibleTransform):
     """
 
     backend = RandJigsawPuzzle.backend
+    transform: RandJigsawPuzzle
 
     def __init__(
         self,
@@ -85,37 +94,7 @@ class RandJigsawPuzzled(Randomizable, MapTransform, InvertibleTransform):
         remainder: str = "error",
         allow_missing_keys: bool = False,
     ) -> None:
-        MapTransform.__init__(self, keys, allow_missing_keys)
-        self.puzzle = RandJigsawPuzzle(grid, prob, permutation, remainder)
-
-    def set_random_state(
-        self, seed: int | None = None, state: np.random.RandomState | None = None
-    ) -> RandJigsawPuzzled:
-        """Set the random state that the puzzle draws from."""
-        self.puzzle.set_random_state(seed, state)
-        return self
-
-    def randomize(self, data: NdarrayOrTensor) -> None:
-        """Draw whether and how to shuffle images that are cut like ``data``, of shape (C, ``*spatial``)."""
-        self.puzzle.randomize(data)
-
-    def __call__(self, data: Mapping[Hashable, NdarrayOrTensor]) -> dict[Hashable, NdarrayOrTensor]:
-        """Shuffle the tiles of every key by one permutation."""
-        d = dict(data)
-        first_key = self.first_key(d)
-        if first_key == ():
-            return d
-        self.randomize(d[first_key])
-        for key in self.key_iterator(d):
-            d[key] = self.puzzle(d[key], randomize=False)
-        return d
-
-    def inverse(self, data: Mapping[Hashable, Tensor]) -> dict[Hashable, Tensor]:
-        """Put the tiles of every key back."""
-        d = dict(data)
-        for key in self.key_iterator(d):
-            d[key] = self.puzzle.inverse(d[key])
-        return d
+        super().__init__(keys, RandJigsawPuzzle(grid, prob, permutation, remainder), allow_missing_keys)
 
 
 JigsawPuzzleD = JigsawPuzzleDict = JigsawPuzzled

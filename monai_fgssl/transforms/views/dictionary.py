@@ -4,15 +4,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
 from dataclasses import asdict
 from typing import Any, ClassVar
 
-import numpy as np
-from monai.config import KeysCollection, NdarrayOrTensor
-from monai.transforms import MapTransform, Randomizable
+from monai.config import KeysCollection
 
 from monai_fgssl.functional.views import DISTORTED, REGULARIZED, ViewSettings
+from monai_fgssl.transforms.one_draw import OneDrawTransformd
 
 from .array import RandView, name_strengths
 
@@ -30,7 +28,7 @@ __all__ = [
 
 
 @name_strengths
-class RandViewd(Randomizable, MapTransform):
+class RandViewd(OneDrawTransformd):
     """Dictionary version of :class:`RandView`: one draw for all keys, which are images of equal spatial shape.
 
     For two views of one image copy it first (``CopyItemsd``) and give each copy a transform of its own. Masks do not
@@ -49,28 +47,7 @@ class RandViewd(Randomizable, MapTransform):
     def __init__(
         self, keys: KeysCollection, prob: float = 1.0, allow_missing_keys: bool = False, **strengths: Any
     ) -> None:
-        MapTransform.__init__(self, keys, allow_missing_keys)
-        self.view = RandView(prob, **{**asdict(self.preset), **strengths})
-
-    def set_random_state(self, seed: int | None = None, state: np.random.RandomState | None = None) -> RandViewd:
-        """Set the random state that the view draws from."""
-        self.view.set_random_state(seed, state)
-        return self
-
-    def randomize(self, data: NdarrayOrTensor) -> None:
-        """Draw whether and how to change images of the spatial shape of ``data``, (C, *spatial)."""
-        self.view.randomize(data)
-
-    def __call__(self, data: Mapping[Hashable, NdarrayOrTensor]) -> dict[Hashable, NdarrayOrTensor]:
-        """Replace the image of every key by its view."""
-        d = dict(data)
-        first_key = self.first_key(d)
-        if first_key == ():
-            return d
-        self.randomize(d[first_key])
-        for key in self.key_iterator(d):
-            d[key] = self.view(d[key], randomize=False)
-        return d
+        super().__init__(keys, RandView(prob, **{**asdict(self.preset), **strengths}), allow_missing_keys)
 
 
 @name_strengths
