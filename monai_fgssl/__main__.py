@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from monai_fgssl import __version__
 from monai_fgssl.cli.commands import run
 from monai_fgssl.cli.features import COMMANDS, add_arguments, split_settings
+from monai_fgssl.utils.command import stop_quietly
 
 EPILOG = """\
 begin with:
@@ -85,4 +86,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    stop_quietly()
     sys.exit(main())

@@ -5,6 +5,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -56,3 +59,22 @@ def isic2017() -> Path:
 def aptos2019() -> Path:
     """The real APTOS 2019 images."""
     return real_data("aptos2019")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
+    """Mounts a disk of so many megabytes; needs Linux and its administrator."""
+    with ExitStack() as mounted:
+
+        def mount(megabytes: int) -> Path:
+            folder = tmp_path / "disk"
+            folder.mkdir()
+            command = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)]
+            try:
+                subprocess.run(command, check=True, capture_output=True)
+            except (OSError, subprocess.CalledProcessError):
+                pytest.skip("this user may not mount a small disk")
+            mounted.callback(subprocess.run, ["umount", "--lazy", str(folder)], check=True)
+            return folder
+
+        yield mount

@@ -25,6 +25,7 @@ from .model_file import (
     load_pretrained,
     load_weights,
     make_network,
+    own_model,
     read_record,
     save_model,
 )
@@ -78,6 +79,7 @@ __all__ = [
     "memory_format",
     "named_handler",
     "network_to_train",
+    "own_model",
     "phase_hyperparameters",
     "phase_identity",
     "place_network",

@@ -17,6 +17,8 @@ from typing import Any
 from monai.bundle import ConfigParser, ConfigWorkflow
 from monai.utils import ensure_tuple
 
+from monai_fgssl.utils.command import in_bundle_command
+
 __all__ = [
     "BUNDLES",
     "command_config_files",
@@ -24,7 +26,6 @@ __all__ = [
     "config_path",
     "copy_bundle",
     "find_root",
-    "in_bundle_command",
     "read_defaults",
     "shipped_bundle",
 ]
@@ -78,11 +79,6 @@ def command_line_overrides(arguments: Sequence[str] | None = None) -> dict[str, 
             value = arguments[position + 1]
         overrides[name.replace("-", "_")] = value
     return overrides
-
-
-def in_bundle_command() -> bool:
-    """True if this process was started as ``python -m monai.bundle``."""
-    return Path(sys.argv[0]).parts[-3:] == ("monai", "bundle", "__main__.py")
 
 
 def command_config_files() -> list[Path]:

@@ -12,7 +12,6 @@ from pathlib import Path
 from pydoc import locate
 from typing import Any, NoReturn
 
-import torch
 from ignite import distributed as idist
 from monai.bundle import ConfigParser
 from monai.utils import ensure_tuple_rep
@@ -23,7 +22,15 @@ from monai_fgssl.networks import HierarchicalNet, OnnxNet, PlainNet, PooledNet, 
 from monai_fgssl.networks.base import StagedNet
 from monai_fgssl.report.dicom.header import ModelDescription
 from monai_fgssl.utils.errors import SettingsError
-from monai_fgssl.utils.files import atomic_write, read_state_dict, to_json
+from monai_fgssl.utils.files import atomic_write, to_json
+from monai_fgssl.utils.tensors import (
+    hash_of_weights,
+    is_safetensors,
+    read_metadata,
+    read_state_dict,
+    save_safetensors,
+    save_tensors,
+)
 
 from .locate import config_path
 from .settings import with_new_names
@@ -35,6 +42,7 @@ __all__ = [
     "load_pretrained",
     "load_weights",
     "make_network",
+    "own_model",
     "read_record",
     "save_model",
 ]
@@ -52,6 +60,13 @@ ARGUMENTS = {
 """Types of a network's arguments in a record."""
 NUMBERS = {"stages": 0, "image_size": 1}
 """Arguments that are a whole number or a list of them, and the smallest one."""
+LARGEST = {"spatial_dims": 3, "in_channels": 1024, "num_classes": 100_000, "width": 65_536, "embedding_dim": 65_536}
+"""Values of arguments that no network exceeds: what is beyond them would take all of the memory."""
+RECORD = "monai_fgssl"
+"""Entry of a safetensors file's metadata that holds the record, as JSON."""
+SAFETENSORS = ".safetensors"
+WEIGHTS_HASH = "weights_sha256"
+"""Entry of a record in a JSON file: see :func:`~monai_fgssl.utils.tensors.hash_of_weights`."""
 
 
 @idist.one_rank_only()
@@ -64,11 +79,16 @@ def save_model(
     spacing: float | Sequence[float] | None = None,
     window: str | Sequence[float] | None = None,
 ) -> None:
-    """Write the weights, and beside them a JSON file that rebuilds the network and names its outputs.
+    """Write the weights, and what it takes to rebuild the network and to name its outputs.
+
+    A name that ends in ``.safetensors`` makes one file with all of it. Otherwise the state dict is written as
+    ``torch.save`` does, and beside it a JSON file. Both hold the hash of the weights, by which a damaged file and one
+    that belongs to other weights are told when they are loaded.
 
     Args:
         network: to save, maybe wrapped by :func:`~monai_fgssl.networks.distribute`.
-        path: of the state dict, ``models/model.pt``; the JSON file has the same name with ``.json``.
+        path: ``models/model.safetensors``, or that of the state dict, ``models/model.pt``; its JSON file has the same
+            name with ``.json``.
         class_names: one for each score.
         geometry: that the network was trained with, or the image size alone.
         temperature: of the calibration, see :func:`monai_fgssl.metrics.fit_temperature`.
@@ -80,18 +100,28 @@ def save_model(
     else:
         images = dict.fromkeys(GEOMETRY) | {"image_size": geometry, "spacing": spacing, "window": window}
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     module = unwrap(network)
+    state = module.state_dict()
     record = {
         "network_def": module.definition(),
         "class_names": list(class_names),
         **images,
         "temperature": temperature,
     }
-    with atomic_write(path) as temporary:
-        torch.save(module.state_dict(), temporary)
-    with atomic_write(path.with_suffix(".json")) as temporary:
+    if path.suffix == SAFETENSORS:
+        save_safetensors(state, path, {RECORD: to_json(record)})
+        return
+    save_tensors(state, path, durable=True)
+    record[WEIGHTS_HASH] = hash_of_weights(state)
+    with atomic_write(path.with_suffix(".json"), durable=True) as temporary:
         Path(temporary).write_text(to_json(record, indent=2) + "\n", encoding="utf-8")
+
+
+def own_model(bundle_root: str | Path) -> str:
+    """File of the model in a bundle: ``models/model.pt``, or ``models/model.safetensors`` where only that is there."""
+    model = Path(bundle_root) / "models" / "model.pt"
+    other = model.with_suffix(SAFETENSORS)
+    return str(other if other.is_file() and not model.is_file() else model)
 
 
 def read_record(bundle_root: str | Path, model_path: str | Path | None = None) -> dict[str, Any]:
@@ -99,19 +129,28 @@ def read_record(bundle_root: str | Path, model_path: str | Path | None = None) -
 
     Args:
         bundle_root: the bundle's folder.
-        model_path: of the weights, or of the model that was exported beside them. Without a JSON file of the same
-            name, and by default, it is the bundle's own model.
+        model_path: of a safetensors file with its record in it, of weights, or of the model that was exported beside
+            one of them. Where nothing of the same name has a record, and by default, the bundle's own model is meant.
 
     Raises:
-        SettingsError: when the JSON file is damaged, or has values that :func:`save_model` never writes.
+        SettingsError: when the record of a model is missing or damaged, or holds what :func:`save_model` never writes.
     """
     root = Path(bundle_root)
-    own = root / "models" / "model.json"
-    for record in (own if model_path is None else Path(model_path).with_suffix(".json"), own):
-        if record.is_file():
-            # The first models did not have these.
-            defaults = dict.fromkeys(GEOMETRY) | {"temperature": 1.0}
-            return defaults | _read_json(record)
+    model = Path(own_model(root) if model_path is None else model_path)
+    # The first models did not have these.
+    defaults = dict.fromkeys(GEOMETRY) | {"temperature": 1.0}
+    if model.is_file() and is_safetensors(model):
+        return defaults | _record_in(model)
+    for file in (model, Path(own_model(root))):
+        if file.with_suffix(".json").is_file():
+            return defaults | _read_json(file.with_suffix(".json"))
+        if file.with_suffix(SAFETENSORS).is_file():
+            return defaults | _record_in(file.with_suffix(SAFETENSORS))
+    if model.is_file():
+        raise SettingsError(
+            f"{model.with_suffix('.json')} is missing: it says what the network of {model} looks like and which "
+            "classes it has. Take it from where the model comes from."
+        )
     metadata = json.loads((root / "configs" / "metadata.json").read_text(encoding="utf-8"))
     channels = metadata["network_data_format"]["outputs"]["pred"]["channel_def"]
     parser = ConfigParser(ConfigParser.load_config_file(config_path(root, "train")))
@@ -128,13 +167,32 @@ def read_record(bundle_root: str | Path, model_path: str | Path | None = None) -
 
 
 def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        text = file.read_text(encoding="utf-8")
+    except ValueError as error:
+        raise SettingsError(f"{file}: is damaged ({error}). Take the file that belongs to the model.") from error
+    return _checked(file, text)
+
+
+def _record_in(file: Path) -> dict[str, Any]:
+    """The record in a safetensors file."""
+    text = read_metadata(file).get(RECORD)
+    if text is None:
+        raise SettingsError(
+            f"{file} holds weights alone, and nothing says which classes they are for: take a file that save_model "
+            "wrote."
+        )
+    return _checked(file, text)
+
+
+def _checked(file: Path, text: str) -> dict[str, Any]:
     """Read a record, and check every value that is used: anybody may have written it."""
 
     def fail(what: str) -> NoReturn:
         raise SettingsError(f"{file}: {what}. Take the file that belongs to the model, or train again.")
 
     try:
-        record = json.loads(file.read_text(encoding="utf-8"))
+        record = json.loads(text)
     except (ValueError, RecursionError) as error:
         fail(f"is damaged ({error})")
     if not isinstance(record, dict):
@@ -159,6 +217,7 @@ def _read_json(file: Path) -> dict[str, Any]:
         elif name in ARGUMENTS:
             # A bool passes for an int in Python.
             valid = type(value) is ARGUMENTS[name] and _is_plain(value)
+            valid = valid and (name not in LARGEST or 1 <= value <= LARGEST[name])
         else:
             valid = name == "_target_"
         if not valid:
@@ -175,6 +234,8 @@ def _read_json(file: Path) -> dict[str, Any]:
         fail(str(error).rstrip("."))
     if not _is_number(record.get("temperature", 1.0), float):
         fail(f"temperature {record['temperature']!r} is no positive number")
+    if definition["_target_"] in NETWORKS and definition.get("num_classes") not in (None, max(1, len(names))):
+        fail(f"class_names has {len(names)} names for a network with {definition['num_classes']} classes")
     return record | {"network_def": definition}
 
 
@@ -250,15 +311,24 @@ def export_model(network: StagedNet, path: str | Path, image_size: int | Sequenc
 
 
 def load_weights(network: nn.Module, path: str | Path) -> None:
-    """Load a state dict strictly: a plain one, or one under the key ``model`` as of MONAI's ``CheckpointSaver``.
+    """Load a model of :func:`save_model`, or a state dict, plain or under ``model`` as MONAI's handlers may write it.
 
     An ONNX model has its weights already, and does not change.
 
     Raises:
-        SettingsError: when the file is missing or belongs to another network.
+        SettingsError: when the file is missing, damaged, or belongs to another network or to another JSON file.
     """
-    if not isinstance(network, OnnxNet):
-        _load_state(network, path, _read_state(path))
+    if isinstance(network, OnnxNet):
+        return
+    state = _read_state(path)
+    _load_state(network, path, state)
+    record = Path(path).with_suffix(".json")
+    recorded = _read_json(record).get(WEIGHTS_HASH) if record.is_file() and record != Path(path) else None
+    if recorded is not None and not is_safetensors(path) and recorded != hash_of_weights(state):
+        raise SettingsError(
+            f"{record} belongs to other weights than {path}, or one of the two is damaged: take the two files that "
+            "were written together. If you have replaced the weights on purpose, remove the line weights_sha256."
+        )
 
 
 def load_pretrained(network: nn.Module, path: str | Path) -> None:

@@ -14,9 +14,10 @@ from ignite import distributed as idist
 from monai.bundle import ConfigParser
 
 from monai_fgssl.data.io.geometry import ImageGeometry
+from monai_fgssl.utils.command import in_bundle_command, stop_quietly
 from monai_fgssl.utils.errors import SettingsError
 
-from .locate import CONFIG_SUFFIXES, command_config_files, command_line_overrides, in_bundle_command
+from .locate import CONFIG_SUFFIXES, command_config_files, command_line_overrides
 from .settings_table import SETTINGS
 from .user_errors import print_user_error
 
@@ -152,6 +153,7 @@ def check_command(bundle_root: str | Path) -> None:
         SettingsError: on an unknown override.
     """
     if in_bundle_command():
+        stop_quietly()
         sys.excepthook = print_user_error
         overrides = command_line_overrides()
         names = [*overrides]

@@ -35,6 +35,12 @@ def positive(name: str, value: Any) -> None:
     _number(name, value, isinstance(value, (int, float)) and value > 0, "a positive number")
 
 
+def positive_or_none(name: str, value: Any) -> None:
+    """Check a number above 0, or nothing."""
+    if value is not None:
+        positive(name, value)
+
+
 def not_negative(name: str, value: Any) -> None:
     """Check a number from 0 up."""
     _number(name, value, isinstance(value, (int, float)) and value >= 0, "0 or more")
@@ -61,6 +67,28 @@ def at_least_two(name: str, value: Any) -> None:
     positive(name, value)
     if value < 2:
         raise SettingsError(f"--{name} must be at least 2: the cross-correlation and batch norm need a batch.")
+
+
+LARGEST_SIZE = 2**16
+"""Of an image in pixels along an axis, and of tiles."""
+
+
+def sizes(name: str, value: Any) -> None:
+    """Check a whole number of pixels or tiles, or one for each axis."""
+    numbers = list(value) if isinstance(value, (list, tuple)) else [value]
+    whole = all(isinstance(number, int) and not isinstance(number, bool) for number in numbers)
+    if not (numbers and whole and all(1 <= number <= LARGEST_SIZE for number in numbers)):
+        raise SettingsError(
+            f"--{name} must be a positive whole number up to {LARGEST_SIZE}, or one for each axis, got {value!r}."
+        )
+
+
+def lists_of_sizes(name: str, value: Any) -> None:
+    """Check a list of :func:`sizes`."""
+    if not isinstance(value, (list, tuple)):
+        raise SettingsError(f"--{name} must be a list with an entry for each stage, got {value!r}.")
+    for one in value:
+        sizes(name, one)
 
 
 def one_of(*choices: Any) -> Check:
@@ -147,6 +175,7 @@ SETTINGS = (
         "image_size",
         "images",
         "height and width in pixels, one number or a list of two; the grids must divide it",
+        check=sizes,
         label_app=True,
         identity=BOTH,
         volumes="voxels along each axis, or one number for all",
@@ -201,6 +230,20 @@ SETTINGS = (
         label_app=True,
     ),
     Setting(
+        "untrusted",
+        "images",
+        "true: files are decoded in processes of their own with limits of time and memory, so that one that is damaged "
+        "or made to do harm is reported, and everything else goes on; false: in threads",
+    ),
+    Setting("decode_seconds", "images", "seconds that a file may take to decode, with `untrusted`", check=positive),
+    Setting(
+        "decode_gb",
+        "images",
+        "gigabytes of memory that all processes together may take for images, with `untrusted`",
+        default="half of what is free",
+        check=positive_or_none,
+    ),
+    Setting(
         "regularized_view",
         "images",
         "light changes of the images that the puzzles are cut from; `help(monai_fgssl.transforms.RandView)` lists the "
@@ -250,6 +293,7 @@ SETTINGS = (
         "pretraining",
         "tiles per axis of the puzzles, one for each stage, fine to coarse; a tile should hold a lesion's texture: 16 "
         "px at least",
+        check=lists_of_sizes,
         label_app=True,
         identity=BOTH,
         volumes="tiles of the puzzles along each axis, for each stage; they must divide `image_size`",

@@ -10,9 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from monai_fgssl.utils.memory import is_out_of_memory
+
 __all__ = ["print_user_error"]
 
 PACKAGE = Path(__file__).resolve().parents[1]
+MEMORY_SETTINGS = (
+    "lower --batch_size, --pretrain_batch_size or --image_size, or keep the images on disk with --cache_dir"
+)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
@@ -24,13 +29,23 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 def print_user_error(kind: type[BaseException], error: BaseException, trace: Any) -> None:
     """``sys.excepthook`` that prints one line for a mistake in the input, and a traceback for any other error."""
-    root = list(_causes(error))[-1]
-    frames = traceback.extract_tb(root.__traceback__)
-    # MONAI's own error for a value that is no choice is readable too.
-    ours = bool(frames) and (Path(frames[-1].filename).is_relative_to(PACKAGE) or frames[-1].name == "look_up_option")
-    # A TypeError that Python itself raises is a bug.
-    raised = bool(frames) and (frames[-1].line or "").startswith("raise ")
-    if ours and (isinstance(root, (ValueError, OSError, ImportError)) or (raised and isinstance(root, TypeError))):
-        print(f"error: {root}", file=sys.stderr)
+    causes = list(_causes(error))
+    told = next(filter(_is_readable, causes), None)
+    if told is not None:
+        print(f"error: {told}", file=sys.stderr)
+    elif any(map(is_out_of_memory, causes)):
+        print(f"error: there is not enough memory: {MEMORY_SETTINGS}.", file=sys.stderr)
     else:
         sys.__excepthook__(kind, error, trace)
+
+
+def _is_readable(error: BaseException) -> bool:
+    """Whether this package has raised it, and not a bug in it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    if not frames:
+        return False
+    # MONAI's own check of a value against a list of choices is as readable.
+    ours = Path(frames[-1].filename).is_relative_to(PACKAGE) or frames[-1].name == "look_up_option"
+    # A TypeError that nobody raised is a bug.
+    raised = (frames[-1].line or "").startswith("raise ")
+    return ours and (isinstance(error, (ValueError, OSError, ImportError)) or (raised and isinstance(error, TypeError)))

@@ -19,9 +19,10 @@ from torch import nn
 from monai_fgssl.data import CachedImages, DataError
 from monai_fgssl.engines.handlers import PredictionCollector
 from monai_fgssl.networks import PooledNet, distribute, unwrap
+from monai_fgssl.utils.command import in_bundle_command
 from monai_fgssl.utils.errors import SettingsError
 
-from .locate import command_line_overrides, config_path, in_bundle_command
+from .locate import command_line_overrides, config_path
 
 __all__ = [
     "build_first",

@@ -13,6 +13,7 @@ from .balance import balanced_order, class_weights
 from .datasets import APTOS2019Dataset, ISIC2017Dataset, ISIC2018Dataset
 from .download import download_file
 from .duplicates import DuplicatePair, find_duplicates, join_duplicates, pairs_across_parts, write_duplicates
+from .io.decoder_pool import DecoderPool
 from .io.geometry import ImageGeometry, read_image
 from .io.reader import read_medical_image
 from .io.transform import LoadMedicalImage, LoadMedicalImageD, LoadMedicalImaged, LoadMedicalImageDict
@@ -43,6 +44,7 @@ __all__ = [
     "APTOS2019Dataset",
     "CachedImages",
     "DataError",
+    "DecoderPool",
     "DuplicatePair",
     "ISIC2017Dataset",
     "ISIC2018Dataset",

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from ignite import distributed as idist
 
+from monai_fgssl.data.io.decoder_pool import DecoderPool
 from monai_fgssl.data.io.geometry import ImageGeometry
 from monai_fgssl.data.layouts.registry import explain_missing_labels, read_part, read_table
 from monai_fgssl.data.layouts.table import PARTS, UNLABELED, ImageTable
@@ -56,6 +57,7 @@ def prepare_data(
     require_labels: bool = True,
     cache_dir: str | Path | None = None,
     table: ImageTable | None = None,
+    pool: DecoderPool | None = None,
 ) -> PreparedData:
     """Read a data set, load its images, find duplicates, and split it by lesion.
 
@@ -77,6 +79,7 @@ def prepare_data(
             parts are empty then.
         cache_dir: see :func:`~monai_fgssl.data.load_images`.
         table: of the data set, if it has been read already.
+        pool: see :func:`~monai_fgssl.data.load_images`.
 
     Raises:
         DataError: when the data set can't be read or split as asked; nothing is trained then.
@@ -94,7 +97,7 @@ def prepare_data(
     # data set's own test part never do.
     items = [item for item in table.items if item["label"] != UNLABELED or item.get("part", "train") == "train"]
     # All parts at once, so that one message names every image that can't be read.
-    images = load_images(items, geometry, cache_dir)
+    images = load_images(items, geometry, cache_dir, pool)
     pairs = find_duplicates(images.store, images.names) if geometry.spatial_dims == 2 else None
     if group_duplicates and pairs:
         split = _split_with_duplicates(table, items, pairs, plan)
@@ -173,6 +176,7 @@ def load_test_images(
     geometry: ImageGeometry | int | Sequence[int],
     layout: str | None = None,
     cache_dir: str | Path | None = None,
+    pool: DecoderPool | None = None,
 ) -> CachedImages:
     """Load the images that a trained model is scored on.
 
@@ -187,6 +191,7 @@ def load_test_images(
         geometry: of the images, or their size alone for pictures.
         layout: see :func:`~monai_fgssl.data.read_table`.
         cache_dir: see :func:`~monai_fgssl.data.load_images`.
+        pool: see :func:`~monai_fgssl.data.load_images`.
 
     Raises:
         DataError: when the data set can't be read, has no labels, or has classes that the model lacks.
@@ -210,4 +215,4 @@ def load_test_images(
         raise DataError(explain_missing_labels(dataset_dir) + first_lines(table.notes))
     for note in table.notes:
         print(note)
-    return load_images(labeled, geometry, cache_dir)
+    return load_images(labeled, geometry, cache_dir, pool)

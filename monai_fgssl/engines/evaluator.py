@@ -17,6 +17,7 @@ from monai_fgssl.engines.hierarchical import prepare_images
 from monai_fgssl.functional import all_orientations
 from monai_fgssl.networks import unwrap
 from monai_fgssl.utils.distributed import num_processes, sum_over_processes
+from monai_fgssl.utils.memory import naming_setting
 
 __all__ = ["HierarchicalEvaluator"]
 
@@ -37,6 +38,7 @@ class HierarchicalEvaluator(SupervisedEvaluator):
         val_data_loader: yields dictionaries that ``prepare_batch`` understands; the same ones on every process.
         network: has ``stage_logits(images)``, as :class:`~monai_fgssl.networks.HierarchicalNet`.
         orientations: see above; see :func:`~monai_fgssl.functional.all_orientations`.
+        batch_size_setting: which to lower when the memory is not enough.
         kwargs: passed on to ``monai.engines.SupervisedEvaluator``; ``amp_kwargs`` go to ``torch.autocast`` of the
             device's type.
 
@@ -51,6 +53,7 @@ class HierarchicalEvaluator(SupervisedEvaluator):
         network: nn.Module,
         prepare_batch: Callable = prepare_images,
         orientations: bool = False,
+        batch_size_setting: str = "--batch_size",
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -61,6 +64,19 @@ class HierarchicalEvaluator(SupervisedEvaluator):
             **kwargs,
         )
         self.orientations = orientations
+        self.batch_size_setting = batch_size_setting
+
+    def run(self, global_epoch: int = 1) -> None:
+        """Evaluate.
+
+        Args:
+            global_epoch: of a training that it belongs to.
+
+        Raises:
+            SettingsError: when the memory is not enough; with the setting to lower.
+        """
+        with naming_setting("evaluation", self.batch_size_setting):
+            super().run(global_epoch)
 
     def _logits(self, images: Tensor) -> Tensor:
         """``(B, V, K + 1, num_classes)``, float32."""

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from monai_fgssl.networks import unwrap
 from monai_fgssl.utils.distributed import num_processes, sum_over_processes
+from monai_fgssl.utils.memory import naming_setting
 
 __all__ = ["HierarchicalTrainer", "prepare_images", "step_names"]
 
@@ -158,11 +159,21 @@ class HierarchicalTrainer(SupervisedTrainer):
         self.add_event_handler(Events.EXCEPTION_RAISED, self._raise)
 
     def run(self) -> None:
-        """Train. A second call goes on from where the first ended."""
+        """Train. A second call goes on from where the first ended.
+
+        Raises:
+            SettingsError: when the memory is not enough; with the setting to lower.
+        """
         uses_float16 = self.amp and self._autocast_dtype() == torch.float16
         self.scaler = torch.amp.GradScaler(self.state.device.type) if uses_float16 else None
-        # Past `Trainer.run`, which makes a CUDA gradient scaler for any device and dtype.
-        super(Trainer, self).run()
+        batch_size = getattr(getattr(self.data_loader, "sampler", None), "batch_size", "")
+        with naming_setting(self.activity, f"{self.batch_size_setting} {batch_size}".strip()):
+            # Past `Trainer.run`, which makes a CUDA gradient scaler for any device and dtype.
+            super(Trainer, self).run()
+
+    activity = "training"
+    batch_size_setting = "--batch_size"
+    """What a message says where the memory is not enough."""
 
     @abstractmethod
     def make_step_inputs(self, images: Tensor) -> Any:

@@ -57,6 +57,9 @@ class PreTrainer(HierarchicalTrainer):
         https://arxiv.org/abs/2308.05770
     """
 
+    activity = "pre-training"
+    batch_size_setting = "--pretrain_batch_size"
+
     def __init__(self, *, regularized_view: View, distorted_view: View, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.regularized_view = regularized_view

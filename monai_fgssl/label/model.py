@@ -6,11 +6,11 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +20,31 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from torch import Tensor
 
-from monai_fgssl.bundle import SettingsError, describe_model, load_weights, make_network, read_record
+from monai_fgssl.bundle import (
+    SettingsError,
+    describe_model,
+    load_weights,
+    make_network,
+    own_model,
+    read_record,
+    save_model,
+)
 from monai_fgssl.bundle.model_file import GEOMETRY
 from monai_fgssl.data import DataError, ImageGeometry, ReadImaged
+from monai_fgssl.data.io.decoder_pool import DecoderPool
 from monai_fgssl.networks import HierarchicalNet, PooledNet
 from monai_fgssl.report import stage_heat_maps
 from monai_fgssl.report.dicom.structured_report import write_sr
 from monai_fgssl.report.dicom.writer import as_prediction
 from monai_fgssl.report.heat_maps import draw_heat_maps
 from monai_fgssl.report.results import describe
-from monai_fgssl.utils.files import atomic_write
+from monai_fgssl.utils.tensors import is_safetensors
 
 __all__ = ["LabelModel", "ScoredBatch", "ranked", "read_model", "without_folder"]
 
 logger = logging.getLogger(__name__)
+
+SAFETENSORS = ".safetensors"
 
 
 @dataclass(frozen=True)
@@ -58,11 +69,18 @@ class LabelModel:
         bundle_root: the bundle's folder.
         device: where to compute; None: a GPU if there is one.
         max_pixels: that an image may have, see :class:`~monai_fgssl.data.ImageGeometry`.
+        pool: processes that decode the images; None: this one.
     """
 
-    def __init__(self, bundle_root: str | Path, device: str | None = None, max_pixels: int | None = None) -> None:
+    def __init__(
+        self,
+        bundle_root: str | Path,
+        device: str | None = None,
+        max_pixels: int | None = None,
+        pool: DecoderPool | None = None,
+    ) -> None:
         self.bundle_root = Path(bundle_root)
-        self.path = self.bundle_root / "models" / "model.pt"
+        self.pool = pool
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self.max_pixels = max_pixels
         # Heat maps put hooks into the network.
@@ -72,11 +90,18 @@ class LabelModel:
         self._refused = ("", "")
 
     @property
+    def path(self) -> Path:
+        """File of the model, see :func:`~monai_fgssl.bundle.own_model`."""
+        return Path(own_model(self.bundle_root))
+
+    @property
     def version(self) -> str:
         """Text that changes with the model's files; empty before there are any."""
+        weights = self.path
         try:
             # The record is written after the weights.
-            stats = [path.stat() for path in (self.path, self.path.with_suffix(".json"))]
+            record = weights if weights.suffix == SAFETENSORS else weights.with_suffix(".json")
+            stats = [path.stat() for path in (weights, record)]
         except FileNotFoundError:
             return ""
         return "-".join(f"{stat.st_mtime_ns:x}.{stat.st_size:x}" for stat in stats)
@@ -137,19 +162,23 @@ class LabelModel:
             return self._loaded[1:]
 
     def replace(self, weights: Path) -> None:
-        """Replace the weights by those that somebody sent, after a check. Classes and sizes stay as they are.
+        """Take over a model that somebody sent, once it is known to be good.
 
         Args:
-            weights: a state dict, as ``GET /model/fgssl`` gives it.
+            weights: a state dict, as ``GET /model/fgssl`` gives it: classes and sizes stay as they are. Or a
+                safetensors file of :func:`~monai_fgssl.bundle.save_model`, which has its own.
 
         Raises:
             SettingsError: when there is no record of a model yet, or the weights do not belong to it.
         """
-        if not self.path.with_suffix(".json").is_file():
-            raise SettingsError("there is no model yet, so nobody knows the classes of these weights: train first.")
-        read_model(self.bundle_root, weights)
-        with atomic_write(self.path) as temporary:
-            shutil.copyfile(weights, temporary)
+        has_record = is_safetensors(weights)
+        if not has_record and not self.version:
+            raise SettingsError(
+                "there is no model yet, so nobody knows the classes of these weights: send a model.safetensors, which "
+                "names them, or train first."
+            )
+        network, record = read_model(self.bundle_root, weights, weights if has_record else None)
+        save_model(network, self.path, record["class_names"], self._geometry(record), record["temperature"])
 
     def read(self, path: str | Path, headers: list[Dataset] | None = None) -> Tensor:
         """Read an image as the model sees it: float ``(1, C, *spatial)`` in [0, 1].
@@ -161,12 +190,15 @@ class LabelModel:
         Raises:
             DataError: when it can't be read.
         """
-        image = self.geometry().read(path, headers=headers)
+        read = self.geometry().read if self.pool is None else partial(self.pool.read, self.geometry())
+        image = read(path, headers=headers)
         return image[None].to(self.device).float() / 255
 
     def geometry(self) -> ImageGeometry:
         """Size, spacing and window of the images that the model sees."""
-        _, record = self.load()
+        return self._geometry(self.load()[1])
+
+    def _geometry(self, record: Mapping[str, Any]) -> ImageGeometry:
         return ImageGeometry(
             spatial_dims=record["network_def"]["spatial_dims"],
             max_pixels=self.max_pixels,
@@ -175,7 +207,7 @@ class LabelModel:
 
     def reader(self) -> ReadImaged:
         """The same as a transform of the key ``"image"``."""
-        return ReadImaged("image", self.geometry())
+        return ReadImaged("image", self.geometry(), pool=self.pool)
 
     def predict(self, path: str | Path, headers: list[Dataset] | None = None) -> dict[str, Any]:
         """Describe one image by the model; see :func:`~monai_fgssl.report.results.describe` and :meth:`read`."""
@@ -223,20 +255,27 @@ class LabelModel:
             )
 
 
-def read_model(bundle_root: Path, weights: Path) -> tuple[HierarchicalNet | PooledNet, dict[str, Any]]:
+def read_model(
+    bundle_root: Path, weights: Path, with_record: Path | None = None
+) -> tuple[HierarchicalNet | PooledNet, dict[str, Any]]:
     """Load network and record of a bundle. The weights may come from anywhere, so they are checked.
+
+    Args:
+        bundle_root: the bundle's folder.
+        weights: of the network.
+        with_record: model whose record is taken; None: the bundle's own.
 
     Raises:
         SettingsError: when the record or the weights are damaged, do not belong together, or are no numbers.
     """
-    network = make_network(bundle_root)
+    network = make_network(bundle_root, with_record)
     if not isinstance(network, HierarchicalNet | PooledNet):
         raise SettingsError(f"the app needs a HierarchicalNet or PooledNet, the bundle has a {type(network).__name__}.")
     load_weights(network, weights)
     broken = [name for name, value in network.state_dict().items() if not value.isfinite().all()]
     if broken:
         raise SettingsError(f"{weights} holds weights that are no numbers, such as {broken[0]}.")
-    return network, read_record(bundle_root)
+    return network, read_record(bundle_root, with_record)
 
 
 def without_folder(error: Exception, path: str | Path) -> str:

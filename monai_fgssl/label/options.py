@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from monai_fgssl.bundle import BUNDLES, SettingsError, with_new_names
-from monai_fgssl.bundle.settings_table import SETTINGS
+from monai_fgssl.bundle.settings_table import SETTINGS, by_name
 
 from .origins import Sites, origin_of
 
@@ -36,6 +36,8 @@ class AppOptions:
         settings: of the bundle, for every training.
         sites: names of the server, and websites that may use it.
         max_upload_mb: megabytes that a request may send.
+        decode_seconds: seconds that a file may take to decode; see :class:`~monai_fgssl.data.DecoderPool`.
+        decode_gb: gigabytes of memory for that, all files together; None: half of what is free.
     """
 
     classes: tuple[str, ...] = ()
@@ -44,6 +46,8 @@ class AppOptions:
     settings: dict[str, Any] = field(default_factory=dict)
     sites: Sites = field(default_factory=Sites)
     max_upload_mb: float = 1024.0
+    decode_seconds: float = 60.0
+    decode_gb: float | None = None
 
 
 def read_options(conf: Mapping[str, str]) -> AppOptions:
@@ -74,20 +78,29 @@ def read_options(conf: Mapping[str, str]) -> AppOptions:
         origins = [origin_of(address) for address in _names(conf, "origins")]
     except ValueError as error:
         raise SettingsError(f"--conf origins: {error}") from error
-    try:
-        max_upload_mb = float(conf.get("max_upload_mb", AppOptions.max_upload_mb))
-    except ValueError:
-        max_upload_mb = 0.0
-    if not 0 < max_upload_mb < float("inf"):
-        raise SettingsError(f"--conf max_upload_mb {conf['max_upload_mb']} must be a positive number, in megabytes.")
     return AppOptions(
         classes,
         None if is_name else Path(bundle).resolve(),
         bundle if is_name else "fgssl",
         train_settings(conf),
         Sites(_names(conf, "hosts"), origins),
-        max_upload_mb,
+        _positive(conf, "max_upload_mb", "megabytes") or AppOptions.max_upload_mb,
+        _positive(conf, "decode_seconds", "seconds") or AppOptions.decode_seconds,
+        _positive(conf, "decode_gb", "gigabytes"),
     )
+
+
+def _positive(conf: Mapping[str, str], name: str, unit: str) -> float | None:
+    """A number above 0; None where none is given."""
+    if name not in conf:
+        return None
+    try:
+        value = float(conf[name])
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise SettingsError(f"--conf {name} {conf[name]} must be a positive number, in {unit}.")
+    return value
 
 
 def _names(conf: Mapping[str, str], name: str) -> tuple[str, ...]:
@@ -98,7 +111,7 @@ def train_settings(request: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of the bundle in a request. Its other entries are MONAI Label's own.
 
     Raises:
-        SettingsError: when a value is no number, switch, list of numbers or plain word.
+        SettingsError: when a value is no number, switch, list of numbers or plain word, or out of range.
     """
     request = with_new_names(request)
     settings = {name: _literal(request[name]) for name in TRAIN_SETTINGS if request.get(name) is not None}
@@ -107,6 +120,9 @@ def train_settings(request: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in settings.items():
         if not _is_plain(value):
             raise SettingsError(f"{name} must be a number, a switch, a plain word or a list of these, got {value!r}.")
+        check = by_name()[name].check
+        if check is not None:
+            check(name, value)
     return settings
 
 

@@ -6,18 +6,22 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from fastapi import HTTPException
 from monailabel.config import settings
 from monailabel.interfaces.app import MONAILabelApp
 from monailabel.interfaces.exception import MONAILabelException
+from numpy.typing import NDArray
 
 from monai_fgssl import __version__
 from monai_fgssl.bundle import copy_bundle, read_defaults, shipped_bundle
+from monai_fgssl.data import DecoderPool
 from monai_fgssl.metrics.acquisition import STRATEGIES
 
 from .archive import make_client
@@ -27,6 +31,7 @@ from .guard import guard_server
 from .model import LabelModel
 from .options import read_options
 from .origins import open_address
+from .pictures import draw_image
 from .scores import BackgroundScorer, NotNowError
 from .tasks import ClassInfer, ClassTrain, NextImage, ScoreAll
 
@@ -70,7 +75,14 @@ class FGSSLApp(MONAILabelApp):
         if not self.bundle_root.is_dir():
             root.mkdir(exist_ok=True)
             copy_bundle(self.options.bundle_name, self.bundle_root)
-        self.model = LabelModel(self.bundle_root, max_pixels=self.options.settings.get("max_pixels"))
+        # A server has many threads, of which no process may be a copy.
+        self.pool = DecoderPool(
+            seconds=self.options.decode_seconds,
+            memory_gb=self.options.decode_gb,
+            start_method="spawn" if sys.platform == "win32" else "forkserver",
+            preload=("monai_fgssl.data.io.geometry", "monai_fgssl.label.pictures"),
+        )
+        self.model = LabelModel(self.bundle_root, max_pixels=self.options.settings.get("max_pixels"), pool=self.pool)
         self.scorer = BackgroundScorer(self.model, root / "scores.pt", partial(_path_of, datastore))
         return datastore
 
@@ -164,12 +176,18 @@ class FGSSLApp(MONAILabelApp):
                 address,
             )
         add_routes(app, self)
+        # Its modules take seconds to import, for which the first person would wait.
+        threading.Thread(target=self.pool.start, daemon=True, name="decoders").start()
         super().on_init_complete()
         if self.is_archive():
             self.datastore().start()
         with suppress(HTTPException):
             # The list of an archive's images may be missing yet.
             self.scorer.start(self.datastore().list_images())
+
+    def draw(self, path: str | Path) -> NDArray[np.uint8]:
+        """Picture of an image, see :func:`~monai_fgssl.label.pictures.draw_image`."""
+        return self.pool.run(draw_image, path, self.spatial_dims, **self.image_options)
 
     def infer(self, request: dict[str, Any], datastore: Any = None) -> dict[str, Any]:
         """Predict an image of the data store.

@@ -18,13 +18,15 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from monai_fgssl import __version__
-from monai_fgssl.bundle import SettingsError, with_new_names
+from monai_fgssl.bundle import SettingsError, own_model
 from monai_fgssl.bundle.model_file import GEOMETRY
 from monai_fgssl.data.io.dicom_file import is_dicom, read_dicom_header
 from monai_fgssl.networks import PooledNet
-from monai_fgssl.utils.files import atomic_write, read_state_dict
+from monai_fgssl.utils.files import atomic_write
+from monai_fgssl.utils.tensors import read_state_dict
 
 from .model import read_model, without_folder
+from .options import train_settings
 
 __all__ = ["fine_tune", "pretrain", "train_stats", "write_data_list"]
 
@@ -129,7 +131,7 @@ def newest_weights(bundle_root: Path) -> tuple[str | None, dict[str, Any]]:
 
     Weights that can't be used are skipped with a warning; older ones are then used.
     """
-    model = bundle_root / "models" / "model.pt"
+    model = Path(own_model(bundle_root))
     pretrained = bundle_root / "output" / "pretrain" / "pretrained.pt"
     found = [path for path in (model, pretrained) if path.is_file()]
     for path in sorted(found, key=lambda path: path.stat().st_mtime_ns, reverse=True):
@@ -143,7 +145,7 @@ def newest_weights(bundle_root: Path) -> tuple[str | None, dict[str, Any]]:
 
 
 def _settings_of_model(bundle_root: Path) -> dict[str, Any]:
-    network, record = read_model(bundle_root, bundle_root / "models" / "model.pt")
+    network, record = read_model(bundle_root, Path(own_model(bundle_root)))
     definition = record["network_def"]
     if isinstance(network, PooledNet):
         # Its stages are those of the classifier, not those of the blocks of a pre-training.
@@ -155,8 +157,12 @@ def _settings_of_pretraining(weights: Path) -> dict[str, Any]:
     read_state_dict(weights)
     file = weights.parent / "settings.json"
     try:
-        return with_new_names(json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError, AttributeError, TypeError) as error:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise ValueError(f"it holds {type(content).__name__}")
+        # They go on to the command line of a training.
+        return train_settings(content)
+    except (OSError, ValueError, RecursionError) as error:
         raise SettingsError(f"{file} is missing or damaged ({error})") from error
 
 
@@ -167,7 +173,8 @@ def _run(
     images: Sequence[tuple[str | Path, str]],
     settings: Mapping[str, Any],
 ) -> None:
-    output = bundle_root / "output" / task
+    # A relative name could begin with a sign that MONAI takes for an expression or a reference.
+    output = Path(os.path.abspath(bundle_root)) / "output" / task
     output.mkdir(parents=True, exist_ok=True)
     try:
         # The system releases it when this process ends, in any way.
@@ -189,11 +196,13 @@ def _run_alone(
     (output / "metrics.json").unlink(missing_ok=True)
     given = {name: value for name, value in settings.items() if value is not None}
     weights = given.get("pretrained")
+    if weights is not None:
+        given["pretrained"] = os.path.abspath(weights)
     with atomic_write(output / "settings.json") as temporary:
         temporary.write_text(json.dumps(given, indent=2), encoding="utf-8")
     arguments = {**given, "dataset_dir": str(data_list), "output_dir": str(output)}
     command = [sys.executable, "-m", "monai.bundle", "run", "--config_file"]
-    command.append(str([str(bundle_root / "configs" / name) for name in configs]))
+    command.append(str([os.path.abspath(bundle_root / "configs" / name) for name in configs]))
     for name, value in arguments.items():
         command += [f"--{name}", value if isinstance(value, str) else repr(value)]
     # This file describes a run that has not ended. Only a run with the same settings may go on.

@@ -74,6 +74,8 @@ class OnnxNet(nn.Module):
 
     Attributes:
         num_steps: K + 1.
+        num_classes: of each step.
+        image_shape: ``(C, *spatial)`` of the images that it takes.
 
     Raises:
         ImportError: without ``monai-fgssl[onnx]``.
@@ -97,10 +99,24 @@ class OnnxNet(nn.Module):
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         if [one.name for one in inputs] != ["image"] or [one.name for one in outputs] != ["stage_logits"]:
             raise SettingsError(f"{path} is no model of this package: export it with configs/export_onnx.json.")
-        self.num_steps = int(outputs[0].shape[1])
+        sizes = [*outputs[0].shape[1:], *inputs[0].shape[1:]]
+        if len(outputs[0].shape) != 3 or not all(isinstance(size, int) for size in sizes):
+            raise SettingsError(f"{path} is no model of this package: its shapes are {inputs[0].shape} and {sizes}.")
+        self.path = Path(path)
+        self.num_steps, self.num_classes, *image_shape = sizes
+        self.image_shape = tuple(image_shape)
 
     def stage_logits(self, x: Tensor) -> Tensor:
-        """Logits of every step, (B, K + 1, num_classes), of images (B, C, *spatial) float in [0, 1]."""
+        """Logits of every step, (B, K + 1, num_classes), of images (B, C, *spatial) float in [0, 1].
+
+        Raises:
+            SettingsError: when the images have another shape than those that it was exported for.
+        """
+        if tuple(x.shape[1:]) != self.image_shape:
+            raise SettingsError(
+                f"{self.path} takes images of the shape {self.image_shape}, and its record says {tuple(x.shape[1:])}: "
+                "they belong to different models. Export it again with configs/export_onnx.json."
+            )
         (logits,) = self._session.run(None, {"image": x.float().contiguous().cpu().numpy()})
         return torch.from_numpy(logits).to(x.device)
 

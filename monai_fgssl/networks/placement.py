@@ -9,6 +9,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from monai_fgssl.utils.errors import SettingsError
+
+from .base import StagedNet
 from .onnx import OnnxNet
 
 __all__ = ["has_bfloat16", "memory_format", "place_network"]
@@ -35,11 +38,21 @@ def place_network(network_def: nn.Module, model_path: str | Path, device: str | 
     """Move a network to its device, or take ONNX Runtime in its place for a model that ``export_model`` wrote.
 
     Raises:
-        SettingsError: when the ONNX file is missing.
+        SettingsError: when the ONNX file is missing, damaged, or has other steps or classes than the network.
     """
     if not _is_onnx(model_path):
         return network_def.to(device, memory_format=memory_format(network_def))  # type: ignore[call-overload]
-    return OnnxNet(model_path)
+    exported = OnnxNet(model_path)
+    # Networks of other people may not tell.
+    definition = network_def.definition() if isinstance(network_def, StagedNet) else {}
+    for name in ("num_steps", "num_classes"):
+        expected = definition.get(name, getattr(network_def, name, None))
+        if expected not in (None, getattr(exported, name)):
+            raise SettingsError(
+                f"{model_path} has {name} {getattr(exported, name)}, and its record says {expected}: they belong to "
+                "different models. Export it again with configs/export_onnx.json."
+            )
+    return exported
 
 
 def _is_onnx(model_path: str | Path) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torch import nn
 
-from monai_fgssl.utils.files import read_state_dict
+from monai_fgssl.utils.tensors import read_state_dict
 
 __all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "load_imagenet_resnet"]
 
@@ -27,7 +27,7 @@ def load_imagenet_resnet(backbone: nn.Module, path: str | Path) -> None:
 
     Args:
         backbone: a backbone of :func:`~monai_fgssl.networks.make_backbone` made with ``stem="imagenet"``.
-        path: file that ``torch.save`` wrote from a torchvision state dict.
+        path: of a torchvision state dict, as ``torch.save`` wrote it or as safetensors.
 
     Raises:
         FileNotFoundError: when there is no such file.

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["DataError", "SettingsError", "first_lines", "first_names"]
+__all__ = ["DataError", "SettingsError", "StorageError", "first_lines", "first_names"]
 
 
 class DataError(ValueError):
@@ -15,6 +15,10 @@ class DataError(ValueError):
 
 class SettingsError(ValueError):
     """A setting of the bundle is unknown or can't work; the message says which and what to change."""
+
+
+class StorageError(OSError):
+    """A file can't be written; the message names it, the space that it needs and the fix."""
 
 
 def first_names(names: Sequence[str], limit: int = 5) -> str:

@@ -1,49 +1,209 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Files that are either complete or not there, and weights that are data and never code."""
+"""Files that are either complete or not there."""
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
+import platform
+import re
+import secrets
+import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import torch
+import psutil
 
-from .errors import SettingsError
+from .errors import StorageError
 
-__all__ = ["atomic_write", "read_state_dict", "to_json"]
+__all__ = ["atomic_write", "check_space", "remove_leftovers", "temporary_folder", "to_json"]
+
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+NOT_ALLOWED = (errno.EROFS, errno.EACCES, errno.EPERM)
+LONGEST_NAME = 255
+"""Bytes of a name in all usual file systems."""
+LEFTOVER = re.compile(r"\.(?P<stem>.*)\.(?P<host>[A-Za-z0-9-]+)-(?P<process>\d+)-[0-9a-f]{8}\.part(\..*)?", re.DOTALL)
+"""Names of :func:`atomic_write`'s temporary files."""
+
+
+def _host() -> str:
+    return re.sub("[^A-Za-z0-9]+", "-", platform.node()).strip("-")[:40] or "host"
+
+
+def _temporary_name(path: Path) -> str:
+    """A name that no other machine, process or thread takes, with the suffix of ``path``."""
+    suffix = path.suffix
+    end = f".{_host()}-{os.getpid()}-{secrets.token_hex(4)}.part{suffix}"
+    # A long name must not become one that is too long.
+    stem = os.fsencode(path.name.removesuffix(suffix))[: LONGEST_NAME - 1 - len(os.fsencode(end))]
+    return f".{os.fsdecode(stem)}{end}"
 
 
 @contextmanager
-def atomic_write(path: str | Path) -> Iterator[Path]:
+def atomic_write(path: str | Path, size: int | None = None, durable: bool = False) -> Iterator[Path]:
     """Give a temporary path in the folder of ``path``, which becomes ``path`` when the block ends without an error.
 
     A reader never meets a half-written file, and an interrupted run leaves the previous one as it was. Missing parent
-    folders are made.
+    folders are made. The temporary file is gone when the block ends in any way; a process that is killed leaves it
+    for :func:`remove_leftovers`.
 
     Args:
         path: the file to write or to replace.
+        size: bytes that it takes, as far as they are known: they must be free before anything is written.
+        durable: write it through to the disk, so that it outlives a power failure too.
 
     Yields:
         Where to write. It has the suffix of ``path``, for writers that choose their format by it.
+
+    Raises:
+        StorageError: when the disk is full or read-only, or the folder is taken away meanwhile.
 
     Example:
         >>> with atomic_write("metrics.json") as temporary:
         ...     size = temporary.write_text("{}")
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    temporary = path.with_name(_temporary_name(path))
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if size is not None:
+            check_space(path, size)
         yield temporary
+        if durable:
+            _sync(temporary)
         temporary.replace(path)
+        if durable:
+            _sync(path.parent)
+    except Exception as error:
+        reason = _storage_reason(path, temporary, error)
+        if reason is None:
+            raise
+        raise StorageError(f"{path} can't be written: {reason}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def check_space(path: str | Path, size: int) -> None:
+    """Refuse to begin a file that the disk has no room for.
+
+    Args:
+        path: of the file.
+        size: bytes that it takes.
+
+    Raises:
+        StorageError: with the space that is needed and the space that there is.
+    """
+    folder = _existing_folder(Path(path))
+    free = shutil.disk_usage(folder).free
+    if size > free:
+        raise StorageError(
+            f"{path} can't be written: it takes {_megabytes(size)}, and {_megabytes(free)} are free on the disk of "
+            f"{folder}. Make room, or name another folder."
+        )
+
+
+def _existing_folder(path: Path) -> Path:
+    return next(folder for folder in path.absolute().parents if folder.is_dir())
+
+
+def _megabytes(size: float) -> str:
+    return f"{size / 1e6:.1f} MB" if size < 1e9 else f"{size / 1e9:.1f} GB"
+
+
+def _sync(path: Path) -> None:
+    # Windows opens no folders.
+    if path.is_dir() and os.name == "nt":
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _storage_reason(path: Path, temporary: Path, error: Exception) -> str | None:
+    """Say what is wrong with the disk; None when the error is another one."""
+    number = next((one.errno for one in _chain(error) if isinstance(one, OSError) and one.errno), None)
+    if isinstance(error, StorageError) or (number is None and not isinstance(error, RuntimeError)):
+        return None
+    written = temporary.stat().st_size if temporary.exists() else 0
+    try:
+        free: int | None = shutil.disk_usage(_existing_folder(path)).free
+    except OSError:
+        free = None
+    # torch's writer tells a full disk in words of its own.
+    is_full = number in NO_SPACE or (number is None and free is not None and free < written // 100 + (1 << 16))
+    if is_full:
+        room = "" if free is None else f", and {_megabytes(free)} are free"
+        return f"the disk is full. It takes more than {_megabytes(written)}{room}. Make room, or name another folder."
+    if number in NOT_ALLOWED:
+        return "its folder is read-only. Name another folder, or allow this user to write there."
+    if number == errno.ENOENT and not temporary.exists():
+        return "its folder was deleted or moved away meanwhile. Run again."
+    if number == errno.ENAMETOOLONG:
+        return f"its name has more than {LONGEST_NAME} bytes. Give it a shorter one."
+    if number in (errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
+        return f"there is a file where a folder should be, or the other way round ({os.strerror(number)})."
+    return None
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+@contextmanager
+def temporary_folder(path: str | Path) -> Iterator[Path]:
+    """Make a folder beside ``path``, to be filled and renamed to it; what is left of it goes when the block ends.
+
+    Args:
+        path: of the folder that it shall become. Its parents are made.
+
+    Raises:
+        StorageError: see :func:`atomic_write`.
+    """
+    path = Path(path)
+    temporary = path.with_name(_temporary_name(path))
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+    except Exception as error:
+        reason = _storage_reason(path, temporary, error)
+        if reason is None:
+            raise
+        raise StorageError(f"{path} can't be written: {reason}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def remove_leftovers(folder: str | Path) -> None:
+    """Remove the temporary files and folders that killed processes of this machine have left.
+
+    Those of processes that live, or of other machines, stay.
+
+    Args:
+        folder: to look through, with all folders below it; may be missing.
+    """
+    for parent, folders, names in os.walk(folder):
+        for name in filter(_is_leftover, names):
+            with suppress(OSError):
+                Path(parent, name).unlink()
+        for name in filter(_is_leftover, folders):
+            shutil.rmtree(Path(parent, name), ignore_errors=True)
+
+
+def _is_leftover(name: str) -> bool:
+    found = LEFTOVER.fullmatch(name)
+    if found is None or found["host"] != _host():
+        return False
+    return not psutil.pid_exists(int(found["process"]))
 
 
 def to_json(value: Any, indent: int | None = None) -> str:
@@ -64,32 +224,3 @@ def _finite(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_finite(one) for one in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def read_state_dict(path: str | Path) -> dict[str, torch.Tensor]:
-    """Read weights that ``torch.save`` wrote, whoever sent them: nothing in the file can run.
-
-    Args:
-        path: of a state dict, plain or under ``"model"`` as ``monai.handlers.CheckpointSaver`` may write it.
-
-    Raises:
-        SettingsError: when the file is missing, damaged, holds anything but tensors by name, or more than data.
-    """
-    if not Path(path).is_file():
-        raise SettingsError(f"there are no weights at {path}: train first, or name the right file.")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except MemoryError:
-        raise
-    except Exception as error:
-        # torch tells of a damaged file in many ways, and suggests to load what could run code.
-        reason = (str(error).splitlines() or [""])[0][:120]
-        raise SettingsError(
-            f"{path} is damaged or holds more than weights, and is not loaded ({type(error).__name__}: {reason})"
-        ) from error
-    state = state.get("model", state) if isinstance(state, Mapping) else state
-    if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise SettingsError(
-            f"{path} holds no state dict (name to tensor) but {type(state).__name__}: save model.state_dict()."
-        )
-    return dict(state)

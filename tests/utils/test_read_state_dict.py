@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from monai_fgssl.utils.errors import SettingsError
-from monai_fgssl.utils.files import read_state_dict
+from monai_fgssl.utils.tensors import read_state_dict
 
 
 class Payload:

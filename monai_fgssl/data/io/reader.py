@@ -15,6 +15,7 @@ from monai.data import MetaTensor
 from pydicom.dataset import Dataset
 
 from monai_fgssl.utils.errors import DataError
+from monai_fgssl.utils.memory import is_out_of_memory
 
 from .detached import check_pixel_files
 from .dicom import UID_KEYS, read_dicom
@@ -140,9 +141,9 @@ def read_medical_image(
         if not np.isfinite(values).all():
             raise DataError("has values that are no numbers once its rescale and window are applied.")
         values = match_channels(values.astype(np.float32, copy=False), channels)
-    except MemoryError:
-        raise
     except Exception as error:
+        if is_out_of_memory(error):
+            raise MemoryError(f"{name} does not fit into the memory") from error
         raise DataError(f"{name} {reason_of(error)}") from error
     if headers is not None:
         headers.extend(image.headers)

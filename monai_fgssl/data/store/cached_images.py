@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from tqdm import tqdm
 
 from monai_fgssl.data.balance import balanced_order
+from monai_fgssl.data.io.decoder_pool import DecoderPool
 from monai_fgssl.data.io.geometry import ImageGeometry
 from monai_fgssl.data.layouts.table import UNLABELED
 from monai_fgssl.utils.deprecation import warn_former_name
@@ -39,6 +41,7 @@ class ReadImaged(MapTransform):
         allow_missing_keys: leave out keys that are missing.
         headers_key: key of a list that gets the headers of DICOM files, see
             :func:`~monai_fgssl.data.read_medical_image`. None: they are dropped.
+        pool: processes that decode the images; None: this one.
     """
 
     def __init__(
@@ -47,17 +50,20 @@ class ReadImaged(MapTransform):
         geometry: ImageGeometry | int | Sequence[int],
         allow_missing_keys: bool = False,
         headers_key: str | None = None,
+        pool: DecoderPool | None = None,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.geometry = ImageGeometry.of(geometry)
         self.headers_key = headers_key
+        self.pool = pool
+        self._read = self.geometry.read if pool is None else partial(pool.read, self.geometry)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Replace each path by its image, float32 ``(C, *image_size)`` in [0, 1]; of its ``"frame"`` if it has one."""
         d = dict(data)
         headers: list[DicomDataset] = []
         for key in self.key_iterator(d):
-            d[key] = self.geometry.read(d[key], d.get("frame"), headers).float() / 255
+            d[key] = self._read(d[key], d.get("frame"), headers).float() / 255
         if self.headers_key is not None:
             d[self.headers_key] = headers
         return d
@@ -132,6 +138,7 @@ def load_images(
     items: Sequence[dict[str, Any]],
     geometry: ImageGeometry | int | Sequence[int],
     cache_dir: str | Path | None = None,
+    pool: DecoderPool | None = None,
 ) -> CachedImages:
     """Read all images of a data list once, in threads.
 
@@ -143,6 +150,7 @@ def load_images(
         geometry: of the images, or their size alone for pictures.
         cache_dir: folder for the decoded images. The next run with the same images reads them from there. Nothing in
             it is ever removed. None: they are kept in memory.
+        pool: processes that decode the images; None: threads of this one.
 
     Raises:
         DataError: when there are no items, or when images are missing, empty, truncated or none; one message names
@@ -151,7 +159,7 @@ def load_images(
     if not items:
         raise DataError("there are no images to load: the list of items is empty.")
     geometry = ImageGeometry.of(geometry)
-    read = geometry.read
+    read = geometry.read if pool is None else partial(pool.read, geometry)
     paths = [item["image"] for item in items]
     frames = [item.get("frame") for item in items]
 
@@ -160,13 +168,17 @@ def load_images(
             store[position] = read(paths[position], frames[position])
 
         broken: list[str] = []
-        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-            futures = [pool.submit(read_into, position) for position in range(len(paths))]
-            for future in tqdm(futures, desc="load images", leave=False, disable=None):
-                try:
-                    future.result()
-                except DataError as error:
-                    broken.append(str(error))
+        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
+            futures = [threads.submit(read_into, position) for position in range(len(paths))]
+            try:
+                for future in tqdm(futures, desc="load images", leave=False, disable=None):
+                    try:
+                        future.result()
+                    except DataError as error:
+                        broken.append(str(error))
+            finally:
+                # Without it, who stops this would wait for all that has been asked for.
+                threads.shutdown(cancel_futures=True)
         if broken:
             raise DataError(
                 f"{len(broken)} of {len(items)} images can't be read; replace or remove them:{first_lines(broken)}"

@@ -21,19 +21,22 @@ from ignite.engine import Events
 from monai_fgssl.data.store.cached_images import EpochBatches
 from monai_fgssl.engines.hierarchical import HierarchicalTrainer
 from monai_fgssl.networks import unwrap
-from monai_fgssl.utils.files import atomic_write
+from monai_fgssl.utils.command import STOP_SIGNALS
+from monai_fgssl.utils.files import remove_leftovers
 from monai_fgssl.utils.random_state import get_random_state, set_random_state
+from monai_fgssl.utils.tensors import save_tensors
 
 __all__ = ["Resumer"]
 
 logger = logging.getLogger(__name__)
 
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 KEPT_CHECKPOINTS = 2
 # Processes agree to save by exchanging a number; on GPUs that waits for the device.
 GPU_ITERATIONS_BETWEEN_AGREEMENTS = 10
 TIME_IS_UP = 1
 SECONDS_OF_ONE_SIGNAL = 1.0
+OF_OTHER_TYPES = (TypeError, AttributeError, IndexError, ZeroDivisionError, OverflowError)
+"""Raised where a checkpoint holds something else than what this class writes."""
 
 
 class Resumer:
@@ -174,10 +177,9 @@ class Resumer:
             "hyperparameters": self.hyperparameters,
         }
         if idist.get_rank() == 0:
-            with atomic_write(self.save_dir / f"{self.name}_{label}.pt") as temporary:
-                torch.save(checkpoint, temporary)
+            save_tensors(checkpoint, self.save_dir / f"{self.name}_{label}.pt", durable=True)
             for path in list(self._newest_first())[1 if label == "final" else KEPT_CHECKPOINTS :]:
-                path.unlink()
+                path.unlink(missing_ok=True)
         self._saved_at = time.monotonic()
 
     def _newest_first(self) -> Iterator[Path]:
@@ -205,8 +207,7 @@ class Resumer:
     def _restore(self, engine: HierarchicalTrainer) -> None:
         # Files that a killed process was writing.
         if idist.get_rank() == 0:
-            for path in self.save_dir.glob(f".{self.name}_*.pt"):
-                path.unlink()
+            remove_leftovers(self.save_dir)
         path, checkpoint = self._load_newest()
         if checkpoint is None:
             return
@@ -214,22 +215,26 @@ class Resumer:
         try:
             for name, value in self.save_dict.items():
                 unwrap(value).load_state_dict(checkpoint["objects"][name])
-        except (KeyError, RuntimeError, ValueError) as error:
+        except (KeyError, RuntimeError, ValueError, *OF_OTHER_TYPES) as error:
             raise ValueError(
                 f"{path} belongs to a training with other settings: repeat the command of the interrupted one, or "
                 f"leave --resume out to start anew. {error}"
             ) from error
+        is_random_state_set = False
         try:
             same_steps = self._set_position(engine, path, checkpoint)
             states = checkpoint["random"]
+            if same_steps and len(states) == idist.get_world_size():
+                set_random_state(engine.generator, states[idist.get_rank()])
+                is_random_state_set = True
+        except (RuntimeError, *OF_OTHER_TYPES) as error:
+            raise ValueError(f"{path} is no checkpoint of this package, or damaged ({error}): remove it.") from error
         except KeyError as error:
             raise ValueError(
                 f"{path} lacks the entry {error}: another version of monai-fgssl wrote it. Go on with that version, or "
                 "leave --resume out to start anew."
             ) from error
-        if same_steps and len(states) == idist.get_world_size():
-            set_random_state(engine.generator, states[idist.get_rank()])
-        else:
+        if not is_random_state_set:
             # Not those of any process of the run until now.
             engine.generator.manual_seed(engine.generator.initial_seed() + 1_000_000_007 * (engine.state.iteration + 1))
         state = engine.state
@@ -245,6 +250,8 @@ class Resumer:
     def _compare(self, path: Path, checkpoint: Mapping[str, Any]) -> None:
         """Refuse a checkpoint of other data or settings, and name the hyperparameters that have changed."""
         before = checkpoint.get("identity")
+        if not isinstance(before, (Mapping, type(None))) or not isinstance(checkpoint.get("trainer", {}), Mapping):
+            raise ValueError(f"{path} is no checkpoint of this package: remove it.")
         if self.identity is not None and before is not None:
             # A setting that the earlier release did not have was none.
             before = dict.fromkeys(self.identity, "null") | dict(before)
@@ -261,7 +268,8 @@ class Resumer:
                 )
         elif self.identity is not None and idist.get_rank() == 0:
             print(f"warning: an earlier release wrote {path}; whether data and settings are the same is not known.")
-        for name, value in (checkpoint.get("hyperparameters") or {}).items():
+        changed = checkpoint.get("hyperparameters")
+        for name, value in changed.items() if isinstance(changed, Mapping) else ():
             if name in self.hyperparameters and self.hyperparameters[name] != value and idist.get_rank() == 0:
                 print(f"{self.name} goes on with another {name}: {value} before, {self.hyperparameters[name]} now.")
 
@@ -289,6 +297,8 @@ class Resumer:
     def _set_position(self, engine: HierarchicalTrainer, path: Path, checkpoint: dict[str, Any]) -> bool:
         """Go to the place in the epoch; return whether the next steps are those that would have been."""
         trainer, data, length = checkpoint["trainer"], checkpoint["data"], engine.state.epoch_length
+        if trainer["iteration"] < 0 or trainer["epoch_length"] < 1:
+            raise IndexError("no training is in such a place")
         epoch, batch = divmod(trainer["iteration"], trainer["epoch_length"])
         sampler = getattr(engine.data_loader, "sampler", None)
         if not isinstance(sampler, EpochBatches) or data is None:
@@ -318,7 +328,10 @@ def _read(path: Path) -> dict[str, Any] | None:
             damaged = file.testzip()
         if damaged is not None:
             raise OSError(f"{damaged} in it is not what was written")
-        return torch.load(path, map_location="cpu", weights_only=True)
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(checkpoint, dict):
+            raise TypeError(f"it holds {type(checkpoint).__name__}")
+        return checkpoint
     except Exception as error:
         logger.warning(f"{path} is damaged ({type(error).__name__}: {error}); an older checkpoint is looked for.")
         return None

@@ -8,14 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from ignite import distributed as idist
 from ignite.engine import Events
 from monai.engines import Evaluator, Workflow
-from torch import nn
+from torch import Tensor, nn
 
 from monai_fgssl.networks import unwrap
-from monai_fgssl.utils.files import atomic_write
+from monai_fgssl.utils.tensors import read_state_dict, save_tensors
 
 __all__ = ["WeightsSaver"]
 
@@ -24,7 +23,8 @@ class WeightsSaver:
     """Writes the weights at the end of a training, or after each evaluation whose key metric is the best so far.
 
     ``monai.handlers.CheckpointSaver`` and Ignite's ``Checkpoint``, which it is made of, remove the file before they
-    write it anew: a run that is stopped in between has lost its best weights. Here the new file replaces the old one.
+    write it anew: a run that is stopped in between has lost its best weights. Here the new file replaces the old one,
+    and the weights are in the memory and in the checkpoints too: a file that somebody deletes costs no training.
 
     Args:
         network: whose state dict is written.
@@ -34,6 +34,7 @@ class WeightsSaver:
     def __init__(self, network: nn.Module, path: str | Path) -> None:
         self.network = network
         self.path = Path(path)
+        self._saved: dict[str, Tensor] | None = None
 
     def attach(self, engine: Workflow) -> None:
         """Attach to a trainer for its last weights, to an evaluator for the best ones."""
@@ -43,9 +44,8 @@ class WeightsSaver:
         else:
             engine.add_event_handler(Events.COMPLETED, self.save)
 
-    @idist.one_rank_only()
     def save(self) -> None:
-        """Write now.
+        """Write now; of several processes the first one does it.
 
         Raises:
             ValueError: when a weight is not finite; the file stays as it was.
@@ -57,8 +57,21 @@ class WeightsSaver:
                 f"{self.path} is not written: {len(broken)} of {len(state)} tensors are not finite, first "
                 f"{broken[0]}: the training has diverged. Start anew with a lower learning rate."
             )
-        with atomic_write(self.path) as temporary:
-            torch.save(state, temporary)
+        self._saved = {name: value.detach().cpu().clone() for name, value in state.items()}
+        self._write()
+
+    @idist.one_rank_only()
+    def _write(self) -> None:
+        save_tensors(self._saved, self.path, durable=True)
+
+    def load(self) -> None:
+        """Give the network the weights that were saved last, by this process or by an earlier one.
+
+        Raises:
+            SettingsError: when there are none, or the file is damaged.
+        """
+        saved = read_state_dict(self.path) if self._saved is None else self._saved
+        unwrap(self.network).load_state_dict(saved)
 
     def _save_if_best(self, engine: Evaluator) -> None:
         # The engine has compared its key metric already.
@@ -66,11 +79,16 @@ class WeightsSaver:
             self.save()
 
     def state_dict(self) -> dict[str, Any]:
-        """The best metric so far, of an evaluator."""
+        """The best metric so far, of an evaluator, and its weights."""
         state = self._evaluator.state
-        return {"best_metric": state.best_metric, "best_metric_epoch": state.best_metric_epoch}
+        best = {"best_metric": state.best_metric, "best_metric_epoch": state.best_metric_epoch}
+        return {**best, "weights": self._saved}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Compare with this metric from now on."""
+        """Compare with this metric from now on, and write its weights again."""
         self._evaluator.state.best_metric = state["best_metric"]
         self._evaluator.state.best_metric_epoch = state["best_metric_epoch"]
+        # Earlier releases left them to the file.
+        self._saved = state.get("weights")
+        if self._saved is not None:
+            self._write()

@@ -76,7 +76,7 @@ def make_page_router(app: FGSSLApp) -> APIRouter:
 
     @router.get("/image/{image_id}", dependencies=[USER])
     def image(image_id: str) -> Response:
-        return picture(image_id, lambda path: draw_image(path, app.spatial_dims, **app.image_options))
+        return picture(image_id, app.draw)
 
     @router.get("/heat_maps/{image_id}", dependencies=[USER])
     def heat_maps(image_id: str) -> Response:

@@ -1,0 +1,394 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Processes that decode files of strangers: a file can end, block or fill one of them, and nothing else.
+
+The libraries that decode images are written in C and C++. A file of a few bytes can crash them, keep them busy for
+ever, or make them take all of the memory. What such a process sends back is an array or a message, never an object.
+
+This keeps a service alive. It is no jail: a file that takes over a decoder acts with the rights of its user. Whoever
+expects that runs the whole program in a container.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import logging
+import math
+import multiprocessing
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import psutil
+import torch
+from numpy.typing import NDArray
+
+from monai_fgssl.utils.errors import DataError
+from monai_fgssl.utils.memory import is_out_of_memory
+
+if TYPE_CHECKING:
+    from .geometry import ImageGeometry
+
+try:
+    import resource
+except ImportError:
+    # Windows has no limits of this kind.
+    resource = None  # type: ignore[assignment]
+
+__all__ = ["DecoderPool"]
+
+HAS_MEMORY_LIMIT = resource is not None and sys.platform.startswith("linux")
+"""Whether the system itself limits the memory of a process; elsewhere it is looked at while a file is decoded."""
+MEMORY_SHARE = 0.5
+"""Of the free memory, that all processes together may take by default."""
+LEAST_MEMORY = 1 << 30
+"""Bytes for each process: with less memory there are fewer of them."""
+LONGEST_MESSAGE = 1 << 20
+LARGEST_RESULT = 1 << 32
+SECONDS_BETWEEN_LOOKS = 0.05
+STOPPED_BY_MEMORY = (signal.SIGABRT, signal.SIGSEGV, getattr(signal, "SIGBUS", signal.SIGSEGV))
+"""By which native code may end where memory is not enough."""
+
+
+class _TooLongError(Exception):
+    """A process did not answer in time."""
+
+
+class _TooLargeError(Exception):
+    """A process took, or asked for, more memory than it may."""
+
+
+class _DiedError(Exception):
+    """A process ended; with its exit code."""
+
+    def __init__(self, code: int | None) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+class DecoderPool:
+    """Runs functions that decode a file in processes of their own, with limits of time and memory.
+
+    A process that dies or is stopped is replaced, and what it was at work on raises a
+    :class:`~monai_fgssl.data.DataError`. All processes together keep the limit of memory: each has a share of it, and
+    a file that needs more is tried once more with all of it, while the others wait.
+
+    Several threads may use one pool. Processes start when they are needed first.
+
+    Args:
+        num_processes: that work at the same time; None: one for each core, at most 8, and at most one for each
+            gigabyte of the limit.
+        seconds: that a file may take; the files of a series together as often as there are files.
+        memory_gb: gigabytes (10^9 bytes) that all processes together may take for images; None: half of what is free.
+        start_method: of :mod:`multiprocessing`; None: ``"fork"`` on Linux, as PyTorch's loaders do, else ``"spawn"``.
+            A server with many threads takes ``"forkserver"``.
+        preload: modules that a fork server imports once for all processes.
+
+    Raises:
+        ValueError: when a number is not positive.
+
+    Example:
+        >>> with DecoderPool(num_processes=1) as pool:  # doctest: +SKIP
+        ...     image = pool.run(ImageGeometry(64).read, "upload.tif")
+    """
+
+    def __init__(
+        self,
+        num_processes: int | None = None,
+        seconds: float = 60.0,
+        memory_gb: float | None = None,
+        start_method: str | None = None,
+        preload: Sequence[str] = (),
+    ) -> None:
+        for name, value in (("num_processes", num_processes), ("seconds", seconds), ("memory_gb", memory_gb)):
+            if value is not None and not (math.isfinite(value) and value > 0):
+                raise ValueError(f"{name} must be a positive number, got {value!r}.")
+        self.seconds = seconds
+        free = psutil.virtual_memory().available
+        self.memory = int(MEMORY_SHARE * free if memory_gb is None else 1e9 * memory_gb)
+        most = max(1, min(8, os.cpu_count() or 1, self.memory // LEAST_MEMORY))
+        self.num_processes = num_processes or most
+        default = "fork" if sys.platform.startswith("linux") else "spawn"
+        self.start_method = start_method or default
+        self.preload = list(preload)
+        self._options = (num_processes, seconds, memory_gb, start_method, tuple(preload))
+        self._context: Any = multiprocessing.get_context(self.start_method)
+        if self.start_method == "forkserver":
+            self._context.set_forkserver_preload([__name__, *self.preload])
+        # Places for processes; None where there is none yet.
+        self._places: queue.LifoQueue[_Process | None] = queue.LifoQueue()
+        for _ in range(self.num_processes):
+            self._places.put(None)
+        self._taking_all = threading.Lock()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A copy, also one in another process, has processes of its own.
+        return DecoderPool, self._options
+
+    def __enter__(self) -> DecoderPool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def start(self) -> None:
+        """Start a process now, so that the first file does not wait for it."""
+        place = self._places.get()
+        self._places.put(place or _Process(self))
+
+    def close(self) -> None:
+        """End the processes. The next file starts new ones."""
+        for _ in range(self.num_processes):
+            place = self._places.get()
+            if place is not None:
+                place.end()
+            self._places.put(None)
+
+    def run(
+        self, function: Callable[..., Any], path: str | os.PathLike[str], *arguments: Any, **options: Any
+    ) -> NDArray[Any]:
+        """Call ``function(path, *arguments, **options)`` in a process.
+
+        Args:
+            function: of a module, or a method of an object that can be pickled; gives an array or a CPU tensor.
+            path: of the file, or of the folder of a series.
+            arguments: of the function.
+            options: of the function.
+
+        Returns:
+            What the function gives, as an array.
+
+        Raises:
+            DataError: the function's own, or when the file ends the process, or takes too long or too much memory.
+            RuntimeError: when the function raises anything else.
+        """
+        task = (function, (os.fspath(path), *arguments), options)
+        seconds = self.seconds * _count_files(path)
+        try:
+            try:
+                return self._run_in_share(task, seconds)
+            except (_TooLargeError, _DiedError) as error:
+                may_be_memory = isinstance(error, _TooLargeError) or -(error.code or 0) in STOPPED_BY_MEMORY
+                if not may_be_memory or (isinstance(error, _DiedError) and self.num_processes == 1):
+                    raise
+            return self._run_alone(task, seconds)
+        except _TooLongError:
+            raise DataError(
+                f"{path} takes longer than {seconds:g} s to decode, and was given up: it is damaged or very large. If "
+                "it is good, raise --decode_seconds."
+            ) from None
+        except _TooLargeError:
+            raise DataError(
+                f"{path} takes more than {self.memory / 1e9:.1f} GB of memory to decode, and was given up: it is "
+                "damaged or very large. If it is good, raise --decode_gb."
+            ) from None
+        except _DiedError as error:
+            raise DataError(
+                f"{path} ended the process that decodes it ({_name_of_end(error.code)}): it is damaged, or made to do "
+                "harm."
+            ) from None
+
+    def read(self, geometry: ImageGeometry, path: str | os.PathLike[str], *arguments: Any) -> torch.Tensor:
+        """Read an image as :meth:`ImageGeometry.read <monai_fgssl.data.ImageGeometry.read>` does, in a process."""
+        return torch.from_numpy(self.run(geometry.read, path, *arguments))
+
+    def _run_in_share(self, task: tuple[Any, ...], seconds: float) -> NDArray[Any]:
+        place = self._places.get()
+        try:
+            place = place or _Process(self)
+            return place.ask(task, seconds, self.memory // self.num_processes)
+        finally:
+            self._places.put(place if place is not None and place.is_usable else None)
+
+    def _run_alone(self, task: tuple[Any, ...], seconds: float) -> NDArray[Any]:
+        """With all of the memory, in a new process, while there is no other."""
+        with self._taking_all:
+            places = [self._places.get() for _ in range(self.num_processes)]
+        try:
+            for place in places:
+                if place is not None:
+                    place.end()
+            alone = _Process(self)
+            try:
+                return alone.ask(task, seconds, self.memory)
+            finally:
+                # It would keep what it took.
+                alone.end()
+        finally:
+            for _ in places:
+                self._places.put(None)
+
+
+class _Process:
+    """One process and the connection to it."""
+
+    def __init__(self, pool: DecoderPool) -> None:
+        self._connection, theirs = multiprocessing.Pipe()
+        is_forked = pool.start_method == "fork"
+        self._process = pool._context.Process(target=_serve, args=(theirs, is_forked), daemon=True, name="decoder")
+        with warnings.catch_warnings():
+            # Of forks beside threads: what the child does is what PyTorch's loaders do.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            self._process.start()
+        theirs.close()
+        self.is_usable = True
+
+    def ask(self, task: tuple[Any, ...], seconds: float, memory: int) -> NDArray[Any]:
+        """Let it do a task, which may take so many seconds and so much memory beyond what it has at its start."""
+        try:
+            self.is_usable = False
+            self._connection.send((task, memory))
+            self._wait(seconds, memory)
+            answer = json.loads(self._connection.recv_bytes(LONGEST_MESSAGE))
+            for level, name, message in answer["logged"]:
+                logging.getLogger(name).log(level, "%s", message)
+            if answer["kind"] == "array":
+                content = self._connection.recv_bytes(LARGEST_RESULT)
+                values = np.frombuffer(bytearray(content), np.dtype(answer["dtype"])).reshape(answer["shape"])
+            self.is_usable = answer["kind"] != "memory"
+        except (EOFError, OSError, ValueError, KeyError, TypeError) as error:
+            self._process.join(1)
+            code = self._process.exitcode
+            self.end()
+            raise _DiedError(code) from error
+        except BaseException:
+            self.end()
+            raise
+        if answer["kind"] == "array":
+            return values
+        if answer["kind"] == "memory":
+            self.end()
+            raise _TooLargeError
+        raise (DataError if answer["kind"] == "data" else RuntimeError)(answer["message"])
+
+    def _wait(self, seconds: float, memory: int) -> None:
+        if HAS_MEMORY_LIMIT:
+            if not self._connection.poll(seconds):
+                raise _TooLongError
+            return
+        before = self._memory()
+        end = time.monotonic() + seconds
+        while not self._connection.poll(SECONDS_BETWEEN_LOOKS):
+            if self._memory() - before > memory:
+                raise _TooLargeError
+            if time.monotonic() > end:
+                raise _TooLongError
+
+    def _memory(self) -> int:
+        with suppress(psutil.NoSuchProcess):
+            return int(psutil.Process(self._process.pid).memory_info().rss)
+        return 0
+
+    def end(self) -> None:
+        """Stop it, whatever it does."""
+        self.is_usable = False
+        if not self._connection.closed:
+            self._process.kill()
+            self._process.join()
+            self._process.close()
+            self._connection.close()
+
+
+def _count_files(path: str | os.PathLike[str]) -> int:
+    folder = Path(path)
+    with suppress(OSError):
+        return max(1, sum(1 for _ in folder.iterdir())) if folder.is_dir() else 1
+    return 1
+
+
+def _name_of_end(code: int | None) -> str:
+    if code is not None and code < 0:
+        with suppress(ValueError):
+            return signal.Signals(-code).name
+    return f"status {code}"
+
+
+# ---------------------------------------------------------------- in the process
+
+
+class _Collector(logging.Handler):
+    """Keeps what is logged, for the process that asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[tuple[int, str, str]] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if len(self.records) < 100:
+            self.records.append((record.levelno, record.name, record.getMessage()[:1000]))
+
+
+def _serve(connection: Connection, is_forked: bool) -> None:
+    """Answer until the other end is closed."""
+    collected = _prepare(connection, is_forked)
+    at_start = _virtual_memory()
+    while True:
+        try:
+            (function, arguments, options), memory = connection.recv()
+        except (EOFError, OSError):
+            os._exit(0)
+        _limit_memory(at_start + memory)
+        collected.records.clear()
+        values: NDArray[Any] | None = None
+        try:
+            result = function(*arguments, **options)
+            values = np.asarray(result.numpy() if isinstance(result, torch.Tensor) else result, order="C")
+            answer = {"kind": "array", "dtype": values.dtype.str, "shape": values.shape}
+        except DataError as error:
+            answer = {"kind": "data", "message": str(error)}
+        except BaseException as error:
+            is_memory = is_out_of_memory(error)
+            answer = {"kind": "memory" if is_memory else "other", "message": traceback.format_exc()[-10_000:]}
+        answer["logged"] = collected.records
+        connection.send_bytes(json.dumps(answer).encode())
+        if values is not None:
+            connection.send_bytes(values.reshape(-1).view(np.uint8).data if values.size else b"")
+
+
+def _prepare(connection: Connection, is_forked: bool) -> _Collector:
+    # Ctrl-C reaches every process of a terminal: the one that asked decides.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    # What native code prints about a file may be anything.
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for standard in (0, 1, 2):
+        os.dup2(nowhere, standard)
+    if is_forked:
+        # Locks and connections of the other process must not outlive it; nor may objects of its be closed again.
+        gc.freeze()
+        own = connection.fileno()
+        os.closerange(3, own)
+        os.closerange(own + 1, os.sysconf("SC_OPEN_MAX"))
+    torch.set_num_threads(1)
+    collector = _Collector()
+    root = logging.getLogger()
+    for name in (None, *logging.root.manager.loggerDict):
+        logger = logging.getLogger(name)
+        logger.handlers.clear()
+        logger.propagate = True
+    root.addHandler(collector)
+    if resource is not None:
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    return collector
+
+
+def _virtual_memory() -> int:
+    return int(psutil.Process().memory_info().vms)
+
+
+def _limit_memory(size: int) -> None:
+    if HAS_MEMORY_LIMIT:
+        _, most = resource.getrlimit(resource.RLIMIT_AS)
+        resource.setrlimit(resource.RLIMIT_AS, (size if most == resource.RLIM_INFINITY else min(size, most), most))

@@ -1,0 +1,162 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Files of tensors, which are data and never code: those of ``torch.save``, and safetensors."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError, safe_open
+
+from .errors import SettingsError
+from .files import atomic_write
+
+__all__ = ["hash_of_weights", "is_safetensors", "read_metadata", "read_state_dict", "save_safetensors", "save_tensors"]
+
+WEIGHTS_HASH = "sha256"
+"""Entry of a safetensors file's metadata: see :func:`hash_of_weights`."""
+LONGEST_HEADER = 100_000_000
+"""Bytes of a safetensors header. Source: the format's own limit, https://github.com/huggingface/safetensors."""
+
+
+def save_tensors(content: Any, path: str | Path, durable: bool = False) -> None:
+    """Write what ``torch.save`` writes, complete or not at all; see :func:`~monai_fgssl.utils.files.atomic_write`.
+
+    Args:
+        content: of tensors and plain values.
+        path: of the file.
+        durable: see :func:`~monai_fgssl.utils.files.atomic_write`.
+
+    Raises:
+        StorageError: when the disk has no room, before anything is written; or when it can't be written to.
+    """
+    with atomic_write(path, _num_bytes(content), durable) as temporary:
+        torch.save(content, temporary)
+
+
+def _num_bytes(content: Any) -> int:
+    """Bytes of the tensors in it."""
+    if isinstance(content, torch.Tensor):
+        return content.numel() * content.element_size()
+    if isinstance(content, Mapping):
+        return sum(map(_num_bytes, content.values()))
+    return sum(map(_num_bytes, content)) if isinstance(content, (list, tuple)) else 0
+
+
+def hash_of_weights(state: Mapping[str, torch.Tensor]) -> str:
+    """SHA-256 of names, types, shapes and values, the same in whatever file they are.
+
+    Args:
+        state: a state dict, on any device.
+    """
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        value = state[name].detach().cpu().contiguous()
+        digest.update(json.dumps([name, str(value.dtype), list(value.shape)]).encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def save_safetensors(state: Mapping[str, torch.Tensor], path: str | Path, metadata: Mapping[str, str]) -> None:
+    """Write weights and what belongs to them as one safetensors file, with the hash of the weights.
+
+    Args:
+        state: a state dict.
+        path: of the file.
+        metadata: text by name.
+
+    Raises:
+        StorageError: see :func:`save_tensors`.
+    """
+    # Of one piece each: the format has no strides, and no tensors that share memory.
+    tensors = {name: value.detach().cpu().clone().contiguous() for name, value in state.items()}
+    entries = {"format": "pt", **metadata, WEIGHTS_HASH: hash_of_weights(tensors)}
+    with atomic_write(path, _num_bytes(tensors), durable=True) as temporary:
+        safetensors.torch.save_file(tensors, temporary, entries)
+
+
+def is_safetensors(path: str | Path) -> bool:
+    """Tell by the content: a length, and a JSON object of that length."""
+    with open(path, "rb") as file:
+        head = file.read(9)
+    return len(head) == 9 and head[8:] == b"{" and struct.unpack("<Q", head[:8])[0] <= LONGEST_HEADER
+
+
+def read_metadata(path: str | Path) -> dict[str, str]:
+    """Read the text entries of a safetensors file, without its tensors.
+
+    Raises:
+        SettingsError: when the file is damaged or cut off.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            return dict(file.metadata() or {})
+    except (SafetensorError, OSError, ValueError) as error:
+        raise SettingsError(f"{path} is damaged or cut off, and is not loaded ({_first_line(error)})") from error
+
+
+def read_state_dict(path: str | Path) -> dict[str, torch.Tensor]:
+    """Read weights from whoever sent them: nothing in the file can run.
+
+    Args:
+        path: a safetensors file, or what ``torch.save`` made of a state dict, plain or under ``"model"`` as
+            ``monai.handlers.CheckpointSaver`` may write it. The content tells which.
+
+    Raises:
+        SettingsError: when the file is missing, damaged, holds anything but tensors by name, or more than data.
+    """
+    if not Path(path).is_file():
+        raise SettingsError(f"there are no weights at {path}: train first, or name the right file.")
+    if is_safetensors(path):
+        return _read_safetensors(path)
+    try:
+        _check_stored(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except MemoryError:
+        raise
+    except Exception as error:
+        # torch tells of a damaged file in many ways, and suggests to load what could run code.
+        raise SettingsError(
+            f"{path} is damaged or holds more than weights, and is not loaded ({type(error).__name__}: "
+            f"{_first_line(error)})"
+        ) from error
+    state = state.get("model", state) if isinstance(state, Mapping) else state
+    if not isinstance(state, Mapping) or not all(
+        isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in state.items()
+    ):
+        raise SettingsError(
+            f"{path} holds no state dict (name to tensor) but {type(state).__name__}: save model.state_dict()."
+        )
+    return dict(state)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [""])[0][:120]
+
+
+def _check_stored(path: str | Path) -> None:
+    """Refuse compressed members: torch writes none, and a small file could become all of the memory."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as file:
+            if any(member.compress_type != zipfile.ZIP_STORED for member in file.infolist()):
+                raise ValueError("it is compressed, which torch.save never does")
+
+
+def _read_safetensors(path: str | Path) -> dict[str, torch.Tensor]:
+    recorded = read_metadata(path).get(WEIGHTS_HASH)
+    try:
+        state = safetensors.torch.load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise SettingsError(f"{path} is damaged or cut off, and is not loaded ({_first_line(error)})") from error
+    # Files of other programs have no hash.
+    if recorded is not None and recorded != hash_of_weights(state):
+        raise SettingsError(f"{path} is damaged or was changed: its weights are not those that its hash was made of.")
+    return state
