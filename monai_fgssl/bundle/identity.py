@@ -21,6 +21,7 @@ from ignite import distributed as idist
 from monai_fgssl.data import CachedImages, PreparedData
 from monai_fgssl.transforms import RandView
 from monai_fgssl.utils.errors import SettingsError
+from monai_fgssl.utils.files import atomic_write, remove_leftovers, storage_errors
 
 from .settings_table import SETTINGS
 
@@ -93,14 +94,16 @@ def lock_output(output_dir: str | Path) -> None:
 
     Raises:
         SettingsError: when another run uses the folder; with its host, process and start.
+        StorageError: when the folder can't be written to.
     """
     path = Path(output_dir).resolve() / ".run.lock"
     if path in _locks or idist.get_rank() != 0:
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
     lock, owner = FileLock(path), path.with_suffix(".json")
     try:
-        lock.acquire(timeout=0)
+        with storage_errors(output_dir):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock.acquire(timeout=0)
     except Timeout:
         used_by = owner.read_text(encoding="utf-8").strip() if owner.is_file() else "another process"
         raise SettingsError(
@@ -108,4 +111,7 @@ def lock_output(output_dir: str | Path) -> None:
         ) from None
     _locks[path] = lock
     started = time.strftime("%Y-%m-%d %H:%M:%S")
-    owner.write_text(f"host {platform.node()}, process {os.getpid()}, since {started}\n", encoding="utf-8")
+    with atomic_write(owner) as temporary:
+        temporary.write_text(f"host {platform.node()}, process {os.getpid()}, since {started}\n", encoding="utf-8")
+    # Whoever has left them is dead: nobody else uses the folder.
+    remove_leftovers(path.parent, depth=2)

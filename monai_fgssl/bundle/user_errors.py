@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from monai_fgssl.utils.files import is_full_or_read_only
 from monai_fgssl.utils.memory import is_out_of_memory
 
 __all__ = ["print_user_error"]
@@ -35,8 +36,14 @@ def print_user_error(kind: type[BaseException], error: BaseException, trace: Any
         print(f"error: {told}", file=sys.stderr)
     elif any(map(is_out_of_memory, causes)):
         print(f"error: there is not enough memory: {MEMORY_SETTINGS}.", file=sys.stderr)
+    elif (disk := next((one for one in causes if _is_of_disk(one)), None)) is not None:
+        print(f"error: {disk}. Make room, name another folder, or allow this user to write there.", file=sys.stderr)
     else:
         sys.__excepthook__(kind, error, trace)
+
+
+def _is_of_disk(error: BaseException) -> bool:
+    return isinstance(error, OSError) and is_full_or_read_only(error)
 
 
 def _is_readable(error: BaseException) -> bool:

@@ -5,20 +5,18 @@
 from __future__ import annotations
 
 import re
-import shutil
 import zipfile
 import zlib
 from http.client import HTTPException
 from pathlib import Path
-from tempfile import mkdtemp
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import monai.apps.utils
 from monai.apps.utils import check_hash, download_url, extractall
 
-from monai_fgssl.utils.errors import DataError
-from monai_fgssl.utils.files import atomic_write
+from monai_fgssl.utils.errors import DataError, StorageError
+from monai_fgssl.utils.files import atomic_write, temporary_folder
 
 __all__ = ["download_file"]
 
@@ -88,13 +86,12 @@ def _published_md5(url: str) -> str | None:
 
 
 def _unpack(archive: Path, folder: Path) -> None:
-    temporary = Path(mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
-        extractall(archive, temporary, has_base=False)
-        inner = temporary / folder.name
-        (inner if inner.is_dir() else temporary).rename(folder)
-        folder.chmod(0o755)
+        with temporary_folder(folder) as temporary:
+            extractall(archive, temporary, has_base=False)
+            inner = temporary / folder.name
+            (inner if inner.is_dir() else temporary).rename(folder)
+    except StorageError:
+        raise
     except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, OSError) as error:
         raise DataError(f"{archive} can't be unpacked ({error}): delete it and run again.") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

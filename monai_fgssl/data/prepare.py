@@ -86,7 +86,7 @@ def prepare_data(
     """
     geometry = ImageGeometry.of(geometry)
     table = read_table(dataset_dir, layout) if table is None else table
-    table = replace(table, items=geometry.split_frames(table.items))
+    table = replace(table, items=geometry.split_frames(table.items, pool))
     if require_labels and all(item["label"] == UNLABELED for item in table.items):
         raise DataError(explain_missing_labels(dataset_dir) + first_lines(table.notes))
     if idist.get_rank() == 0:
@@ -204,7 +204,7 @@ def load_test_images(
             f"but the model was trained for {', '.join(class_names)}."
         )
     geometry = ImageGeometry.of(geometry)
-    table = replace(table, items=geometry.split_frames(table.items))
+    table = replace(table, items=geometry.split_frames(table.items, pool))
     items = table.items if part else read_split(split_file, table)["test"]
     labeled = [
         item | {"label": list(class_names).index(table.class_names[item["label"]])}

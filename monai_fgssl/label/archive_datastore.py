@@ -13,11 +13,10 @@ import json
 import logging
 import os
 import re
-import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,8 @@ from pydicom.filewriter import dcmwrite
 from monai_fgssl.data import DataError
 from monai_fgssl.data.io.dicom_file import open_dicom
 from monai_fgssl.report.dicom.secondary_capture import SERIES_DESCRIPTION as HEAT_MAP_DESCRIPTION
-from monai_fgssl.utils.files import atomic_write
+from monai_fgssl.utils.errors import StorageError
+from monai_fgssl.utils.files import atomic_write, temporary_folder
 
 from .archive import unreachable
 from .datastore import CLASS, FINAL, ClassLabels, check_name
@@ -107,7 +107,7 @@ class ClassDICOMWebDatastore(ClassLabels, DICOMWebDatastore):
         folder = root / md5_digest(client.base_url)
         # Series Instance UID of each report that was read: image, time and class; None for what is no label.
         self._reports_file = folder / "reports.json"
-        self._reports: dict[str, tuple[str, str, str] | None] = _read_json(self._reports_file)
+        self._reports = _read_reports_file(self._reports_file)
         # Nobody else writes into the cache: there is nothing to watch.
         ClassLabels.__init__(self, str(folder), classes, auto_reload=False)
         if not self._known_images():
@@ -179,7 +179,7 @@ class ClassDICOMWebDatastore(ClassLabels, DICOMWebDatastore):
                     # This package's heat maps are pictures too, but nobody labels them.
                     if series.description != HEAT_MAP_DESCRIPTION:
                         found[series.uid] = series.study
-        with self._changing:
+        with self._change():
             objects = self._datastore.objects
             for name in found.keys() - objects.keys():
                 objects[name] = ImageLabelModel(image=DataModel())
@@ -191,7 +191,7 @@ class ClassDICOMWebDatastore(ClassLabels, DICOMWebDatastore):
                     if name in found:
                         obj.image.info[STUDY] = found[name]
                     changed = True
-            if changed:
+            if self._adopt_labels() or changed:
                 self._update_datastore_file()
 
     def _search(self, search_filter: dict[str, Any]) -> Iterator[_Series]:
@@ -235,7 +235,7 @@ class ClassDICOMWebDatastore(ClassLabels, DICOMWebDatastore):
         for report in filter(None, self._reports.values()):
             image, when, name = report
             newest[image] = max(newest.get(image, ("", "")), (when, name))
-        with self._changing:
+        with self._change():
             taken = False
             for image, (when, name) in newest.items():
                 obj = self._datastore.objects.get(image)
@@ -277,6 +277,9 @@ class ClassDICOMWebDatastore(ClassLabels, DICOMWebDatastore):
                 if error.status_code == 503:
                     raise
                 problem = error.detail
+            except StorageError:
+                # There may be room later.
+                raise
             except (DataError, ImportError, OSError, KeyError, ValueError) as error:
                 problem = str(error)
             if problem:
@@ -285,7 +288,7 @@ class ClassDICOMWebDatastore(ClassLabels, DICOMWebDatastore):
             self._mark_as_sent(image_id, info[UNSENT], problem)
 
     def _mark_as_sent(self, image_id: str, saved: str, problem: str | None) -> None:
-        with self._changing:
+        with self._change():
             obj = self._datastore.objects.get(image_id)
             label = obj.labels.get(FINAL) if obj else None
             # The label has changed meanwhile; the new one waits for the next round.
@@ -350,7 +353,7 @@ class ClassDICOMWebDatastore(ClassLabels, DICOMWebDatastore):
     def _fetch(self, image_id: str, folder: Path) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)
         # A training may fetch the same series at the same time.
-        with tempfile.TemporaryDirectory(prefix=f".{image_id}.", dir=folder.parent) as unfinished:
+        with temporary_folder(folder) as unfinished:
             with self._asked():
                 for instance in self._client.retrieve_series(self._study_of(image_id), image_id):
                     uid = str(instance.SOPInstanceUID)
@@ -418,7 +421,7 @@ class ClassDICOMWebDatastore(ClassLabels, DICOMWebDatastore):
         """Save a label here; its report follows as soon as the archive takes it."""
         if label_tag == FINAL:
             kept = {name: value for name, value in (label_info or {}).items() if name != UNSENDABLE}
-            label_info = {**kept, UNSENT: datetime.now().strftime(TIME)}
+            label_info = {**kept, UNSENT: self._time_after_others(image_id)}
         saved = super().save_label(image_id, label_filename, label_tag, label_info)
         self._wanted.set()
         return saved
@@ -426,11 +429,26 @@ class ClassDICOMWebDatastore(ClassLabels, DICOMWebDatastore):
     def remove_label(self, label_id: str, label_tag: str) -> None:
         """Remove a label here. Its reports stay in the archive; those older than this moment do not count any more."""
         self.check_image(label_id)
-        with self._changing:
+        with self._change():
+            self.check_image(label_id)
             obj = self._datastore.objects[label_id]
             if label_tag == FINAL and FINAL in obj.labels:
-                obj.image.info[REMOVED] = datetime.now().strftime(TIME)
+                obj.image.info[REMOVED] = self._time_after_others(label_id)
             super().remove_label(label_id, label_tag)
+
+    def _time_after_others(self, image_id: str) -> str:
+        """The time, or a moment after all that is known of an image: clocks are set back now and then."""
+        now = datetime.now().strftime(TIME)
+        known: list[Any] = [report[1] for report in list(self._reports.values()) if report and report[0] == image_id]
+        obj = self._datastore.objects.get(image_id)
+        if obj is not None:
+            label = obj.labels.get(FINAL)
+            known += [obj.image.info.get(REMOVED), label.info.get(UNSENT) if label else None]
+        latest = max((when for when in known if isinstance(when, str)), default="")
+        if latest >= now:
+            with suppress(ValueError):
+                return (datetime.strptime(latest, TIME) + timedelta(microseconds=1)).strftime(TIME)
+        return now
 
 
 class _RefusedError(Exception):
@@ -455,12 +473,23 @@ def _value(found: dict[str, Any], tag: str) -> Any:
     return values[0]
 
 
+def _read_reports_file(path: Path) -> dict[str, tuple[str, str, str] | None]:
+    """What is known of the reports; what is damaged is read from the archive again."""
+    known: dict[str, tuple[str, str, str] | None] = {}
+    for uid, report in _read_json(path).items():
+        if report is None:
+            known[uid] = None
+        elif isinstance(report, list) and len(report) == 3 and all(isinstance(value, str) for value in report):
+            known[uid] = report[0], report[1], report[2]
+    return known
+
+
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except ValueError:
+    except (ValueError, RecursionError):
         logger.warning("%s is damaged: all reports are read again.", path.name)
         return {}
     return content if isinstance(content, dict) else {}

@@ -2,14 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """MONAI Label's data store with one class for each image: the base, and the store of a folder.
 
-The class is in the index of the data store (``datastore_v2.json``) and nowhere else; the label file that MONAI Label
-wants beside it is written from it.
+The class is in the index of the data store (``datastore_v2.json``), which counts. The label file that MONAI Label wants
+beside it is written from it; should the index be lost or damaged, it is made again from these files.
 """
 
 from __future__ import annotations
 
 import filecmp
-import json
 import logging
 import os
 import re
@@ -18,18 +17,20 @@ import tempfile
 import threading
 import time
 import zipfile
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from fastapi import HTTPException
 from filelock import FileLock
-from monailabel.datastore.local import DataModel, ImageLabelModel, LocalDatastore
+from monailabel.datastore.local import DataModel, ImageLabelModel, LocalDatastore, LocalDatastoreModel
 from monailabel.interfaces.datastore import DefaultLabelTag
 
 from monai_fgssl.data.layouts.image_files import IMAGE_SUFFIXES, is_image, without_suffix
-from monai_fgssl.utils.files import atomic_write
+from monai_fgssl.utils.files import atomic_write, is_full_or_read_only, remove_leftovers
+
+from .label_files import LABEL_SUFFIX, fingerprint_of, read_label, write_label
 
 __all__ = ["CLASS", "FINAL", "ClassDatastore", "ClassLabels", "check_name"]
 
@@ -37,8 +38,8 @@ logger = logging.getLogger(__name__)
 
 FINAL = DefaultLabelTag.FINAL.value
 CLASS = "class"
-LABEL_SUFFIX = ".json"
 PLAIN_NAME = re.compile(r"[^/\\\x00]+")
+SUFFIX = re.compile(r"(\.[A-Za-z0-9_-]+)*")
 
 
 def check_name(name: str, what: str) -> str:
@@ -47,13 +48,17 @@ def check_name(name: str, what: str) -> str:
     Raises:
         HTTPException: 422.
     """
-    if not PLAIN_NAME.fullmatch(name) or name in (".", ".."):
+    if not _is_plain(name):
         raise HTTPException(422, f"{what} must be a plain name without slashes.")
     return name
 
 
+def _is_plain(name: str) -> bool:
+    return PLAIN_NAME.fullmatch(name) is not None and name not in (".", "..")
+
+
 class ClassLabels(LocalDatastore):
-    """Base of the data stores of a folder and of an archive. Several threads may use it.
+    """Base of the data stores of a folder and of an archive. Several threads and processes may use it.
 
     Args:
         folder: of the images and the index.
@@ -61,11 +66,42 @@ class ClassLabels(LocalDatastore):
         options: of :class:`monailabel.datastore.local.LocalDatastore`.
     """
 
+    # Of MONAI Label, which has no types: the index, and which one was read.
+    _datastore: Any
+    _config_ts: Any
+
     def __init__(self, folder: str, classes: tuple[str, ...] = (), **options: Any) -> None:
         self.classes = classes
         # Held by everyone who changes the index. Otherwise another thread could read the old one and lose the change.
         self._changing = threading.RLock()
+        # The same for processes: a training of MONAI Label opens the data store too.
+        self._file_lock = FileLock(Path(folder, ".lock"), thread_local=False)
+        # Until an index was read.
+        self._index_is_lost = True
+        remove_leftovers(folder)
         LocalDatastore.__init__(self, folder, **options)
+
+    @contextmanager
+    def _change(self) -> Iterator[None]:
+        """Hold the newest index alone. What can't be written was not changed.
+
+        Raises:
+            HTTPException: 507 when the disk is full or read-only.
+        """
+        with self._changing, self._file_lock:
+            self._init_from_datastore_file()
+            try:
+                yield
+            except OSError as error:
+                # What was changed in memory alone.
+                self._config_ts = None
+                self._init_from_datastore_file()
+                if not is_full_or_read_only(error):
+                    raise
+                logger.error("a change of images or labels was not saved: %s", error)
+                raise HTTPException(
+                    507, "this was not saved: the disk of the server is full or can't be written to."
+                ) from error
 
     def notices(self) -> list[str]:
         """Sentences about the state of images and labels, for the page."""
@@ -75,7 +111,8 @@ class ClassLabels(LocalDatastore):
         """The class of an image; None without a label."""
         obj = self._datastore.objects.get(image_id)
         label = obj.labels.get(FINAL) if obj else None
-        return label.info.get(CLASS) if label else None
+        name = label.info.get(CLASS) if label else None
+        return name if isinstance(name, str) else None
 
     def labeled(self) -> dict[str, str]:
         """Classes by image."""
@@ -102,21 +139,70 @@ class ClassLabels(LocalDatastore):
         """
         self.check_image(image_id)
         check_name(label_tag, "tag")
-        with self._changing:
-            if label_tag != FINAL:
-                return str(LocalDatastore.save_label(self, image_id, label_filename, label_tag, label_info))
-            label_info = {**(label_info or {}), CLASS: self.check_class((label_info or {}).get(CLASS))}
-            self._put_label(image_id, label_info)
+        with self._change():
+            # Another process may have removed it.
+            self.check_image(image_id)
+            if label_tag == FINAL:
+                self._put_label(
+                    image_id, {**(label_info or {}), CLASS: self.check_class((label_info or {}).get(CLASS))}
+                )
+            else:
+                self._put_file(image_id, Path(label_filename), label_tag, label_info)
             self._update_datastore_file()
         return image_id
 
     def _put_label(self, image_id: str, label_info: dict[str, Any]) -> None:
         """Make a class the label of an image, and write its file; the index is written by the caller."""
-        name = self._filename(image_id, LABEL_SUFFIX)
-        with atomic_write(Path(self._datastore.label_path(FINAL), name)) as temporary:
-            temporary.write_text(json.dumps({CLASS: label_info[CLASS]}), encoding="utf-8")
-        info = {**label_info, "ts": int(time.time()), "name": name}
+        info = {**label_info, "ts": int(time.time()), "name": self._filename(image_id, LABEL_SUFFIX)}
+        write_label(self._label_file(image_id), info, fingerprint_of(self._own_file(image_id)))
         self._datastore.objects[image_id].labels[FINAL] = DataModel(info=info, ext=LABEL_SUFFIX)
+
+    def _put_file(self, image_id: str, file: Path, tag: str, label_info: dict[str, Any] | None) -> None:
+        """Take a file as a label of any kind."""
+        _, suffix = self._to_id(file.name)
+        name = self._filename(image_id, suffix)
+        with atomic_write(Path(self._datastore.label_path(tag), name), durable=True) as temporary:
+            shutil.copyfile(file, temporary)
+        info = {**(label_info or {}), "ts": int(time.time()), "name": name}
+        self._datastore.objects[image_id].labels[tag] = DataModel(info=info, ext=suffix)
+
+    def _label_file(self, image_id: str) -> Path:
+        return Path(self._datastore.label_path(FINAL), self._filename(image_id, LABEL_SUFFIX))
+
+    def _own_file(self, image_id: str) -> str | None:
+        """File of an image whose name may one day be another image's."""
+        return None
+
+    def _restore_label_files(self) -> None:
+        """Write the label files that are missing: the index counts."""
+        for image_id, obj in self._datastore.objects.items():
+            if FINAL in obj.labels and self.class_of(image_id) and not self._label_file(image_id).is_file():
+                write_label(
+                    self._label_file(image_id), obj.labels[FINAL].info, fingerprint_of(self._own_file(image_id))
+                )
+
+    def _adopt_labels(self) -> bool:
+        """Take over label files that the index does not know; return whether there were some.
+
+        Those of another image that had the same name stay as they are.
+        """
+        adopted = 0
+        for image_id, obj in self._datastore.objects.items():
+            found = None if FINAL in obj.labels else read_label(self._label_file(image_id))
+            if found is None:
+                continue
+            info, image = found
+            now = fingerprint_of(self._own_file(image_id))
+            is_of_this_image = self._index_is_lost if image is None or now is None else image == now
+            with suppress(HTTPException):
+                if is_of_this_image:
+                    info = {**info, CLASS: self.check_class(info[CLASS])}
+                    obj.labels[FINAL] = DataModel(info=info, ext=LABEL_SUFFIX)
+                    adopted += 1
+        if adopted:
+            logger.warning("%d labels were taken from their files: the index did not have them.", adopted)
+        self._index_is_lost = False
+        return adopted > 0
 
     def check_class(self, name: Any) -> str:
         """The class, spelled as in the app's list.
@@ -142,13 +228,14 @@ class ClassLabels(LocalDatastore):
         """
         check_name(label_tag, "tag")
         self.check_image(label_id)
-        with self._changing:
+        with self._change():
+            self.check_image(label_id)
             label = self._datastore.objects[label_id].labels.pop(label_tag, None)
             if label is None:
                 raise HTTPException(404, "this image has no such label.")
+            # First: should the process end here, the label is still in the index, and writes its file again.
+            Path(self._datastore.label_path(label_tag), self._filename(label_id, label.ext)).unlink(missing_ok=True)
             self._update_datastore_file()
-        # After the index is written: a label without a file counts as removed.
-        Path(self._datastore.label_path(label_tag), self._filename(label_id, label.ext)).unlink(missing_ok=True)
 
     def update_label_info(self, label_id: str, label_tag: str, info: dict[str, Any]) -> None:
         """Change what is stored with a label, the class included.
@@ -157,7 +244,7 @@ class ClassLabels(LocalDatastore):
             HTTPException: 404 when there is no such label.
         """
         self.check_image(label_id)
-        with self._changing:
+        with self._change():
             label = self._datastore.label(label_id, label_tag)
             if label is None:
                 raise HTTPException(404, "this image has no such label.")
@@ -169,7 +256,7 @@ class ClassLabels(LocalDatastore):
     def update_image_info(self, image_id: str, info: dict[str, Any]) -> None:
         """Store something with an image."""
         self.check_image(image_id)
-        with self._changing:
+        with self._change():
             LocalDatastore.update_image_info(self, image_id, info)
 
     def get_dataset_archive(self, limit_cases: int | None = None) -> str:
@@ -196,14 +283,53 @@ class ClassLabels(LocalDatastore):
 
     def _update_datastore_file(self, lock: bool = True) -> None:
         # MONAI Label's own method empties the file first. A process that dies then has lost all labels.
-        with self._changing, FileLock(self._lock_file) if lock else nullcontext():
-            with atomic_write(self._datastore_config_path) as temporary:
+        with self._changing, self._file_lock:
+            with atomic_write(self._datastore_config_path, durable=True) as temporary:
                 temporary.write_text(self._datastore.model_dump_json(exclude={"base_path"}, indent=2), encoding="utf-8")
-            self._config_ts = os.stat(self._datastore_config_path).st_mtime
+            self._config_ts = self._index_version()
 
     def _init_from_datastore_file(self, throw_exception: bool = False) -> None:
-        with self._changing:
-            super()._init_from_datastore_file(throw_exception)
+        """Read the index, if it is another one than before. MONAI Label's own method believes all that it says."""
+        with self._changing, self._file_lock:
+            version = self._index_version()
+            if version is None or version == self._config_ts:
+                return
+            path = Path(self._datastore_config_path)
+            try:
+                index = LocalDatastoreModel.model_validate_json(path.read_text(encoding="utf-8"))
+            except ValueError:
+                aside = path.with_name(f"{path.stem}.damaged{time.time_ns()}{path.suffix}")
+                path.replace(aside)
+                logger.error("%s is damaged, and is now %s: labels are taken from their files.", path.name, aside.name)
+                self._index_is_lost = True
+                return
+            self._datastore = _checked_index(index, self._datastore)
+            self._config_ts = version
+            self._index_is_lost = False
+
+    def _index_version(self) -> tuple[int, int, int] | None:
+        """Tells one index from the next, whatever the clock says; None where there is no file."""
+        try:
+            status = os.stat(self._datastore_config_path)
+        except FileNotFoundError:
+            return None
+        return status.st_ino, status.st_mtime_ns, status.st_size
+
+
+def _checked_index(index: LocalDatastoreModel, before: LocalDatastoreModel) -> LocalDatastoreModel:
+    """Leave out what leads out of the folder: somebody may have sent the folder with its index."""
+    # Also folders that it names: they are those that the data store was opened with.
+    index.base_path, index.images_dir, index.labels_dir = before.base_path, before.images_dir, before.labels_dir
+    for name, obj in list(index.objects.items()):
+        if not (_is_plain(name) and SUFFIX.fullmatch(obj.image.ext)):
+            del index.objects[name]
+            logger.warning("the index names an image outside of the folder, which is left out.")
+            continue
+        for tag, label in list(obj.labels.items()):
+            if not (_is_plain(tag) and SUFFIX.fullmatch(label.ext)):
+                del obj.labels[tag]
+                logger.warning("the index names a label outside of the folder, which is left out.")
+    return index
 
 
 class ClassDatastore(ClassLabels):
@@ -232,10 +358,17 @@ class ClassDatastore(ClassLabels):
         return {name: name for name in os.listdir(path) if is_image(Path(name))}
 
     def _reconcile_datastore(self) -> None:
-        with self._changing:
-            # Somebody may have removed the file.
+        with self._change():
+            # Somebody may have removed it.
             Path(self._datastore.label_path(FINAL)).mkdir(parents=True, exist_ok=True)
+            # MONAI Label would take their labels for removed.
+            self._restore_label_files()
             super()._reconcile_datastore()
+            if self._adopt_labels():
+                self._update_datastore_file()
+
+    def _own_file(self, image_id: str) -> str | None:
+        return str(self.get_image_uri(image_id))
 
     def _on_any_event(self, event: Any) -> None:
         self._watch(super()._on_any_event, event)
@@ -261,7 +394,7 @@ class ClassDatastore(ClassLabels):
         file = Path(image_filename)
         if not is_image(file):
             raise HTTPException(422, f"the file's name must end in one of {', '.join(IMAGE_SUFFIXES)}.")
-        with self._changing:
+        with self._change():
             return self._add_image(image_id, file, image_info)
 
     def _add_image(self, image_id: str, file: Path, image_info: dict[str, Any]) -> str:
@@ -274,7 +407,7 @@ class ClassDatastore(ClassLabels):
             raise HTTPException(409, "there is another image of this name: choose another name, or remove that image.")
         _, suffix = self._to_id(file.name)
         name = self._filename(image_id, suffix)
-        with atomic_write(Path(self._datastore.image_path(), name)) as temporary:
+        with atomic_write(Path(self._datastore.image_path(), name), file.stat().st_size, durable=True) as temporary:
             shutil.copyfile(file, temporary)
         info = {**image_info, "ts": int(time.time()), "name": name}
         self._datastore.objects[image_id] = ImageLabelModel(image=DataModel(info=info, ext=suffix))
@@ -284,6 +417,6 @@ class ClassDatastore(ClassLabels):
     def remove_image(self, image_id: str) -> None:
         """Remove an image and its labels."""
         self.check_image(image_id)
-        with self._changing:
+        with self._change():
             super().remove_image(image_id)
             self.refresh()

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from monai_fgssl.data import ImageStream
 from monai_fgssl.metrics.acquisition import choose
-from monai_fgssl.utils.files import atomic_write
+from monai_fgssl.utils.tensors import save_tensors
 
 from .model import LabelModel
 
@@ -68,18 +68,23 @@ class Scores:
             "stage_logits": torch.stack([self.stage_logits[name] for name in names]) if names else torch.empty(0),
             "features": torch.stack([self.features[name] for name in names]) if names else torch.empty(0),
         }
-        with atomic_write(path) as temporary:
-            torch.save(content, temporary)
+        save_tensors(content, path)
 
     @classmethod
     def read(cls, path: Path, version: str) -> Scores:
         """Scores that were saved for this version of the model; empty where there are none."""
         scores = cls(version)
-        if path.is_file():
+        try:
             content = torch.load(path, weights_only=True)
             if content["version"] == version:
                 scores.add(content["names"], content["stage_logits"], content["features"])
-                scores.failed = set(content["failed"])
+                scores.failed = set(map(str, content["failed"]))
+        except FileNotFoundError:
+            pass
+        except Exception as error:
+            # torch tells of a damaged file in many ways. All scores can be computed again.
+            logger.warning("%s is damaged (%s): the images are scored again.", path.name, type(error).__name__)
+            return cls(version)
         return scores
 
 

@@ -21,7 +21,15 @@ import psutil
 
 from .errors import StorageError
 
-__all__ = ["atomic_write", "check_space", "remove_leftovers", "temporary_folder", "to_json"]
+__all__ = [
+    "atomic_write",
+    "check_space",
+    "is_full_or_read_only",
+    "remove_leftovers",
+    "storage_errors",
+    "temporary_folder",
+    "to_json",
+]
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NOT_ALLOWED = (errno.EROFS, errno.EACCES, errno.EPERM)
@@ -70,23 +78,41 @@ def atomic_write(path: str | Path, size: int | None = None, durable: bool = Fals
     path = Path(path)
     temporary = path.with_name(_temporary_name(path))
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if size is not None:
-            check_space(path, size)
-        yield temporary
-        if durable:
-            _sync(temporary)
-        temporary.replace(path)
-        if durable:
-            _sync(path.parent)
-    except Exception as error:
-        reason = _storage_reason(path, temporary, error)
-        if reason is None:
-            raise
-        raise StorageError(f"{path} can't be written: {reason}") from error
+        with storage_errors(path, temporary):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if size is not None:
+                check_space(path, size)
+            yield temporary
+            if durable:
+                _sync(temporary)
+            temporary.replace(path)
+            if durable:
+                _sync(path.parent)
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def storage_errors(path: str | Path, temporary: Path | None = None) -> Iterator[None]:
+    """Tell in one line what is wrong with the disk, where something is written.
+
+    Args:
+        path: the file or folder that is being made.
+        temporary: under this name.
+
+    Raises:
+        StorageError: in place of the system's errors for a disk that is full or read-only, a folder that was deleted,
+            a name that is too long. All other errors stay what they are.
+    """
+    path = Path(path)
+    try:
+        yield
+    except Exception as error:
+        reason = _storage_reason(path, path if temporary is None else temporary, error)
+        if reason is None:
+            raise
+        raise StorageError(f"{path} can't be written: {reason}") from error
 
 
 def check_space(path: str | Path, size: int) -> None:
@@ -106,6 +132,11 @@ def check_space(path: str | Path, size: int) -> None:
             f"{path} can't be written: it takes {_megabytes(size)}, and {_megabytes(free)} are free on the disk of "
             f"{folder}. Make room, or name another folder."
         )
+
+
+def is_full_or_read_only(error: OSError) -> bool:
+    """Tell what is wrong with a disk from a file that is missing or in the way."""
+    return isinstance(error, StorageError) or error.errno in (*NO_SPACE, *NOT_ALLOWED)
 
 
 def _existing_folder(path: Path) -> Path:
@@ -172,31 +203,35 @@ def temporary_folder(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     temporary = path.with_name(_temporary_name(path))
     try:
-        temporary.mkdir(parents=True)
-        yield temporary
-    except Exception as error:
-        reason = _storage_reason(path, temporary, error)
-        if reason is None:
-            raise
-        raise StorageError(f"{path} can't be written: {reason}") from error
+        with storage_errors(path, temporary):
+            temporary.mkdir(parents=True)
+            yield temporary
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def remove_leftovers(folder: str | Path) -> None:
+def remove_leftovers(folder: str | Path, depth: int = 0) -> None:
     """Remove the temporary files and folders that killed processes of this machine have left.
 
     Those of processes that live, or of other machines, stay.
 
     Args:
-        folder: to look through, with all folders below it; may be missing.
+        folder: to look through; may be missing.
+        depth: of the folders below it that are looked through too.
     """
-    for parent, folders, names in os.walk(folder):
-        for name in filter(_is_leftover, names):
+    try:
+        entries = list(os.scandir(folder))
+    except OSError:
+        return
+    for entry in entries:
+        is_folder = entry.is_dir(follow_symlinks=False)
+        if _is_leftover(entry.name) and is_folder:
+            shutil.rmtree(entry.path, ignore_errors=True)
+        elif _is_leftover(entry.name):
             with suppress(OSError):
-                Path(parent, name).unlink()
-        for name in filter(_is_leftover, folders):
-            shutil.rmtree(Path(parent, name), ignore_errors=True)
+                os.unlink(entry.path)
+        elif is_folder and depth:
+            remove_leftovers(entry.path, depth - 1)
 
 
 def _is_leftover(name: str) -> bool:

@@ -58,6 +58,8 @@ LEAST_MEMORY = 1 << 30
 LONGEST_MESSAGE = 1 << 20
 LARGEST_RESULT = 1 << 32
 SECONDS_BETWEEN_LOOKS = 0.05
+LONGEST_WAIT = 10
+"""Times as long as it may compute, a file may keep a process waiting: for a disk, or for a processor that is busy."""
 STOPPED_BY_MEMORY = (signal.SIGABRT, signal.SIGSEGV, getattr(signal, "SIGBUS", signal.SIGSEGV))
 """By which native code may end where memory is not enough."""
 
@@ -90,7 +92,8 @@ class DecoderPool:
     Args:
         num_processes: that work at the same time; None: one for each core, at most 8, and at most one for each
             gigabyte of the limit.
-        seconds: that a file may take; the files of a series together as often as there are files.
+        seconds: of computing that a file may take, and ten times as long by the clock; the files of a series together
+            as often as there are files.
         memory_gb: gigabytes (10^9 bytes) that all processes together may take for images; None: half of what is free.
         start_method: of :mod:`multiprocessing`; None: ``"fork"`` on Linux, as PyTorch's loaders do, else ``"spawn"``.
             A server with many threads takes ``"forkserver"``.
@@ -274,22 +277,22 @@ class _Process:
         raise (DataError if answer["kind"] == "data" else RuntimeError)(answer["message"])
 
     def _wait(self, seconds: float, memory: int) -> None:
-        if HAS_MEMORY_LIMIT:
-            if not self._connection.poll(seconds):
-                raise _TooLongError
-            return
-        before = self._memory()
-        end = time.monotonic() + seconds
+        # Asked of the process itself: on a busy computer the clock would blame the file.
+        end, before = time.monotonic() + LONGEST_WAIT * seconds, self._used()
         while not self._connection.poll(SECONDS_BETWEEN_LOOKS):
-            if self._memory() - before > memory:
-                raise _TooLargeError
-            if time.monotonic() > end:
+            computed, taken = self._used()
+            if computed - before[0] > seconds or time.monotonic() > end:
                 raise _TooLongError
+            if not HAS_MEMORY_LIMIT and taken - before[1] > memory:
+                raise _TooLargeError
 
-    def _memory(self) -> int:
-        with suppress(psutil.NoSuchProcess):
-            return int(psutil.Process(self._process.pid).memory_info().rss)
-        return 0
+    def _used(self) -> tuple[float, int]:
+        """Seconds that it has computed, and bytes that it has."""
+        with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            process = psutil.Process(self._process.pid)
+            times = process.cpu_times()
+            return times.user + times.system, int(process.memory_info().rss)
+        return 0.0, 0
 
     def end(self) -> None:
         """Stop it, whatever it does."""

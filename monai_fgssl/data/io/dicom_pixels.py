@@ -20,6 +20,7 @@ from pydicom.uid import UID, JPEGBaseline8Bit, JPEGExtended12Bit
 from monai_fgssl.utils.errors import DataError
 
 from .codestream import Codestream, read_codestream_header
+from .limits import MAX_JPEG_RATIO, MAX_PACKBITS_RATIO, check_stored_size
 
 try:
     from pydicom.encaps import get_frame
@@ -38,6 +39,14 @@ JPEG, HTJ2K, VIDEO = (
     for numbers in ((50, 51, 57, 70, 80, 81, 90, 91), range(201, 204), range(100, 109))
 )
 """Transfer syntaxes: JPEG, JPEG-LS and JPEG 2000; High-Throughput JPEG 2000; MPEG. DICOM PS3.6, table A-1."""
+
+
+MAX_RATIOS = {
+    "1.2.840.10008.1.2.5": MAX_PACKBITS_RATIO,
+    "1.2.840.10008.1.2.4.50": MAX_JPEG_RATIO,
+    "1.2.840.10008.1.2.4.51": MAX_JPEG_RATIO,
+}
+"""Bytes of pixels that a byte can hold, by transfer syntax (RLE, JPEG Baseline and Extended)."""
 
 
 def number_of_frames(dataset: Dataset) -> int:
@@ -69,7 +78,7 @@ def decode_frame(dataset: Dataset, frame: int) -> NDArray[Any]:
             dataset = copy(dataset)
             dataset.PixelData = np.frombuffer(dataset.PixelData, "u2").byteswap().tobytes()
         decode = _decode_by_pydicom2 if IS_PYDICOM_2 else _decode_by_pydicom3
-        pixels, photometric = decode(dataset, frame)
+        pixels, photometric = decode(dataset, frame, codestream)
     except Exception as error:
         missing = _missing_decoder(syntax, int(dataset.get("BitsStored") or 0))
         if missing:
@@ -88,7 +97,7 @@ def _check_codestream(dataset: Dataset, frame: int) -> Codestream | None:
     """Compare the DICOM header with the header of a JPEG, JPEG-LS or JPEG 2000. Decoders mix the two silently."""
     if not dataset.file_meta.TransferSyntaxUID.is_compressed or "PixelData" not in dataset:
         return None
-    count, codestream = number_of_frames(dataset), None
+    count, codestream, data = number_of_frames(dataset), None, None
     # Without a header, decoding tells what is wrong.
     with suppress(Exception):
         if IS_PYDICOM_2:
@@ -96,6 +105,10 @@ def _check_codestream(dataset: Dataset, frame: int) -> Codestream | None:
         else:
             data = get_frame(dataset.PixelData, frame, number_of_frames=count)
         codestream = read_codestream_header(data)
+    ratio = MAX_RATIOS.get(str(dataset.file_meta.TransferSyntaxUID))
+    if data is not None and ratio is not None:
+        bits = int(dataset.Rows) * int(dataset.Columns) * int(dataset.get("SamplesPerPixel", 1))
+        check_stored_size(bits * int(dataset.BitsAllocated) // 8, len(data), ratio)
     if codestream is not None:
         promised = int(dataset.Rows), int(dataset.Columns), int(dataset.get("SamplesPerPixel", 1))
         # In JPEG 0 rows mean that the number follows later.
@@ -129,21 +142,25 @@ def _cut_stored_bits(pixels: NDArray[Any], dataset: Dataset, codestream: Codestr
     return pixels << (size - 1 - high) >> (size - stored)
 
 
-def _decode_by_pydicom3(dataset: Dataset, frame: int) -> tuple[NDArray[Any], str]:
+def _decode_by_pydicom3(dataset: Dataset, frame: int, codestream: Codestream | None) -> tuple[NDArray[Any], str]:
     """Decoded pixels and their Photometric Interpretation."""
     decode = get_decoder(dataset.file_meta.TransferSyntaxUID).as_array
     if dataset.file_meta.TransferSyntaxUID == JPEGBaseline8Bit:
         # Pillow's result equals that of GDCM, which pydicom prefers, in a tenth of the time.
-        with suppress(Exception):
+        try:
             pixels, properties = decode(dataset, index=frame, raw=True, decoding_plugin="pillow")
             return pixels, str(properties["photometric_interpretation"])
+        except Exception:
+            # GDCM guesses at what is damaged, or ends the process. More bits are not Pillow's.
+            if codestream is None or codestream.bits == 8:
+                raise
     # pydicom corrects the bits of some transfer syntaxes only. Its annotations ask for one type of all options.
     options: Any = {"correct_unused_bits": False}
     pixels, properties = decode(dataset, index=frame, raw=True, **options)
     return pixels, str(properties["photometric_interpretation"])
 
 
-def _decode_by_pydicom2(dataset: Dataset, frame: int) -> tuple[NDArray[Any], str]:
+def _decode_by_pydicom2(dataset: Dataset, frame: int, codestream: Codestream | None) -> tuple[NDArray[Any], str]:
     """Decode one frame and name the colors of its JPEG data, as pydicom 3 does by itself."""
     count, syntax = number_of_frames(dataset), dataset.file_meta.TransferSyntaxUID
     # Before decoding, which may change it.

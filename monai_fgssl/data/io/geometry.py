@@ -7,16 +7,21 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from monai.utils import ensure_tuple_rep
+from numpy.typing import NDArray
 from PIL import Image
 from pydicom.dataset import Dataset
 from torch import Tensor
 
+from monai_fgssl.utils.errors import DataError
+
+from .decoder_pool import DecoderPool
 from .reader import check_options, count_frames, read_medical_image
 from .volumes import read_volume
 
@@ -94,11 +99,12 @@ class ImageGeometry:
         """``(C, *image_size)`` of an image."""
         return (3 if self.spatial_dims == 2 else 1, *ensure_tuple_rep(self.image_size, self.spatial_dims))
 
-    def split_frames(self, items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    def split_frames(self, items: Sequence[Mapping[str, Any]], pool: DecoderPool | None = None) -> list[dict[str, Any]]:
         """Make an image of each frame, page or slice of a file, where ``frame`` is ``"all"``.
 
         Args:
             items: dictionaries with ``"image"`` (path) and ``"name"``.
+            pool: processes that open the files; None: this one.
 
         Returns:
             The same items; or for each file with several frames as many, with ``"frame"`` and names such as
@@ -106,8 +112,15 @@ class ImageGeometry:
         """
         if self.frame != ALL:
             return [dict(item) for item in items]
-        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-            counts = pool.map(lambda item: count_frames(item["image"]), items)
+
+        def count(item: Mapping[str, Any]) -> int:
+            path = item["image"]
+            with suppress(DataError):
+                return count_frames(path) if pool is None else int(pool.run(_count_frames, path))
+            return 1
+
+        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
+            counts = threads.map(count, items)
             return [one for item, count in zip(items, counts, strict=True) for one in _frames_of(item, count)]
 
     def read(
@@ -142,6 +155,10 @@ class ImageGeometry:
         picture = Image.fromarray(np.round(255 * values).astype(np.uint8))
         pixels = np.array(picture.resize((width, height), Image.Resampling.BILINEAR))
         return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+
+
+def _count_frames(path: str) -> NDArray[np.int64]:
+    return np.array(count_frames(path))
 
 
 def _frames_of(item: Mapping[str, Any], count: int) -> list[dict[str, Any]]:

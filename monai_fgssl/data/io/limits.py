@@ -11,13 +11,33 @@ from contextvars import ContextVar
 
 from monai_fgssl.utils.errors import DataError
 
-__all__ = ["MAX_DEFLATE_RATIO", "MAX_PIXELS", "check_inflated", "check_size", "check_stored_size", "limit_pixels"]
+__all__ = [
+    "MAX_DEFLATE_RATIO",
+    "MAX_JPEG_RATIO",
+    "MAX_LZW_RATIO",
+    "MAX_PACKBITS_RATIO",
+    "MAX_PIXELS",
+    "check_inflated",
+    "check_size",
+    "check_stored_size",
+    "limit_pixels",
+]
 
 MAX_PIXELS = 2**30
 """Pixels or voxels that one image may have, times its channels: 32,768 x 32,768, or 2,000 slices of 512 x 512 twice."""
 
 MAX_DEFLATE_RATIO = 1032
 """Bytes that deflate makes of one, at most. Source: https://zlib.net/zlib_tech.html."""
+
+MAX_LZW_RATIO = 2560
+"""Bytes that LZW makes of one, at most: a code of 12 bits stands for 3,840. Source: TIFF 6.0, section 13."""
+
+MAX_PACKBITS_RATIO = 64
+"""Bytes that PackBits, the RLE of TIFF and DICOM, makes of one, at most. Source: TIFF 6.0, section 9."""
+
+MAX_JPEG_RATIO = 2048
+"""Bytes that Huffman-coded JPEG makes of one, at most: a block of 64 samples takes a bit, and at 4:2:0 six blocks are 768
+bytes of color. Source: ITU-T T.81, annexes F and G."""
 
 _max_pixels: ContextVar[int | None] = ContextVar("max_pixels", default=None)
 

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import struct
-from io import BytesIO
+from io import SEEK_END, BytesIO
 from pathlib import Path
 from typing import IO
 
@@ -17,7 +17,7 @@ from monai_fgssl.utils.errors import DataError
 from .display import StoredImage, natural_range
 from .grids import slice_of
 from .itk import read_itk
-from .limits import check_size
+from .limits import MAX_DEFLATE_RATIO, MAX_JPEG_RATIO, MAX_LZW_RATIO, check_size, check_stored_size
 from .orientation import ORIENTATION, upright
 from .selection import Selection, choose
 
@@ -36,6 +36,22 @@ OTHERS = (
     (4, b"ftypavif", "AVIF"),
 )
 """Position, first bytes and name of common formats that are not read."""
+
+
+MAX_RATIOS = {
+    "PNG": MAX_DEFLATE_RATIO,
+    "GIF": MAX_LZW_RATIO,
+    "JPEG": MAX_JPEG_RATIO,
+    "MPO": MAX_JPEG_RATIO,
+    "BMP": 1,
+    "PPM": 8,
+}
+"""Bytes of pixels that a byte of the file can hold; the text of PNM takes at least a character for each bit. WebP and
+JPEG 2000 have no such bound."""
+FEW_BITS = ("1", "P", "L")
+"""Pillow's modes of samples that may have a bit only in the file."""
+RUN_LENGTHS = (1, 2)
+"""Compressions of BMP that may skip any number of pixels."""
 
 
 def read_photo(path: Path, frame: int | None = None) -> StoredImage:
@@ -84,6 +100,7 @@ def _count_frames(image: ImageFile.ImageFile) -> int:
 def _read(path: Path, file: IO[bytes], frame: int | None) -> StoredImage:
     with _opened(file) as image:
         check_size((image.height, image.width, len(image.getbands())))
+        _check_ratio(image, file)
         number = choose(_count_frames(image), frame, "frame", "frames")
         if number:
             image.seek(number)
@@ -106,6 +123,17 @@ def _read(path: Path, file: IO[bytes], frame: int | None) -> StoredImage:
             values = np.asarray(image.convert("L" if image.mode in ("1", "L", "LA", "La") else "RGB"))
     values = upright(values if values.ndim == 3 else values[..., None], orientation)
     return StoredImage(np.moveaxis(values, -1, 0), np.eye(4), value_range, frame=number)
+
+
+def _check_ratio(image: ImageFile.ImageFile, file: IO[bytes]) -> None:
+    """Refuse a file that is too small for its picture: Pillow takes the memory first."""
+    ratio = MAX_RATIOS.get(image.format or "")
+    if ratio is None or (image.format == "BMP" and image.info.get("compression") in RUN_LENGTHS):
+        return
+    bits = 1 if image.mode in FEW_BITS and image.format not in ("JPEG", "MPO") else 8 * len(image.getbands())
+    position = file.tell()
+    check_stored_size(image.height * image.width * bits // 8, file.seek(0, SEEK_END), ratio)
+    file.seek(position)
 
 
 def _opened(file: IO[bytes]) -> ImageFile.ImageFile:

@@ -238,6 +238,9 @@ def count_frames(path: PathLike) -> int:
 
 def kind_of(path: Path) -> str:
     """Format of a file by its content: ``"DICOM"``, ``"TIFF"``, a key of :data:`SUFFIXES`, or ``"picture"``."""
+    if path.exists() and not path.is_file():
+        # Whoever opens a pipe may wait for ever.
+        raise DataError("is no file, but a folder, a pipe or a device.")
     with open(path, "rb") as file:
         head = file.read(1024)
     if not head:

@@ -26,7 +26,14 @@ from monai_fgssl.utils.errors import DataError
 
 from .colors import cmyk_to_rgb, palette_to_rgb, without_premultiplied_alpha
 from .display import StoredImage, natural_range
-from .limits import MAX_DEFLATE_RATIO, check_size, check_stored_size
+from .limits import (
+    MAX_DEFLATE_RATIO,
+    MAX_JPEG_RATIO,
+    MAX_LZW_RATIO,
+    MAX_PACKBITS_RATIO,
+    check_size,
+    check_stored_size,
+)
 from .orientation import ORIENTATION, upright
 from .selection import Selection, choose, choose_channel
 from .tiff_pages import select_pages
@@ -42,6 +49,15 @@ COLOR_SAMPLES = {WHITE_IS_ZERO: 1, BLACK_IS_ZERO: 1, RGB: 3, PALETTE: 1, CMYK: 4
 """Samples of a pixel without its extra ones."""
 NONE, CCITT, JPEG, DEFLATE = 1, (2, 3, 4, 32771), (6, 7), (8, 32946)
 """Compression."""
+LZW, PACKBITS = 5, 32773
+MAX_RATIOS = {
+    NONE: 1,
+    LZW: MAX_LZW_RATIO,
+    PACKBITS: MAX_PACKBITS_RATIO,
+    **dict.fromkeys(JPEG, MAX_JPEG_RATIO),
+    **dict.fromkeys(DEFLATE, MAX_DEFLATE_RATIO),
+}
+"""Bytes of pixels that a byte can hold, by compression; the others have no such bound."""
 UINT, INT, FLOAT, UNDEFINED = 1, 2, 3, 4
 """SampleFormat; undefined is read as unsigned, as the specification says."""
 REDUCED, MASK = 1, 4
@@ -275,10 +291,10 @@ def _check_segments(path: Path, page: TiffPage) -> None:
     inside = [count for offset, count in segments if offset > 0 and count > 0 and offset + count <= size]
     if len(inside) < needed or len(inside) < len(segments):
         raise DataError(f"is cut off or damaged: it has {len(inside)} of {needed} strips or tiles.")
-    compression = int(page.compression)
-    if compression == NONE or compression in DEFLATE:
+    ratio = MAX_RATIOS.get(int(page.compression))
+    if ratio is not None:
         bits = page.imagelength * page.imagewidth * page.samplesperpixel * int(page.bitspersample)
-        check_stored_size(bits // 8, sum(inside), 1 if compression == NONE else MAX_DEFLATE_RATIO)
+        check_stored_size(bits // 8, sum(inside), ratio)
 
 
 def _decode(path: Path, page: TiffPage) -> NDArray[Any]:

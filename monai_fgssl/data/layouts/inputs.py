@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from monai_fgssl.data.io.decoder_pool import DecoderPool
 from monai_fgssl.data.io.dicom_file import read_dicom_header
 from monai_fgssl.data.io.geometry import ImageGeometry
 from monai_fgssl.utils.errors import DataError
@@ -22,7 +23,9 @@ __all__ = ["list_images"]
 LIST_SUFFIXES = (*TABLE_SUFFIXES, ".json")
 
 
-def list_images(path: str | Path, spatial_dims: int = 2, frame: int | str | None = None) -> list[dict[str, Any]]:
+def list_images(
+    path: str | Path, spatial_dims: int = 2, frame: int | str | None = None, pool: DecoderPool | None = None
+) -> list[dict[str, Any]]:
     """Data list of one image, of all images in a folder and the folders below it, or of a list of images.
 
     For volumes, the DICOM files of a folder that belong to a series are one image: the folder. A file that is alone in
@@ -35,6 +38,7 @@ def list_images(path: str | Path, spatial_dims: int = 2, frame: int | str | None
         spatial_dims: 2 for pictures, 3 for volumes.
         frame: ``"all"``: each frame of a file is an image, see
             :meth:`ImageGeometry.split_frames <monai_fgssl.data.ImageGeometry.split_frames>`.
+        pool: see there.
 
     Returns:
         One dictionary per image, sorted by path: ``"image"`` (path) and ``"name"``: its path within the folder,
@@ -43,7 +47,7 @@ def list_images(path: str | Path, spatial_dims: int = 2, frame: int | str | None
     Raises:
         DataError: when there is nothing at the path, or no image in the folder.
     """
-    return ImageGeometry(1, spatial_dims, frame=frame).split_frames(_list_files(path, spatial_dims))
+    return ImageGeometry(1, spatial_dims, frame=frame).split_frames(_list_files(path, spatial_dims), pool)
 
 
 def _list_files(path: str | Path, spatial_dims: int) -> list[dict[str, str]]:

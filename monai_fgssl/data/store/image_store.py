@@ -18,7 +18,7 @@ from ignite import distributed as idist
 from torch import Tensor
 
 from monai_fgssl.utils.errors import DataError
-from monai_fgssl.utils.files import atomic_write
+from monai_fgssl.utils.files import atomic_write, remove_leftovers
 
 __all__ = ["fingerprint", "make_store"]
 
@@ -53,9 +53,13 @@ def make_store(shape: Sequence[int], fill: Callable[[Tensor], None], file: str |
         return images
     file = Path(file)
     with idist.one_rank_first(local=True):
-        if not file.is_file():
+        # A file of another size would be made longer, with black images at its end.
+        if not file.is_file() or file.stat().st_size != math.prod(shape):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            remove_leftovers(file.parent)
             _check_disk(math.prod(shape), file)
             with atomic_write(file) as temporary:
+                _reserve(temporary, math.prod(shape))
                 fill(_mapped(temporary, shape))
         return _mapped(file, shape)
 
@@ -79,6 +83,13 @@ def fingerprint(paths: Iterable[str | Path], **settings: Any) -> str:
             size, time = (status.st_size, status.st_mtime_ns) if status else (0, 0)
             digest.update(f"{file.absolute()}\0{size}\0{time}\0".encode())
     return digest.hexdigest()
+
+
+def _reserve(file: Path, size: int) -> None:
+    """Take the room on the disk now: a full disk under a mapped file would end the process by a signal."""
+    if hasattr(os, "posix_fallocate"):
+        with open(file, "wb") as empty:
+            os.posix_fallocate(empty.fileno(), 0, size)
 
 
 def _mapped(file: Path, shape: Sequence[int]) -> Tensor:

@@ -8,9 +8,9 @@ import json
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from tempfile import mkdtemp
 
 from monai_fgssl.utils.errors import DataError
+from monai_fgssl.utils.files import temporary_folder
 
 __all__ = ["make_generated"]
 
@@ -37,24 +37,23 @@ def make_generated(folder: str | Path, settings: Mapping[str, int | str], write:
     if folder.exists() and not (folder / SETTINGS_FILE).is_file() and (folder.is_file() or any(folder.iterdir())):
         raise DataError(f"{folder} has other files than synthetic lesions in it: name a new folder for these.")
 
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
-        write(temporary)
-        (temporary / SETTINGS_FILE).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
-        temporary.chmod(0o755)
-        # Of several processes that start together (one per GPU), the first to be ready wins.
-        if not _is_made(folder, settings):
-            shutil.rmtree(folder, ignore_errors=True)
-            temporary.rename(folder)
+        with temporary_folder(folder) as temporary:
+            write(temporary)
+            (temporary / SETTINGS_FILE).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+            # Of several processes that start together (one per GPU), the first to be ready wins.
+            if not _is_made(folder, settings):
+                shutil.rmtree(folder, ignore_errors=True)
+                temporary.rename(folder)
     except OSError:
         if not _is_made(folder, settings):
             raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return folder
 
 
 def _is_made(folder: Path, settings: Mapping[str, int | str]) -> bool:
     file = folder / SETTINGS_FILE
-    return file.is_file() and json.loads(file.read_text(encoding="utf-8")) == settings
+    try:
+        return json.loads(file.read_text(encoding="utf-8")) == settings
+    except (OSError, ValueError):
+        return False

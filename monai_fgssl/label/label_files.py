@@ -1,0 +1,62 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The label file of an image: its class once more beside the index, from which a lost index is made again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from monai_fgssl.utils.files import atomic_write
+
+__all__ = ["LABEL_SUFFIX", "fingerprint_of", "read_label", "write_label"]
+
+LABEL_SUFFIX = ".json"
+
+
+def fingerprint_of(image: str | Path | None) -> str | None:
+    """Checksum of an image's file; None for a folder, or where there is none."""
+    if image is None or not Path(image).is_file():
+        return None
+    digest = hashlib.blake2b(digest_size=16)
+    with open(image, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def write_label(path: Path, info: Mapping[str, Any], image: str | None) -> None:
+    """Write a label file, through to the disk.
+
+    Args:
+        path: of the file.
+        info: what the index has of the label; its ``"class"`` stands alone too, for other programs.
+        image: see :func:`fingerprint_of`.
+
+    Raises:
+        StorageError: when it can't be written.
+    """
+    content = {"class": info["class"], "image": image, "info": dict(info)}
+    with atomic_write(path, durable=True) as temporary:
+        temporary.write_text(json.dumps(content, default=str), encoding="utf-8")
+
+
+def read_label(path: Path) -> tuple[dict[str, Any], str | None] | None:
+    """Read a label file: what the index had of it, and the image that it belongs to (None: not known).
+
+    Returns:
+        None when it is missing, or is none of :func:`write_label`.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    if not isinstance(content, dict) or not isinstance(content.get("class"), str):
+        return None
+    info, image = content.get("info"), content.get("image")
+    # Of earlier releases it has the class alone.
+    known = info if isinstance(info, dict) else {}
+    return {**known, "class": content["class"]}, image if isinstance(image, str) else None

@@ -1,0 +1,199 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""No label is lost: by a process that is killed, a full disk, files that somebody deletes, or another process."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("monailabel", reason="MONAI Label has an environment of its own (extra label)")
+
+from fastapi import HTTPException
+
+from monai_fgssl.label.datastore import FINAL, ClassDatastore
+
+CLASSES = ("nevus", "melanoma")
+INDEX = "datastore_v2.json"
+
+
+def draw(folder: Path, name: str, seed: int = 0) -> None:
+    pixels = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(folder / f"{name}.png")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = tmp_path / "studies"
+    made.mkdir()
+    for number, name in enumerate("abc"):
+        draw(made, name, number)
+    return made
+
+
+def open_store(folder: Path) -> ClassDatastore:
+    return ClassDatastore(str(folder), CLASSES)
+
+
+def label(store: ClassDatastore, image: str, name: str) -> None:
+    store.save_label(image, "", FINAL, {"class": name, "observer": "Ann"})
+
+
+def test_labels_outlive_the_index(folder: Path) -> None:
+    store = open_store(folder)
+    label(store, "a", "nevus")
+    label(store, "b", "melanoma")
+    (folder / INDEX).unlink()
+    again = open_store(folder)
+    assert again.labeled() == {"a": "nevus", "b": "melanoma"}
+    assert again.get_label_info("a", FINAL)["observer"] == "Ann"
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"name": 1}', "\0" * 100, "[" * 100_000])
+def test_a_damaged_index_is_put_aside_and_made_again(content: str, folder: Path) -> None:
+    store = open_store(folder)
+    label(store, "a", "nevus")
+    (folder / INDEX).write_text(content)
+    assert open_store(folder).labeled() == {"a": "nevus"}
+    (aside,) = folder.glob("datastore_v2.damaged*.json")
+    assert aside.read_text() == content
+    # The store that was open all the time.
+    (folder / INDEX).write_text(content)
+    label(store, "b", "melanoma")
+    assert open_store(folder).labeled() == {"a": "nevus", "b": "melanoma"}
+
+
+def test_a_label_file_that_somebody_deletes_is_written_again(folder: Path) -> None:
+    store = open_store(folder)
+    label(store, "a", "nevus")
+    file = Path(store.get_label_uri("a", FINAL))
+    file.unlink()
+    store.refresh()
+    assert store.labeled() == {"a": "nevus"}
+    assert json.loads(file.read_text())["class"] == "nevus"
+
+
+def test_a_removed_label_stays_removed(folder: Path) -> None:
+    store = open_store(folder)
+    label(store, "a", "nevus")
+    store.remove_label("a", FINAL)
+    for again in (store, open_store(folder)):
+        again.refresh()
+        assert again.labeled() == {}
+    (folder / INDEX).unlink()
+    assert open_store(folder).labeled() == {}
+
+
+def test_a_label_waits_for_its_image_and_belongs_to_no_other(folder: Path) -> None:
+    store = open_store(folder)
+    label(store, "a", "nevus")
+    label(store, "b", "melanoma")
+    for name in "ab":
+        (folder / f"{name}.png").rename(folder.parent / f"{name}.png")
+    store.refresh()
+    assert store.labeled() == {}
+    (folder.parent / "a.png").rename(folder / "a.png")
+    draw(folder, "b", seed=9)
+    store.refresh()
+    assert store.labeled() == {"a": "nevus"}
+
+
+def test_a_label_file_of_an_earlier_release_counts_where_the_index_is_lost(folder: Path) -> None:
+    store = open_store(folder)
+    Path(store._datastore.label_path(FINAL), "a.json").write_text(json.dumps({"class": "nevus"}))
+    store.refresh()
+    assert store.labeled() == {}
+    (folder / INDEX).unlink()
+    assert open_store(folder).labeled() == {"a": "nevus"}
+
+
+def test_a_label_file_with_another_class_is_no_label(folder: Path) -> None:
+    store = open_store(folder)
+    for name, content in {"a": '{"class": "wart"}', "b": "{", "c": '{"class": 1}'}.items():
+        Path(store._datastore.label_path(FINAL), f"{name}.json").write_text(content)
+    (folder / INDEX).unlink()
+    assert open_store(folder).labeled() == {}
+
+
+def test_what_a_full_disk_did_not_take_is_told_and_not_there(folder: Path, small_disk: Callable[[int], Path]) -> None:
+    disk = small_disk(1)
+    for number, name in enumerate("abc"):
+        draw(disk, name, number)
+    store = open_store(disk)
+    label(store, "a", "nevus")
+    (disk / "ballast").write_bytes(bytes(2_000_000)[: os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize])
+    with pytest.raises(HTTPException, match="disk of the server is full") as refused:
+        label(store, "b", "melanoma")
+    assert refused.value.status_code == 507
+    with pytest.raises(HTTPException):
+        label(store, "a", "melanoma")
+    assert store.labeled() == {"a": "nevus"}
+    assert [path.name for path in disk.rglob(".*.part*")] == []
+    (disk / "ballast").unlink()
+    label(store, "b", "melanoma")
+    assert open_store(disk).labeled() == store.labeled() == {"a": "nevus", "b": "melanoma"}
+
+
+OTHER = """
+import sys
+from monai_fgssl.label.datastore import ClassDatastore
+store = ClassDatastore(sys.argv[1], ("nevus", "melanoma"))
+for number in range(20):
+    store.save_label("b", "", "final", {"class": "nevus", "number": number})
+"""
+
+
+def test_two_processes_lose_none_of_each_others_labels(folder: Path) -> None:
+    store = open_store(folder)
+    other = subprocess.Popen([sys.executable, "-c", OTHER, str(folder)])
+    number = 0
+    while other.poll() is None or number < 20:
+        store.save_label("a", "", FINAL, {"class": "melanoma", "number": number})
+        number += 1
+    assert other.wait() == 0
+    for found in (store, open_store(folder)):
+        found.refresh()
+        assert found.labeled() == {"a": "melanoma", "b": "nevus"}
+    assert found.get_label_info("b", FINAL)["number"] == 19
+    assert found.get_label_info("a", FINAL)["number"] == number - 1
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"images_dir": "/"},
+        {"labels_dir": "../.."},
+        {"objects": {"../secret": {"image": {"ext": ".png"}}}},
+        {"objects": {"a": {"image": {"ext": "/../../secret.png"}}}},
+        {"objects": {"..": {"image": {"ext": ""}}}},
+        {"objects": {"a": {"image": {"ext": ".png"}, "labels": {"../..": {"ext": ".png"}}}}},
+    ],
+)
+def test_an_index_that_somebody_sends_leads_nowhere(changes: dict[str, object], folder: Path) -> None:
+    draw(folder.parent, "secret")
+    store = open_store(folder)
+    index = json.loads((folder / INDEX).read_text())
+    (folder / INDEX).write_text(json.dumps(index | changes))
+    again = open_store(folder)
+    assert sorted(again.list_images()) == ["a", "b", "c"]
+    for name in again.list_images():
+        assert Path(again.get_image_uri(name)).parent == folder
+        assert again.get_label_uri(name, "../..") == ""
+    assert store._datastore.labels_dir == again._datastore.labels_dir == "labels"
+
+
+def test_a_class_that_is_no_text_is_no_class(folder: Path) -> None:
+    store = open_store(folder)
+    label(store, "a", "nevus")
+    index = json.loads((folder / INDEX).read_text())
+    index["objects"]["a"]["labels"][FINAL]["info"]["class"] = {"_target_": "os.system"}
+    (folder / INDEX).write_text(json.dumps(index))
+    assert open_store(folder).labeled() == {}
