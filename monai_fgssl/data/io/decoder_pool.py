@@ -34,9 +34,12 @@ import numpy as np
 import psutil
 import torch
 from numpy.typing import NDArray
+from pydicom.dataset import Dataset
 
 from monai_fgssl.utils.errors import DataError
 from monai_fgssl.utils.memory import is_out_of_memory
+
+from .dicom_file import decode_header, encode_header
 
 if TYPE_CHECKING:
     from .geometry import ImageGeometry
@@ -48,6 +51,8 @@ except ImportError:
     resource = None  # type: ignore[assignment]
 
 __all__ = ["DecoderPool"]
+
+Answer = tuple[NDArray[Any], list[bytes]]
 
 HAS_MEMORY_LIMIT = resource is not None and sys.platform.startswith("linux")
 """Whether the system itself limits the memory of a process; elsewhere it is looked at while a file is decoded."""
@@ -159,6 +164,19 @@ class DecoderPool:
                 place.end()
             self._places.put(None)
 
+    def read(
+        self,
+        geometry: ImageGeometry,
+        path: str | os.PathLike[str],
+        frame: int | None = None,
+        headers: list[Dataset] | None = None,
+    ) -> torch.Tensor:
+        """Read an image in a process; see :meth:`ImageGeometry.read <monai_fgssl.data.ImageGeometry.read>`."""
+        values, encoded = self._run(_read_with_headers, path, geometry, frame, headers is not None)
+        if headers is not None:
+            headers += map(decode_header, encoded)
+        return torch.from_numpy(values)
+
     def run(
         self, function: Callable[..., Any], path: str | os.PathLike[str], *arguments: Any, **options: Any
     ) -> NDArray[Any]:
@@ -177,6 +195,12 @@ class DecoderPool:
             DataError: the function's own, or when the file ends the process, or takes too long or too much memory.
             RuntimeError: when the function raises anything else.
         """
+        return self._run(function, path, *arguments, **options)[0]
+
+    def _run(
+        self, function: Callable[..., Any], path: str | os.PathLike[str], *arguments: Any, **options: Any
+    ) -> Answer:
+        """Like :meth:`run`; the function may give a list of bytes beside the array."""
         task = (function, (os.fspath(path), *arguments), options)
         seconds = self.seconds * _count_files(path)
         try:
@@ -203,11 +227,7 @@ class DecoderPool:
                 "harm."
             ) from None
 
-    def read(self, geometry: ImageGeometry, path: str | os.PathLike[str], *arguments: Any) -> torch.Tensor:
-        """Read an image as :meth:`ImageGeometry.read <monai_fgssl.data.ImageGeometry.read>` does, in a process."""
-        return torch.from_numpy(self.run(geometry.read, path, *arguments))
-
-    def _run_in_share(self, task: tuple[Any, ...], seconds: float) -> NDArray[Any]:
+    def _run_in_share(self, task: tuple[Any, ...], seconds: float) -> Answer:
         place = self._places.get()
         try:
             place = place or _Process(self)
@@ -215,7 +235,7 @@ class DecoderPool:
         finally:
             self._places.put(place if place is not None and place.is_usable else None)
 
-    def _run_alone(self, task: tuple[Any, ...], seconds: float) -> NDArray[Any]:
+    def _run_alone(self, task: tuple[Any, ...], seconds: float) -> Answer:
         """With all of the memory, in a new process, while there is no other."""
         with self._taking_all:
             places = [self._places.get() for _ in range(self.num_processes)]
@@ -248,7 +268,7 @@ class _Process:
         theirs.close()
         self.is_usable = True
 
-    def ask(self, task: tuple[Any, ...], seconds: float, memory: int) -> NDArray[Any]:
+    def ask(self, task: tuple[Any, ...], seconds: float, memory: int) -> Answer:
         """Let it do a task, which may take so many seconds and so much memory beyond what it has at its start."""
         try:
             self.is_usable = False
@@ -259,6 +279,7 @@ class _Process:
                 logging.getLogger(name).log(level, "%s", message)
             if answer["kind"] == "array":
                 content = self._connection.recv_bytes(LARGEST_RESULT)
+                beside = [self._connection.recv_bytes(LARGEST_RESULT) for _ in range(answer["beside"])]
                 values = np.frombuffer(bytearray(content), np.dtype(answer["dtype"])).reshape(answer["shape"])
             self.is_usable = answer["kind"] != "memory"
         except (EOFError, OSError, ValueError, KeyError, TypeError) as error:
@@ -270,7 +291,7 @@ class _Process:
             self.end()
             raise
         if answer["kind"] == "array":
-            return values
+            return values, beside
         if answer["kind"] == "memory":
             self.end()
             raise _TooLargeError
@@ -345,10 +366,12 @@ def _serve(connection: Connection, is_forked: bool) -> None:
         _limit_memory(at_start + memory)
         collected.records.clear()
         values: NDArray[Any] | None = None
+        beside: list[bytes] = []
         try:
             result = function(*arguments, **options)
+            result, beside = result if isinstance(result, tuple) else (result, [])
             values = np.asarray(result.numpy() if isinstance(result, torch.Tensor) else result, order="C")
-            answer = {"kind": "array", "dtype": values.dtype.str, "shape": values.shape}
+            answer = {"kind": "array", "dtype": values.dtype.str, "shape": values.shape, "beside": len(beside)}
         except DataError as error:
             answer = {"kind": "data", "message": str(error)}
         except BaseException as error:
@@ -358,6 +381,16 @@ def _serve(connection: Connection, is_forked: bool) -> None:
         connection.send_bytes(json.dumps(answer).encode())
         if values is not None:
             connection.send_bytes(values.reshape(-1).view(np.uint8).data if values.size else b"")
+            for content in beside:
+                connection.send_bytes(content)
+
+
+def _read_with_headers(
+    path: str, geometry: ImageGeometry, frame: int | None, with_headers: bool
+) -> tuple[torch.Tensor, list[bytes]]:
+    headers: list[Dataset] = []
+    image = geometry.read(path, frame, headers)
+    return image, [encode_header(header) for header in headers] if with_headers else []
 
 
 def _prepare(connection: Connection, is_forked: bool) -> _Collector:

@@ -7,12 +7,15 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import IO
 
 import pydicom
-from pydicom.dataset import Dataset, FileDataset
-from pydicom.filereader import read_file_meta_info
+from pydicom.dataset import Dataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filereader import read_dataset, read_file_meta_info
+from pydicom.filewriter import write_dataset
 from pydicom.uid import (
     UID,
     DeflatedExplicitVRLittleEndian,
@@ -25,7 +28,7 @@ from monai_fgssl.utils.errors import DataError
 
 from .limits import check_inflated
 
-__all__ = ["is_dicom", "open_dicom", "read_dicom_header", "starts_as_dicom"]
+__all__ = ["decode_header", "encode_header", "is_dicom", "open_dicom", "read_dicom_header", "starts_as_dicom"]
 
 FIRST_ELEMENTS = (0x0000, 0x0001, 0x0005, 0x0006, 0x0008, 0x0012, 0x0013, 0x0014, 0x0016, 0x0018, 0x0020)
 """Elements of group 0008 that a file without preamble and file meta information may begin with."""
@@ -96,7 +99,7 @@ def open_dicom(path: Path, headers_only: bool = False) -> Dataset:
     return dataset
 
 
-def _syntax_of(dataset: FileDataset) -> UID:
+def _syntax_of(dataset: Dataset) -> UID:
     """Transfer syntax of a data set that does not name it, as pydicom has guessed it."""
     if hasattr(dataset, "original_encoding"):
         is_implicit, is_little_endian = dataset.original_encoding
@@ -104,7 +107,24 @@ def _syntax_of(dataset: FileDataset) -> UID:
         is_implicit, is_little_endian = dataset.is_implicit_VR, dataset.is_little_endian
     if is_implicit:
         return ImplicitVRLittleEndian
-    return ExplicitVRLittleEndian if is_little_endian else ExplicitVRBigEndian
+    # One that was made in memory has neither.
+    return ExplicitVRBigEndian if is_little_endian is False else ExplicitVRLittleEndian
+
+
+def encode_header(header: Dataset) -> bytes:
+    """Write attributes as they are in their file, for :func:`decode_header` in another process."""
+    syntax = _syntax_of(header)
+    buffer = DicomBytesIO()
+    buffer.is_implicit_VR, buffer.is_little_endian = syntax.is_implicit_VR, syntax.is_little_endian
+    write_dataset(buffer, header)
+    return f"{syntax}\n".encode() + buffer.getvalue()
+
+
+def decode_header(content: bytes) -> Dataset:
+    """Read what :func:`encode_header` wrote."""
+    name, _, attributes = content.partition(b"\n")
+    syntax = UID(name.decode())
+    return read_dataset(BytesIO(attributes), syntax.is_implicit_VR, syntax.is_little_endian)
 
 
 def _check_deflated(path: Path) -> None:

@@ -36,8 +36,8 @@ MAX_PACKBITS_RATIO = 64
 """Bytes that PackBits, the RLE of TIFF and DICOM, makes of one, at most. Source: TIFF 6.0, section 9."""
 
 MAX_JPEG_RATIO = 2048
-"""Bytes that Huffman-coded JPEG makes of one, at most: a block of 64 samples takes a bit, and at 4:2:0 six blocks are 768
-bytes of color. Source: ITU-T T.81, annexes F and G."""
+"""Bytes that Huffman-coded JPEG makes of one, at most: a block of 64 samples takes a bit, and six blocks are 768 bytes
+of color at 4:2:0. Source: ITU-T T.81, annexes F and G."""
 
 _max_pixels: ContextVar[int | None] = ContextVar("max_pixels", default=None)
 

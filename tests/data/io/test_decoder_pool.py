@@ -21,7 +21,10 @@ import numpy as np
 import psutil
 import pytest
 import torch
+from dicom_files import write_dicom
 from PIL import Image
+from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from monai_fgssl.data import DataError, ImageGeometry
 from monai_fgssl.data.io import decoder_pool
@@ -242,3 +245,17 @@ def test_processes_end_with_the_program_and_keep_none_of_its_locks(tmp_path: Pat
         time.sleep(0.02)
     else:
         pytest.fail("the process is still there")
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian])
+def test_headers_of_dicom_come_along(pool: DecoderPool, syntax: str, tmp_path: Path) -> None:
+    pixels = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
+    texts = {"PatientName": "Äsop^Ann", "SpecificCharacterSet": "ISO_IR 192"}
+    path = write_dicom(tmp_path / "a.dcm", pixels, syntax, **texts)
+    expected: list[Dataset] = []
+    headers: list[Dataset] = []
+    geometry = ImageGeometry(4)
+    assert torch.equal(pool.read(geometry, path, None, headers), geometry.read(path, None, expected))
+    assert headers == expected
+    assert str(headers[0].PatientName) == "Äsop^Ann"
+    assert torch.equal(pool.read(geometry, path), geometry.read(path))
