@@ -340,7 +340,6 @@ def run_chaos(
         What happened, and whether there was a small disk.
     """
     # Before the first fork, so that no training takes time to import it.
-    import monai.bundle
     import torch
 
     import monai_fgssl.engines

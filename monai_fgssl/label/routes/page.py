@@ -17,7 +17,6 @@ from monai_fgssl.label.datastore import FINAL
 from monai_fgssl.label.model import without_folder
 from monai_fgssl.label.pictures import as_png
 from monai_fgssl.metrics.acquisition import STRATEGIES
-from monai_fgssl.report.pictures import draw_image
 
 from .roles import ANNOTATOR, USER
 
