@@ -367,7 +367,7 @@ def main() -> int:
     args = parser.parse_args()
     outcome, is_small_disk = run_chaos(args.faults, args.seed, tell=lambda line: print(line, file=sys.stderr))
     disk = f"a disk of {MEGABYTES} MB" if is_small_disk else "an ordinary folder: no faults of a disk"
-    print(f"# A training under faults\n\nCommand: `{command('benchmarks.chaos')}`  \nMachine: {processor()}  ")
+    print(f"# A training under faults\n\nCommand: `{command()}`  \nMachine: {processor()}  ")
     print(f"Date: {time.strftime('%Y-%m-%d')}; {disk}\n")
     print(f"{sum(outcome.faults.values())} faults in {outcome.trainings} trainings of {SETTINGS['synthetic_images']}")
     print("images. Each training must end with the weights, predictions and split of one without faults, bit for bit,")

@@ -23,6 +23,7 @@ from monai_fgssl import __version__
 from monai_fgssl.bundle import copy_bundle, read_defaults, shipped_bundle
 from monai_fgssl.data import DecoderPool
 from monai_fgssl.metrics.acquisition import STRATEGIES
+from monai_fgssl.report.pictures import draw_image
 
 from .archive import make_client
 from .archive_datastore import ClassDICOMWebDatastore
@@ -31,7 +32,6 @@ from .guard import guard_server
 from .model import LabelModel
 from .options import read_options
 from .origins import open_address
-from .pictures import draw_image
 from .scores import BackgroundScorer, NotNowError
 from .tasks import ClassInfer, ClassTrain, NextImage, ScoreAll
 
@@ -80,7 +80,7 @@ class FGSSLApp(MONAILabelApp):
             seconds=self.options.decode_seconds,
             memory_gb=self.options.decode_gb,
             start_method="spawn" if sys.platform == "win32" else "forkserver",
-            preload=("monai_fgssl.data.io.geometry", "monai_fgssl.label.pictures"),
+            preload=("monai_fgssl.data.io.geometry", "monai_fgssl.report.pictures"),
         )
         self.model = LabelModel(self.bundle_root, max_pixels=self.options.settings.get("max_pixels"), pool=self.pool)
         self.scorer = BackgroundScorer(self.model, root / "scores.pt", partial(_path_of, datastore))
@@ -186,7 +186,7 @@ class FGSSLApp(MONAILabelApp):
             self.scorer.start(self.datastore().list_images())
 
     def draw(self, path: str | Path) -> NDArray[np.uint8]:
-        """Picture of an image, see :func:`~monai_fgssl.label.pictures.draw_image`."""
+        """Picture of an image, see :func:`~monai_fgssl.report.pictures.draw_image`."""
         return self.pool.run(draw_image, path, self.spatial_dims, **self.image_options)
 
     def infer(self, request: dict[str, Any], datastore: Any = None) -> dict[str, Any]:
