@@ -208,6 +208,30 @@ def test_a_model_runs_no_code(
 
 
 @pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"backbone": "resnet19"}, "resnet19"),
+        ({"stem": "imaggenet"}, "imaggenet"),
+        ({"stages": [1, 10**30, 3]}, "stages must be"),
+        ({"width": 0}, "width must be"),
+        ({"width": 2**15}, "parameters, of which it may have"),
+        ({"width": 10**9}, ""),
+        ({"embedding_dim": 10**30}, ""),
+        ({"num_classes": -1}, ""),
+    ],
+)
+def test_a_record_that_makes_no_network_is_one_line(changes: dict[str, object], message: str, tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    save_model(HierarchicalNet("resnet18", num_classes=2, width=8, embedding_dim=4), path, ["a", "b"], 32)
+    record = json.loads(path.with_suffix(".json").read_text())
+    record["network_def"] |= changes
+    path.with_suffix(".json").write_text(json.dumps(record))
+    with pytest.raises(SettingsError, match=rf"model\.(pt|json): .*{message}") as told:
+        make_network(shipped_bundle("fgssl"), path)
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         ("{", "is damaged"),

@@ -68,6 +68,9 @@ SAFETENSORS = ".safetensors"
 WEIGHTS_HASH = "weights_sha256"
 """Entry of a record in a JSON file: see :func:`~monai_fgssl.utils.tensors.hash_of_weights`."""
 
+MAX_PARAMETERS = 2**31
+"""Of a network that a record describes: a record is a few bytes, and must not take all of the memory."""
+
 
 @idist.one_rank_only()
 def save_model(
@@ -273,21 +276,35 @@ def make_network(
         changes: arguments of the network other than the record's, such as ``num_classes``.
 
     Raises:
-        SettingsError: when the record names another class; see also :func:`read_record`.
+        SettingsError: when the record names another class, or arguments that make no network; see also
+            :func:`read_record`.
     """
     definition = read_record(bundle_root, model_path)["network_def"] | changes
     target = definition.pop("_target_")
     trusted = [trusted_networks] if isinstance(trusted_networks, str) else list(trusted_networks or ())
+    source = model_path or bundle_root
     if target in NETWORKS:
-        return NETWORKS[target](**definition)
+        try:
+            with torch.device("meta"):
+                size = sum(value.numel() for value in NETWORKS[target](**definition).parameters())
+            if size > MAX_PARAMETERS:
+                raise ValueError(f"{size} parameters, of which it may have {MAX_PARAMETERS}")
+            return NETWORKS[target](**definition)
+        except Exception as error:
+            # Numbers that are no sizes, and names of no backbone, end in errors of many kinds.
+            reason = " ".join(str(error).split())[:300].rstrip(".")
+            raise SettingsError(
+                f"{source}: the network_def of its record makes no network ({reason}). Take the file that belongs to "
+                "the model, or train again."
+            ) from error
     if target not in trusted:
         raise SettingsError(
-            f"the model's network is {target[:100]!r}, none of {', '.join(NETWORKS)}: is it a class of your own, or of "
-            "somebody that you trust? Then allow it to run with --trusted_networks and its name."
+            f"{source}: the model's network is {target[:100]!r}, none of {', '.join(NETWORKS)}: is it a class of your "
+            "own, or of somebody that you trust? Then allow it to run with --trusted_networks and its name."
         )
     network = locate(target)
     if network is None:
-        raise SettingsError(f"the model's network {target} can't be imported: is its file on PYTHONPATH?")
+        raise SettingsError(f"{source}: the model's network {target} can't be imported: is its file on PYTHONPATH?")
     return network(**definition)  # type: ignore[operator]
 
 

@@ -49,6 +49,9 @@ def _load(path: Path) -> Any:
     if path.suffix.lower() == ".hdr" and not pixels.exists():
         raise DataError(f"is the header of two files, and {pixels.name} with its pixels is missing: put it beside it.")
     image: Any = nibabel.load(path)
+    if not isinstance(image, (nibabel.Nifti1Pair, nibabel.Nifti2Pair)):
+        # Such as CIFTI-2, which has the name and the first bytes of NIfTI-2.
+        raise DataError(f"is {type(image).__name__.removesuffix('Image')}, which is not supported: save it as NIfTI.")
     check_size(image.shape)
     needed = int(np.prod(image.shape, dtype=np.int64)) * image.get_data_dtype().itemsize
     stored = Path(image.file_map["image"].filename).stat().st_size

@@ -67,7 +67,7 @@ def read_photo(path: Path, frame: int | None = None) -> StoredImage:
             previews, depth) are ignored.
 
     Returns:
-        ``(1 or 3, rows, columns)``, uint8, uint16 or int32, and its range.
+        ``(1 or 3, rows, columns)``, uint8, uint16, int32 or float32, and its range.
 
     Raises:
         DataError: when a frame must be chosen, or the format is not read; the message starts after the file's name.
@@ -107,7 +107,11 @@ def _read(path: Path, file: IO[bytes], frame: int | None) -> StoredImage:
         is_deep = "16" in _raw_mode(image)
         orientation = int(image.getexif().get(ORIENTATION, 1))
         value_range: tuple[float, float] | None = (0, 255)
-        if image.mode.startswith("I"):
+        if image.mode == "F":
+            # Portable float maps. Pillow would cut them off at 255 to make colors of them.
+            values = np.asarray(image)
+            value_range = natural_range(values)
+        elif image.mode.startswith("I"):
             values = np.asarray(image)
             values = values.astype(values.dtype.newbyteorder("="))
             # Pillow gives the 16 bits of PNM as 32.

@@ -203,6 +203,20 @@ def test_16_bits_in_pnm_are_their_range(tmp_path: Path) -> None:
     assert np.abs(read_medical_image(tmp_path / "a.pgm").numpy()[0] - values / 4095).max() < 1e-5
 
 
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_float_maps_are_not_clipped(order: str, tmp_path: Path) -> None:
+    shares = np.random.default_rng(0).random((4, 5)).astype(np.float32)
+    for scale, window in ((1, None), (1000, (500.0, 1000.0))):
+        # Rows are stored from the bottom up; a negative number says little endian.
+        data = (scale * shares[::-1]).astype(f"{order}f4").tobytes()
+        (tmp_path / "a.pfm").write_bytes(b"Pf\n5 4\n%d\n" % (-1 if order == "<" else 1) + data)
+        got = read_medical_image(tmp_path / "a.pfm", window=window).numpy()
+        assert got.shape == (1, 4, 5)
+        assert np.abs(got[0] - shares).max() < 1e-6
+    with pytest.raises(DataError, match=r"a.pfm has float32 values .* give window="):
+        read_medical_image(tmp_path / "a.pfm")
+
+
 @pytest.mark.parametrize("is_last", [False, True])
 def test_much_text_in_a_png_is_left_out(is_last: bool, color: NDArray[np.uint8], tmp_path: Path) -> None:
     info = PngImagePlugin.PngInfo()

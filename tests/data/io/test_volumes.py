@@ -27,6 +27,7 @@ from monai_fgssl.data import (
     load_test_images,
     prepare_data,
     read_image,
+    read_medical_image,
     read_volume,
 )
 
@@ -219,3 +220,12 @@ def test_a_data_set_of_series_and_files(files: dict[str, Path], tmp_path: Path) 
     everything = range(len(data.test))
     assert torch.equal(tested[everything]["image"], data.test[everything]["image"])
     assert not (tmp_path / "run" / "duplicates.csv").exists()
+
+
+def test_cifti_is_not_supported_rather_than_damaged(tmp_path: Path) -> None:
+    rows = nib.cifti2.SeriesAxis(0, 1, 2)
+    columns = nib.cifti2.BrainModelAxis.from_surface([0, 1, 2], 9, "CortexLeft")
+    nib.Cifti2Image(np.zeros((2, 3), np.float32), (rows, columns)).to_filename(tmp_path / "a.dtseries.nii")
+    for dims in (2, 3):
+        with pytest.raises(DataError, match=r"a.dtseries.nii is Cifti2, which is not supported: save it as NIfTI."):
+            read_medical_image(tmp_path / "a.dtseries.nii", dims)
