@@ -36,7 +36,7 @@ Create = Callable[..., Any]
 
 @dataclass
 class Cuts:
-    """Where a model is cut into stages.
+    """Places at which a model is cut into stages.
 
     Attributes:
         channels: channels of each stage's map.
