@@ -20,9 +20,7 @@ import random
 import runpy
 import shutil
 import signal
-import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -33,10 +31,10 @@ from pathlib import Path
 from monai_fgssl.bundle import shipped_bundle
 from monai_fgssl.utils.files import LEFTOVER
 
+from .faults import OF_A_DISK, any_file, damage, small_disk, spoiled
 from .timing import command, processor
 
 FAULTS = ("kill", "SIGTERM", "SIGINT", "full disk", "read-only disk", "deleted file", "damaged file", "clock")
-OF_A_DISK = ("full disk", "read-only disk")
 SIGNALS = {"kill": signal.SIGKILL, "SIGTERM": signal.SIGTERM, "SIGINT": signal.SIGINT}
 FAULTS_IN_A_RUN = 12
 """After which it may end, so that several trainings are compared."""
@@ -231,46 +229,18 @@ class Chaos:
             run.send(signal.SIGUSR1)
             return run.ended(0)
         if kind == "deleted file":
-            if (file := self._any_file(output)) is not None:
+            if (file := any_file(output, self.rng)) is not None:
                 file.unlink(missing_ok=True)
             return run.ended(0)
         if kind == "damaged file":
             # While nobody writes it: a program that writes wrong bytes is another matter.
             run.send(signal.SIGKILL)
             code = run.ended(SECONDS_UNTIL_HUNG)
-            if (file := self._any_file(output)) is not None:
-                self._damage(file)
+            if (file := any_file(output, self.rng)) is not None:
+                damage(file, self.rng)
             return code
-        return self._spoil_disk(kind, run)
-
-    def _spoil_disk(self, kind: str, run: Run) -> int | None:
-        ballast = self.folder / "ballast"
-        try:
-            if kind == "full disk":
-                disk = os.statvfs(self.folder)
-                size = disk.f_bavail * disk.f_frsize - self.rng.choice([0, self.rng.randrange(2_000_000)])
-                with open(ballast, "wb") as file:
-                    os.posix_fallocate(file.fileno(), 0, max(1, size))
-            else:
-                remount(self.folder, "ro")
+        with spoiled(kind, self.folder, self.rng):
             return run.ended(0.2 * self.seconds)
-        finally:
-            if kind == "read-only disk":
-                remount(self.folder, "rw")
-            ballast.unlink(missing_ok=True)
-
-    def _any_file(self, output: Path) -> Path | None:
-        files = sorted(path for path in output.rglob("*") if path.is_file()) if output.is_dir() else []
-        return self.rng.choice(files) if files else None
-
-    def _damage(self, file: Path) -> None:
-        with suppress(FileNotFoundError):
-            content = bytearray(file.read_bytes())
-            if content and self.rng.random() < 0.5:
-                content[self.rng.randrange(len(content))] ^= 1 << self.rng.randrange(8)
-            else:
-                del content[self.rng.randrange(len(content) + 1) :]
-            file.write_bytes(content)
 
     def _check_end(self, code: int, text: str) -> None:
         """A training that a fault has ended says so in one line."""
@@ -309,22 +279,6 @@ def last_line(text: str) -> str:
     return next((line for line in reversed(text.splitlines()) if line.strip()), "")
 
 
-def remount(folder: Path, mode: str) -> None:
-    """Make a small disk read-only (``ro``) or writable (``rw``)."""
-    # Busy as long as a file is open for writing.
-    done = subprocess.run(["mount", "-o", f"remount,{mode}", str(folder)], capture_output=True)
-    if done.returncode and mode == "rw":
-        raise RuntimeError(done.stderr.decode())
-
-
-def mount_small_disk(folder: Path) -> bool:
-    """Put a small disk there, where this user may."""
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={MEGABYTES}m", "tmpfs", str(folder)]
-    with suppress(OSError):
-        return subprocess.run(mount, capture_output=True).returncode == 0
-    return False
-
-
 def run_chaos(
     faults: int, seed: int, kinds: Sequence[str] = FAULTS, tell: Callable[[str], object] = print
 ) -> tuple[Outcome, bool]:
@@ -346,17 +300,10 @@ def run_chaos(
     import monai_fgssl.report  # noqa: F401
 
     torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory(prefix="fgssl-chaos-") as root:
-        folder = Path(root, "disk")
-        folder.mkdir()
-        is_small_disk = mount_small_disk(folder)
-        try:
-            chaos = Chaos(folder, seed, kinds, is_small_disk, tell)
-            chaos.undisturbed()
-            return chaos.disturb(faults), is_small_disk
-        finally:
-            if is_small_disk:
-                subprocess.run(["umount", "--lazy", str(folder)], check=False)
+    with small_disk(MEGABYTES) as (folder, is_small_disk):
+        chaos = Chaos(folder, seed, kinds, is_small_disk, tell)
+        chaos.undisturbed()
+        return chaos.disturb(faults), is_small_disk
 
 
 def main() -> int:

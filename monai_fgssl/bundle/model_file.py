@@ -12,6 +12,7 @@ from pathlib import Path
 from pydoc import locate
 from typing import Any, NoReturn
 
+import torch
 from ignite import distributed as idist
 from monai.bundle import ConfigParser
 from monai.utils import ensure_tuple_rep

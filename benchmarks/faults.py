@@ -1,0 +1,76 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Faults of disks and files, for the benchmarks that disturb a program at its work."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+__all__ = ["OF_A_DISK", "any_file", "damage", "small_disk", "spoiled"]
+
+OF_A_DISK = ("full disk", "read-only disk")
+"""Faults that take a disk of their own."""
+
+
+@contextmanager
+def small_disk(megabytes: int) -> Iterator[tuple[Path, bool]]:
+    """Give a new folder, on a disk of so many megabytes where this user may mount one; and whether that is so."""
+    with tempfile.TemporaryDirectory(prefix="fgssl-chaos-") as root:
+        folder = Path(root, "disk")
+        folder.mkdir()
+        mount = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)]
+        is_small = False
+        with suppress(OSError):
+            is_small = subprocess.run(mount, capture_output=True).returncode == 0
+        try:
+            yield folder, is_small
+        finally:
+            if is_small:
+                subprocess.run(["umount", "--lazy", str(folder)], check=False)
+
+
+@contextmanager
+def spoiled(kind: str, disk: Path, rng: random.Random) -> Iterator[None]:
+    """Fill a small disk, to the last byte or nearly so, or make it read-only, inside the block."""
+    ballast = disk / "ballast"
+    try:
+        if kind == "full disk":
+            status = os.statvfs(disk)
+            size = status.f_bavail * status.f_frsize - rng.choice([0, rng.randrange(2_000_000)])
+            with open(ballast, "wb") as file:
+                os.posix_fallocate(file.fileno(), 0, max(1, size))
+        else:
+            # Refused as long as a file is open for writing.
+            _remount(disk, "ro")
+        yield
+    finally:
+        if kind == "read-only disk" and _remount(disk, "rw"):
+            raise RuntimeError(f"{disk} stays read-only")
+        ballast.unlink(missing_ok=True)
+
+
+def _remount(disk: Path, mode: str) -> int:
+    return subprocess.run(["mount", "-o", f"remount,{mode}", str(disk)], capture_output=True).returncode
+
+
+def any_file(folder: Path, rng: random.Random, pattern: str = "*") -> Path | None:
+    """One of the files in a folder and below it; None where there is none."""
+    files = sorted(path for path in folder.rglob(pattern) if path.is_file())
+    return rng.choice(files) if files else None
+
+
+def damage(file: Path, rng: random.Random) -> None:
+    """Change a bit of a file, or cut it off."""
+    with suppress(FileNotFoundError):
+        content = bytearray(file.read_bytes())
+        if content and rng.random() < 0.5:
+            content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
+        else:
+            del content[rng.randrange(len(content) + 1) :]
+        file.write_bytes(content)
