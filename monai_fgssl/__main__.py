@@ -12,8 +12,11 @@ from collections.abc import Sequence
 
 from monai_fgssl import __version__
 from monai_fgssl.cli.commands import run
-from monai_fgssl.cli.features import COMMANDS, add_arguments, split_settings
+from monai_fgssl.cli.features import COMMANDS, OWN_OPTIONS, add_arguments, split_settings
 from monai_fgssl.utils.command import stop_quietly
+
+DOCTOR_OPTIONS = {"--help", "--dataset_dir", "--spatial_dims"}
+"""Options of ``doctor``; all others are settings of the training."""
 
 EPILOG = """\
 begin with:
@@ -44,6 +47,7 @@ def make_parser() -> argparse.ArgumentParser:
     doctor = add("doctor", "check this computer and a data set, and say what to fix")
     doctor.add_argument("--dataset_dir", help="folder, .csv or .json file with your images")
     doctor.add_argument("--spatial_dims", type=int, choices=(2, 3), default=2, help="2: pictures (default), 3: volumes")
+    doctor.epilog = "Further settings are those of the training, such as --image_size 128, --window or --frame."
 
     bundle = add("bundle", "copy a MONAI bundle out of the package, to run and to change it")
     bundle.add_argument("name", help="fgssl (pictures) or fgssl_volume (volumes)")
@@ -65,8 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = make_parser()
     given = list(sys.argv[1:] if arguments is None else arguments)
     settings: list[str] = []
-    if given and given[0] in COMMANDS:
-        own, settings = split_settings(given[1:])
+    if given and (given[0] == "doctor" or given[0] in COMMANDS):
+        own, settings = split_settings(given[1:], DOCTOR_OPTIONS if given[0] == "doctor" else OWN_OPTIONS)
         given = [given[0], *own]
     options = parser.parse_args(given)
     if options.command is None:

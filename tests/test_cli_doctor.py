@@ -7,16 +7,20 @@ from __future__ import annotations
 import shutil
 from collections import namedtuple
 from importlib import metadata
+from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 from packaging.requirements import Requirement
+from PIL import Image
 
 from monai_fgssl.__main__ import main
 from monai_fgssl.cli.data_checks import check_data, check_size
 from monai_fgssl.cli.doctor import Check, print_checks
 from monai_fgssl.cli.environment import check_disk, check_environment, check_gpu, check_memory
 from monai_fgssl.cli.packages import check_extra, check_package, check_packages, packages_of
+from monai_fgssl.cli.planned_run import plan_run
 from monai_fgssl.data import make_synthetic_volumes
 
 
@@ -83,7 +87,8 @@ def test_computer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_data_set_that_is_fine(lesions: Path) -> None:
     checks = by_name(check_data(lesions))
-    assert [check.mark for check in checks.values()] == ["ok"] * 5
+    assert list(checks) == ["layout", "labels", "split", "files", "size"]
+    assert {check.mark for check in checks.values()} == {"ok"}
     assert checks["layout"].finding.startswith("isic2018: ")
     # Every fourth lesion has two photos.
     assert checks["labels"].finding.startswith("140 images in 112 groups")
@@ -131,14 +136,82 @@ def test_volumes(tmp_path: Path) -> None:
     checks = by_name(check_data(make_synthetic_volumes(tmp_path / "volumes", 24), spatial_dims=3))
     assert checks["files"].finding == "all 24 can be read"
     assert "4 classes: " in checks["labels"].finding
-    assert "size" not in checks
+    assert checks["size"].finding == "0.0 GB decoded at 32 x 32 x 16"
     # A volume is no picture.
     assert by_name(check_data(tmp_path / "volumes"))["files"].finding == "24 of 24 can't be read"
 
 
-def test_images_that_do_not_fit_into_memory() -> None:
-    assert check_size(10_000, free=2 * 10**9).mark == "ok"
-    assert check_size(10_000, free=10**9).fix == "keep them on disk: --cache_dir FOLDER"
+def test_images_that_do_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    memory, usage = namedtuple("memory", "available"), namedtuple("usage", "free")
+    run = plan_run("images", 2, {"image_size": "224", "grids": "[8,4,2]"})
+    monkeypatch.setattr("psutil.virtual_memory", lambda: memory(2 * 10**9))
+    assert check_size(10_000, run) == Check("size", "1.5 GB decoded at 224 x 224")
+    monkeypatch.setattr("psutil.virtual_memory", lambda: memory(10**9))
+    assert check_size(10_000, run).fix == "keep them on disk: --cache_dir FOLDER"
+    run = plan_run("images", 2, {"image_size": "224", "grids": "[8,4,2]", "cache_dir": str(tmp_path / "new" / "7")})
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: usage(2 * 10**9))
+    assert check_size(10_000, run).mark == "ok"
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: usage(10**9))
+    assert check_size(10_000, run).mark == "fix"
+
+
+def test_settings_are_those_of_the_run(lesions: Path, tmp_path: Path) -> None:
+    folder = make_classes(lesions, tmp_path / "images")
+    frames = [Image.fromarray(np.random.default_rng(n).integers(0, 256, (40, 40), np.uint8)) for n in range(3)]
+    frames[0].save(folder / "a" / "scan.tif", save_all=True, append_images=frames[1:])
+    assert "--frame" in by_name(check_data(folder))["files"].fix
+    assert by_name(check_data(folder, 2, {"frame": "0"}))["files"].finding == "all 21 can be read"
+    everything = by_name(check_data(folder, 2, {"frame": "all", "batch_size": "4", "num_folds": "3"}))
+    assert everything["files"].finding == "all 23 can be read"
+    assert "23 images in 21 groups" in everything["labels"].finding
+    assert everything["split"].mark == "ok"
+    assert by_name(check_data(folder, 2, {"layout": "images"}))["labels"].finding.endswith("no labels")
+    unknown = check_data(folder, 2, {"frames": "0"})
+    assert [(check.name, check.mark) for check in unknown] == [("settings", "fix")]
+    assert "Did you mean --frame" in unknown[0].fix
+    (wrong,) = check_data(folder, 2, {"image_size": "65"})
+    assert "does not divide --image_size" in wrong.fix
+    output = by_name(check_data(folder, 2, {"frame": "0", "output_dir": "/proc/none"}))["output"]
+    assert output.mark == "fix"
+    assert "--output_dir" in output.fix
+
+
+def test_settings_of_the_command_line(lesions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = make_classes(lesions, tmp_path / "images")
+    assert main(["doctor", "--dataset_dir", str(folder), "--image_size", "128", "--grids=[8,4,2]"]) == 0
+    assert "decoded at 128 x 128" in capsys.readouterr().out
+    assert main(["doctor", "--dataset_dir", str(folder), "--image_size"]) == 1
+    assert "'--image_size' is no setting: write --name value." in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["demo", "--image_size", "64"])
+
+
+def test_problems_of_lists_are_told(lesions: Path, tmp_path: Path) -> None:
+    folder = make_classes(lesions, tmp_path / "images")
+    files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.png"))
+
+    def check(text: str) -> Check:
+        (folder / "list.csv").write_text(text)
+        return next(check for check in check_data(folder) if check.mark == "fix")
+
+    rows = [f"{file},{'Nevus' if file[0] == 'a' else 'nevus'}" for file in files]
+    assert (
+        "Nevus (10 images) and nevus (10 images) are nearly the same name" in check("\n".join(["image,dx", *rows])).fix
+    )
+    pairs = [f"{first},{second},a" for first, second in pairwise(files)]
+    assert "columns left, right name different files" in check("\n".join(["left,right,dx", *pairs])).fix
+    numbers = [f"{number},{file[0]}" for number, file in enumerate(files)]
+    assert "has classes (column dx) and as many rows as there are images" in check("\n".join(["no,dx", *numbers])).fix
+    names = {"a": "entropy", "b": "image"}
+    problem = check("\n".join(["image,dx", *(f"{file},{names[file[0]]}" for file in files)]))
+    assert problem.name == "labels"
+    assert "classes have the names of other columns of predictions.csv (entropy, image)" in problem.fix
+    (folder / "list.csv").unlink()
+    (folder / "a" / "raw.heic").touch()
+    assert "1 files that are no images are left out (.heic 1)" in check_data(folder)[0].finding
+    labels = [f"{file},{'NA' if number % 4 == 0 else file[0]}" for number, file in enumerate(files)]
+    (folder / "list.csv").write_text("\n".join(["image,dx", *labels]))
+    assert "without label 5" in by_name(check_data(folder))["labels"].finding
 
 
 def test_report_and_exit_status(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -29,6 +29,7 @@ from .model_file import (
     read_record,
     save_model,
 )
+from .room import check_room
 from .settings import (
     as_bool,
     as_path,
@@ -59,6 +60,7 @@ __all__ = [
     "check_command",
     "check_overrides",
     "check_puzzles",
+    "check_room",
     "check_settings",
     "check_values",
     "copy_bundle",

@@ -55,7 +55,7 @@ def run(options: argparse.Namespace, settings: Sequence[str] = ()) -> int:
     if options.command == "demo":
         return demo(Path(options.folder))
     if options.command == "doctor":
-        return doctor(options.dataset_dir, options.spatial_dims)
+        return doctor(options.dataset_dir, options.spatial_dims, settings)
     if options.command == "bundle":
         return bundle(options.name, options.folder or options.name)
     return label()
@@ -86,8 +86,14 @@ def demo(folder: Path) -> int:
     return 0
 
 
-def doctor(dataset_dir: str | None, spatial_dims: int) -> int:
-    """Check the computer and a data set; the exit status is 1 if something must be fixed."""
+def doctor(dataset_dir: str | None, spatial_dims: int, settings: Sequence[str] = ()) -> int:
+    """Check the computer and a data set. The exit status is 1 if something must be fixed.
+
+    Args:
+        dataset_dir: None: the computer alone.
+        spatial_dims: 2 for pictures, 3 for volumes.
+        settings: of the run, ``--name value``.
+    """
     checks = check_packages()
     # Only with all packages there: both import them.
     if not any(check.mark == "fix" for check in checks):
@@ -95,8 +101,11 @@ def doctor(dataset_dir: str | None, spatial_dims: int) -> int:
         from .environment import check_environment
 
         checks += check_environment(Path.cwd())
+        from .planned_run import as_settings
+
+        given = as_settings(settings)
         if dataset_dir is not None:
-            checks += check_data(dataset_dir, spatial_dims)
+            checks += check_data(dataset_dir, spatial_dims, given)
     return 1 if print_checks(checks) else 0
 
 

@@ -4,58 +4,63 @@
 
 from __future__ import annotations
 
+import math
 import os
+import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import psutil
+import torch
+from torch import Tensor
 from tqdm import tqdm
 
-from monai_fgssl.data import (
-    LAYOUTS,
-    UNLABELED,
-    DataError,
-    ImageTable,
-    missing_classes,
-    read_image,
-    read_table,
-    split_table,
-)
+from monai_fgssl.bundle import SettingsError, check_room
+from monai_fgssl.data import LAYOUTS, UNLABELED, DataError, ImageGeometry, ImageTable, missing_classes, read_table
+from monai_fgssl.data.io.contrast import describe_contrast
+from monai_fgssl.data.io.reasons import failure_of
 from monai_fgssl.data.layouts.registry import recognize_layout
+from monai_fgssl.data.splits import limit_labels
+from monai_fgssl.report.results import check_class_names
 from monai_fgssl.utils.errors import first_lines
 
 from .doctor import Check
+from .planned_run import PlannedRun, plan_run
 
 __all__ = ["check_data"]
 
-# The same value as in the bundle.
-FRACTIONS = {"train": 0.7, "validation": 0.1, "test": 0.2}
-BATCH_SIZE = 32
-IMAGE_SIZE = 224
 READ_SIZE = 32
 
 
-def check_data(dataset_dir: str | Path, spatial_dims: int = 2) -> list[Check]:
-    """Check that a data set can be read and split: its layout, labels, groups, and every file.
+def check_data(dataset_dir: str | Path, spatial_dims: int = 2, given: Mapping[str, str] | None = None) -> list[Check]:
+    """Check that a run can read and split a data set: its layout, labels, groups, and every file.
 
     Args:
         dataset_dir: as in :func:`~monai_fgssl.data.read_table`.
         spatial_dims: 2 for pictures, 3 for volumes.
+        given: settings of the run that are not its defaults, as text.
     """
     try:
-        layout = recognize_layout(Path(dataset_dir))
-        table = read_table(dataset_dir)
+        run = plan_run(str(dataset_dir), spatial_dims, given or {})
+    except (SettingsError, DataError, TypeError) as error:
+        return [Check("settings", "can't work", str(error), required=True)]
+    try:
+        layout = run.settings["layout"] or recognize_layout(Path(dataset_dir))
+        table = read_table(dataset_dir, run.settings["layout"])
     except DataError as error:
         return [Check("data", "can't be understood", str(error), required=True)]
+    table = replace(table, items=run.geometry.split_frames(table.items))
     checks = [Check("layout", "\n".join([f"{layout}: {LAYOUTS[layout]}", *table.notes])), check_labels(table)]
     if any(item["label"] != UNLABELED for item in table.items):
-        checks.append(check_split(table))
-    checks.append(check_files(table.items, spatial_dims))
-    if spatial_dims == 2:
-        checks.append(check_size(len(table.items), psutil.virtual_memory().available))
+        checks.append(check_split(table, run))
+    checks.append(check_files(table.items, run.geometry))
+    checks.append(check_size(len(table.items), run))
+    if {"output_dir", "model_path"} & set(run.given):
+        checks.append(check_output(run))
     return checks
 
 
@@ -73,6 +78,10 @@ def check_labels(table: ImageTable) -> Check:
         )
     classes = ", ".join(f"{name} {counts[label]}" for label, name in enumerate(table.class_names))
     found = f"{found}\n{len(table.class_names)} classes: {classes}; without label {counts[UNLABELED]}"
+    try:
+        check_class_names(table.class_names)
+    except DataError as error:
+        return Check("labels", found, str(error), required=True)
     if num_groups == len(table.items):
         return Check(
             "labels",
@@ -83,35 +92,35 @@ def check_labels(table: ImageTable) -> Check:
     return Check("labels", found)
 
 
-def check_split(table: ImageTable) -> Check:
+def check_split(table: ImageTable, run: PlannedRun) -> Check:
     """Make the split of a run."""
     try:
-        parts = split_table(table, FRACTIONS, 0)
+        parts = run.split.apply(table)
+        if run.settings["label_fraction"] < 1:
+            parts["train"] = limit_labels(parts["train"], run.settings["label_fraction"], run.split.seed)
     except DataError as error:
         return Check("split", "can't be split into train, validation and test", str(error), required=True)
     found = ", ".join(f"{part} {len(items)}" for part, items in parts.items())
     fixes = [f"{sentence}: figures say nothing of it there" for sentence in missing_classes(parts, table.class_names)]
-    labeled = sum(item["label"] != UNLABELED for item in parts["train"])
-    if labeled < BATCH_SIZE:
-        fixes.append(f"{labeled} labeled images to train on are fewer than a batch of {BATCH_SIZE}: few to learn from")
+    labeled, batch_size = sum(item["label"] != UNLABELED for item in parts["train"]), run.settings["batch_size"]
+    if labeled < batch_size:
+        fixes.append(f"{labeled} labeled images to train on are fewer than a batch of {batch_size}: few to learn from")
     return Check("split", found, "\n".join(fixes))
 
 
-def check_files(items: Sequence[dict[str, Any]], spatial_dims: int = 2) -> Check:
-    """Read every file as a run does."""
+def check_files(items: Sequence[dict[str, Any]], geometry: ImageGeometry) -> Check:
+    """Read every file as a run does, but for the size of the result."""
+    small = replace(geometry, image_size=READ_SIZE)
 
-    def problem(item: dict[str, Any]) -> str:
+    def look_at(item: dict[str, Any]) -> Tensor | str:
         try:
-            read_image(item["image"], READ_SIZE, spatial_dims)
-        except DataError as error:
-            return str(error)
-        return ""
+            return torch.stack(small.read(item["image"], item.get("frame")).aminmax())
+        except Exception as error:
+            return failure_of(item["image"], error)
 
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        problems = pool.map(problem, items)
-        broken = [
-            text for text in tqdm(problems, desc="read files", total=len(items), leave=False, disable=None) if text
-        ]
+        found = list(tqdm(pool.map(look_at, items), desc="read files", total=len(items), leave=False, disable=None))
+    broken = [text for text in found if isinstance(text, str)]
     if broken:
         return Check(
             "files",
@@ -119,11 +128,30 @@ def check_files(items: Sequence[dict[str, Any]], spatial_dims: int = 2) -> Check
             f"replace or remove them:{first_lines(broken)}",
             required=True,
         )
-    return Check("files", f"all {len(items)} can be read")
+    levels = [one for one in found if isinstance(one, Tensor)]
+    return Check("files", f"all {len(items)} can be read", describe_contrast(items, levels, geometry))
 
 
-def check_size(num_images: int, free: int) -> Check:
-    """Check whether the decoded images fit into the memory, ``free`` bytes of it."""
-    size = num_images * 3 * IMAGE_SIZE**2
-    fix = "keep them on disk: --cache_dir FOLDER" if size > 0.8 * free else ""
-    return Check("size", f"{size / 1e9:.1f} GB decoded at {IMAGE_SIZE} px", fix)
+def check_size(num_images: int, run: PlannedRun) -> Check:
+    """Check whether the decoded images fit into the memory, or on the disk of ``cache_dir``."""
+    size = num_images * math.prod(run.geometry.shape)
+    finding = f"{size / 1e9:.1f} GB decoded at {' x '.join(map(str, run.geometry.shape[1:]))}"
+    if run.settings["cache_dir"] is None:
+        fix = "keep them on disk: --cache_dir FOLDER" if size > 0.8 * psutil.virtual_memory().available else ""
+        return Check("size", finding, fix)
+    folder = Path(run.settings["cache_dir"])
+    while not folder.exists():
+        folder = folder.absolute().parent
+    free = shutil.disk_usage(folder).free
+    fix = f"{folder} has {free / 1e9:.1f} GB left: free some, or name a folder on another disk" if size > free else ""
+    return Check("size", f"{finding}, in {run.settings['cache_dir']}", fix, required=True)
+
+
+def check_output(run: PlannedRun) -> Check:
+    """Try the folders that the run writes to."""
+    folders = ", ".join(str(run.settings[name]) for name in ("output_dir", "model_path") if name in run.given)
+    try:
+        check_room({name: run.settings[name] for name in ("output_dir", "model_path", "cache_dir")})
+    except SettingsError as error:
+        return Check("output", folders, str(error), required=True)
+    return Check("output", f"{folders} can be written to")

@@ -7,10 +7,10 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
-__all__ = ["COMMANDS", "EXAMPLES", "add_arguments", "embed", "probe", "similar", "split_settings"]
+__all__ = ["COMMANDS", "EXAMPLES", "OWN_OPTIONS", "add_arguments", "embed", "probe", "similar", "split_settings"]
 
 EXAMPLES = {
     "embed": """\
@@ -74,11 +74,14 @@ def add_arguments(command: str, parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cache_dir", help="keeps decoded images and features for the next time")
 
 
-def split_settings(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+def split_settings(
+    arguments: Sequence[str], own_options: Collection[str] = frozenset(OWN_OPTIONS)
+) -> tuple[list[str], list[str]]:
     """Part a command's arguments into those that it has itself, and settings of the bundle with their values.
 
     Args:
         arguments: after the name of the command.
+        own_options: of the command, with ``--``.
 
     Example:
         >>> split_settings(["--spacing", "2", "volumes", "--weights", "file.pt", "--window=dicom"])
@@ -88,7 +91,7 @@ def split_settings(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     settings: list[str] = []
     rest = iter(arguments)
     for argument in rest:
-        if not argument.startswith("--") or argument.partition("=")[0] in OWN_OPTIONS:
+        if not argument.startswith("--") or argument.partition("=")[0] in own_options:
             own.append(argument)
             continue
         settings.append(argument)

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from ignite import distributed as idist
 
+from monai_fgssl.data.io.contrast import describe_contrast
 from monai_fgssl.data.io.decoder_pool import DecoderPool
 from monai_fgssl.data.io.geometry import ImageGeometry
 from monai_fgssl.data.layouts.registry import explain_missing_labels, read_part, read_table
@@ -98,6 +99,8 @@ def prepare_data(
     items = [item for item in table.items if item["label"] != UNLABELED or item.get("part", "train") == "train"]
     # All parts at once, so that one message names every image that can't be read.
     images = load_images(items, geometry, cache_dir, pool)
+    if idist.get_rank() == 0 and (note := describe_contrast(items, images.store, geometry)):
+        print(f"  note: {note}", flush=True)
     pairs = find_duplicates(images.store, images.names) if geometry.spatial_dims == 2 else None
     if group_duplicates and pairs:
         split = _split_with_duplicates(table, items, pairs, plan)

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from monai_fgssl.data.store.stream import ImageStream
 from monai_fgssl.networks import StagedNet, unwrap
-from monai_fgssl.utils.files import atomic_write
+from monai_fgssl.utils.files import atomic_write, is_full_or_read_only
 
 __all__ = ["HeatMapWriter", "overlay", "stage_heat_maps"]
 
@@ -151,10 +152,13 @@ class HeatMapWriter:
 
     Args:
         output_dir: folder of the folder ``heat_maps``.
+        stream: that the evaluator reads from; a picture that can't be written is added to its ``incomplete``. None: it
+            ends the evaluation.
     """
 
-    def __init__(self, output_dir: str | Path) -> None:
+    def __init__(self, output_dir: str | Path, stream: ImageStream | None = None) -> None:
         self.folder = Path(output_dir) / "heat_maps"
+        self.stream = stream
 
     def attach(self, engine: Workflow) -> None:
         """Attach to an evaluator."""
@@ -172,5 +176,10 @@ class HeatMapWriter:
     def _draw(self, engine: Workflow) -> None:
         images, maps = engine.state.output[Keys.IMAGE], batch_heat_maps(engine)
         for name, image, heat_maps in zip(engine.state.batch["name"], images, maps, strict=True):
-            with atomic_write(self.folder / f"{name}.png") as temporary:
-                Image.fromarray(draw_heat_maps(image, heat_maps)).save(temporary)
+            try:
+                with atomic_write(self.folder / f"{name}.png") as temporary:
+                    Image.fromarray(draw_heat_maps(image, heat_maps)).save(temporary)
+            except OSError as error:
+                if self.stream is None or is_full_or_read_only(error):
+                    raise
+                self.stream.incomplete.append((name, f"{name} has no heat map, which could not be written: {error}"))

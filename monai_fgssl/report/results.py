@@ -135,7 +135,7 @@ class ResultWriter:
     """Writes the results of a :class:`~monai_fgssl.engines.HierarchicalEvaluator` batch by batch, in constant memory.
 
     In ``output_dir``: ``predictions.csv`` and ``predictions.json``, complete or not there, and ``failures.csv`` when
-    there are images that could not be read.
+    there are images that could not be read, or that lack another result that was asked for.
 
     Args:
         output_dir: folder of the files.
@@ -147,6 +147,7 @@ class ResultWriter:
     def __init__(
         self, output_dir: str | Path, class_names: Sequence[str], stream: ImageStream, temperature: float = 1.0
     ) -> None:
+        check_class_names(class_names)
         self.output_dir = Path(output_dir)
         self.class_names = list(class_names)
         self.stream = stream
@@ -186,9 +187,9 @@ class ResultWriter:
         self._open.close()
         path = self.output_dir / "failures.csv"
         path.unlink(missing_ok=True)
-        if self.stream.failures:
+        if failures := [*self.stream.failures, *self.stream.incomplete]:
             with atomic_write(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-                csv.writer(file).writerows([("image", "reason"), *self.stream.failures])
+                csv.writer(file).writerows([("image", "reason"), *failures])
         print(f"{self.num_images} images classified: {self.output_dir.resolve() / 'predictions.csv'}")
 
     def _fail(self, engine: Workflow, error: Exception) -> None:
@@ -197,14 +198,17 @@ class ResultWriter:
         raise error
 
     def raise_failures(self) -> None:
-        """Report the images that could not be read, after all others have their results.
+        """Report the images that lack a result, after all others have theirs.
 
         Raises:
             DataError: when there are any; with the first five and their reasons.
         """
-        if self.stream.failures:
-            told = [reason for _, reason in self.stream.failures]
+        unread, incomplete, total = self.stream.failures, self.stream.incomplete, len(self.stream.dataset)
+        if unread or incomplete:
+            counts = [f"{len(unread)} of {total} images have no result, they could not be read"] if unread else []
+            if incomplete:
+                counts.append(f"{len(incomplete)} of {total} images have their prediction, but no report or heat map")
+            told = [reason for _, reason in [*unread, *incomplete]]
             raise DataError(
-                f"{len(told)} of {len(self.stream.dataset)} images have no result, they could not be read; all are in "
-                f"{self.output_dir.resolve() / 'failures.csv'}:{first_lines(told)}"
+                f"{'; '.join(counts)}. All are in {self.output_dir.resolve() / 'failures.csv'}:{first_lines(told)}"
             )

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["DataError", "SettingsError", "StorageError", "first_lines", "first_names"]
+__all__ = ["DataError", "SettingsError", "StorageError", "first_lines", "first_names", "printable"]
 
 
 class DataError(ValueError):
@@ -19,6 +19,18 @@ class SettingsError(ValueError):
 
 class StorageError(OSError):
     """A file can't be written; the message names it, the space that it needs and the fix."""
+
+
+def printable(text: str) -> str:
+    r"""Write the bytes of a name that is not UTF-8 as ``\xe9``, so that it can be printed and stored.
+
+    Python keeps such bytes as surrogates, which no file and no screen takes.
+
+    Example:
+        >>> printable(b"caf\xe9.png".decode("utf-8", "surrogateescape")) == "caf" + chr(92) + "xe9.png"
+        True
+    """
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def first_names(names: Sequence[str], limit: int = 5) -> str:

@@ -90,6 +90,34 @@ def test_failures_are_listed_and_raised_at_the_end(network: HierarchicalNet, tmp
     assert not (tmp_path / "failures.csv").exists()
 
 
+def test_predicted_images_without_a_report_are_counted_apart(network: HierarchicalNet, tmp_path: Path) -> None:
+    writer = run(network, tmp_path, list(range(NUM_IMAGES)))
+    writer.stream.incomplete.append(("folder/image2", "number 2 has no Study Instance UID."))
+    expected = (
+        r"1 of 7 images have no result, they could not be read; 1 of 7 images have their prediction, but no report or "
+        r"heat map\. All are in .*failures.csv:\n  - number 4 is damaged\.\n  - number 2 has no Study Instance UID\."
+    )
+    with pytest.raises(DataError, match=expected):
+        writer.raise_failures()
+    writer.stream.failures.clear()
+    with pytest.raises(DataError, match=r"^1 of 7 images have their prediction, but no report"):
+        writer.raise_failures()
+
+
+def test_a_heat_map_that_cannot_be_written_costs_no_other(network: HierarchicalNet, tmp_path: Path) -> None:
+    items = [{"image": number, "name": name} for number, name in enumerate(("a", "b" * 300, "c" * 240))]
+    stream = ImageStream(Dataset(items, Lambdad("image", read)), batch_size=2)
+    writer = ResultWriter(tmp_path, CLASSES, stream)
+    handlers = [writer, HeatMapWriter(tmp_path, stream)]
+    HierarchicalEvaluator("cpu", stream, network, val_handlers=handlers).run()
+    assert sorted(path.stem for path in (tmp_path / "heat_maps").iterdir()) == ["a", "c" * 240]
+    assert [row["image"] for row in read_csv(tmp_path / "predictions.csv")] == [item["name"] for item in items]
+    ((name, reason),) = stream.incomplete
+    assert name == "b" * 300
+    assert "has no heat map, which could not be written" in reason
+    assert [row["image"] for row in read_csv(tmp_path / "failures.csv")] == [name]
+
+
 def test_no_readable_image_at_all(network: HierarchicalNet, tmp_path: Path) -> None:
     writer = run(network, tmp_path, [4])
     assert read_csv(tmp_path / "predictions.csv") == []

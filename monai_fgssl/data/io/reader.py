@@ -14,7 +14,7 @@ import torch
 from monai.data import MetaTensor
 from pydicom.dataset import Dataset
 
-from monai_fgssl.utils.errors import DataError
+from monai_fgssl.utils.errors import DataError, printable
 from monai_fgssl.utils.memory import is_out_of_memory
 
 from .detached import check_pixel_files
@@ -36,7 +36,7 @@ from .reasons import reason_of
 from .selection import Selection, choose, choose_channel
 from .tiff import TIFF_STARTS, count_pages, read_tiff, read_tiff_stack
 
-__all__ = ["check_options", "count_frames", "read_medical_image"]
+__all__ = ["check_options", "count_frames", "read_medical_image", "read_stored"]
 
 PathLike = str | os.PathLike[str]
 
@@ -124,9 +124,8 @@ def read_medical_image(
         raise DataError("there are no files to read: the list is empty.")
     name = str(paths[0]) if len(paths) == 1 else f"{paths[0]} (and {len(paths) - 1} more)"
     try:
-        files = files_of_series(paths[0]) if len(paths) == 1 and paths[0].is_dir() else paths
         with limit_pixels(max_pixels):
-            image = _read_volume(files, selection) if spatial_dims == 3 else _read_picture(files, selection)
+            image = read_stored(paths, spatial_dims, selection)
         if spatial_dims == 3:
             check_affine(image)
         elif not np.isfinite(image.affine).all():
@@ -144,7 +143,7 @@ def read_medical_image(
     except Exception as error:
         if is_out_of_memory(error):
             raise MemoryError(f"{name} does not fit into the memory") from error
-        raise DataError(f"{name} {reason_of(error)}") from error
+        raise DataError(printable(f"{name} {reason_of(error)}")) from error
     if headers is not None:
         headers.extend(image.headers)
     meta = {
@@ -188,6 +187,17 @@ def check_options(
             raise ValueError(f"{name} must be a whole number from 0, got {number!r}.")
     if max_pixels is not None and not (type(max_pixels) is int and max_pixels > 0):
         raise ValueError(f"max_pixels must be a whole number above 0, got {max_pixels!r}.")
+
+
+def read_stored(paths: Sequence[Path], spatial_dims: int, selection: Selection) -> StoredImage:
+    """Values as a file has them, before they are scaled for a screen; for arguments see :func:`read_medical_image`.
+
+    Raises:
+        DataError: when it can't be read; the message starts after the name of the file.
+        Exception: when it is damaged; libraries raise almost any.
+    """
+    files = files_of_series(paths[0]) if len(paths) == 1 and paths[0].is_dir() else paths
+    return _read_volume(files, selection) if spatial_dims == 3 else _read_picture(files, selection)
 
 
 def _read_picture(files: Sequence[Path], selection: Selection) -> StoredImage:

@@ -4,16 +4,38 @@
 
 from __future__ import annotations
 
+import logging
 import re
+from errno import ELOOP, ENAMETOOLONG
 
 from PIL import Image
 
-from monai_fgssl.utils.errors import DataError
+from monai_fgssl.utils.errors import DataError, printable
 
-__all__ = ["reason_of"]
+__all__ = ["failure_of", "reason_of"]
+
+logger = logging.getLogger(__name__)
 
 
-def reason_of(error: Exception) -> str:
+def failure_of(path: object, error: BaseException) -> str:
+    """Name a file and the reason why it can't be read, whatever was raised on the way.
+
+    Args:
+        path: of the file.
+        error: as it was caught; what MONAI's transforms wrap is found inside.
+    """
+    while error.__cause__ is not None and not isinstance(error, DataError):
+        error = error.__cause__
+    if isinstance(error, DataError):
+        return printable(str(error))
+    if isinstance(error, (OSError, MemoryError)):
+        return printable(f"{path} {reason_of(error)}")
+    # Nobody foresaw it: whoever looks for the bug finds it in the log.
+    logger.debug(f"{path} can't be read", exc_info=error)
+    return printable(f"{path} can't be read ({type(error).__name__}: {' '.join(str(error).split())[:300]}).")
+
+
+def reason_of(error: BaseException) -> str:
     """Turn an error into a sentence that follows the name of the file.
 
     Example:
@@ -24,6 +46,12 @@ def reason_of(error: Exception) -> str:
         return str(error)
     if isinstance(error, FileNotFoundError):
         return "does not exist."
+    if isinstance(error, MemoryError):
+        return "needs more memory than there is: free some, or make it smaller."
+    if isinstance(error, OSError) and error.errno == ENAMETOOLONG:
+        return "has a name that is too long for this system: give it a shorter one."
+    if isinstance(error, OSError) and error.errno == ELOOP:
+        return "is a link that leads to itself."
     if isinstance(error, PermissionError):
         return "may not be read (permission denied)."
     if isinstance(error, Image.UnidentifiedImageError):

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 
 __all__ = [
@@ -85,8 +86,10 @@ def label_value(value: str) -> str:
         >>> label_value("1.0"), label_value("01"), label_value("grade 1.0")
         ('1', '01', 'grade 1.0')
     """
-    number = WHOLE_NUMBER.fullmatch(value.strip())
-    return number[1] if number else value.strip()
+    # Letters in composed form, as those of folders.
+    text = unicodedata.normalize("NFC", value.strip())
+    number = WHOLE_NUMBER.fullmatch(text)
+    return number[1] if number else text
 
 
 def group_value(value: str) -> str:

@@ -16,7 +16,7 @@ from .csv_lists import SAMPLE_ROWS, find_image_column
 from .data_lists import is_data_list, read_json
 from .dialects import TABLE_SUFFIXES, TextTable, read_text_table
 from .file_finder import FileFinder
-from .image_files import is_ignored
+from .image_files import image_files, is_ignored
 
 __all__ = ["ListFiles", "find_lists", "is_list"]
 
@@ -114,8 +114,26 @@ def _look_at_table(path: Path, finder: FileFinder, found: ListFiles) -> None:
         found.problems.extend(unclear)
     elif problem := _unclear(path, table, finder):
         found.problems.append(problem)
+    elif not is_text and (column := _classes_of_images(path, table)):
+        found.problems.append(
+            f"{path.name}: has classes (column {column}) and as many rows as there are images, but no column that names "
+            "them: give it a column 'image'."
+        )
     elif not is_text:
         found.notes.append(f"{path.name} names no image: not used")
+
+
+def _classes_of_images(path: Path, table: TextTable) -> str | None:
+    """Column of classes in a table that has a number or a name for each of as many rows as there are images."""
+    labels = columns_named(table.columns, LABEL_COLUMNS)
+    different = [len({row[name] for row in table.rows}) for name in table.columns if name not in labels]
+    if not labels or len(table.rows) not in different or len({row[labels[0]] for row in table.rows}) == len(table.rows):
+        return None
+    try:
+        rows = len(read_text_table(path).rows)
+    except DataError:
+        return None
+    return labels[0] if rows == sum(1 for _ in image_files(path.parent)) else None
 
 
 def _unclear(path: Path, table: TextTable, finder: FileFinder) -> str | None:

@@ -15,7 +15,7 @@ from typing import Any
 from monai_fgssl.utils.errors import DataError, first_names
 
 from .class_names import check_similar_names
-from .image_files import describe_others, image_files, image_name, is_ignored, is_image, scan_folder
+from .image_files import composed, describe_others, image_files, image_name, is_ignored, is_image, scan_folder
 from .table import UNLABELED, ImageTable, join_parts, part_named
 
 __all__ = ["has_class_folders", "has_images", "read_class_folders", "read_image_folder"]
@@ -117,19 +117,21 @@ def _class_folders(root: Path, inner: bool | None) -> dict[str, list[Path]]:
         DataError: when the names do not tell which folders are the classes.
     """
     folders = _folders_with_images(root)
-    outer_level = {folder.name: [folder] for folder in folders}
+    outer_level: dict[str, list[Path]] = defaultdict(list)
+    for folder in folders:
+        outer_level[composed(folder.name)].append(folder)
     if inner is False:
-        return outer_level
+        return dict(outer_level)
     inner_level: dict[str, list[Path]] = defaultdict(list)
     for folder in folders:
         for below in _folders_with_images(folder):
-            inner_level[below.name].append(below)
+            inner_level[composed(below.name)].append(below)
     beside = any(is_image(path) for folder in folders for path in folder.iterdir())
     pieces = are_pieces([folder.name for folder in folders])
     holds_classes = not beside and len(inner_level) > 1
     if inner or (pieces and holds_classes):
         return dict(inner_level)
-    named = first_names([folder.name for folder in folders])
+    named = first_names([*outer_level])
     if pieces:
         raise DataError(
             f"{root}: the folders {named} are named like pieces of a data set, not like classes. List the images in a "
@@ -141,7 +143,7 @@ def _class_folders(root: Path, inner: bool | None) -> dict[str, list[Path]]:
             f"{root}: the folders {named} all hold the same folders ({first_names(sorted(inner_level))}), so either "
             "may be the classes. Say which: --layout classes (the first) or --layout subclasses (the second)."
         )
-    return outer_level
+    return dict(outer_level)
 
 
 def are_pieces(names: Sequence[str]) -> bool:
@@ -180,7 +182,7 @@ def _read_classes(root: Path, folder: Path, level: dict[str, list[Path]], class_
         raise DataError(f"{folder}: {' '.join(problems)}")
     notes = [describe_others(others)]
     if any(one.parent != folder for folders in level.values() for one in folders):
-        pieces = sorted({one.parent.name for folders in level.values() for one in folders})
+        pieces = sorted({composed(one.parent.name) for folders in level.values() for one in folders})
         notes.append(f"classes from the folders in {first_names(pieces)}")
     if counts[UNLABELED]:
         notes.append(f"{counts[UNLABELED]} images in folders called unlabeled have no label")

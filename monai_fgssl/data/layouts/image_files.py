@@ -11,10 +11,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from monai_fgssl.data.io.dicom_file import is_dicom
+from monai_fgssl.utils.errors import printable
 
 __all__ = [
     "IMAGE_SUFFIXES",
     "PHOTO_SUFFIXES",
+    "composed",
     "describe_others",
     "holds_dicom",
     "image_files",
@@ -80,7 +82,12 @@ def image_name(path: str) -> str:
 
     macOS writes ``ä`` as two characters, other systems as one. A split from another system must hold here.
     """
-    return unicodedata.normalize("NFC", without_suffix(path))
+    return composed(without_suffix(path))
+
+
+def composed(name: str) -> str:
+    """Write a name in composed letters (NFC), and bytes that are not UTF-8 as they are printed."""
+    return printable(unicodedata.normalize("NFC", name))
 
 
 def image_files(folder: str | Path) -> Iterator[Path]:

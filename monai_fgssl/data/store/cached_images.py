@@ -23,6 +23,7 @@ from tqdm import tqdm
 from monai_fgssl.data.balance import balanced_order
 from monai_fgssl.data.io.decoder_pool import DecoderPool
 from monai_fgssl.data.io.geometry import ImageGeometry
+from monai_fgssl.data.io.reasons import failure_of
 from monai_fgssl.data.layouts.table import UNLABELED
 from monai_fgssl.utils.deprecation import warn_former_name
 from monai_fgssl.utils.errors import DataError, first_lines
@@ -171,11 +172,12 @@ def load_images(
         with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
             futures = [threads.submit(read_into, position) for position in range(len(paths))]
             try:
-                for future in tqdm(futures, desc="load images", leave=False, disable=None):
+                progress = tqdm(futures, desc="load images", leave=False, disable=None)
+                for path, future in zip(paths, progress, strict=True):
                     try:
                         future.result()
-                    except DataError as error:
-                        broken.append(str(error))
+                    except Exception as error:
+                        broken.append(failure_of(path, error))
             finally:
                 # Without it, who stops this would wait for all that has been asked for.
                 threads.shutdown(cancel_futures=True)

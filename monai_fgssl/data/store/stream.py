@@ -14,7 +14,7 @@ import torch
 from monai.data import Dataset
 from tqdm import tqdm
 
-from monai_fgssl.utils.errors import DataError
+from monai_fgssl.data.io.reasons import failure_of
 
 __all__ = ["ImageStream"]
 
@@ -26,13 +26,15 @@ class ImageStream:
 
     Args:
         dataset: a MONAI data set of dictionaries with ``"image"`` (path) and ``"name"``, whose transform makes images
-            ``(C, *spatial)`` of one shape and raises :class:`~monai_fgssl.data.DataError` where it can't. It may add
-            ``"headers"``, see :class:`~monai_fgssl.data.ReadImaged`.
+            ``(C, *spatial)`` of one shape and raises an error where it can't. It may add ``"headers"``, see
+            :class:`~monai_fgssl.data.ReadImaged`.
         batch_size: images per batch; the last one may be smaller.
         num_threads: that read at the same time; None: one for each core, at most 8.
 
     Attributes:
         failures: name and reason of each image that could not be read; complete when the iteration has ended.
+        incomplete: name and reason of each image that was read, but lacks a result that was asked for besides its
+            prediction, such as a report; for those who write these.
 
     Raises:
         ValueError: when ``batch_size`` or ``num_threads`` is less than 1.
@@ -52,6 +54,7 @@ class ImageStream:
         self.batch_size = batch_size
         self.num_threads = num_threads or min(8, os.cpu_count() or 1)
         self.failures: list[tuple[str, str]] = []
+        self.incomplete: list[tuple[str, str]] = []
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Yield ``"image"`` ``(B, C, *spatial)``, and lists of ``B``.
@@ -59,7 +62,7 @@ class ImageStream:
         These are ``"name"``, ``"path"``, ``"frame"`` (None where the file has one image), and ``"headers"`` if the
         transform adds them.
         """
-        self.failures = []
+        self.failures, self.incomplete = [], []
         readable: list[dict[str, Any]] = []
         with ThreadPoolExecutor(self.num_threads) as pool:
             progress = tqdm(total=len(self.dataset), desc="images", unit="image", disable=None)
@@ -94,11 +97,8 @@ class ImageStream:
         try:
             return {**future.result(), "name": item["name"], "path": item["image"], "frame": item.get("frame")}
         except Exception as error:
-            # MONAI wraps what a transform raises.
-            reason = error if isinstance(error, DataError) else error.__cause__
-            if not isinstance(reason, DataError):
-                raise
-            self.failures.append((item["name"], str(reason)))
+            # Whatever one file does to its reader, the others get their results.
+            self.failures.append((item["name"], failure_of(item["image"], error)))
             return None
 
 

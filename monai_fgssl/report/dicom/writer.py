@@ -18,7 +18,8 @@ from monai_fgssl.report.dicom.secondary_capture import write_secondary_capture
 from monai_fgssl.report.dicom.structured_report import Prediction, write_sr
 from monai_fgssl.report.heat_maps import batch_heat_maps, draw_heat_maps
 from monai_fgssl.report.results import batch_results
-from monai_fgssl.utils.errors import DataError
+from monai_fgssl.utils.errors import DataError, printable
+from monai_fgssl.utils.files import is_full_or_read_only
 
 __all__ = ["DicomResultWriter", "as_prediction"]
 
@@ -30,7 +31,7 @@ class DicomResultWriter:
 
     Writes ``dicom/<name>_report.dcm`` and ``dicom/<name>_heat_maps.dcm`` in ``output_dir``; see
     :func:`~monai_fgssl.report.dicom.structured_report.write_sr`. A file whose header lacks what a report must refer to
-    is added to the failures of the stream.
+    is added to ``incomplete`` of the stream.
 
     The headers come with the images, as ``"headers"`` of each batch: read these by
     :class:`~monai_fgssl.data.ReadImaged` with ``headers_key="headers"``. No file is opened again.
@@ -91,8 +92,13 @@ class DicomResultWriter:
                     description = f"The image, and Grad-CAM of each stage for {results[i]['prediction']}."
                     path_of_picture = self.folder / f"{name}_heat_maps.dcm"
                     write_secondary_capture(path_of_picture, headers, picture, description, self.model, frame=frame)
-            except DataError as error:
-                self.stream.failures.append((name, f"{path} {error}"))
+            except Exception as error:
+                if isinstance(error, OSError) and is_full_or_read_only(error):
+                    raise
+                # highdicom and pydicom raise almost any, and repeat values of the header, which may be the patient's.
+                known = isinstance(error, (DataError, OSError))
+                reason = f"{error}" if known else f"can't be written as DICOM ({type(error).__name__})."
+                self.stream.incomplete.append((name, printable(f"{path} {reason}")))
 
 
 def as_prediction(result: Mapping[str, Any], class_names: Sequence[str]) -> Prediction:

@@ -1,0 +1,78 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Folders that a run writes to, tried before it begins."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from monai_fgssl.utils.errors import SettingsError
+
+__all__ = ["check_folder", "check_room"]
+
+COPIES = 25
+"""Size of all files of a long run, in sizes of its weights. A checkpoint has the weights and their two moments, that of
+fine-tuning the best weights too; there are up to three of a phase and one of each that has ended. Besides there are
+pretrained.pt, best.pt and model.pt, and the comparison with random weights has its own."""
+
+
+def check_room(settings: Mapping[str, Any], network: nn.Module | None = None) -> None:
+    """Check that the folders of a run can be written to, and that there is room for its checkpoints and models.
+
+    Args:
+        settings: with ``output_dir``, and maybe ``model_path`` and ``cache_dir``. Missing folders are not made.
+        network: whose weights are saved; None: room is not checked.
+
+    Raises:
+        SettingsError: naming the setting and the folder.
+    """
+    output = Path(settings["output_dir"])
+    check_folder("output_dir", output)
+    for name in ("model_path", "cache_dir"):
+        if (path := settings.get(name)) is not None:
+            check_folder(name, Path(path).parent if name == "model_path" else Path(path))
+    if network is not None:
+        needed = COPIES * sum(value.numel() * value.element_size() for value in network.state_dict().values())
+        free = shutil.disk_usage(_existing(output)).free
+        if free < needed:
+            raise SettingsError(
+                f"the disk of {output} has {free / 1e9:.2f} GB left, and checkpoints and models may take "
+                f"{needed / 1e9:.2f} GB: free some, or name a folder on another disk (--output_dir)."
+            )
+
+
+def check_folder(name: str, folder: Path) -> None:
+    """Try to write a file into a folder, or where it will be made.
+
+    Args:
+        name: of the setting that names it.
+        folder: that need not be there.
+
+    Raises:
+        SettingsError: naming the setting and the folder.
+    """
+    existing = _existing(folder)
+    try:
+        if not existing.is_dir():
+            raise NotADirectoryError(f"{existing} is a file")
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        raise SettingsError(
+            f"{folder} can't be written to ({error.strerror or error}): name another folder (--{name})."
+        ) from error
+
+
+def _existing(folder: Path) -> Path:
+    """The folder, or the nearest one above it that is there."""
+    folder = Path(os.path.abspath(folder))
+    while not os.path.lexists(folder):
+        folder = folder.parent
+    return folder
