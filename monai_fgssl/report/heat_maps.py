@@ -21,7 +21,7 @@ from torch import Tensor
 
 from monai_fgssl.data.store.stream import ImageStream
 from monai_fgssl.networks import StagedNet, unwrap
-from monai_fgssl.utils.files import atomic_write, is_full_or_read_only
+from monai_fgssl.utils.files import atomic_write, concerns_one_file
 
 __all__ = ["HeatMapWriter", "overlay", "stage_heat_maps"]
 
@@ -180,6 +180,6 @@ class HeatMapWriter:
                 with atomic_write(self.folder / f"{name}.png") as temporary:
                     Image.fromarray(draw_heat_maps(image, heat_maps)).save(temporary)
             except OSError as error:
-                if self.stream is None or is_full_or_read_only(error):
+                if self.stream is None or not concerns_one_file(error):
                     raise
                 self.stream.incomplete.append((name, f"{name} has no heat map, which could not be written: {error}"))

@@ -24,6 +24,7 @@ from .errors import StorageError
 __all__ = [
     "atomic_write",
     "check_space",
+    "concerns_one_file",
     "is_full_or_read_only",
     "remove_leftovers",
     "storage_errors",
@@ -137,6 +138,12 @@ def check_space(path: str | Path, size: int) -> None:
 def is_full_or_read_only(error: OSError) -> bool:
     """Tell what is wrong with a disk from a file that is missing or in the way."""
     return isinstance(error, StorageError) or error.errno in (*NO_SPACE, *NOT_ALLOWED)
+
+
+def concerns_one_file(error: OSError) -> bool:
+    """Tell an error of a file's own name or place from one that the next file meets too."""
+    own = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.EEXIST, errno.EISDIR)
+    return any(isinstance(one, OSError) and one.errno in own for one in _chain(error))
 
 
 def _existing_folder(path: Path) -> Path:

@@ -116,8 +116,8 @@ def _look_at_table(path: Path, finder: FileFinder, found: ListFiles) -> None:
         found.problems.append(problem)
     elif not is_text and (column := _classes_of_images(path, table)):
         found.problems.append(
-            f"{path.name}: has classes (column {column}) and as many rows as there are images, but no column that names "
-            "them: give it a column 'image'."
+            f"{path.name}: has classes (column {column}) and as many rows as there are images, but no column that "
+            "names them: give it a column 'image'."
         )
     elif not is_text:
         found.notes.append(f"{path.name} names no image: not used")

@@ -19,7 +19,7 @@ from monai_fgssl.report.dicom.structured_report import Prediction, write_sr
 from monai_fgssl.report.heat_maps import batch_heat_maps, draw_heat_maps
 from monai_fgssl.report.results import batch_results
 from monai_fgssl.utils.errors import DataError, printable
-from monai_fgssl.utils.files import is_full_or_read_only
+from monai_fgssl.utils.files import concerns_one_file
 
 __all__ = ["DicomResultWriter", "as_prediction"]
 
@@ -93,7 +93,7 @@ class DicomResultWriter:
                     path_of_picture = self.folder / f"{name}_heat_maps.dcm"
                     write_secondary_capture(path_of_picture, headers, picture, description, self.model, frame=frame)
             except Exception as error:
-                if isinstance(error, OSError) and is_full_or_read_only(error):
+                if isinstance(error, OSError) and not concerns_one_file(error):
                     raise
                 # highdicom and pydicom raise almost any, and repeat values of the header, which may be the patient's.
                 known = isinstance(error, (DataError, OSError))
