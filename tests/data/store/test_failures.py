@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -34,7 +35,7 @@ def make_bad_files(folder: Path) -> dict[str, str]:
         "empty": "is empty",
         "text": "is nothing that can be read",
         "cut": "is damaged",
-        "pipe": "is no file: a pipe or a device can't be an image",
+        "pipe": "is no file, but a folder, a pipe or a device",
         "nowhere": "does not exist",
         "loop": "is a link that leads to itself",
         "several": "has 4 slices",
@@ -69,11 +70,11 @@ def test_errors_that_nobody_foresaw_are_those_of_one_file(tmp_path: Path, monkey
         PICTURE.save(tmp_path / f"{name}.png")
     read = ImageGeometry.read
 
-    def fail(self: ImageGeometry, path: str, frame: int | None = None) -> object:
+    def fail(self: ImageGeometry, path: str, *options: Any) -> object:
         errors = {"huge.png": MemoryError(), "odd.png": KeyError("surprise")}
         if error := errors.get(Path(path).name):
             raise error
-        return read(self, path, frame)
+        return read(self, path, *options)
 
     monkeypatch.setattr(ImageGeometry, "read", fail)
     items = list_images(tmp_path)
