@@ -72,7 +72,7 @@ def write_dicom(
         dataset.add_new("PixelData", "OB", encapsulate(list(codestreams)))
         dataset["PixelData"].is_undefined_length = True
     else:
-        stored = pixels.transpose(2, 0, 1) if values.get("PlanarConfiguration") == 1 else pixels
+        stored = np.moveaxis(pixels, -1, -3) if values.get("PlanarConfiguration") == 1 else pixels
         data = stored.astype(stored.dtype.newbyteorder("<" if is_little_endian else ">")).tobytes()
         floats = {"f4": ("FloatPixelData", "OF"), "f8": ("DoubleFloatPixelData", "OD")}
         key, representation = floats.get(pixels.dtype.str[1:], ("PixelData", "OB" if pixels.itemsize == 1 else "OW"))

@@ -44,7 +44,7 @@ def write_tiff(
         pages: ``(rows, columns, samples)``, one or several; their type gives SampleFormat and, without ``bits``,
             BitsPerSample.
         photometric: interpretation.
-        bits: 1, 2, 4 or 12 instead of those of the type.
+        bits: fewer than those of the type, such as 1, 2, 4 or 12.
         planar: 1 for samples beside each other, 2 for one plane after the other.
         rows_per_strip: all rows without it.
         tile: rows and columns of a tile, multiples of 16; strips without it.

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import logging
 import os
@@ -63,6 +64,7 @@ def check_files(paths: Iterable[Path], limit: float = 60) -> Iterator[tuple[Path
             silence = os.open(os.devnull, os.O_WRONLY)
             os.dup2(silence, 1)
             os.dup2(silence, 2)
+            faulthandler.disable()
             warnings.simplefilter("ignore")
             logging.disable()
             signal.setitimer(signal.ITIMER_PROF, limit)

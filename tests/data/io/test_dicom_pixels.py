@@ -10,12 +10,14 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import pydicom
 import pytest
 from dicom_files import run_length_encoded, sequence_item, write_dicom
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from picture_files import encoded
 from PIL import Image
 from pydicom.dataset import Dataset
@@ -39,7 +41,75 @@ SYNTAXES = [
     ExplicitVRBigEndian,
     DeflatedExplicitVRLittleEndian,
     RLELossless,
+    JPEGLSLossless,
+    JPEG2000Lossless,
 ]
+
+
+def compressed(frame: NDArray[Any], syntax: str) -> list[bytes]:
+    """A frame in a transfer syntax that packs frames one by one; none for others."""
+    if syntax == RLELossless:
+        return [run_length_encoded(frame)]
+    if syntax == JPEGLSLossless:
+        # pyjpegls has no room for the smallest pictures.
+        return [imagecodecs.jpegls_encode(frame)]
+    if syntax == JPEG2000Lossless:
+        return [encoded(frame, "JPEG2000", irreversible=False, mct=0, no_jp2=True)]
+    return []
+
+
+@st.composite
+def palettes(draw: st.DrawFn, stored: int, is_signed: bool, order: str) -> dict[str, Any]:
+    """Attributes of a palette, shorter or longer than there are values, that begins anywhere."""
+    depth, count = draw(st.sampled_from([8, 16])), draw(st.integers(2, 300))
+    first = draw(st.integers(-(2 ** (stored - 1)) if is_signed else 0, 2 ** (stored - 1)))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    attributes: dict[str, Any] = {"PhotometricInterpretation": "PALETTE COLOR"}
+    for color in ("Red", "Green", "Blue"):
+        entries = rng.integers(0, 2**depth, count)
+        data = entries.astype(f"{order}u2").tobytes()
+        if depth == 8 and order == "<" and draw(st.booleans()):
+            # Two to a word.
+            data = entries.astype("u1").tobytes() + b"\0" * (count % 2)
+        attributes[f"{color}PaletteColorLookupTableDescriptor"] = [count, first, depth]
+        attributes[f"{color}PaletteColorLookupTableData"] = data
+    return attributes
+
+
+def brightness(layout: dict[str, Any]) -> NDArray[np.float64]:
+    """What a viewer shows, by PS3.3, C.7.6.3.1.5 and C.11, ``(rows, columns)`` or ``(rows, columns, 3)``."""
+    attributes = layout["attributes"]
+    stored, is_signed = attributes["BitsStored"], attributes["PixelRepresentation"]
+    values = layout["values"][layout["frame"]].astype(np.float64)
+    if attributes["PhotometricInterpretation"] == "PALETTE COLOR":
+        planes = []
+        for color in ("Red", "Green", "Blue"):
+            count, first, depth = attributes[f"{color}PaletteColorLookupTableDescriptor"]
+            data = attributes[f"{color}PaletteColorLookupTableData"]
+            order = ">" if layout["syntax"] == ExplicitVRBigEndian else "<"
+            entries = np.frombuffer(data, f"{order}u2") if len(data) == 2 * count else np.frombuffer(data, "u1")
+            planes.append(entries[np.clip(values - first, 0, count - 1).astype(int)] / (2**depth - 1))
+        return np.stack(planes, -1)
+    low, high = (-(2 ** (stored - 1)), 2 ** (stored - 1) - 1) if is_signed else (0, 2**stored - 1)
+    if values.ndim == 3:
+        return values / (2**stored - 1)
+    if attributes["RescaleSlope"] is not None:
+        slope, intercept = attributes["RescaleSlope"], attributes["RescaleIntercept"]
+        values = values * slope + intercept
+        low, high = sorted((low * slope + intercept, high * slope + intercept))
+    if "WindowCenter" in attributes:
+        center, width = attributes["WindowCenter"], attributes["WindowWidth"]
+        if attributes["VOILUTFunction"] == "SIGMOID":
+            shown = 1 / (1 + np.exp(np.clip(-4 * (values - center) / width, -700, 700)))
+        elif attributes["VOILUTFunction"] == "LINEAR_EXACT":
+            shown = np.clip((values - center) / width + 0.5, 0, 1)
+        elif width == 1:
+            shown = (values > center - 0.5).astype(np.float64)
+        else:
+            shown = np.clip((values - (center - 0.5)) / (width - 1) + 0.5, 0, 1)
+    else:
+        shown = (values - low) / (high - low)
+    return 1 - shown if attributes["PhotometricInterpretation"] == "MONOCHROME1" else shown
 
 
 @st.composite
@@ -68,6 +138,11 @@ def layouts(draw: st.DrawFn) -> dict[str, Any]:
     if is_signed and not is_color:
         values = np.where(values >= 1 << (stored - 1), values - (1 << stored), values)
     syntax = draw(st.sampled_from(SYNTAXES))
+    # What the encoders take.
+    assume(syntax not in (JPEGLSLossless, JPEG2000Lossless) or allocated == 8 or (allocated == 16 and not is_color))
+    is_palette = (
+        not is_color and allocated < 32 and stored <= 10 and not syntax.endswith((".80", ".90")) and draw(st.booleans())
+    )
     # Rescales that pydicom writes exactly.
     slope, intercept = draw(st.sampled_from([(None, None), (1, -1024), (0.5, 3), (-2, 7)]))
     attributes: dict[str, Any] = {
@@ -77,11 +152,21 @@ def layouts(draw: st.DrawFn) -> dict[str, Any]:
         "PixelRepresentation": int(is_signed),
         "PhotometricInterpretation": "RGB" if is_color else draw(st.sampled_from(["MONOCHROME1", "MONOCHROME2"])),
         "NumberOfFrames": frames,
-        "RescaleSlope": None if is_color else slope,
-        "RescaleIntercept": None if is_color else intercept,
+        "RescaleSlope": None if is_color or is_palette else slope,
+        "RescaleIntercept": None if is_color or is_palette else intercept,
     }
+    if is_palette:
+        attributes |= draw(palettes(stored, is_signed, "<" if syntax != ExplicitVRBigEndian else ">"))
+    elif not is_color and draw(st.booleans()):
+        function = draw(st.sampled_from([None, "LINEAR", "LINEAR_EXACT", "SIGMOID"]))
+        attributes |= {
+            "WindowCenter": draw(st.integers(-200, 2000)) / 2,
+            "WindowWidth": draw(st.integers(2, 3000)) / 2,
+            "VOILUTFunction": function,
+        }
     if is_color:
-        attributes["PlanarConfiguration"] = draw(st.sampled_from([0, 1])) if syntax != RLELossless else 0
+        is_packed = syntax in (RLELossless, JPEGLSLossless, JPEG2000Lossless)
+        attributes["PlanarConfiguration"] = 0 if is_packed else draw(st.sampled_from([0, 1]))
     return {
         "values": values,
         "words": words.astype(f"u{allocated // 8}"),
@@ -95,28 +180,13 @@ def layouts(draw: st.DrawFn) -> dict[str, Any]:
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_layout_is_read_as_it_was_written(layout: dict[str, Any], tmp_path: Path) -> None:
     attributes, words = layout["attributes"], layout["words"]
-    if attributes.get("PlanarConfiguration") == 1:
-        # write_dicom knows planes of one frame only.
-        words, attributes = words[:1], {**attributes, "NumberOfFrames": 1}
-        layout["frame"] = 0
-    codestreams = [run_length_encoded(frame) for frame in words] if layout["syntax"] == RLELossless else []
+    codestreams = [one for frame in words for one in compressed(frame, layout["syntax"])]
     pixels = words if attributes["NumberOfFrames"] > 1 else words[0]
     path = write_dicom(tmp_path / "a.dcm", pixels, syntax=layout["syntax"], codestreams=codestreams, **attributes)
 
-    stored, is_signed = attributes["BitsStored"], attributes["PixelRepresentation"]
-    values = layout["values"][layout["frame"]].astype(np.float64)
-    low, high = (-(2 ** (stored - 1)), 2 ** (stored - 1) - 1) if is_signed else (0, 2**stored - 1)
-    if values.ndim == 3:
-        low, high = 0, 2**stored - 1
-    elif attributes["RescaleSlope"] is not None:
-        slope, intercept = attributes["RescaleSlope"], attributes["RescaleIntercept"]
-        values = values * slope + intercept
-        low, high = sorted((low * slope + intercept, high * slope + intercept))
-    expected = (values - low) / (high - low)
-    if attributes["PhotometricInterpretation"] == "MONOCHROME1":
-        expected = 1 - expected
+    expected = brightness(layout)
     got = read_medical_image(path, frame=layout["frame"]).numpy()
-    got = got.transpose(1, 2, 0) if values.ndim == 3 else got[0]
+    got = got.transpose(1, 2, 0) if expected.ndim == 3 else got[0]
     assert got.shape == expected.shape
     assert np.abs(got - expected).max() < 1e-6
 
@@ -128,17 +198,8 @@ TWELVE_BITS = np.arange(0, 4096, 16, dtype=np.uint16).reshape(16, 16)
 @pytest.mark.parametrize("is_signed", [False, True])
 def test_overlay_bits_are_cleared_in_all_transfer_syntaxes(syntax: str, is_signed: bool, tmp_path: Path) -> None:
     words = TWELVE_BITS | (TWELVE_BITS % 5 << 12).astype(np.uint16)
-    codestreams = []
-    if syntax == RLELossless:
-        codestreams = [run_length_encoded(words)]
-    elif syntax == JPEGLSLossless:
-        import jpeg_ls
-
-        codestreams = [bytes(jpeg_ls.encode_array(words))]
-    elif syntax == JPEG2000Lossless:
-        codestreams = [encoded(words, "JPEG2000", irreversible=False, no_jp2=True)]
     path = write_dicom(
-        tmp_path / "a.dcm", words, syntax, codestreams, BitsStored=12, PixelRepresentation=int(is_signed)
+        tmp_path / "a.dcm", words, syntax, compressed(words, syntax), BitsStored=12, PixelRepresentation=int(is_signed)
     )
     values = TWELVE_BITS.astype(float)
     expected = ((values + 2048) % 4096 if is_signed else values) / 4095

@@ -38,8 +38,8 @@ from monai_fgssl.data.io.tiff import read_tiff
 from monai_fgssl.utils.errors import DataError
 
 COLOR_SAMPLES = {WHITE_IS_ZERO: 1, BLACK_IS_ZERO: 1, RGB: 3, PALETTE: 1, CMYK: 4}
-INTEGERS = [("u1", 1), ("u1", 2), ("u1", 4), ("u1", 8), ("i1", 8), ("u2", 12), ("u2", 16), ("i2", 16), ("u4", 32)]
-DEPTHS = [*INTEGERS, ("i4", 32), ("f2", 16), ("f4", 32), ("f8", 64)]
+INTEGERS = [("u1", 1), ("u1", 2), ("u1", 4), ("u1", 8), ("i1", 8), ("u2", 10), ("u2", 12), ("u2", 14), ("u2", 16)]
+DEPTHS = [*INTEGERS, ("i2", 16), ("u4", 32), ("i4", 32), ("f2", 16), ("f4", 32), ("f8", 64)]
 """Types of arrays, and bits that are stored."""
 NO_ALPHA, PREMULTIPLIED, ALPHA = None, 1, 2
 
@@ -54,16 +54,22 @@ def layouts(draw: st.DrawFn) -> dict[str, Any]:
     assume(photometric != PALETTE or bits <= 8)
     assume(alpha != PREMULTIPLIED or (photometric not in (PALETTE, CMYK) and kind in ("u1", "u2", "f2", "f4", "f8")))
     rows, columns = draw(st.integers(1, 40)), draw(st.integers(1, 40))
-    samples = COLOR_SAMPLES[photometric] + (alpha is not NO_ALPHA)
+    # Of gray nothing tells what a second sample is, unless it is transparency.
+    may_have_more = alpha is not NO_ALPHA or photometric in (RGB, CMYK)
+    extra = ([] if alpha is NO_ALPHA else [alpha]) + [0] * (draw(st.integers(0, 2)) if may_have_more else 0)
+    samples = COLOR_SAMPLES[photometric] + len(extra)
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    shape = (draw(st.integers(1, 3)), rows, columns, samples)
     if kind[0] == "f":
-        page = rng.random((rows, columns, samples)).astype(kind)
+        pages = rng.random(shape).astype(kind)
     else:
         low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1)) if kind[0] == "i" else (0, 2**bits)
-        page = rng.integers(low, high, (rows, columns, samples), dtype=kind)
+        pages = rng.integers(low, high, shape, dtype=kind)
+    number = draw(st.integers(0, len(pages) - 1))
+    page = pages[number]
     tags: dict[int, tuple[int, list[int]]] = {274: (3, [draw(st.integers(1, 8))])}
-    if alpha is not NO_ALPHA:
-        tags[338] = (3, [alpha])
+    if extra:
+        tags[338] = (3, extra)
     if photometric == PALETTE:
         # 8 bits, as most palettes have, or 16.
         colors = (
@@ -87,7 +93,15 @@ def layouts(draw: st.DrawFn) -> dict[str, Any]:
         "big": draw(st.booleans()),
         "tags": tags,
     }
-    return {"page": page, "photometric": photometric, "alpha": alpha, "width": bits, "options": options}
+    return {
+        "pages": list(pages),
+        "number": number,
+        "page": page,
+        "photometric": photometric,
+        "alpha": alpha,
+        "width": bits,
+        "options": options,
+    }
 
 
 def shown(layout: dict[str, Any]) -> NDArray[np.float64]:
@@ -101,7 +115,7 @@ def shown(layout: dict[str, Any]) -> NDArray[np.float64]:
         colors = COLOR_SAMPLES[photometric]
         picture = page[..., :colors] / white
         if layout["alpha"] == PREMULTIPLIED:
-            opacity = page[..., colors:] / white
+            opacity = page[..., colors : colors + 1] / white
             divided = picture / np.where(opacity > 0, opacity, 1)
             picture = np.where(opacity > 0, np.minimum(divided, 1) if white > 1 else divided, 0)
         if photometric == CMYK:
