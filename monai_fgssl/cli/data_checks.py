@@ -24,6 +24,7 @@ from monai_fgssl.data import LAYOUTS, UNLABELED, DataError, ImageGeometry, Image
 from monai_fgssl.data.io.contrast import describe_contrast
 from monai_fgssl.data.io.reasons import failure_of
 from monai_fgssl.data.layouts.registry import recognize_layout
+from monai_fgssl.data.prepare import images_of
 from monai_fgssl.data.splits import limit_labels
 from monai_fgssl.report.results import check_class_names
 from monai_fgssl.utils.errors import first_lines
@@ -50,10 +51,9 @@ def check_data(dataset_dir: str | Path, spatial_dims: int = 2, given: Mapping[st
         return [Check("settings", "can't work", str(error), required=True)]
     try:
         layout = run.settings["layout"] or recognize_layout(Path(dataset_dir))
-        table = read_table(dataset_dir, run.settings["layout"])
+        table = images_of(read_table(dataset_dir, run.settings["layout"]), run.geometry)
     except DataError as error:
         return [Check("data", "can't be understood", str(error), required=True)]
-    table = replace(table, items=run.geometry.split_frames(table.items))
     checks = [Check("layout", "\n".join([f"{layout}: {LAYOUTS[layout]}", *table.notes])), check_labels(table)]
     if any(item["label"] != UNLABELED for item in table.items):
         checks.append(check_split(table, run))

@@ -17,6 +17,7 @@ from monai_fgssl.data.io.contrast import describe_contrast
 from monai_fgssl.data.io.decoder_pool import DecoderPool
 from monai_fgssl.data.io.geometry import ImageGeometry
 from monai_fgssl.data.layouts.registry import explain_missing_labels, read_part, read_table
+from monai_fgssl.data.layouts.series import join_series
 from monai_fgssl.data.layouts.table import PARTS, UNLABELED, ImageTable
 from monai_fgssl.data.store.cached_images import CachedImages, load_images
 from monai_fgssl.utils.errors import DataError, first_lines
@@ -24,7 +25,7 @@ from monai_fgssl.utils.errors import DataError, first_lines
 from .duplicates import DuplicatePair, find_duplicates, join_duplicates, pairs_across_parts, write_duplicates
 from .splits import SplitPlan, limit_labels, missing_classes, read_split, write_split
 
-__all__ = ["PreparedData", "load_test_images", "prepare_data"]
+__all__ = ["PreparedData", "images_of", "load_test_images", "prepare_data"]
 
 Split = dict[str, list[dict[str, Any]]]
 
@@ -86,8 +87,7 @@ def prepare_data(
         DataError: when the data set can't be read or split as asked; nothing is trained then.
     """
     geometry = ImageGeometry.of(geometry)
-    table = read_table(dataset_dir, layout) if table is None else table
-    table = replace(table, items=geometry.split_frames(table.items, pool))
+    table = images_of(read_table(dataset_dir, layout) if table is None else table, geometry, pool)
     if require_labels and all(item["label"] == UNLABELED for item in table.items):
         raise DataError(explain_missing_labels(dataset_dir) + first_lines(table.notes))
     if idist.get_rank() == 0:
@@ -116,6 +116,22 @@ def prepare_data(
     if idist.get_rank() == 0:
         print(_describe_split(split, table.class_names, plan, duplicates))
     return PreparedData(table.class_names, *_parts_of(images, split))
+
+
+def images_of(table: ImageTable, geometry: ImageGeometry, pool: DecoderPool | None = None) -> ImageTable:
+    """Images of a table of files: each frame where the geometry asks for all, each DICOM series for volumes.
+
+    Args:
+        table: of files.
+        geometry: of the images.
+        pool: see :func:`~monai_fgssl.data.load_images`.
+
+    Raises:
+        DataError: see :func:`~monai_fgssl.data.layouts.series.join_series`.
+    """
+    if geometry.spatial_dims == 3:
+        return join_series(table)
+    return replace(table, items=geometry.split_frames(table.items, pool))
 
 
 def _split_with_duplicates(
@@ -207,7 +223,7 @@ def load_test_images(
             f"but the model was trained for {', '.join(class_names)}."
         )
     geometry = ImageGeometry.of(geometry)
-    table = replace(table, items=geometry.split_frames(table.items, pool))
+    table = images_of(table, geometry, pool)
     items = table.items if part else read_split(split_file, table)["test"]
     labeled = [
         item | {"label": list(class_names).index(table.class_names[item["label"]])}

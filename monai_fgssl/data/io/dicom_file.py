@@ -28,7 +28,15 @@ from monai_fgssl.utils.errors import DataError
 
 from .limits import check_inflated
 
-__all__ = ["decode_header", "encode_header", "is_dicom", "open_dicom", "read_dicom_header", "starts_as_dicom"]
+__all__ = [
+    "decode_header",
+    "encode_header",
+    "is_dicom",
+    "open_dicom",
+    "read_dicom_header",
+    "sop_class",
+    "starts_as_dicom",
+]
 
 FIRST_ELEMENTS = (0x0000, 0x0001, 0x0005, 0x0006, 0x0008, 0x0012, 0x0013, 0x0014, 0x0016, 0x0018, 0x0020)
 """Elements of group 0008 that a file without preamble and file meta information may begin with."""
@@ -61,6 +69,22 @@ def starts_as_dicom(head: bytes) -> bool:
             (length,) = struct.unpack_from(f"{order}H", head, 6) if is_explicit else struct.unpack_from("<I", head, 4)
             return length % 2 == 0 and length <= LONGEST and (is_explicit or order == "<")
     return False
+
+
+def sop_class(path: Path) -> str:
+    """SOP Class UID in the file meta information; empty where there is none.
+
+    Raises:
+        OSError: when the file can't be opened.
+    """
+    with open(path, "rb") as file:
+        if file.read(132)[128:] != b"DICM":
+            return ""
+    try:
+        return str(read_file_meta_info(path).get("MediaStorageSOPClassUID", ""))
+    except Exception:
+        # Whatever a damaged file does to pydicom; reading it tells of it.
+        return ""
 
 
 def read_dicom_header(path: Path, tags: Sequence[str]) -> Dataset:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 
@@ -21,9 +22,13 @@ from pydicom.dataset import Dataset
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
+from monai_fgssl.utils.errors import printable
+
 from .reader import read_medical_image
 
 __all__ = ["fit_volume", "read_volume"]
+
+logger = logging.getLogger(__name__)
 
 PERCENTILES = (0.5, 99.5)
 """Percentiles shown as black and white when there is no window. So outliers, such as metal, do not matter."""
@@ -59,6 +64,8 @@ def read_volume(
         DataError: when the file is missing, damaged, in color or no volume.
     """
     whole = read_medical_image(path, 3, 1, window, channel=channel, time=time, max_pixels=max_pixels, headers=headers)
+    if 1 in whole.shape[1:]:
+        logger.warning(f"{printable(str(path))} has one slice only: the image of a DICOM series is its folder.")
     volume = fit_volume(whole, image_size, spacing)
     if window is None:
         volume = ScaleIntensityRangePercentiles(*PERCENTILES, 0, 1, clip=True)(volume)

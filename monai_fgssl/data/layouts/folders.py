@@ -138,7 +138,8 @@ def _class_folders(root: Path, inner: bool | None) -> dict[str, list[Path]]:
             "CSV file with the columns image and label, or say what is there: --layout classes (they are the classes) "
             "or --layout images (no labels)."
         )
-    if holds_classes and len(folders) > 1 and all(len(found) == len(folders) for found in inner_level.values()):
+    both = holds_classes and len(folders) > 1 and not are_pieces([*inner_level])
+    if both and all(len(found) == len(folders) for found in inner_level.values()):
         raise DataError(
             f"{root}: the folders {named} all hold the same folders ({first_names(sorted(inner_level))}), so either "
             "may be the classes. Say which: --layout classes (the first) or --layout subclasses (the second)."

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from monai_fgssl.data.io.dicom_file import is_dicom
+from monai_fgssl.data.io.dicom_file import is_dicom, sop_class
 from monai_fgssl.utils.errors import printable
 
 __all__ = [
@@ -37,6 +37,16 @@ IMAGE_SUFFIXES = (
     *(".dcm", ".dicom", ".ima", ".nii.gz", ".nii", ".hdr", ".nrrd", ".nhdr", ".mha", ".mhd"),
 )
 """Suffixes of the images of all other data sets. DICOM files are also recognized by their content."""
+
+OTHER_SUFFIXES = tuple(suffix for suffix in IMAGE_SUFFIXES if suffix not in (".dcm", ".dicom", ".ima"))
+"""Suffixes of files that are not DICOM, as a rule."""
+
+WITHOUT_IMAGE = tuple(
+    f"1.2.840.10008.5.1.4.1.1.{number}"
+    for number in ("9.", "11.", "66.1", "66.3", "66.5", "67", "88.", "104.", "481.3", "481.4", "481.5")
+)
+"""Beginnings of the SOP Class UIDs of waveforms, presentation states, registrations, surfaces, structured reports, key
+objects, encapsulated documents, and radiotherapy without pixels. Source: DICOM PS3.4, table B.5-1."""
 
 PIXEL_SUFFIXES = (".img", ".img.gz", ".raw", ".zraw", ".raw.gz")
 """Suffixes of files that hold the pixels of a header beside them."""
@@ -143,11 +153,21 @@ def _walk(root: Path) -> Iterator[tuple[Path, bool]]:
         for name in files:
             if not is_ignored(name):
                 path = Path(parent, name)
-                yield path, is_image(path) or holds_dicom(path)
+                yield path, (is_image(path) or holds_dicom(path)) and not _is_report(path)
 
 
 def _is_link(parent: str, name: str) -> bool:
     return os.path.islink(os.path.join(parent, name))
+
+
+def _is_report(path: Path) -> bool:
+    """True for DICOM without pixels, such as a structured report beside its images."""
+    if path.name.lower().endswith(OTHER_SUFFIXES):
+        return False
+    try:
+        return path.is_file() and sop_class(path).startswith(WITHOUT_IMAGE)
+    except OSError:
+        return False
 
 
 def holds_dicom(path: Path) -> bool:

@@ -5,18 +5,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from monai_fgssl.data.io.decoder_pool import DecoderPool
-from monai_fgssl.data.io.dicom_file import read_dicom_header
 from monai_fgssl.data.io.geometry import ImageGeometry
 from monai_fgssl.utils.errors import DataError
 
 from .dialects import TABLE_SUFFIXES
-from .image_files import IMAGE_SUFFIXES, holds_dicom, image_files, image_name
+from .image_files import IMAGE_SUFFIXES, image_files, image_name
 from .registry import read_table
+from .series import find_series, join_series
 
 __all__ = ["list_images"]
 
@@ -54,48 +53,19 @@ def _list_files(path: str | Path, spatial_dims: int) -> list[dict[str, str]]:
     root = Path(path)
     if root.is_file():
         if root.suffix.lower() in LIST_SUFFIXES:
-            return [{"image": item["image"], "name": item["name"]} for item in read_table(root).items]
+            table = read_table(root)
+            table = join_series(table) if spatial_dims == 3 else table
+            return [{"image": item["image"], "name": item["name"]} for item in table.items]
         return [{"image": str(root), "name": image_name(root.name)}]
     if not root.is_dir():
         raise DataError(f"there is no file or folder {root}: name the images with --dataset_dir.")
     files = sorted(image_files(root))
     if spatial_dims == 3:
-        files = sorted(_join_series(files))
+        series = find_series(files)
+        files = sorted({folder for file in files if (folder := series.get(file, file)) is not None})
     if not files:
         raise DataError(f"there are no images ({', '.join(IMAGE_SUFFIXES)}, DICOM) in {root} or the folders below it.")
     paths = [file.relative_to(root).as_posix() if file != root else root.resolve().name for file in files]
     uses = Counter(map(image_name, paths))
     names = [image_name(name) if uses[image_name(name)] == 1 else name for name in paths]
     return [{"image": str(file), "name": name} for file, name in zip(files, names, strict=True)]
-
-
-def _join_series(files: Sequence[Path]) -> set[Path]:
-    """Replace the files of a DICOM series by their folder, damaged files included.
-
-    Reports and other DICOM files without an image stay in the folder: the reader leaves them out.
-    """
-    series: dict[Path, tuple[Path, str]] = {}
-    without_image: set[Path] = set()
-    for file in files:
-        if holds_dicom(file):
-            try:
-                header = read_dicom_header(file, ["SeriesInstanceUID", "Rows"])
-                if "Rows" in header:
-                    series[file] = file.parent, str(header.get("SeriesInstanceUID", ""))
-                else:
-                    without_image.add(file)
-            except Exception:
-                # pydicom raises almost any error for a damaged file. The reader will report it.
-                continue
-    sizes = Counter(series.values())
-    folders = {folder for (folder, _), size in sizes.items() if size > 1}
-
-    def is_part(file: Path) -> bool:
-        if file in series:
-            return sizes[series[file]] > 1
-        if file in without_image:
-            return file.parent in folders
-        # A file that broke off is no DICOM file any more; reading the folder reports it.
-        return file.parent in folders and file.suffix.lower() == ".dcm"
-
-    return folders | {file for file in files if not is_part(file)}
