@@ -8,7 +8,6 @@ import gc
 import inspect
 import json
 import os
-import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 from monai.bundle import ConfigParser, ConfigWorkflow
 from monai.utils import ensure_tuple
 
+from monai_fgssl.utils.bundles import BUNDLES, copy_bundle, shipped_bundle
 from monai_fgssl.utils.command import in_bundle_command
 
 __all__ = [
@@ -31,40 +31,6 @@ __all__ = [
 ]
 
 CONFIG_SUFFIXES = (".json", ".yaml", ".yml")
-BUNDLES = ("fgssl", "fgssl_volume")
-"""Names of the bundles that come with the package."""
-
-
-def shipped_bundle(name: str) -> Path:
-    """Folder of a bundle: inside the installed package, or beside it in a clone."""
-    package = Path(__file__).parents[1]
-    for folder in (package / "bundles" / name, package.parent / "bundles" / name):
-        if (folder / "configs" / "metadata.json").is_file():
-            return folder
-    raise FileNotFoundError(f"bundle {name!r} is not part of this installation of monai-fgssl; there are: {BUNDLES}.")
-
-
-def copy_bundle(name: str, folder: str | Path) -> Path:
-    """Copy a bundle out of the installed package, to run and to change it.
-
-    Args:
-        name: one of :data:`BUNDLES`.
-        folder: where to; must not exist yet.
-
-    Returns:
-        The new folder.
-
-    Raises:
-        FileExistsError: when there is something at ``folder`` already.
-    """
-    target = Path(folder)
-    if target.exists():
-        raise FileExistsError(f"{target} exists already: name a new folder, nothing is overwritten.")
-    # Links are followed: a copy must not point back into the package.
-    shutil.copytree(
-        shipped_bundle(name), target, symlinks=False, ignore=shutil.ignore_patterns("output", "*.pt", "model.json")
-    )
-    return target
 
 
 def command_line_overrides(arguments: Sequence[str] | None = None) -> dict[str, str]:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import monai_fgssl
+from monai_fgssl.utils.bundles import copy_bundle
 
 from . import features
 from .doctor import print_checks
@@ -63,8 +64,6 @@ def run(options: argparse.Namespace, settings: Sequence[str] = ()) -> int:
 
 def bundle(name: str, folder: str | Path) -> int:
     """Copy a bundle out of the package."""
-    from monai_fgssl.bundle import copy_bundle
-
     copied = copy_bundle(name, folder)
     print(f"Copied to {copied}. Run it with\n\n  python -m monai.bundle run --config_file {copied / 'train.json'}\n")
     return 0
@@ -72,8 +71,6 @@ def bundle(name: str, folder: str | Path) -> int:
 
 def demo(folder: Path) -> int:
     """Train the default bundle in a small size in a folder of its own."""
-    from monai_fgssl.bundle import copy_bundle
-
     train = copy_bundle("fgssl", folder) / "train.json"
     settings = [text for name, value in DEMO_SETTINGS.items() for text in (f"--{name}", str(value))]
     command = ["-m", "monai.bundle", "run", "--config_file", str(train), *settings]

@@ -10,6 +10,8 @@ import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
+from monai_fgssl.utils.bundles import copy_bundle, shipped_bundle
+
 __all__ = ["COMMANDS", "EXAMPLES", "OWN_OPTIONS", "add_arguments", "embed", "probe", "similar", "split_settings"]
 
 EXAMPLES = {
@@ -112,8 +114,6 @@ def similar(options: argparse.Namespace, others: Sequence[str]) -> int:
 
 def probe(options: argparse.Namespace, others: Sequence[str]) -> int:
     """Fit a linear classifier, in a folder that is a bundle, so that the model is used as any other."""
-    from monai_fgssl.bundle import copy_bundle
-
     folder = Path(options.folder)
     if not (folder / "configs" / "probe.json").is_file():
         copy_bundle(_bundle(options), folder)
@@ -140,8 +140,6 @@ def _run_configs(
     options: argparse.Namespace, configs: Sequence[str], others: Sequence[str], root: Path | None = None
 ) -> int:
     """Run configs of a bundle in a process of their own, as a user would."""
-    from monai_fgssl.bundle import shipped_bundle
-
     folder = (shipped_bundle(_bundle(options)) if root is None else root) / "configs"
     files = [str(folder / f"{name}.json") for name in configs]
     settings: Mapping[str, object] = {
