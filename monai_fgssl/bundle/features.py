@@ -143,19 +143,22 @@ def embed_parts(
     return {name: module.select(values) for name, values in features.items()}
 
 
-def solve_probe(network: nn.Module, features: Mapping[str, Tensor], images: CachedImages) -> float:
+def solve_probe(
+    network: nn.Module, features: Mapping[str, Tensor], images: CachedImages, class_weights: Tensor | None = None
+) -> float:
     """Solve the classifier of a network on known features, see :func:`~monai_fgssl.engines.solve_pooled`.
 
     Args:
         network: a :class:`~monai_fgssl.networks.PooledNet`, maybe wrapped.
         features: of :func:`embed_parts`.
         images: labeled training images of which the features ``train`` are.
+        class_weights: see :func:`~monai_fgssl.metrics.solve_linear_probe`.
 
     Returns:
         The chosen penalty.
     """
     start = time.perf_counter()
-    penalty = solve_pooled(unwrap(network), features["train"], images.labels, images.groups)
+    penalty = solve_pooled(unwrap(network), features["train"], images.labels, images.groups, class_weights)
     if idist.get_rank() == 0:
         chosen = f"{len(images)} labeled images (C by cross-validation: {penalty:g})"
         print(f"classifier solved on {chosen} in {time.perf_counter() - start:.1f} s", flush=True)

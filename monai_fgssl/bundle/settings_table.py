@@ -390,7 +390,7 @@ SETTINGS = (
         "balance",
         "fine-tuning",
         "`sampling`: an epoch has all classes equally often; `weights`: the loss is weighed by class, so that all "
-        "count the same; `sqrt_weights`: half the way there",
+        "count the same; `sqrt_weights`: half the way there. A linear probe takes `sampling` for `weights`",
         check=one_of(None, "sampling", "weights", "sqrt_weights"),
         label_app=True,
         hyperparameter="train",

@@ -24,7 +24,9 @@ __all__ = ["solve_heads", "solve_pooled"]
 
 
 @torch.no_grad()
-def solve_heads(network: nn.Module, images: CachedImages, device: str | torch.device) -> dict[str, float]:
+def solve_heads(
+    network: nn.Module, images: CachedImages, device: str | torch.device, class_weights: Tensor | None = None
+) -> dict[str, float]:
     """Replace the weights of each classifier of a network by the linear probe of the vectors that it reads.
 
     A classifier with random weights sends large and aimless gradients into what pre-training learned. Solved ones are
@@ -37,6 +39,7 @@ def solve_heads(network: nn.Module, images: CachedImages, device: str | torch.de
             used in evaluation mode, with the running statistics that it has.
         images: labeled training images; they are not augmented.
         device: where to compute.
+        class_weights: see :func:`~monai_fgssl.metrics.solve_linear_probe`.
 
     Returns:
         The chosen penalty by the name of the classifier.
@@ -51,9 +54,9 @@ def solve_heads(network: nn.Module, images: CachedImages, device: str | torch.de
     module: Any = unwrap(network)
     if isinstance(module, PooledNet):
         means = module.select(embed_images(module, images, device))
-        penalties = {"classifier": solve_pooled(module, means, images.labels, images.groups)}
+        penalties = {"classifier": solve_pooled(module, means, images.labels, images.groups, class_weights)}
     else:
-        penalties = _solve_steps(module, images, device)
+        penalties = _solve_steps(module, images, device, class_weights)
     if idist.get_rank() == 0:
         values = ", ".join(f"{value:g}" for value in penalties.values())
         print(f"classifiers solved on {len(images)} labeled images (C by cross-validation: {values})", flush=True)
@@ -61,7 +64,9 @@ def solve_heads(network: nn.Module, images: CachedImages, device: str | torch.de
 
 
 @torch.no_grad()
-def solve_pooled(network: PooledNet, means: Tensor, labels: Tensor, groups: Sequence[str]) -> float:
+def solve_pooled(
+    network: PooledNet, means: Tensor, labels: Tensor, groups: Sequence[str], class_weights: Tensor | None = None
+) -> float:
     """Replace standardization and classifier of a network by those of the linear probe of known features.
 
     Args:
@@ -69,6 +74,7 @@ def solve_pooled(network: PooledNet, means: Tensor, labels: Tensor, groups: Sequ
         means: ``(N, D)``, of the stages that the classifier reads, see :func:`embed_images`.
         labels: ``(N,)``, integers from 0.
         groups: lesion or patient of each image.
+        class_weights: see :func:`~monai_fgssl.metrics.solve_linear_probe`.
 
     Returns:
         The chosen penalty, see :func:`~monai_fgssl.metrics.solve_linear_probe`.
@@ -76,7 +82,7 @@ def solve_pooled(network: PooledNet, means: Tensor, labels: Tensor, groups: Sequ
     Raises:
         ValueError: when fewer than two classes have an image; the network is not changed then.
     """
-    probe = solve_linear_probe(means, labels, groups, network.classifier.out_features)
+    probe = solve_linear_probe(means, labels, groups, network.classifier.out_features, class_weights=class_weights)
     network.fit_standardization(means)
     center, scale = network.feature_mean.double().cpu(), network.feature_std.double().cpu()
     weight, bias = probe.weight.double(), probe.bias.double()
@@ -88,7 +94,9 @@ def solve_pooled(network: PooledNet, means: Tensor, labels: Tensor, groups: Sequ
     return probe.penalty
 
 
-def _solve_steps(module: Any, images: CachedImages, device: str | torch.device) -> dict[str, float]:
+def _solve_steps(
+    module: Any, images: CachedImages, device: str | torch.device, class_weights: Tensor | None
+) -> dict[str, float]:
     """Solve the classifier of each step by itself."""
     classifiers = module.classifiers()
     read: dict[str, list[Tensor]] = defaultdict(list)
@@ -104,7 +112,13 @@ def _solve_steps(module: Any, images: CachedImages, device: str | torch.device) 
         for hook in hooks:
             hook.remove()
     solved: dict[str, LinearProbe] = {
-        name: solve_linear_probe(torch.cat(read[name]), images.labels, images.groups, classifier.out_features)
+        name: solve_linear_probe(
+            torch.cat(read[name]),
+            images.labels,
+            images.groups,
+            classifier.out_features,
+            class_weights=class_weights,
+        )
         for name, classifier in classifiers.items()
     }
     for name, probe in solved.items():

@@ -12,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold
-from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 from torch.nn.functional import normalize, one_hot
@@ -130,6 +129,7 @@ def solve_linear_probe(
     num_classes: int,
     penalties: Sequence[float] = PENALTIES,
     num_folds: int = NUM_FOLDS,
+    class_weights: Tensor | None = None,
 ) -> LinearProbe:
     """Fit a multinomial logistic regression with an L2 penalty on standardized features until it converges.
 
@@ -145,17 +145,22 @@ def solve_linear_probe(
         num_classes: rows of the result. A class without an image gets weights of 0, and a bias below all others.
         penalties: the candidates for ``C``.
         num_folds: of the cross-validation, at most; there are no more folds than groups.
+        class_weights: ``(num_classes,)``, how much an image of each class counts, see
+            :func:`~monai_fgssl.data.class_weights`. Only their ratios matter. None: all images count the same.
 
     Raises:
         ValueError: when fewer than two classes have an image.
     """
     x, y = features.double().cpu().numpy(), labels.cpu().numpy()
+    counts = np.ones(len(y)) if class_weights is None else class_weights.double().cpu().numpy()[y]
+    # On average 1, so that a penalty is as strong as without weights.
+    counts = counts / counts.mean()
     found = np.unique(y)
     if len(found) < 2:
         raise ValueError(f"a linear probe needs labeled images of at least two classes, got {len(found)}.")
-    penalty = _choose_penalty(x, y, np.asarray(groups), num_classes, penalties, num_folds)
-    pipeline = _classifier(penalty).fit(x, y)
-    scaler, solved = pipeline[0], pipeline[1]
+    penalty = _choose_penalty(x, y, counts, np.asarray(groups), num_classes, penalties, num_folds)
+    scaler = StandardScaler().fit(x)
+    solved = LogisticRegression(C=penalty, max_iter=1000).fit(scaler.transform(x), y, counts)
     coefficients, intercepts = solved.coef_, solved.intercept_
     if len(found) == 2:
         # scikit-learn has one row for two classes: the logit of the second one.
@@ -169,51 +174,40 @@ def solve_linear_probe(
     return LinearProbe(torch.from_numpy(weight).float(), torch.from_numpy(bias).float(), penalty)
 
 
-def _classifier(penalty: float) -> Pipeline:
-    return make_pipeline(StandardScaler(), LogisticRegression(C=penalty, max_iter=1000))
-
-
-class _Fold:
-    """Held-out loss of one fold, for one penalty after the other."""
-
-    def __init__(
-        self, x: NDArray[np.float64], y: NDArray[np.int64], train: NDArray[np.int64], held_out: NDArray[np.int64]
-    ) -> None:
-        scaler = StandardScaler().fit(x[train])
-        self.x, self.y = scaler.transform(x[train]), y[train]
-        self.held_out, self.truth = scaler.transform(x[held_out]), y[held_out]
-        self.classifier = LogisticRegression(max_iter=1000, warm_start=True)
-
-    def loss(self, penalty: float, num_classes: int) -> float:
-        """Sum of the cross-entropies of the held-out images."""
-        self.classifier.set_params(C=penalty).fit(self.x, self.y)
-        probabilities = np.zeros((len(self.truth), num_classes))
-        probabilities[:, self.classifier.classes_] = self.classifier.predict_proba(self.held_out)
-        of_truth = probabilities[np.arange(len(self.truth)), self.truth]
-        return -float(np.log(of_truth.clip(MIN_PROBABILITY)).sum())
-
-
 def _choose_penalty(
     x: NDArray[np.float64],
     y: NDArray[np.int64],
+    counts: NDArray[np.float64],
     groups: NDArray[np.str_],
     num_classes: int,
     penalties: Sequence[float],
     num_folds: int,
 ) -> float:
-    """The penalty with the lowest mean cross-entropy of held-out images."""
-    counts = np.bincount(y)
-    num_folds = min(num_folds, len(np.unique(groups)), int(counts.max()))
+    """The penalty with the lowest mean cross-entropy of held-out images, of which each counts as often as given."""
+    num_folds = min(num_folds, len(np.unique(groups)), int(np.bincount(y).max()))
     if len(penalties) == 1 or num_folds < 2:
         return float(np.median(penalties))
     folds = [
-        _Fold(x, y, train, held_out)
+        (train, held_out, LogisticRegression(max_iter=1000, warm_start=True))
         for train, held_out in StratifiedGroupKFold(num_folds, shuffle=True, random_state=0).split(x, y, groups)
         if len(held_out) and len(np.unique(y[train])) >= 2
     ]
+
+    def held_out_loss(penalty: float) -> float:
+        total = 0.0
+        for train, held_out, classifier in folds:
+            # Standardized again for each penalty: copies of all folds would take several times the memory.
+            scaler = StandardScaler().fit(x[train])
+            classifier.set_params(C=penalty).fit(scaler.transform(x[train]), y[train], counts[train])
+            probabilities = np.zeros((len(held_out), num_classes))
+            probabilities[:, classifier.classes_] = classifier.predict_proba(scaler.transform(x[held_out]))
+            of_truth = probabilities[np.arange(len(held_out)), y[held_out]]
+            total -= float(counts[held_out] @ np.log(of_truth.clip(MIN_PROBABILITY)))
+        return total
+
     best, lowest, worse = float(np.median(penalties)), np.inf, 0
     for penalty in sorted(penalties):
-        loss = sum(fold.loss(penalty, num_classes) for fold in folds)
+        loss = held_out_loss(penalty)
         worse = 0 if loss < lowest else worse + 1
         if loss < lowest:
             best, lowest = float(penalty), loss

@@ -38,6 +38,29 @@ def test_probabilities_are_those_of_scikit_learn(num_classes: int) -> None:
     assert probe.penalty == 0.1
 
 
+def test_weights_count_an_image_several_times() -> None:
+    """Of a class with weight 3 each image is there three times: the same problem, with a penalty for as many images."""
+    features, labels, groups = make_features(3)
+    kept = (labels > 0) | (torch.arange(len(labels)) % 6 < 2)
+    features, labels = features[kept], labels[kept]
+    groups = [group for group, is_kept in zip(groups, kept.tolist(), strict=True) if is_kept]
+    weights = torch.tensor([3.0, 1.0, 1.0])
+    probe = solve_linear_probe(features, labels, groups, 3, penalties=(0.1,), class_weights=weights)
+    scaler = StandardScaler().fit(features.numpy())
+    times = weights.long()[labels]
+    repeated = scaler.transform(features.repeat_interleave(times, 0).numpy())
+    expected = LogisticRegression(C=0.1 * len(labels) / len(repeated), tol=1e-8, max_iter=10000)
+    expected.fit(repeated, labels.repeat_interleave(times).numpy())
+    found = (features.float() @ probe.weight.T + probe.bias).softmax(1)
+    np.testing.assert_allclose(found.numpy(), expected.predict_proba(scaler.transform(features.numpy())), atol=2e-3)
+    plain = solve_linear_probe(features, labels, groups, 3, penalties=(0.1,))
+    rare = [(features.float() @ p.weight.T + p.bias).argmax(1).eq(0).sum() for p in (probe, plain)]
+    assert rare[0] > rare[1]
+    # Only ratios matter.
+    scaled = solve_linear_probe(features, labels, groups, 3, penalties=(0.1,), class_weights=7 * weights)
+    torch.testing.assert_close(scaled.weight, probe.weight, rtol=1e-3, atol=1e-4)
+
+
 @pytest.mark.parametrize(("overlap", "low", "high"), [(3.0, 1e-4, 1e-1), (0.2, 1e-1, 10.0)])
 def test_the_penalty_has_the_lowest_held_out_loss_over_whole_groups(overlap: float, low: float, high: float) -> None:
     features, labels, groups = make_features(4, overlap=overlap)
