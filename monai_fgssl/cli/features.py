@@ -17,16 +17,16 @@ __all__ = ["COMMANDS", "EXAMPLES", "OWN_OPTIONS", "add_arguments", "embed", "pro
 EXAMPLES = {
     "embed": """\
 examples:
-  monai-fgssl embed my_images --backbone timm:convnext_tiny --weights imagenet --image_size 224
+  monai-fgssl embed my_images --backbone resnet18 --weights resnet18.pth --image_size 224
   monai-fgssl embed my_images --model_path fgssl/models/model.pt
 """,
     "similar": """\
 example:
-  monai-fgssl similar new.png my_images -k 9 --backbone timm:convnext_tiny --weights imagenet --image_size 224
+  monai-fgssl similar new.png my_images -k 9 --backbone resnet18 --weights resnet18.pth --image_size 224
 """,
     "probe": """\
 examples:
-  monai-fgssl probe my_images --backbone timm:convnext_tiny --weights imagenet --image_size 224
+  monai-fgssl probe my_images --backbone resnet18 --weights resnet18.pth --image_size 224
   monai-fgssl probe my_images --pretrained fgssl/output/pretrained.pt
 """,
 }
@@ -70,7 +70,7 @@ def add_arguments(command: str, parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--pretrained", help="pretrained.pt of an earlier run with that backbone")
     parser.add_argument("--backbone", help="resnet18 (default), timm:NAME, ...")
-    parser.add_argument("--weights", help="published weights of the backbone; none: random ones")
+    parser.add_argument("--weights", help="file with published weights of the backbone; none: random ones")
     parser.add_argument("--image_size", help="pixels along each axis, one number or a list (default: 64)")
     parser.add_argument("--spatial_dims", type=int, choices=(2, 3), default=2, help="2: pictures (default), 3: volumes")
     parser.add_argument("--cache_dir", help="keeps decoded images and features for the next time")
