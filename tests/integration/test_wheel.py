@@ -74,6 +74,7 @@ def read_csv(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.timeout(2700)
 def test_embed_similar_and_probe_on_pictures(installed: Path, tmp_path: Path) -> None:
     draw_lesions(tmp_path / "my_images")
     start = ("--image_size", "32", "--device", "cpu", "--cache_dir", "cache")
@@ -135,6 +136,7 @@ def test_embed_similar_and_probe_on_pictures(installed: Path, tmp_path: Path) ->
         assert picture.size == (5 * 256, 256)
 
 
+@pytest.mark.timeout(2700)
 def test_embed_similar_and_probe_on_volumes(installed: Path, tmp_path: Path) -> None:
     table = make_synthetic_volumes(tmp_path / "volumes", 48)
     assert table
