@@ -218,6 +218,10 @@ def _checked(file: Path, text: str) -> dict[str, Any]:
         elif name in NUMBERS:
             numbers = value if isinstance(value, list) else [value]
             valid = all(type(number) is int and number >= NUMBERS[name] for number in numbers)
+        elif name in ("mean", "std"):
+            values = value if isinstance(value, list) else [value]
+            valid = all(type(one) in (int, float) and math.isfinite(one) for one in values)
+            valid = valid and bool(values) and (name == "mean" or all(one > 0 for one in values))
         elif name in ARGUMENTS:
             # A bool passes for an int in Python.
             valid = type(value) is ARGUMENTS[name] and _is_plain(value)

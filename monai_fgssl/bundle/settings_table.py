@@ -52,6 +52,17 @@ def share_of_epochs(name: str, value: Any) -> None:
     _number(name, value, valid, "from 0 to less than 1 (a share of the epochs)")
 
 
+def share_below_one(name: str, value: Any) -> None:
+    """Check a number in [0, 1)."""
+    _number(name, value, isinstance(value, (int, float)) and 0 <= value < 1, "from 0 to less than 1")
+
+
+def text_or_none(name: str, value: Any) -> None:
+    """Check a name or nothing."""
+    if value is not None and not isinstance(value, str):
+        raise SettingsError(f"--{name} must be a name or a file, got {value!r}.")
+
+
 def factor(name: str, value: Any) -> None:
     """Check a number in (0, 1]."""
     _number(name, value, isinstance(value, (int, float)) and 0 < value <= 1, "more than 0 and at most 1")
@@ -254,7 +265,9 @@ SETTINGS = (
     Setting(
         "backbone",
         "network",
-        "`resnet18/34/50`, `efficientnet-b0` ... `b7`, `densenet121/169/201`, `timm:NAME` (any model of timm)",
+        "`timm:NAME` (any model of timm, 2D), or of MONAI, 2D and 3D: `resnet10/18/34/50/101/152/200`, "
+        "`efficientnet-b0` ... `b7`, `densenet121/169/201/264`, `seresnet50/101/152`, `swin-unetr-24/48`, "
+        "`vit-tiny/small/base`",
         label_app=True,
         identity=BOTH,
     ),
@@ -265,7 +278,28 @@ SETTINGS = (
         label_app=True,
         identity=BOTH,
     ),
-    Setting("weights", "network", "file with torchvision's ImageNet weights of the ResNet", identity=BOTH),
+    Setting(
+        "weights",
+        "network",
+        "weights to start from: `pretrained` or `imagenet` (those that the network's authors published), "
+        "`hf-hub:OWNER/NAME`, or a file of this or any other training; none: random weights",
+        check=text_or_none,
+        identity=BOTH,
+    ),
+    Setting(
+        "inflate_weights",
+        "network",
+        "true: let `weights` of a 2D network load into a 3D one",
+        identity=BOTH,
+    ),
+    Setting(
+        "drop_path",
+        "network",
+        "rate of stochastic depth in training, in [0, 1), for networks that have it; 0: none",
+        check=share_below_one,
+        label_app=True,
+        identity=BOTH,
+    ),
     Setting(
         "stages",
         "network",

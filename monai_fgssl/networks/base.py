@@ -12,7 +12,6 @@ import torch
 from torch import nn
 
 from .backbones import as_backbone, make_backbone
-from .weights import IMAGENET_MEAN, IMAGENET_STD
 
 __all__ = ["StagedNet"]
 
@@ -28,13 +27,14 @@ class StagedNet(nn.Module):
         stages: which of the backbone's stages are used: the last so many, or their indices (from 0, increasing).
             Deeper ones are dropped. None: all.
         stem: the backbone's stem, ``imagenet`` or ``small``; for named backbones.
-        weights: file of ImageNet weights; for named backbones.
-        mean: subtracted from the image, one number or one per channel. Default: 0.5, or with ``weights`` ImageNet's
-            (for any number of channels but 3 their average over the channels).
+        weights: see :func:`~monai_fgssl.networks.make_backbone`; for named backbones.
+        mean: subtracted from the image, one number or one per channel. Default: that of the ``weights`` (for another
+            number of channels its average over the channels), or 0.5 where they do not say.
         std: what the image is then divided by, in the same way.
         image_size: pixels along each axis, one number or one per axis, for backbones that are made for one size; for
             named backbones. None: the size that they were published with.
         drop_path: rate of stochastic depth in training, for named backbones that have it; 0: none.
+        inflate_weights: let weights of a 2D network load into a 3D one; for named backbones.
 
     Attributes:
         stage_indices: the backbone's stages in use, from shallow to deep.
@@ -57,13 +57,16 @@ class StagedNet(nn.Module):
         std: float | Sequence[float] | None = None,
         image_size: int | Sequence[int] | None = None,
         drop_path: float = 0.0,
+        inflate_weights: bool = False,
     ) -> None:
         super().__init__()
         self._backbone_name = backbone if isinstance(backbone, str) else ""
         self._stem_name = stem
         self._image_size = image_size
         if isinstance(backbone, str):
-            staged = make_backbone(backbone, spatial_dims, in_channels, stem, weights, image_size, drop_path)
+            staged = make_backbone(
+                backbone, spatial_dims, in_channels, stem, weights, image_size, drop_path, inflate_weights
+            )
         elif weights is not None or stem != "imagenet":
             raise ValueError("stem and weights are for backbones given by name: build the module with them instead.")
         else:
@@ -76,9 +79,10 @@ class StagedNet(nn.Module):
 
         # Persistent, so that a checkpoint carries the normalization that it was trained with.
         shape = (1, in_channels, *[1] * spatial_dims)
-        for name, value, imagenet in (("mean", mean, IMAGENET_MEAN), ("std", std, IMAGENET_STD)):
+        known = self.backbone.normalization or ((0.5,), (0.5,))
+        for name, value, of_weights in (("mean", mean, known[0]), ("std", std, known[1])):
             if value is None:
-                value = _per_channel(imagenet, in_channels) if weights is not None else 0.5
+                value = _per_channel(of_weights, in_channels)
             values = (value,) * in_channels if isinstance(value, int | float) else tuple(value)
             if len(values) != in_channels:
                 raise ValueError(f"{name} needs one number or {in_channels}, one per channel, got {value}.")
@@ -129,6 +133,8 @@ class StagedNet(nn.Module):
             "spatial_dims": self.spatial_dims,
             "in_channels": self.in_channels,
             "stem": self._stem_name,
+            "mean": self.mean.flatten().tolist(),
+            "std": self.std.flatten().tolist(),
         } | ({} if self._image_size is None else {"image_size": self._image_size})
 
     def parameter_groups(
@@ -190,5 +196,5 @@ def _stage_indices(stages: int | Sequence[int] | None, num_stages: int) -> list[
     return indices
 
 
-def _per_channel(rgb: tuple[float, float, float], in_channels: int) -> float | tuple[float, ...]:
-    return rgb if in_channels == len(rgb) else sum(rgb) / len(rgb)
+def _per_channel(values: Sequence[float], in_channels: int) -> Sequence[float] | float:
+    return values if in_channels == len(values) else sum(values) / len(values)

@@ -36,12 +36,14 @@ class HierarchicalNet(StagedNet):
         width: size of a stage's pooled vector, see :class:`HierarchicalBlock`. Its cost grows with the square.
         embedding_dim: size of the vectors ``z``.
         stem: ``imagenet``, or ``small`` for ResNets on images up to about 64 px.
-        weights: file of ImageNet weights, see :func:`~monai_fgssl.networks.load_imagenet_resnet`.
-        mean: subtracted from the image, one number or one per channel. Default: 0.5, or with ``weights`` ImageNet's.
+        weights: ``pretrained``, ``imagenet``, ``hf-hub:OWNER/NAME`` or a file, see
+            :func:`~monai_fgssl.networks.make_backbone`.
+        mean: subtracted from the image, one number or one per channel. Default: that of the weights, or 0.5.
         std: what the image is then divided by, in the same way.
         linear_projection: what of the heads the self-supervised loss gets, see :class:`ProjectionHead`.
         image_size: see :class:`StagedNet`.
         drop_path: see :class:`StagedNet`.
+        inflate_weights: see :class:`StagedNet`.
 
     Attributes:
         num_steps: K + 1.
@@ -73,8 +75,21 @@ class HierarchicalNet(StagedNet):
         linear_projection: bool = False,
         image_size: int | Sequence[int] | None = None,
         drop_path: float = 0.0,
+        inflate_weights: bool = False,
     ) -> None:
-        super().__init__(backbone, spatial_dims, in_channels, stages, stem, weights, mean, std, image_size, drop_path)
+        super().__init__(
+            backbone,
+            spatial_dims,
+            in_channels,
+            stages,
+            stem,
+            weights,
+            mean,
+            std,
+            image_size,
+            drop_path,
+            inflate_weights,
+        )
         self.blocks = nn.ModuleList(
             HierarchicalBlock(
                 spatial_dims, self.backbone.channels[index], width, embedding_dim, num_classes, linear_projection

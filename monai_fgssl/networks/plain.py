@@ -33,11 +33,13 @@ class PlainNet(StagedNet):
         num_classes: number of classes.
         embedding_dim: width of the projector's three layers and size of the vectors ``z``.
         stem: ``imagenet``, or ``small`` for ResNets on images up to about 64 px.
-        weights: file of ImageNet weights, see :func:`~monai_fgssl.networks.load_imagenet_resnet`.
-        mean: subtracted from the image, one number or one per channel. Default: 0.5, or with ``weights`` ImageNet's.
+        weights: ``pretrained``, ``imagenet``, ``hf-hub:OWNER/NAME`` or a file, see
+            :func:`~monai_fgssl.networks.make_backbone`.
+        mean: subtracted from the image, one number or one per channel. Default: that of the weights, or 0.5.
         std: what the image is then divided by, in the same way.
         image_size: see :class:`StagedNet`.
         drop_path: see :class:`StagedNet`.
+        inflate_weights: see :class:`StagedNet`.
 
     Attributes:
         num_steps: 1.
@@ -60,8 +62,11 @@ class PlainNet(StagedNet):
         std: float | Sequence[float] | None = None,
         image_size: int | Sequence[int] | None = None,
         drop_path: float = 0.0,
+        inflate_weights: bool = False,
     ) -> None:
-        super().__init__(backbone, spatial_dims, in_channels, 1, stem, weights, mean, std, image_size, drop_path)
+        super().__init__(
+            backbone, spatial_dims, in_channels, 1, stem, weights, mean, std, image_size, drop_path, inflate_weights
+        )
         channels = self.backbone.channels[-1]
         self.projector = nn.Sequential(
             nn.Linear(channels, embedding_dim, bias=False),

@@ -48,11 +48,13 @@ class PooledNet(StagedNet):
         stages: which of the backbone's stages the classifier reads: the last so many, or their indices (from 0,
             increasing). None: all.
         stem: ``imagenet``, or ``small`` for ResNets on images up to about 64 px.
-        weights: file of ImageNet weights, see :func:`~monai_fgssl.networks.load_imagenet_resnet`.
-        mean: subtracted from the image, one number or one per channel. Default: 0.5, or with ``weights`` ImageNet's.
+        weights: ``pretrained``, ``imagenet``, ``hf-hub:OWNER/NAME`` or a file, see
+            :func:`~monai_fgssl.networks.make_backbone`.
+        mean: subtracted from the image, one number or one per channel. Default: that of the weights, or 0.5.
         std: what the image is then divided by, in the same way.
         image_size: see :class:`StagedNet`.
         drop_path: see :class:`StagedNet`.
+        inflate_weights: see :class:`StagedNet`.
 
     Attributes:
         num_steps: 1.
@@ -87,8 +89,21 @@ class PooledNet(StagedNet):
         std: float | Sequence[float] | None = None,
         image_size: int | Sequence[int] | None = None,
         drop_path: float = 0.0,
+        inflate_weights: bool = False,
     ) -> None:
-        super().__init__(backbone, spatial_dims, in_channels, stages, stem, weights, mean, std, image_size, drop_path)
+        super().__init__(
+            backbone,
+            spatial_dims,
+            in_channels,
+            stages,
+            stem,
+            weights,
+            mean,
+            std,
+            image_size,
+            drop_path,
+            inflate_weights,
+        )
         self.stage_maps = nn.ModuleList(StageMap() for _ in self.stage_indices)
         num_features = sum(self.backbone.channels[index] for index in self.stage_indices)
         self.register_buffer("feature_mean", torch.zeros(num_features))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from monai.networks.nets import DenseNet121, EfficientNetBN
+from monai.networks.nets import DenseNet121, EfficientNetBN, ViT
+from monai.networks.nets.swin_unetr import SwinTransformer
 from torch import nn
 
-from monai_fgssl.networks import StagedBackbone, make_backbone
+from monai_fgssl.networks import HierarchicalNet, StagedBackbone, make_backbone
+from monai_fgssl.report import stage_heat_maps
 
 CHANNELS = {
     "resnet18": (64, 128, 256, 512),
@@ -112,9 +114,9 @@ def test_unknown_names_list_the_choices():
     ("options", "message"),
     [
         ({"name": "resnet18", "spatial_dims": 4}, "spatial_dims must be 2 or 3, got 4"),
-        ({"name": "densenet121", "stem": "small"}, "stem='small' exists for resnet18, resnet34, resnet50 only"),
-        ({"name": "densenet121", "weights": "w.pth"}, "ImageNet weights load into 2D resnet18.*not into 'densenet121'"),
-        ({"name": "resnet18", "spatial_dims": 3, "weights": "w.pth"}, "not into 'resnet18' with spatial_dims=3"),
+        ({"name": "densenet121", "stem": "small"}, "stem='small' exists for resnet10, resnet18, .* only"),
+        ({"name": "densenet121", "spatial_dims": 3, "weights": "imagenet"}, "nobody publishes imagenet weights of"),
+        ({"name": "resnet50", "spatial_dims": 3, "weights": "imagenet"}, "in 3D has no ImageNet weights"),
     ],
 )
 def test_options_that_a_backbone_lacks(options, message):
@@ -125,3 +127,64 @@ def test_options_that_a_backbone_lacks(options, message):
 def test_one_entry_per_stage():
     with pytest.raises(ValueError, match=r"got 2 stages, channels=\(4, 8\), strides=\(1,\)"):
         StagedBackbone(nn.Identity(), [nn.Identity(), nn.Identity()], (4, 8), (1,))
+
+
+VOLUMES = {
+    "resnet10": 32,
+    "medicalnet-resnet18": 32,
+    "seresnet50": 32,
+    "swin-unetr-24": 32,
+    "vit-tiny": 32,
+    "densenet121": 32,
+    "efficientnet-b0": 32,
+}
+
+
+@pytest.mark.parametrize("name", VOLUMES)
+def test_monais_families_in_3d(name):
+    torch.manual_seed(0)
+    net = HierarchicalNet(name, 3, 1, num_classes=2, width=8, embedding_dim=6, image_size=VOLUMES[name]).eval()
+    backbone, x = net.backbone, torch.rand(2, 1, *[VOLUMES[name]] * 3)
+    full = backbone(x)
+    for one, channels, stride in zip(full, backbone.channels, backbone.strides, strict=True):
+        assert one.shape == (2, channels, *[VOLUMES[name] // stride] * 3)
+    parts = backbone.parts()
+    assert sorted(id(p) for part in parts for p in part) == sorted(id(p) for p in backbone.parameters())
+    early = backbone(x, 2)
+    used = [p for part in parts[:3] for p in part]
+    weight = torch.rand_like(early[1])
+    gradients = (torch.autograd.grad((m * weight).sum(), used, allow_unused=True) for m in (early[1], full[1]))
+    for one, other in zip(*gradients, strict=True):
+        assert (one is None) == (other is None)
+        if one is not None:
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+    again = HierarchicalNet(**{k: v for k, v in net.definition().items() if k != "_target_"}).eval()
+    again.load_state_dict(net.state_dict())
+    torch.testing.assert_close(again(x), net(x), rtol=0, atol=0)
+    heat = stage_heat_maps(net, x)
+    assert heat.shape == (2, 3, *x.shape[2:])
+    assert heat.isfinite().all()
+
+
+def test_the_encoder_of_swin_unetr_computes_what_monai_does():
+    torch.manual_seed(0)
+    backbone = make_backbone("swin-unetr-24", 3, 1).eval()
+    torch.manual_seed(0)
+    reference = SwinTransformer(1, 24, (7, 7, 7), (2, 2, 2), (2, 2, 2, 2), (3, 6, 12, 24), spatial_dims=3).eval()
+    x = torch.rand(1, 1, 64, 32, 32)
+    for one, other in zip(backbone(x), reference(x)[1:], strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+
+
+def test_monais_vit_computes_what_monai_does():
+    torch.manual_seed(0)
+    backbone = make_backbone("vit-tiny", 3, 1, image_size=(32, 48, 32)).eval()
+    torch.manual_seed(0)
+    reference = ViT(1, (32, 48, 32), 16, 192, 768, 12, 3).eval()
+    x = torch.rand(2, 1, 32, 48, 32)
+    normalized, hidden = reference(x)
+    maps = backbone(x)
+    torch.testing.assert_close(maps[-1].flatten(2).transpose(1, 2), normalized)
+    torch.testing.assert_close(maps[1].flatten(2).transpose(1, 2), reference.norm(hidden[5]))
+    with pytest.raises(ValueError, match=r"patches of 16 do not divide.*\(32, 32, 32\) and \(48, 48, 48\)"):
+        make_backbone("vit-tiny", 3, 1, image_size=40)

@@ -6,17 +6,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from monai.utils import look_up_option
+from torch import nn
 
-from ..weights import load_imagenet_resnet
-from .convolutional import DENSENETS, EFFICIENTNETS, RESNETS, build_densenet, build_efficientnet, build_resnet
+from ..weights import IMAGENET, find_weights, load_matching, read_checkpoint, stored_normalization
+from .convolutional import (
+    DENSENETS,
+    EFFICIENTNETS,
+    RESNETS,
+    SERESNETS,
+    Built,
+    build_densenet,
+    build_efficientnet,
+    build_resnet,
+    build_seresnet,
+)
 from .staged import Backbone
-from .timm_models import TIMM_PREFIX, build_timm
+from .timm_models import TIMM_PREFIX, build_timm, published_weights, translation
+from .transformers import SWINS, VITS, build_swin, build_vit
 
 __all__ = ["BACKBONES", "make_backbone"]
 
-BACKBONES = (*RESNETS, *EFFICIENTNETS, *DENSENETS)
+BACKBONES = (*RESNETS, *EFFICIENTNETS, *DENSENETS, *SERESNETS, *SWINS, *VITS)
 STEMS = ("imagenet", "small")
 
 
@@ -28,27 +41,35 @@ def make_backbone(
     weights: str | Path | None = None,
     image_size: int | Sequence[int] | None = None,
     drop_path: float = 0.0,
+    inflate_weights: bool = False,
 ) -> Backbone:
-    """Build a backbone by name; MONAI's all have four stages, at strides 4, 8, 16 and 32.
+    """Build a backbone by name, with random weights or with published ones; all of MONAI's have four stages.
 
     Args:
-        name: ``resnet18|34|50``, ``efficientnet-b0`` to ``-b7``, ``densenet121|169|201``, or ``timm:<model>`` for any
-            model of timm (2D only, needs the extra ``timm``). The stages of a plain transformer are four groups of its
-            blocks, and the grid of its tokens is the map.
+        name: ``resnet10|18|34|50|101|152|200``, ``efficientnet-b0`` to ``-b7``, ``densenet121|169|201|264``,
+            ``seresnet50|101|152``, ``seresnext50|101``, ``senet154``, ``swin-unetr-24|48`` (the encoder of SwinUNETR),
+            ``vit-tiny|small|base`` (MONAI's ViT with patches of 16), ``medicalnet-resnet18|34``, all in 2D and 3D; or
+            ``timm:<model>`` for any model of timm (2D only, needs the extra ``timm``). The stages of a plain
+            transformer are four groups of its blocks, and the grid of its tokens is the map.
         spatial_dims: 2 or 3.
         in_channels: channels of the image.
         stem: ``imagenet`` for the network as published; ``small`` (ResNets only) replaces the 7x7 convolution of
             stride 2 and the max pooling by a 3x3 convolution of stride 1, for images up to about 64 px: the stages
             then have strides 1, 2, 4 and 8.
-        weights: file with ImageNet weights in torchvision's format (2D ResNets only), see
-            :func:`~monai_fgssl.networks.weights.load_imagenet_resnet`.
+        weights: ``pretrained`` or ``imagenet`` for those that the network's authors published, ``hf-hub:OWNER/NAME``,
+            or a file, of this package or another; see :func:`~monai_fgssl.networks.weights.find_weights`.
         image_size: height and width in pixels, for networks that are made for images of one size, as most transformers
             are. None: the size that they were published with.
         drop_path: rate of stochastic depth in training, for networks that have it; 0: none.
+        inflate_weights: let weights of a 2D network load into a 3D one.
+
+    Returns:
+        The backbone; its ``normalization`` is that of its weights, where they say so.
 
     Raises:
         ValueError: on an unknown name or stem, on an option that the backbone does not have, or on an image size that
             it can't take.
+        SettingsError: when the weights are not found, can't be fetched or do not fit.
     """
     if spatial_dims not in (2, 3):
         raise ValueError(f"spatial_dims must be 2 or 3, got {spatial_dims}.")
@@ -57,23 +78,76 @@ def make_backbone(
         name = look_up_option(name, BACKBONES)
     if name not in RESNETS and stem != "imagenet":
         raise ValueError(f"stem={stem!r} exists for {', '.join(RESNETS)} only, not for {name!r}: use stem='imagenet'.")
-    if weights is not None and (name not in RESNETS or spatial_dims != 2):
-        raise ValueError(
-            f"ImageNet weights load into 2D {', '.join(RESNETS)} only, not into {name!r} with "
-            f"spatial_dims={spatial_dims}: leave weights unset."
-        )
+    net, make = _build(name, spatial_dims, in_channels, stem, image_size, drop_path)
+    backbone = make()
+    if weights is not None:
+        _load(net, backbone, name, spatial_dims, weights, inflate_weights)
+    return backbone
+
+
+def _build(
+    name: str, spatial_dims: int, in_channels: int, stem: str, image_size: int | Sequence[int] | None, drop_path: float
+) -> Built:
     if name.startswith(TIMM_PREFIX):
         if spatial_dims != 2:
             raise ValueError(f"timm's models are 2D: {name!r} can't be built with spatial_dims={spatial_dims}.")
-        _, make = build_timm(name.removeprefix(TIMM_PREFIX), in_channels, image_size, drop_path)
-        return make()
+        return build_timm(name.removeprefix(TIMM_PREFIX), in_channels, image_size, drop_path)
+    if name in SWINS:
+        return build_swin(name, spatial_dims, in_channels, drop_path)
     if drop_path:
         raise ValueError(f"{name!r} has no drop path: leave drop_path at 0.")
+    if name in VITS:
+        return build_vit(name, spatial_dims, in_channels, image_size)
     if name in RESNETS:
-        backbone = build_resnet(name, spatial_dims, in_channels, small=stem == "small")
-        if weights is not None:
-            load_imagenet_resnet(backbone, weights)
-        return backbone
+        return build_resnet(name, spatial_dims, in_channels, small=stem == "small")
+    if name in SERESNETS:
+        return build_seresnet(name, spatial_dims, in_channels)
     if name in EFFICIENTNETS:
         return build_efficientnet(name, spatial_dims, in_channels)
     return build_densenet(name, spatial_dims, in_channels)
+
+
+def _load(
+    net: nn.Module, backbone: Backbone, name: str, spatial_dims: int, weights: str | Path, inflate_weights: bool
+) -> None:
+    """Load weights into the network that a backbone was made of, and tell the backbone their normalization."""
+    timm_name = name.removeprefix(TIMM_PREFIX) if name.startswith(TIMM_PREFIX) else None
+    published = None if timm_name is None else published_weights(timm_name)
+    found = find_weights(weights, name, spatial_dims, published)
+    # What is no part of the backbone, such as the classifier, is not asked for.
+    inside = {id(tensor) for tensor in _tensors(backbone).values()}
+    wanted = {name for name, tensor in _tensors(net).items() if id(tensor) in inside}
+    states = read_checkpoint(found.path)
+    load_matching(
+        net,
+        states,
+        found.label,
+        wanted,
+        _translations(net, backbone, timm_name is not None),
+        inflate_weights,
+    )
+    backbone.normalization = found.normalization or stored_normalization(states)
+    if backbone.normalization is None and published:
+        # Whoever trains a model further nearly always keeps its normalization.
+        backbone.normalization = tuple(published[0].mean), tuple(published[0].std)
+    elif backbone.normalization is None and spatial_dims == 2:
+        backbone.normalization = IMAGENET
+
+
+def _translations(net: nn.Module, backbone: Backbone, is_timm: bool) -> list[Any]:
+    """Readers of files with other names: those of this package, and for timm those of the models' authors."""
+    names = {id(tensor): name for name, tensor in _tensors(net).items()}
+    ours = {name: names[id(tensor)] for name, tensor in _tensors(backbone).items() if id(tensor) in names}
+
+    def from_ours(state: dict[str, Any], _: nn.Module) -> dict[str, Any]:
+        return {ours[name]: value for name, value in state.items() if name in ours}
+
+    authors = translation(net) if is_timm else None
+    return [from_ours] if authors is None else [from_ours, authors]
+
+
+def _tensors(module: nn.Module) -> dict[str, Any]:
+    used = getattr(module, "part_names", None)
+    names = None if used is None else {f"net.{name}" for part in used for name in part}
+    parameters = {name: p for name, p in module.named_parameters() if names is None or name in names}
+    return parameters | dict(module.named_buffers())

@@ -120,10 +120,14 @@ class StagedBackbone(Backbone):
 
     def parts(self) -> list[list[nn.Parameter]]:
         """See :meth:`Backbone.parts`."""
-        stages = [
-            [*stage.parameters(), *to_map.parameters()] for stage, to_map in zip(self.stages, self.to_maps, strict=True)
-        ]
-        return [list(self.stem.parameters()), *stages]
+        modules = [[self.stem], *([stage, one] for stage, one in zip(self.stages, self.to_maps, strict=True))]
+        parts: list[list[nn.Parameter]] = []
+        seen: set[int] = set()
+        # From the deepest on: what several stages share, such as a last norm, belongs to the last of them.
+        for group in reversed(modules):
+            parts.insert(0, [p for module in group for p in module.parameters() if id(p) not in seen])
+            seen.update(id(p) for p in parts[0])
+        return parts
 
 
 def as_backbone(module: Any) -> Backbone:

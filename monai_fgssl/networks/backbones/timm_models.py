@@ -7,6 +7,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import itertools
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -21,7 +22,7 @@ from .intermediates import IntermediatesBackbone
 from .staged import Backbone, StagedBackbone
 from .timm_package import import_timm
 
-__all__ = ["TIMM_PREFIX", "build_timm"]
+__all__ = ["TIMM_PREFIX", "build_timm", "published_weights", "translation"]
 
 TIMM_PREFIX = "timm:"
 NUM_STAGES = 4
@@ -122,6 +123,22 @@ def build_timm(
         )
 
     return net, make
+
+
+def published_weights(name: str) -> list[Any]:
+    """Configurations of the weights that timm knows of a model, the default or the one of the tag first."""
+    timm = import_timm(f"the backbone '{TIMM_PREFIX}{name}'")
+    architecture, _, tag = name.partition(".")
+    if tag:
+        return [timm.get_pretrained_cfg(name)]
+    others = [other for other in timm.list_pretrained(f"{architecture}.*") if other != name]
+    return [timm.get_pretrained_cfg(name), *map(timm.get_pretrained_cfg, others)]
+
+
+def translation(net: nn.Module) -> Any:
+    """The function by which timm reads files of a model's authors, such as DINOv2's; None where it has none."""
+    module = sys.modules[type(net).__module__]
+    return getattr(module, "checkpoint_filter_fn", None) or getattr(module, "_filter_fn", None)
 
 
 def _arguments(kind: type) -> set[str]:

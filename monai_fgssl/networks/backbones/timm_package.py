@@ -59,10 +59,10 @@ def _torchvision_works() -> bool:
 class _Anything(type):
     """Type of the classes that stand for those of torchvision: they have any attribute, and make no objects."""
 
-    def __getattr__(cls, name: str) -> str:
+    def __getattr__(cls, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        return name
+        return _Anything(f"{cls.__name__}.{name}", (), {})
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         raise ImportError(f"this part of timm needs torchvision.{cls.__name__}: install the torchvision of your torch.")

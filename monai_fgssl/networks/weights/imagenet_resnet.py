@@ -11,11 +11,7 @@ from torch import nn
 
 from monai_fgssl.utils.tensors import read_state_dict
 
-__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "load_imagenet_resnet"]
-
-# Per-channel statistics (RGB, images in [0, 1]) that all of torchvision's ImageNet weights were trained with.
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+__all__ = ["load_imagenet_resnet"]
 
 
 def load_imagenet_resnet(backbone: nn.Module, path: str | Path) -> None:
