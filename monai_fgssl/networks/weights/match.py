@@ -144,7 +144,7 @@ def _candidates(
                 yield _Match(where, translated, len(inside))
     for place, state in states.items():
         tensors = {name: value for name, value in state.items() if not name.endswith(COUNTER)}
-        if same := _by_order(tensors, own):
+        if same := _by_order(tensors, own, _first_convolution(network)):
             yield _Match(f", {place!r} in it" if place else "", same, len(tensors), by_order=True)
 
 
@@ -156,13 +156,13 @@ def _prefixes(tensors: Mapping[str, Tensor]) -> list[str]:
     return sorted(found, key=len)
 
 
-def _by_order(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _by_order(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor], first: str) -> dict[str, Tensor]:
     """Match by order alone: all shapes and last parts of the names must agree, but for what the file has at its end."""
     if len(tensors) < len(own):
         return {}
     pairs = list(zip(own.items(), tensors.items(), strict=False))
     same = all(
-        name.split(".")[-1] == other.split(".")[-1] and value.shape == given.shape
+        name.split(".")[-1] == other.split(".")[-1] and _adapted(given, value, name == first, False) is not None
         for (name, value), (other, given) in pairs
     )
     return {name: given for (name, _), (_, given) in pairs} if same else {}
