@@ -57,12 +57,6 @@ def share_below_one(name: str, value: Any) -> None:
     _number(name, value, isinstance(value, (int, float)) and 0 <= value < 1, "from 0 to less than 1")
 
 
-def text_or_none(name: str, value: Any) -> None:
-    """Check a name or nothing."""
-    if value is not None and not isinstance(value, str):
-        raise SettingsError(f"--{name} must be a name or a file, got {value!r}.")
-
-
 def factor(name: str, value: Any) -> None:
     """Check a number in (0, 1]."""
     _number(name, value, isinstance(value, (int, float)) and 0 < value <= 1, "more than 0 and at most 1")
@@ -283,7 +277,6 @@ SETTINGS = (
         "network",
         "weights to start from: `pretrained` or `imagenet` (those that the network's authors published), "
         "`hf-hub:OWNER/NAME`, or a file of this or any other training; none: random weights",
-        check=text_or_none,
         identity=BOTH,
     ),
     Setting(
