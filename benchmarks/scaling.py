@@ -32,6 +32,7 @@ from monai_fgssl.networks import HierarchicalNet, distribute
 from monai_fgssl.transforms import RandDistortedView, RandRegularizedView
 
 from .timing import command, processor
+from .traffic import counted_wrappers
 
 FLOAT = 4
 BATCH = 2
@@ -47,7 +48,6 @@ class Iteration:
         norms: batch norms passed, by all forwards.
         channels: channels of these.
         losses: how many, one for each step.
-        parameters: bytes of all.
     """
 
     flops: float
@@ -55,7 +55,6 @@ class Iteration:
     norms: int
     channels: int
     losses: int
-    parameters: int
 
 
 def make_trainer(args: argparse.Namespace, backbone: str, schedule: str, size: int, distributed: bool) -> PreTrainer:
@@ -97,7 +96,6 @@ def count(args: argparse.Namespace, backbone: str, schedule: str) -> Iteration:
         norms=len(channels),
         channels=sum(channels),
         losses=trainer.num_steps,
-        parameters=FLOAT * sum(p.numel() for p in trainer.network.parameters()),
     )
 
 
@@ -115,16 +113,18 @@ def payload_on_cpus(args: argparse.Namespace, iteration: Iteration) -> int:
 def count_in_process(rank: int, port: int, args: argparse.Namespace, backbone: str, schedule: str, queue: Any) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
-    trainer = make_trainer(args, backbone, schedule, 64, distributed=True)
     sent: list[int] = []
     original = dist.all_reduce
+
+    trainer = make_trainer(args, backbone, schedule, 64, distributed=True)
 
     def counted(tensor: Tensor, *arguments: Any, **kwargs: Any) -> Any:
         sent.append(tensor.numel() * tensor.element_size())
         return original(tensor, *arguments, **kwargs)
 
     dist.all_reduce = counted
-    trainer.run()
+    with counted_wrappers(sent):
+        trainer.run()
     if rank == 0:
         queue.put(sum(sent))
     queue.close()
@@ -263,15 +263,12 @@ def main() -> None:
     print("\n## Check: bytes of two real processes\n")
     print("One iteration on two gloo processes of this machine's CPU, bytes that a process hands to all collectives,")
     print("against the same sum from the counts above (batch norms as on CPUs: moments are added up, not gathered).")
-    print("`DistributedDataParallel` would send the gradients of all parameters in every step.\n")
-    print("| backbone, schedule | counted, bytes | model, bytes | with gradients of all parameters |")
-    print("| --- | ---: | ---: | ---: |")
+    print("How else gradients could be averaged: [gradient_averaging.md](gradient_averaging.md).\n")
+    print("| backbone, schedule | counted, bytes | model, bytes |")
+    print("| --- | ---: | ---: |")
     for (backbone, schedule), iteration in iterations.items():
         counted = count_in_two_processes(args, backbone, schedule)
-        model = payload_on_cpus(args, iteration)
-        steps = iteration.losses if schedule == "progressive" else 1
-        everything = model - iteration.gradients + steps * iteration.parameters
-        print(f"| {backbone}, {schedule} | {counted:,} | {model:,} | {everything:,} |")
+        print(f"| {backbone}, {schedule} | {counted:,} | {payload_on_cpus(args, iteration):,} |")
     if args.plot:
         plot(args.plot, curves)
         print(f"\n![Efficiency against GPUs]({os.path.basename(args.plot)})")

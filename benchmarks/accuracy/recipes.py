@@ -317,14 +317,12 @@ class Bench:
     def update_norms(self, network: nn.Module) -> None:
         """Measure the statistics of batch norms as the bundle does."""
         parser = self.parser
-        amp, autocast = parser.get_parsed_content("use_amp"), parser.get_parsed_content("autocast")
-        loader = parser.get_parsed_content("batch_norm_dataloader")
-        BatchNormUpdater(network, loader, "cpu", amp=amp, amp_kwargs=autocast).update()
+        precision, loader = (parser.get_parsed_content(name) for name in ("precision", "batch_norm_dataloader"))
+        BatchNormUpdater(network, loader, "cpu", precision=precision).update()
 
     def autocast(self) -> torch.autocast:
         """Mixed precision, where the bundle has it on."""
-        enabled = self.parser.get_parsed_content("use_amp")
-        return torch.autocast("cpu", enabled=enabled, **self.parser.get_parsed_content("autocast"))
+        return self.parser.get_parsed_content("precision").autocast()
 
     def solve(self) -> None:
         """Solve the classifiers of all steps."""

@@ -13,7 +13,8 @@ from monai_fgssl.data.balance import loss_weights
 from monai_fgssl.engines.calibration import calibrate
 from monai_fgssl.engines.heads import solve_heads
 from monai_fgssl.networks import unwrap
-from monai_fgssl.networks.placement import has_bfloat16, memory_format, place_network
+from monai_fgssl.networks.placement import memory_format, place_network
+from monai_fgssl.networks.precision import has_bfloat16
 from monai_fgssl.utils.errors import SettingsError
 
 from .features import embed_folder, embed_parts, embed_query, frozen_network, predict_features, solve_probe

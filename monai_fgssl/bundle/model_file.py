@@ -90,7 +90,7 @@ def save_model(
     that belongs to other weights are told when they are loaded.
 
     Args:
-        network: to save, maybe wrapped by :func:`~monai_fgssl.networks.distribute`.
+        network: to save, maybe wrapped by ``DistributedDataParallel``.
         path: ``models/model.safetensors``, or that of the state dict, ``models/model.pt``; its JSON file has the same
             name with ``.json``.
         class_names: one for each score.

@@ -475,11 +475,13 @@ SETTINGS = (
     Setting(
         "amp",
         "run",
-        "mixed precision with bfloat16",
-        default="where the device computes bfloat16 natively",
+        "numbers and order in memory: `auto` times each that may be the fastest for about a second, and takes the "
+        "fastest for the whole run; `true` (bfloat16) and `false` (float32), or `float32`, `tf32` or `bfloat16`, each "
+        "with or without `_channels_last`. A run of few steps takes the usual one of the device untimed; "
+        "`inference.json` chooses among those that predict the same",
         label_app=True,
-        volumes="mixed precision with bfloat16; on a CPU torch's 3D convolutions have wrong gradients in it",
-        volumes_default="on a GPU with bfloat16",
+        volumes="as for pictures; on a CPU torch's 3D convolutions have wrong gradients in bfloat16, so `auto` leaves "
+        "it out",
     ),
     Setting(
         "orientations",

@@ -111,7 +111,7 @@ def network_to_train(network: nn.Module, fine_tuning: str, num_classes: int) -> 
     """Network that fine-tuning trains and the run leaves behind.
 
     Args:
-        network: of the pre-training, maybe wrapped by :func:`~monai_fgssl.networks.distribute`.
+        network: of the pre-training; on several processes prepared by :func:`~monai_fgssl.networks.distribute`.
         fine_tuning: setting of the run. ``"full"``: the network itself. ``"probe"`` and ``"lp_ft"``: a
             :class:`~monai_fgssl.networks.PooledNet` that shares its backbone.
         num_classes: number of classes.
@@ -120,7 +120,7 @@ def network_to_train(network: nn.Module, fine_tuning: str, num_classes: int) -> 
     if fine_tuning == "full" or isinstance(module, PooledNet):
         return network
     pooled = PooledNet.of(module, num_classes)
-    return pooled if module is network else distribute(pooled)
+    return pooled if idist.get_world_size() == 1 else distribute(pooled)
 
 
 def start_process() -> str:
@@ -152,6 +152,8 @@ def run_from_random_weights(bundle_root: str, settings: Mapping[str, Any]) -> Pr
         "stage_lr_decay": 1.0,
         "freeze_backbone": 0,
         "compare": False,
+        # The one that was found to be the fastest, where the run chose it.
+        "amp": str(settings["amp"]),
         "output_dir": str(output),
         "model_path": str(output / "model.pt"),
     }

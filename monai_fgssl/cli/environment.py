@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import torch
 
-from monai_fgssl.bundle import has_bfloat16
+from monai_fgssl.networks.precision import sensible_precisions
 
 from .doctor import Check
 
@@ -47,9 +47,9 @@ def check_gpu() -> Check:
 
 
 def check_precision(device: str) -> Check:
-    """Report whether the setting ``amp`` is on by default."""
-    chosen = "bfloat16" if has_bfloat16(device) else "float32, the device has no bfloat16 of its own"
-    return Check("precision", f"{chosen} (--amp)")
+    """Name the precisions that ``--amp auto`` chooses among."""
+    names = [precision.name for precision in sensible_precisions(device)]
+    return Check("precision", f"the fastest of {', '.join(names)} is taken (--amp)")
 
 
 def check_memory(free: float) -> Check:

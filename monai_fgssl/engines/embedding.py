@@ -65,7 +65,7 @@ def embed_images(
 
     Args:
         network: a :class:`~monai_fgssl.networks.StagedNet` on the device, maybe wrapped by
-            :func:`~monai_fgssl.networks.distribute`; its mode is left as it was.
+            ``DistributedDataParallel``; its mode is left as it was.
         images: to embed; a progress bar counts them.
         device: where to compute.
         batch_size: images that are computed at once.

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from monai_fgssl.engines.hierarchical import prepare_images
 from monai_fgssl.functional import all_orientations
-from monai_fgssl.networks import unwrap
+from monai_fgssl.networks import PrecisionChoice, unwrap
+from monai_fgssl.networks.precision import autocast_of
 from monai_fgssl.utils.distributed import num_processes, sum_over_processes
 from monai_fgssl.utils.memory import naming_setting
 
@@ -39,6 +40,7 @@ class HierarchicalEvaluator(SupervisedEvaluator):
         network: has ``stage_logits(images)``, as :class:`~monai_fgssl.networks.HierarchicalNet`.
         orientations: see above; see :func:`~monai_fgssl.functional.all_orientations`.
         batch_size_setting: which to lower when the memory is not enough.
+        precision: of the run; an argument ``amp`` counts instead.
         kwargs: passed on to ``monai.engines.SupervisedEvaluator``; ``amp_kwargs`` go to ``torch.autocast`` of the
             device's type.
 
@@ -54,6 +56,7 @@ class HierarchicalEvaluator(SupervisedEvaluator):
         prepare_batch: Callable = prepare_images,
         orientations: bool = False,
         batch_size_setting: str = "--batch_size",
+        precision: PrecisionChoice | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -64,6 +67,7 @@ class HierarchicalEvaluator(SupervisedEvaluator):
             **kwargs,
         )
         self.orientations = orientations
+        self.precision = None if "amp" in kwargs else precision
         self.batch_size_setting = batch_size_setting
 
     def run(self, global_epoch: int = 1) -> None:
@@ -96,10 +100,14 @@ class HierarchicalEvaluator(SupervisedEvaluator):
         shared[own] = logits[: len(shared[own])]
         return sum_over_processes(shared)
 
-    def _iteration(self, engine: Any, batchdata: dict[str, Any]) -> dict[str, Any]:
+    def compute(self, batchdata: dict[str, Any]) -> tuple[Tensor, Tensor | None, Tensor]:
+        """Images, labels, and logits ``(B, V, K + 1, num_classes)`` of a batch; no event is fired."""
         images, labels = self.prepare_batch(batchdata, self.state.device, self.non_blocking, **self.to_kwargs)
-        with self.mode(self.network), torch.autocast(self.state.device.type, enabled=self.amp, **self.amp_kwargs):
-            logits = self._shared_logits(images)
+        with self.mode(self.network), autocast_of(self.state.device, self.precision, self.amp, self.amp_kwargs):
+            return images, labels, self._shared_logits(images)
+
+    def _iteration(self, engine: Any, batchdata: dict[str, Any]) -> dict[str, Any]:
+        images, labels, logits = self.compute(batchdata)
         stage_logits = logits.mean(1)
         output = {
             Keys.IMAGE: images,

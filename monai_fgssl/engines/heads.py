@@ -35,7 +35,7 @@ def solve_heads(
     one classifier of a :class:`~monai_fgssl.networks.PooledNet` is solved by :func:`solve_pooled`.
 
     Args:
-        network: one of :mod:`monai_fgssl.networks`, maybe wrapped by :func:`~monai_fgssl.networks.distribute`; it is
+        network: one of :mod:`monai_fgssl.networks`, maybe wrapped by ``DistributedDataParallel``; it is
             used in evaluation mode, with the running statistics that it has.
         images: labeled training images; they are not augmented.
         device: where to compute.

@@ -19,9 +19,12 @@ from monai.utils.enums import CommonKeys as Keys
 from monai.utils.module import look_up_option
 from torch import Tensor, nn
 
-from monai_fgssl.networks import unwrap
+from monai_fgssl.networks import PrecisionChoice, unwrap
+from monai_fgssl.networks.distributed import GradientAverage
+from monai_fgssl.networks.precision import AUTO, autocast_of
 from monai_fgssl.utils.distributed import num_processes, sum_over_processes
 from monai_fgssl.utils.memory import naming_setting
+from monai_fgssl.utils.random_state import get_random_state, set_random_state
 
 __all__ = ["HierarchicalTrainer", "prepare_images", "step_names"]
 
@@ -91,7 +94,8 @@ class HierarchicalTrainer(SupervisedTrainer):
         train_data_loader: yields dictionaries that ``prepare_batch`` understands.
         network: has ``num_steps`` and for pre-training ``vectors_at_step(images, step)`` and ``stage_vectors(images)``,
             for fine-tuning ``logits_at_step(images, step)`` and ``stage_logits(images)``, as
-            :class:`~monai_fgssl.networks.HierarchicalNet`; may be wrapped by :func:`~monai_fgssl.networks.distribute`.
+            :class:`~monai_fgssl.networks.HierarchicalNet`. On several processes it is prepared by
+            :func:`~monai_fgssl.networks.distribute`; gradients are averaged by ``DistributedDataParallel``.
         optimizer: one optimizer over all parameters. A step leaves parameters that it does not use without gradient,
             so neither momentum nor weight decay moves them.
         loss_function: see the subclass.
@@ -101,6 +105,7 @@ class HierarchicalTrainer(SupervisedTrainer):
         schedule: ``"progressive"``, ``"joint"`` or ``"alternating"``.
         max_grad_norm: gradients are clipped to this norm before each optimizer step; None leaves them.
         seed: seed of puzzles and views.
+        precision: of the run; an argument ``amp`` counts instead.
         kwargs: passed on to ``monai.engines.SupervisedTrainer``. ``amp_kwargs`` go to ``torch.autocast`` of the
             device's type; a gradient scaler is used for float16 only.
 
@@ -122,6 +127,7 @@ class HierarchicalTrainer(SupervisedTrainer):
         schedule: str = "progressive",
         max_grad_norm: float | None = None,
         seed: int = 0,
+        precision: PrecisionChoice | None = None,
         prepare_batch: Callable = prepare_images,
         train_handlers: Sequence | None = None,
         **kwargs: Any,
@@ -147,10 +153,12 @@ class HierarchicalTrainer(SupervisedTrainer):
         self.grids = list(grids)
         self.permutation = permutation
         self.step_weights = [1.0] * (self.num_steps - 1) + [final_weight]
+        self.precision = None if "amp" in kwargs else precision
         self.schedule = look_up_option(schedule, SCHEDULES)
         self.max_grad_norm = max_grad_norm
         # On the CPU, so that the same seed gives the same puzzles and views on every device; one stream per rank.
         self.generator = torch.Generator().manual_seed(seed + 1_000_003 * self.state.rank)
+        self._average = GradientAverage(self.module)
         self._reset_loss_means()
         self.add_event_handler(Events.EPOCH_COMPLETED, self._store_loss_means)
         # Last, so that they find the means of the epoch that they are called for.
@@ -198,6 +206,43 @@ class HierarchicalTrainer(SupervisedTrainer):
     def _autocast_dtype(self) -> torch.dtype:
         return self.amp_kwargs.get("dtype", torch.get_autocast_dtype(self.state.device.type))
 
+    def _autocast(self) -> torch.autocast:
+        return autocast_of(self.state.device, self.precision, self.amp, self.amp_kwargs)
+
+    @contextmanager
+    def rehearsal(self, batchdata: dict[str, Any]) -> Iterator[Callable[[], None]]:
+        """Give a function that computes a step of the whole network without effect, to time it.
+
+        It makes the views of a batch, forward and backward. No event is fired and no weight is changed. When the block
+        ends, random states and statistics of batch norms are as before.
+
+        Args:
+            batchdata: as the loader yields it.
+
+        Yields:
+            The function.
+        """
+        random_state = get_random_state(self.generator)
+        buffers = [(buffer, buffer.clone()) for buffer in self.module.buffers()]
+
+        def step() -> None:
+            images, labels = self.prepare_batch(batchdata, self.state.device, self.non_blocking, **self.to_kwargs)
+            self.network.train()
+            self.optimizer.zero_grad(set_to_none=True)
+            with self._autocast():
+                # The last steps use the whole network.
+                loss, *_ = self._group_loss(self._all_groups()[-1], self.make_step_inputs(images), labels)
+            loss.backward()
+
+        try:
+            yield step
+        finally:
+            self.optimizer.zero_grad(set_to_none=True)
+            with torch.no_grad():
+                for buffer, value in buffers:
+                    buffer.copy_(value)
+            set_random_state(self.generator, random_state)
+
     def _iteration(self, engine: Any, batchdata: dict[str, Any]) -> dict[str, Any]:
         images, labels = self.prepare_batch(batchdata, self.state.device, self.non_blocking, **self.to_kwargs)
         output: dict[str, Any] = {Keys.IMAGE: images}
@@ -209,13 +254,11 @@ class HierarchicalTrainer(SupervisedTrainer):
         losses: dict[int, Tensor] = {}
         for group in self._groups():
             self.optimizer.zero_grad(set_to_none=True)
-            with torch.autocast(self.state.device.type, enabled=self.amp, **self.amp_kwargs):
-                loss = torch.zeros((), device=images.device)
-                for step in group:
-                    pred, step_loss = self.step_loss(step, inputs, labels)
-                    losses[step] = step_loss.detach()
-                    loss = loss + self.step_weights[step - 1] * step_loss
-            output[Keys.PRED] = pred.detach()
+            with self._autocast():
+                loss, pred, step_losses = self._group_loss(group, inputs, labels)
+            loss = self._average(loss, tuple(group))
+            losses |= step_losses
+            output[Keys.PRED] = pred
             output[Keys.LOSS] = loss
             engine.fire_event(IterationEvents.FORWARD_COMPLETED)
             engine.fire_event(IterationEvents.LOSS_COMPLETED)
@@ -229,11 +272,27 @@ class HierarchicalTrainer(SupervisedTrainer):
         engine.fire_event(IterationEvents.MODEL_COMPLETED)
         return engine.state.output
 
+    def _group_loss(
+        self, group: Sequence[int], inputs: Any, labels: Tensor | None
+    ) -> tuple[Tensor, Tensor, dict[int, Tensor]]:
+        """Weighted loss of a group of steps, prediction of the last one, and the unweighted loss of each."""
+        loss: Tensor | None = None
+        losses: dict[int, Tensor] = {}
+        for step in group:
+            pred, step_loss = self.step_loss(step, inputs, labels)
+            losses[step] = step_loss.detach()
+            weighted = self.step_weights[step - 1] * step_loss
+            loss = weighted if loss is None else loss + weighted
+        assert loss is not None
+        return loss, pred.detach(), losses
+
     def _groups(self) -> list[list[int]]:
         """Steps of this iteration; those of a group share an optimizer step."""
+        groups = self._all_groups()
+        return [groups[(self.state.iteration - 1) % len(groups)]] if self.schedule == "alternating" else groups
+
+    def _all_groups(self) -> list[list[int]]:
         steps = list(range(1, self.num_steps + 1))
-        if self.schedule == "alternating":
-            return [[steps[(self.state.iteration - 1) % self.num_steps]]]
         return [steps] if self.schedule == "joint" else [[step] for step in steps]
 
     def _backward_and_step(self, loss: Tensor) -> None:
@@ -285,10 +344,15 @@ class HierarchicalTrainer(SupervisedTrainer):
             "loss_sums": self._loss_sums,
             "loss_counts": list(self._loss_counts),
             "scaler": None if self.scaler is None else self.scaler.state_dict(),
+            "precision": None if self.precision is None else str(self.precision),
         }
 
     def load_training_state(self, state: Mapping[str, Any]) -> None:
         """Go on from a :meth:`training_state`; call it when the run has started."""
+        # Checkpoints of earlier releases have none; a precision that the command names counts.
+        recorded = state.get("precision")
+        if self.precision is not None and self.precision.open and recorded not in (None, AUTO):
+            self.precision.choose(recorded, self.module)
         self.state.iteration = state["iteration"]
         self.state.epoch = state["iteration"] // self.state.epoch_length
         self.state.metrics.update(state["metrics"])

@@ -12,6 +12,7 @@ from .hierarchical import HierarchicalNet
 from .onnx import OnnxNet, export_onnx
 from .plain import PlainNet
 from .pooled import PooledNet
+from .precision import Precision, PrecisionChoice
 from .weights import load_imagenet_resnet
 
 __all__ = [
@@ -21,6 +22,8 @@ __all__ = [
     "OnnxNet",
     "PlainNet",
     "PooledNet",
+    "Precision",
+    "PrecisionChoice",
     "ProjectionHead",
     "StagedBackbone",
     "StagedNet",

@@ -4,90 +4,91 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from monai_fgssl.utils.distributed import num_processes, of_first_process
 
 from .batch_norm import synchronize_batch_norms
 
-__all__ = ["DistributedNetwork", "distribute", "unwrap"]
-
-BUCKET_BYTES = 8 * 2**20
+__all__ = ["GradientAverage", "distribute", "unwrap"]
 
 
-class DistributedNetwork(nn.Module):
-    """A network whose gradients are the means over all processes when a backward ends.
+class _Passed(nn.Module):
+    """Parameters, and a ``forward`` that a loss passes unchanged."""
 
-    Not ``DistributedDataParallel``: that one sends zeros for all parameters that a step does not use (40 % of
-    its bytes, see ``benchmarks/scaling.py``), and fails where one backward follows forwards that used different
-    parameters, as those of ``schedule="joint"`` do. Here a gradient is sent as soon as it is there, together with
-    others in buckets, while the backward goes on. All processes must make the same forwards in the same order.
-
-    Args:
-        module: the network, on the device of this process; it begins with the state of the first process.
-    """
-
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
         super().__init__()
-        self.module = module
-        self._bucket: list[nn.Parameter] = []
-        self._sent: list[tuple[dist.Work, Tensor, list[nn.Parameter]]] = []
-        with torch.no_grad():
-            for value in module.state_dict().values():
-                dense = value.contiguous()
-                dist.broadcast(dense, src=0)
-                value.copy_(dense)
-        for parameter in module.parameters():
-            # One that two networks share is averaged by the first wrapper.
-            if parameter.requires_grad and not hasattr(parameter, "averaged_by"):
-                parameter.averaged_by = self  # type: ignore[attr-defined]
-                parameter.register_post_accumulate_grad_hook(self._collect)
+        # Without buffers: synchronized batch norms keep them equal.
+        self.held = nn.ParameterList(parameters)
 
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Those of the network."""
-        return self.module(*args, **kwargs)
-
-    def _collect(self, parameter: Tensor) -> None:
-        if not self._bucket and not self._sent:
-            # The one way to be called when a backward ends; PyTorch's own wrappers take it too.
-            torch.autograd.Variable._execution_engine.queue_callback(self._finish)
-        self._bucket.append(parameter)  # type: ignore[arg-type]
-        if sum(p.numel() * p.element_size() for p in self._bucket) >= BUCKET_BYTES:
-            self._send()
-
-    def _send(self) -> None:
-        grads = torch.cat([p.grad.flatten() for p in self._bucket if p.grad is not None]).div_(dist.get_world_size())
-        self._sent.append((dist.all_reduce(grads, async_op=True), grads, self._bucket))
-        self._bucket = []
-
-    def _finish(self) -> None:
-        if self._bucket:
-            self._send()
-        for work, grads, parameters in self._sent:
-            work.wait()
-            for parameter, grad in zip(parameters, grads.split([p.numel() for p in parameters]), strict=True):
-                parameter.grad.copy_(grad.view(parameter.shape))  # type: ignore[union-attr]
-        self._sent = []
+    def forward(self, loss: Tensor) -> Tensor:
+        """Return the loss."""
+        return loss
 
 
-def distribute(network: nn.Module) -> DistributedNetwork:
-    """Wrap a network for training in the initialized process group: N processes learn as one with their global batch.
+class GradientAverage:
+    """Makes gradients the means over all processes, by ``DistributedDataParallel``, when a backward ends.
 
-    Batch norms use the statistics of the batch of all processes, and gradients are averaged. The wrapper holds the same
-    parameters as the network, so an optimizer may be made of either.
+    That wrapper expects one ``forward`` of one module before a backward, in which all its parameters are used, or sends
+    zeros for those that are not. The steps of this package make several forwards of parts of a network. So each kind of
+    step has a wrapper of its own for the parameters that it uses, and its loss passes it. The first loss of a kind
+    costs one more backward, which finds these parameters. In one process nothing is wrapped.
+
+    Gradients of parameters that a step does not use remain None. Processes must make the same steps in the same order.
 
     Args:
-        network: on the device of this process; its batch norms are replaced.
+        network: on the device of this process.
     """
+
+    def __init__(self, network: nn.Module) -> None:
+        self.network = network
+        self._wrappers: dict[Hashable, DistributedDataParallel] = {}
+        self._trainable: list[nn.Parameter] = []
+
+    def __call__(self, loss: Tensor, kind: Hashable) -> Tensor:
+        """Return the loss, from which a backward averages the gradients.
+
+        Args:
+            loss: a scalar.
+            kind: of the step: steps of one kind use the same parameters.
+        """
+        if num_processes() == 1:
+            return loss
+        trainable = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
+        if list(map(id, trainable)) != list(map(id, self._trainable)):
+            # Layers were frozen or unfrozen. Frozen ones are not sent.
+            self._trainable, self._wrappers = trainable, {}
+        if kind not in self._wrappers:
+            grads = torch.autograd.grad(loss, trainable, allow_unused=True, retain_graph=True)
+            used = [parameter for parameter, grad in zip(trainable, grads, strict=True) if grad is not None]
+            # Equal already; and the backward that follows forbids to write them.
+            self._wrappers[kind] = DistributedDataParallel(_Passed(used), init_sync=False)
+        return self._wrappers[kind](loss)
+
+
+def distribute(network: nn.Module) -> nn.Module:
+    """Prepare a network for training in the initialized process group.
+
+    N processes then learn as one with their global batch: batch norms use the statistics of the batch of all, and the
+    trainers of this package average the gradients.
+
+    Args:
+        network: on the device of this process; its batch norms are replaced, and it begins with the state of the first
+            process.
+    """
+    with torch.no_grad():
+        for value in network.state_dict().values():
+            value.copy_(of_first_process(value.clone()))
     # PyTorch's own is for GPUs only, and the faster there.
     on_gpu = next(network.parameters()).is_cuda
-    return DistributedNetwork(
-        nn.SyncBatchNorm.convert_sync_batchnorm(network) if on_gpu else synchronize_batch_norms(network)
-    )
+    return nn.SyncBatchNorm.convert_sync_batchnorm(network) if on_gpu else synchronize_batch_norms(network)
 
 
 def unwrap(network: nn.Module) -> Any:
-    """The network itself, whether or not :func:`distribute` has wrapped it."""
+    """The network itself, also where ``DistributedDataParallel`` or another wrapper holds it as ``module``."""
     return getattr(network, "module", network)

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Precision, memory format and device of a network."""
+"""Device of a network, and order of its weights in memory."""
 
 from __future__ import annotations
 
@@ -13,19 +13,9 @@ from monai_fgssl.utils.errors import SettingsError
 
 from .base import StagedNet
 from .onnx import OnnxNet
+from .precision import PrecisionChoice
 
-__all__ = ["has_bfloat16", "memory_format", "place_network"]
-
-
-def has_bfloat16(device: str | torch.device, spatial_dims: int = 2) -> bool:
-    """Tell whether a device computes correctly in bfloat16, and faster than in float32."""
-    if torch.device(device).type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    if spatial_dims == 3:
-        # In torch 2.13 gradients of 3D convolutions in bfloat16 are now and then no numbers on a CPU (oneDNN).
-        return False
-    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+__all__ = ["memory_format", "place_network"]
 
 
 def memory_format(network: nn.Module) -> torch.memory_format:
@@ -34,13 +24,26 @@ def memory_format(network: nn.Module) -> torch.memory_format:
     return torch.contiguous_format if is_3d else torch.channels_last
 
 
-def place_network(network_def: nn.Module, model_path: str | Path, device: str | torch.device) -> nn.Module:
+def place_network(
+    network_def: nn.Module,
+    model_path: str | Path,
+    device: str | torch.device,
+    precision: PrecisionChoice | None = None,
+) -> nn.Module:
     """Move a network to its device, or take ONNX Runtime in its place for a model that ``export_model`` wrote.
+
+    Args:
+        network_def: the network.
+        model_path: of its weights; with the suffix ``.onnx`` the exported model is taken.
+        device: where to compute.
+        precision: that decides the order of the weights in memory; None: :func:`memory_format` does.
 
     Raises:
         SettingsError: when the ONNX file is missing, damaged, or has other steps or classes than the network.
     """
     if not _is_onnx(model_path):
+        if precision is not None:
+            return precision.place(network_def)
         return network_def.to(device, memory_format=memory_format(network_def))  # type: ignore[call-overload]
     exported = OnnxNet(model_path)
     # Networks of other people may not tell.

@@ -103,7 +103,8 @@ class Report:
             "methods": rows,
             "stages": stages,
             "differences": differences,
-            "settings": self.settings,
+            # Some values are objects whose text is the value, such as a precision that is chosen while the run goes on.
+            "settings": {name: _plain(value) for name, value in self.settings.items()},
             "history": curves,
         }
         write_metrics(self.output_dir / "metrics.json", content)
@@ -120,3 +121,8 @@ class Report:
             plot_learning_curves(curves, self.output_dir / "learning_curves.png")
         print(f"Files: {self.output_dir.resolve()}")
         return content
+
+
+def _plain(value: Any) -> Any:
+    is_plain = value is None or isinstance(value, (bool, int, float, str, Sequence, Mapping))
+    return value if is_plain else str(value)

@@ -20,10 +20,11 @@ from torch import Tensor, nn
 from monai_fgssl.bundle import network_to_train
 from monai_fgssl.data import CachedImages, make_loader
 from monai_fgssl.engines import HierarchicalEvaluator, PreTrainer, ProgressiveTrainer
-from monai_fgssl.engines.handlers import BackboneFreezer, PredictionCollector
+from monai_fgssl.engines.handlers import BackboneFreezer, FastestPrecision, PredictionCollector
+from monai_fgssl.engines.handlers import precision as precision_handler
 from monai_fgssl.losses import CrossCorrelationLoss, GlobalCrossEntropyLoss
 from monai_fgssl.metrics import epoch_metric
-from monai_fgssl.networks import HierarchicalNet, StagedBackbone, distribute, unwrap
+from monai_fgssl.networks import HierarchicalNet, PrecisionChoice, StagedBackbone, distribute, unwrap
 from monai_fgssl.transforms import RandDistortedView
 
 pytestmark = pytest.mark.slow
@@ -81,7 +82,9 @@ def in_double_precision(batch: dict[str, Any], *_: Any, **__: Any) -> tuple[Tens
     return batch["image"].double() / 255, batch["label"]
 
 
-def train(kind: str, schedule: str, batches: Iterable[dict[str, Any]], network: nn.Module) -> dict[str, Tensor]:
+def train(
+    kind: str, schedule: str, batches: Iterable[dict[str, Any]], network: nn.Module, **more: Any
+) -> dict[str, Tensor]:
     if kind == "shared backbone":
         # The network of the pre-training stays beside it, as in the bundle.
         network = network_to_train(network, "lp_ft", 3)
@@ -94,6 +97,7 @@ def train(kind: str, schedule: str, batches: Iterable[dict[str, Any]], network: 
         "grids": [1] * (unwrap(network).num_steps - 1),
         "schedule": schedule,
         "prepare_batch": in_double_precision,
+        **more,
     }
     if kind == "pretrain":
         PreTrainer(
@@ -104,7 +108,7 @@ def train(kind: str, schedule: str, batches: Iterable[dict[str, Any]], network: 
         ).run()
     else:
         weights = torch.tensor(CLASS_WEIGHTS, dtype=torch.float64)
-        loss = (GlobalCrossEntropyLoss if network is not unwrap(network) else nn.CrossEntropyLoss)(weights)
+        loss = (GlobalCrossEntropyLoss if dist.is_initialized() else nn.CrossEntropyLoss)(weights)
         trainer = ProgressiveTrainer(loss_function=loss, view=same_view, **settings)
         BackboneFreezer(network, 0.5 if kind == "frozen backbone" else 0).attach(trainer)
         trainer.run()
@@ -153,6 +157,25 @@ def what_the_network_sees() -> dict[str, Tensor]:
     return {"puzzle": seen[0], "distorted": seen[-1]}
 
 
+def fastest_precision(rank: int) -> dict[str, Any]:
+    """Choice and weights after a trial in which every process finds another precision the fastest."""
+    precision_handler.STEPS_WORTH_A_TRIAL = 1
+    choice = PrecisionChoice(exact=True)
+    names = [candidate.name for candidate in choice.candidates]
+    readings: list[float] = [0.0]
+
+    def clock() -> float:
+        is_fastest = choice.current.name == names[rank % 2]
+        readings.append(readings[-1] + (0.3 if is_fastest else 0.6))
+        return readings[-1]
+
+    handler = FastestPrecision(choice, clock=clock)
+    batches = make_batches("uneven shares", rank, dist.get_world_size(), dist.get_world_size())
+    more = {"precision": choice, "train_handlers": [handler]}
+    weights = train("pretrain", "joint", batches, distribute(make_network()), **more)
+    return {"name": str(choice), "weights": weights}
+
+
 def bytes_of_the_loss(features: int) -> tuple[int, int]:
     """Tensors that the loss of ``(5, features)`` in float64 hands to the group, forward and backward."""
     sent = []
@@ -186,6 +209,7 @@ def run_rank(rank: int, world_size: int, port: int, folder: str) -> None:
         "evaluated": [evaluate(batch_size) for batch_size in EVALUATION_BATCHES],
         "seen": what_the_network_sees(),
         "bytes": bytes_of_the_loss(7),
+        "precision": fastest_precision(rank),
     }
     torch.save(results, Path(folder) / f"{rank}.pt")
     dist.barrier()
@@ -244,3 +268,12 @@ def test_each_process_has_its_own_puzzles_and_distortions(ranks: list[dict[str, 
 def test_the_loss_sends_the_matrix_and_the_statistics_once(ranks: list[dict[str, Any]]) -> None:
     for rank in ranks:
         assert rank["bytes"] == (8 * (7 * 7 + 4 * 7 + 1), 0)
+
+
+def test_the_first_process_chooses_the_precision(ranks: list[dict[str, Any]]) -> None:
+    expected = train("pretrain", "joint", make_batches("uneven shares", 0, 1, len(ranks)), make_network())
+    for rank in ranks:
+        assert rank["precision"]["name"] == "float32"
+        # The trial has left no trace.
+        for name, value in expected.items():
+            torch.testing.assert_close(rank["precision"]["weights"][name], value, rtol=1e-8, atol=1e-10, msg=name)

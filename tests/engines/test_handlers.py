@@ -12,9 +12,10 @@ import torch
 from ignite.engine import Engine, Events
 from torch import Tensor, nn
 
+from monai_fgssl.engines import HierarchicalEvaluator
 from monai_fgssl.engines.handlers import BatchNormUpdater, EpochHistory, FeatureMonitor, PhaseProgress, WeightMonitor
 from monai_fgssl.metrics import effective_rank
-from monai_fgssl.networks import PlainNet
+from monai_fgssl.networks import HierarchicalNet, PlainNet
 
 
 class TinyNet(nn.Module):
@@ -57,6 +58,30 @@ def test_updated_norms_evaluate_as_the_whole_set_in_training_mode() -> None:
     torch.testing.assert_close(network.norm.running_var, means.var(1).mean(0), rtol=1e-4, atol=1e-7)
     assert network.norm.momentum == 0.1
     assert network.training
+
+
+@pytest.mark.parametrize(("interval", "epochs"), [(1, [0, 1, 2, 3, 4, 5]), (2, [0, 2, 4, 5]), (9, [0, 5])])
+def test_norms_are_updated_when_something_is_going_to_use_them(interval: int, epochs: list[int]) -> None:
+    engine, updated = make_engine(), []
+    updater = BatchNormUpdater(TinyNet(), make_batches(), "cpu", interval=interval)
+    updater.update = lambda: updated.append(engine.state.epoch)  # type: ignore[method-assign]
+    updater.attach(engine)
+    engine.run([0], max_epochs=5)
+    assert updated == epochs
+
+
+def test_an_evaluation_begins_with_updated_norms() -> None:
+    torch.manual_seed(0)
+    network = HierarchicalNet("resnet18", num_classes=2, width=8, embedding_dim=4)
+    batches = [{"image": torch.rand(6, 3, 32, 32)}]
+    updater = BatchNormUpdater(network, batches, "cpu")
+    evaluator = HierarchicalEvaluator("cpu", batches, network, decollate=False, val_handlers=[updater])
+    evaluator.run()
+    found = evaluator.state.output["pred"]
+    state = {name: value.clone() for name, value in network.state_dict().items()}
+    updater.update()
+    assert all(torch.equal(value, state[name]) for name, value in network.state_dict().items())
+    torch.testing.assert_close(found, network.eval()(batches[0]["image"]))
 
 
 def test_norms_of_a_projector_are_updated_too_and_the_mode_is_kept() -> None:

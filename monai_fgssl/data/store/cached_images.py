@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -30,7 +30,7 @@ from monai_fgssl.utils.errors import DataError, first_lines
 
 from .image_store import fingerprint, make_store
 
-__all__ = ["CachedImages", "ReadImaged", "load_images", "make_loader"]
+__all__ = ["CachedImages", "ReadImaged", "first_batch", "load_images", "make_loader"]
 
 
 class ReadImaged(MapTransform):
@@ -123,11 +123,19 @@ class CachedImages(Dataset):
             "group": [self.groups[i] for i in index],
         }
 
+    def select(self, positions: Sequence[int] | Tensor) -> CachedImages:
+        """The images at some positions, in this order. They are not copied."""
+        chosen = torch.as_tensor(positions, dtype=torch.int64)
+        names, groups = ([values[i] for i in chosen.tolist()] for values in (self.names, self.groups))
+        return CachedImages(self.store, self.labels[chosen], names, groups, self.rows[chosen])
+
+    def sample(self, count: int, seed: int = 0) -> CachedImages:
+        """At most so many images, drawn at random, always the same for a seed. They are not copied."""
+        return self.select(np.random.default_rng(seed).permutation(len(self))[:count].tolist())
+
     def labeled(self) -> CachedImages:
         """The images whose label is known. They are not copied."""
-        positions = (self.labels != UNLABELED).nonzero().flatten()
-        names, groups = ([values[i] for i in positions.tolist()] for values in (self.names, self.groups))
-        return CachedImages(self.store, self.labels[positions], names, groups, self.rows[positions])
+        return self.select((self.labels != UNLABELED).nonzero().flatten())
 
     def labelled(self) -> CachedImages:
         """Former name of :meth:`labeled`."""
@@ -295,3 +303,15 @@ def make_loader(
     # batch_size=None: the data set itself makes batches, nothing is collated image by image.
     # A generator of its own: otherwise every epoch takes a number from the global one.
     return DataLoader(dataset, batch_size=None, sampler=batches, generator=torch.Generator())
+
+
+def first_batch(loader: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """A batch of a loader, which goes on as if none had been taken: the first images, or those that it gives first.
+
+    Args:
+        loader: made by :func:`make_loader`, or another one that can be iterated anew.
+    """
+    sampler = getattr(loader, "sampler", None)
+    if isinstance(loader, DataLoader) and isinstance(sampler, EpochBatches):
+        return loader.dataset[list(range(sampler.batch_size))]
+    return next(iter(loader))

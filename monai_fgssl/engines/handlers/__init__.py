@@ -8,6 +8,7 @@ from .batch_norm import BatchNormUpdater
 from .features import FeatureMonitor
 from .freezing import BackboneFreezer
 from .history import EpochHistory
+from .precision import FastestPrecision
 from .predictions import PredictionCollector
 from .progress import PhaseProgress
 from .resume import Resumer
@@ -18,6 +19,7 @@ __all__ = [
     "BackboneFreezer",
     "BatchNormUpdater",
     "EpochHistory",
+    "FastestPrecision",
     "FeatureMonitor",
     "PhaseProgress",
     "PredictionCollector",

@@ -10,12 +10,13 @@ from typing import Any
 
 import torch
 from ignite.engine import Events
-from monai.engines import Workflow
+from monai.engines import Evaluator, Workflow
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
 from monai_fgssl.engines.hierarchical import prepare_images
-from monai_fgssl.networks import unwrap
+from monai_fgssl.networks import PrecisionChoice, unwrap
+from monai_fgssl.networks.precision import autocast_of
 
 __all__ = ["BatchNormUpdater"]
 
@@ -37,17 +38,20 @@ class StageVectors(nn.Module):
 
 
 class BatchNormUpdater:
-    """Measures the running statistics of all batch norms on whole images, at the start and after every epoch.
+    """Measures the running statistics of all batch norms on whole images, before something uses them.
 
-    The running averages of a short or fast training lag behind the weights. Attach this before the handlers that
-    evaluate: they then see the statistics of the weights as they are.
+    The running averages of a short or fast training lag behind the weights. Attached to an evaluator, this measures
+    when an evaluation starts. Attached to a trainer, it measures at the start and after every so many epochs; attach it
+    before the handlers that use the network then.
 
     Args:
         network: network whose batch norms are updated.
         loader: batches of undistorted images, of the size that training uses.
         device: where to compute.
         num_batches: how many batches are averaged at most.
+        interval: epochs of a trainer between two measurements; after the last epoch it always measures.
         amp: compute in mixed precision, with ``amp_kwargs`` for ``torch.autocast``.
+        precision: of the run, instead of ``amp`` and ``amp_kwargs``.
 
     Source:
         Wu & Johnson, Rethinking "Batch" in BatchNorm, sec. 3: https://arxiv.org/abs/2105.07576
@@ -61,20 +65,30 @@ class BatchNormUpdater:
         num_batches: int = 8,
         amp: bool = False,
         amp_kwargs: dict[str, Any] | None = None,
+        precision: PrecisionChoice | None = None,
+        interval: int = 1,
     ) -> None:
         self.network = network
         self.loader = loader
         self.device = torch.device(device)
         self.num_batches = num_batches
         self.amp = amp
-        self.amp_kwargs = amp_kwargs or {}
+        self.amp_kwargs = amp_kwargs
+        self.precision = precision
+        self.interval = interval
 
     def attach(self, engine: Workflow) -> None:
-        """Attach to a trainer."""
-        engine.add_event_handler(Events.STARTED | Events.EPOCH_COMPLETED, self.update)
+        """Attach to a trainer or an evaluator."""
+        engine.add_event_handler(Events.STARTED, self.update)
+        if not isinstance(engine, Evaluator):
+            engine.add_event_handler(Events.EPOCH_COMPLETED, self._update_if_due)
+
+    def _update_if_due(self, engine: Workflow) -> None:
+        if engine.state.epoch % self.interval == 0 or engine.state.epoch == engine.state.max_epochs:
+            self.update()
 
     def update(self) -> None:
         """Measure now."""
         images = (prepare_images(batch, self.device)[0] for batch in islice(self.loader, self.num_batches))
-        with torch.autocast(self.device.type, enabled=self.amp, **self.amp_kwargs):
+        with autocast_of(self.device, self.precision, self.amp, self.amp_kwargs):
             update_bn(images, StageVectors(unwrap(self.network)))

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from monai_fgssl.engines.hierarchical import prepare_images, step_names
 from monai_fgssl.metrics.collapse import effective_rank, feature_std
 from monai_fgssl.metrics.probes import knn_accuracy
-from monai_fgssl.networks import unwrap
+from monai_fgssl.networks import PrecisionChoice, unwrap
+from monai_fgssl.networks.precision import autocast_of
 
 __all__ = ["FeatureMonitor"]
 
@@ -46,6 +47,7 @@ class FeatureMonitor:
         min_rank: a step whose effective rank falls below it is reported as collapsed, once.
         min_std: the same for the standard deviation.
         amp: compute in mixed precision, with ``amp_kwargs`` for ``torch.autocast``.
+        precision: of the run, instead of ``amp`` and ``amp_kwargs``.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class FeatureMonitor:
         min_std: float = 0.02,
         amp: bool = False,
         amp_kwargs: dict[str, Any] | None = None,
+        precision: PrecisionChoice | None = None,
     ) -> None:
         self.network = network
         self.train_loader = train_loader
@@ -70,7 +73,8 @@ class FeatureMonitor:
         self.min_rank = min_rank
         self.min_std = min_std
         self.amp = amp
-        self.amp_kwargs = amp_kwargs or {}
+        self.amp_kwargs = amp_kwargs
+        self.precision = precision
         self._reported: set[str] = set()
 
     def attach(self, engine: Workflow) -> None:
@@ -102,7 +106,7 @@ class FeatureMonitor:
     def _vectors(self, loader: Iterable[dict[str, Any]]) -> tuple[Tensor, Tensor]:
         vectors, labels = [], []
         network = unwrap(self.network)
-        with eval_mode(network), torch.autocast(self.device.type, enabled=self.amp, **self.amp_kwargs):
+        with eval_mode(network), autocast_of(self.device, self.precision, self.amp, self.amp_kwargs):
             for batch in loader:
                 images, batch_labels = prepare_images(batch, self.device)
                 vectors.append(network.stage_vectors(images).float())

@@ -21,7 +21,7 @@ class BackboneFreezer:
     norms are not. An epoch with a frozen backbone is faster: nothing goes back through the backbone.
 
     Args:
-        network: has the attribute ``backbone``; may be wrapped by :func:`~monai_fgssl.networks.distribute`.
+        network: has the attribute ``backbone``; may be wrapped by ``DistributedDataParallel``.
         share: share of the trainer's epochs with a frozen backbone, in [0, 1), rounded down to whole epochs; 0: the
             backbone is never frozen.
 

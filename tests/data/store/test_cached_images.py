@@ -32,6 +32,29 @@ from monai_fgssl.data import (
 )
 
 
+@given(count=st.integers(0, 40), size=st.integers(1, 30), seed=st.integers(0, 5))
+@settings(max_examples=50, deadline=None)
+def test_a_sample_is_drawn_without_replacement_and_is_the_same_for_a_seed(count: int, size: int, seed: int) -> None:
+    names = [f"image{i}" for i in range(size)]
+    images = CachedImages(torch.arange(size, dtype=torch.uint8).view(size, 1), torch.arange(size) % 3, names, names)
+    chosen = images.sample(count, seed)
+    assert len(set(chosen.names)) == len(chosen) == min(count, size)
+    assert chosen.names == images.sample(count, seed).names
+    for position in range(len(chosen)):
+        found = chosen[position]
+        original = images[int(found["name"].removeprefix("image"))]
+        assert torch.equal(found["image"], original["image"])
+        assert (found["label"], found["group"]) == (original["label"], original["group"])
+
+
+def test_a_sample_is_not_the_first_images() -> None:
+    names = [f"image{i}" for i in range(200)]
+    images = CachedImages(torch.zeros(200, 1, dtype=torch.uint8), torch.zeros(200), names, names)
+    positions = [int(name.removeprefix("image")) for name in images.sample(50).names]
+    assert max(positions) > 150
+    assert positions != sorted(positions)
+
+
 def test_pixels_are_those_of_the_file_channel_row_column(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (24, 24, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "image.png")

@@ -1,0 +1,253 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Compare ways to average gradients over processes: equal weights, bytes that are sent, seconds.
+
+Prints Markdown: ``python -m benchmarks.gradient_averaging > benchmarks/results/gradient_averaging.md``.
+
+All ways train the same network on the same images in real gloo processes, and take turns with one iteration each. The
+time of an iteration is that of the slowest process. Collectives of batch norms and of the loss are the same in all
+ways: the bytes are those of gradients alone.
+
+- Hooks of our own: each gradient is sent as soon as it is there, in buckets. It was this package's way.
+- DDP, one for the network: all forwards and the loss of an optimizer step are the ``forward`` of one module, in
+  ``DistributedDataParallel`` with ``find_unused_parameters=True``.
+- DDP, one for each kind of step: ``monai_fgssl.networks.distributed.GradientAverage``, this package's way now.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import os
+import socket
+import time
+from collections.abc import Callable, Hashable, Sequence
+from statistics import median
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from monai.engines.utils import IterationEvents
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from monai_fgssl.engines import PreTrainer
+from monai_fgssl.losses import CrossCorrelationLoss
+from monai_fgssl.networks import HierarchicalNet, distribute
+from monai_fgssl.transforms import RandDistortedView, RandRegularizedView
+
+from .timing import command, processor
+from .traffic import count_buckets, counted_wrappers
+
+OWN, WHOLE, SPLIT = "hooks of our own", "DDP, one for the network", "DDP, one for each kind of step"
+BUCKET_BYTES = 8 * 2**20
+
+
+class OwnHooks:
+    """Sends each gradient as soon as it is there, with others in buckets; waits when the backward has ended."""
+
+    def __init__(self, trainer: PreTrainer) -> None:
+        self.bytes = 0
+        self.bucket: list[Tensor] = []
+        self.sent: list[tuple[dist.Work, Tensor, list[Tensor]]] = []
+        for parameter in trainer.module.parameters():
+            parameter.register_post_accumulate_grad_hook(self.collect)
+        trainer.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self.finish)
+
+    def collect(self, parameter: Tensor) -> None:
+        """Take a gradient."""
+        self.bucket.append(parameter)
+        if sum(p.numel() * p.element_size() for p in self.bucket) >= BUCKET_BYTES:
+            self.send()
+
+    def send(self) -> None:
+        """Send the gradients that were taken."""
+        grads = torch.cat([p.grad.flatten() for p in self.bucket if p.grad is not None]).div_(dist.get_world_size())
+        self.bytes += grads.nbytes
+        work = dist.all_reduce(grads, async_op=True)
+        assert work is not None
+        self.sent.append((work, grads, self.bucket))
+        self.bucket = []
+
+    def finish(self) -> None:
+        """Wait for all that was sent."""
+        if self.bucket:
+            self.send()
+        for work, grads, parameters in self.sent:
+            work.wait()
+            for parameter, grad in zip(parameters, grads.split([p.numel() for p in parameters]), strict=True):
+                assert parameter.grad is not None
+                parameter.grad.copy_(grad.view(parameter.shape))
+        self.sent = []
+
+
+class Parameters(nn.Module):
+    """Parameters, and a function of them as the ``forward``."""
+
+    def __init__(self, parameters: Sequence[nn.Parameter], function: Callable[..., Any]) -> None:
+        super().__init__()
+        self.held = nn.ParameterList(parameters)
+        self.function = function
+
+    def forward(self, *args: Any) -> Any:
+        """Call the function."""
+        return self.function(*args)
+
+
+def passed(loss: Tensor, kind: Hashable) -> Tensor:
+    """Leave a loss as it is."""
+    return loss
+
+
+def make_trainer(args: argparse.Namespace, schedule: str, way: str, sent: list[int] | None) -> PreTrainer:
+    torch.manual_seed(0)
+    network = distribute(HierarchicalNet(args.backbone, width=args.width, embedding_dim=args.features))
+    generator = torch.Generator().manual_seed(dist.get_rank())
+    size = (args.batch_size, 3, args.image_size, args.image_size)
+    images = torch.randint(0, 256, size, dtype=torch.uint8, generator=generator)
+    trainer = PreTrainer(
+        device="cpu",
+        max_epochs=0,
+        train_data_loader=[{"image": images}],
+        network=network,
+        optimizer=torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9, weight_decay=0.01),
+        loss_function=CrossCorrelationLoss(),
+        grids=[4, 2, 1],
+        regularized_view=RandRegularizedView().batch,
+        distorted_view=RandDistortedView().batch,
+        schedule=schedule,
+    )
+
+    if way == OWN:
+        trainer._average = passed  # type: ignore[assignment]
+        own = OwnHooks(trainer)
+        if sent is not None:
+            trainer.add_event_handler(IterationEvents.MODEL_COMPLETED, lambda: sent.append(own.bytes))
+    elif way == WHOLE:
+        trainer._average = passed  # type: ignore[assignment]
+        wrapper = DistributedDataParallel(
+            Parameters(list(network.parameters()), trainer._group_loss), find_unused_parameters=True
+        )
+        trainer._group_loss = wrapper  # type: ignore[method-assign]
+        if sent is not None:
+            count_buckets(wrapper, sent)
+    return trainer
+
+
+def iterate(trainer: PreTrainer, iterations: int) -> None:
+    for _ in range(iterations):
+        trainer.state.max_epochs = trainer.state.epoch + 1
+        trainer.run()
+
+
+def time_iteration(trainer: PreTrainer, iterations: int) -> tuple[float, float]:
+    """Seconds of an iteration on the slowest process, and seconds of computing in all processes together."""
+    dist.barrier()
+    start, computed = time.perf_counter(), time.process_time()
+    iterate(trainer, iterations)
+    seconds = torch.tensor((time.perf_counter() - start) / iterations)
+    computing = torch.tensor((time.process_time() - computed) / iterations)
+    dist.all_reduce(seconds, dist.ReduceOp.MAX)
+    dist.all_reduce(computing)
+    return seconds.item(), computing.item()
+
+
+def measure(rank: int, port: int, args: argparse.Namespace, processes: int, schedule: str, queue: Any) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=processes)
+    # All steps once.
+    iterations = 4 if schedule == "alternating" else 1
+    sent = {}
+    for way in args.ways:
+        counted: list[int] = []
+        with counted_wrappers(counted):
+            iterate(make_trainer(args, schedule, way, counted), iterations)
+        # What hooks of our own have sent is a sum already.
+        sent[way] = counted[-1] if way == OWN else sum(counted)
+        if way == WHOLE:
+            # The map of what is used goes with each backward: a whole number for each parameter.
+            groups = len(args.grids) + 1 if schedule == "progressive" else iterations
+            sent[way] += 4 * groups * len(list(HierarchicalNet(args.backbone).parameters()))
+        sent[way] //= iterations
+    trainers = {way: make_trainer(args, schedule, way, None) for way in args.ways}
+    for trainer in trainers.values():
+        iterate(trainer, 2 * iterations)
+    rounds = [{way: time_iteration(trainers[way], iterations) for way in args.ways} for _ in range(args.repeats)]
+    states = {way: trainer.module.state_dict() for way, trainer in trainers.items()}
+    first = states[args.ways[0]]
+    differences = {
+        way: max(
+            ((value - first[name]).abs().max() / first[name].abs().max().clamp_min(1e-6)).item()
+            for name, value in state.items()
+            if value.is_floating_point()
+        )
+        for way, state in states.items()
+    }
+    if rank == 0:
+        queue.put((sent, rounds, differences))
+    queue.close()
+    queue.join_thread()
+    dist.barrier()
+    # Past the destructor of a gloo group, which can wait for ever.
+    os._exit(0)
+
+
+def run(args: argparse.Namespace, processes: int, schedule: str) -> Any:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    queue = mp.get_context("fork").Queue()
+    # Forked, so that they need not import everything again; nothing has been computed yet.
+    mp.start_processes(measure, (port, args, processes, schedule, queue), processes, start_method="fork")
+    return queue.get()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--processes", type=int, nargs="+", default=[2, 4])
+    parser.add_argument("--schedules", nargs="+", default=["alternating", "joint", "progressive"])
+    parser.add_argument("--ways", nargs="+", default=[OWN, WHOLE, SPLIT])
+    parser.add_argument("--backbone", default="resnet18")
+    parser.add_argument("--width", type=int, default=128)
+    parser.add_argument("--features", type=int, default=128)
+    parser.add_argument("--image_size", type=int, default=64)
+    parser.add_argument("--batch_size", type=int, default=16, help="images for each process")
+    parser.add_argument("--repeats", type=int, default=9)
+    args = parser.parse_args()
+    args.grids = [4, 2, 1]
+
+    print("# Averaging gradients over processes\n")
+    print(f"Command: `{command()}`  ")
+    print(f"Machine: {processor()}; torch {torch.__version__}, 1 thread for each process  ")
+    print(f"Date: {datetime.date.today()}\n")
+    print(
+        f"{args.backbone}, {args.image_size} px, {args.batch_size} images for each process, gloo. MB are those of the"
+    )
+    print("gradients that a process hands to the group in an iteration. Seconds of an iteration: median of")
+    print(f"{args.repeats} rounds in which all take turns; the ratio is the median of the rounds' ratios to the first")
+    print("row, with the lowest and the highest. Computing is that of all processes together: what else the machine")
+    print("does changes it less. The difference is the largest one of any weight or statistic after all iterations, as")
+    print("a share of the largest value of its tensor.\n")
+    print("| processes | schedule | way | MB | s | ratio | computing, s | ratio | difference |")
+    print("| ---: | --- | --- | ---: | ---: | --- | ---: | --- | ---: |")
+    for processes in args.processes:
+        for schedule in args.schedules:
+            sent, rounds, differences = run(args, processes, schedule)
+            for way in args.ways:
+                columns = []
+                for kind in range(2):
+                    ratios = sorted(r[way][kind] / r[args.ways[0]][kind] for r in rounds)
+                    columns.append(
+                        f"{median(r[way][kind] for r in rounds):.2f} | "
+                        f"{median(ratios):.2f} [{ratios[0]:.2f}, {ratios[-1]:.2f}]"
+                    )
+                print(
+                    f"| {processes} | {schedule} | {way} | {sent[way] / 1e6:.1f} | {' | '.join(columns)} "
+                    f"| {differences[way]:.0e} |",
+                    flush=True,
+                )
+
+
+if __name__ == "__main__":
+    main()
