@@ -27,8 +27,8 @@ def settings_table() -> str:
     """Markdown of all settings by group, each with its defaults in both bundles.
 
     Example:
-        >>> [line for line in settings_table().splitlines() if "`seed`" in line]
-        ['| <span id="seed"></span>`seed` | 0 |  | of synthetic images, split, weights, order, puzzles and views |']
+        >>> [line for line in settings_table().splitlines() if "`val_interval`" in line]
+        ['| <span id="val_interval"></span>`val_interval` | 1 |  | epochs between two validations |']
     """
     pictures, volumes = (ROOT / "bundles" / name for name in ("fgssl", "fgssl_volume"))
     lines: list[str] = []

@@ -30,6 +30,7 @@ from monai_fgssl.bundle import (
     loss_weights,
     make_network,
     network_to_train,
+    open_log,
     phase_identity,
     read_record,
     renamed,
@@ -43,6 +44,7 @@ from monai_fgssl.engines.calibration import MIN_CALIBRATION_IMAGES
 from monai_fgssl.engines.handlers import PredictionCollector
 from monai_fgssl.networks import HierarchicalNet, PooledNet
 from monai_fgssl.transforms import RandView
+from monai_fgssl.utils.run_log import close_log
 
 
 def predictions(count: int) -> PredictionCollector:
@@ -64,9 +66,11 @@ def predictions(count: int) -> PredictionCollector:
     return collector
 
 
-def test_enough_images_are_calibrated(capsys: pytest.CaptureFixture[str]) -> None:
+def test_enough_images_are_calibrated(tmp_path: Path) -> None:
+    open_log(tmp_path, {})
     assert calibrate(predictions(MIN_CALIBRATION_IMAGES)) > 2
-    assert "with temperature" in capsys.readouterr().out
+    close_log()
+    assert "with temperature" in (tmp_path / "run.log").read_text(encoding="utf-8")
 
 
 def test_a_handful_of_images_calibrates_nothing(capsys: pytest.CaptureFixture[str]) -> None:
@@ -367,7 +371,8 @@ def test_a_new_setting_needs_one_row(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     assert "| `new_setting` | 7 | a number |" in markdown_table(root)
     valid = dict.fromkeys(RUN_SETTINGS) | {"spatial_dims": 2, "image_size": 8, "grids": [2], "new_setting": 1}
     valid |= {setting.name: 2 for setting in SETTINGS if setting.check and setting.name != "balance"}
-    valid |= {"freeze_backbone": 0, "fine_tuning": "probe", "stage_lr_decay": 1}
+    valid |= {"freeze_backbone": 0, "fine_tuning": "probe", "stage_lr_decay": 1, "label_fraction": 0.5}
+    valid["labels_per_class"] = None
     check_settings(str(root), valid)
     with pytest.raises(SettingsError, match="--new_setting must be a positive number, got 0"):
         check_settings(str(root), valid | {"new_setting": 0})
@@ -384,6 +389,9 @@ def test_a_new_setting_needs_one_row(monkeypatch: pytest.MonkeyPatch, tmp_path: 
         *[("freeze_backbone", value) for value in (1, -0.1, "0.5")],
         *[("mixup", value) for value in (-1, None)],
         *[("stage_lr_decay", value) for value in (0, 1.01, "0.5", None)],
+        *[("label_fraction", value) for value in (0, 2, "0.5")],
+        *[("labels_per_class", value) for value in (0, 2.5, "6", True)],
+        *[("seeds", value) for value in (0, 1.5, None)],
         ("balance", "equal"),
         ("fine_tuning", "linear"),
     ],
@@ -408,8 +416,9 @@ def test_a_batch_is_as_large_as_the_images_allow(capsys: pytest.CaptureFixture[s
 
 def test_all_parts_are_built_before_the_first_phase() -> None:
     config = json.loads((shipped_bundle("fgssl") / "configs" / "train.json").read_text())
-    (lock, first, *_) = config["run"]
+    (lock, log, first, *_) = config["run"]
     assert lock.startswith("$fgssl.lock_output(")
+    assert log.startswith("$fgssl.open_log(")
     built = re.fullmatch(r"\$fgssl\.build_first\((.*)\)", first)
     assert built is not None
     assert {"@report", "@pretrain#trainer", "@train#trainer", "@test#dataloader"} <= set(built[1].split(", "))

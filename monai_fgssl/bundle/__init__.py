@@ -11,6 +11,7 @@ from __future__ import annotations
 from monai_fgssl.data import synthetic_classes
 from monai_fgssl.data.balance import loss_weights
 from monai_fgssl.engines.calibration import calibrate
+from monai_fgssl.engines.frozen import probe_frozen
 from monai_fgssl.engines.heads import solve_heads
 from monai_fgssl.networks import unwrap
 from monai_fgssl.networks.placement import memory_format, place_network
@@ -30,24 +31,25 @@ from .model_file import (
     read_record,
     save_model,
 )
+from .repeats import phase_title, repeat_fine_tuning
 from .room import check_room
 from .settings import (
     as_bool,
     as_path,
     check_command,
-    check_overrides,
     check_settings,
     check_values,
     renamed,
     with_new_names,
 )
+from .spelling import check_overrides
 from .workflow import (
     build_first,
     check_puzzles,
     fit_batch_size,
     named_handler,
     network_to_train,
-    run_from_random_weights,
+    open_log,
     start_process,
 )
 
@@ -82,15 +84,18 @@ __all__ = [
     "memory_format",
     "named_handler",
     "network_to_train",
+    "open_log",
     "own_model",
     "phase_hyperparameters",
     "phase_identity",
+    "phase_title",
     "place_network",
     "predict_features",
+    "probe_frozen",
     "read_defaults",
     "read_record",
     "renamed",
-    "run_from_random_weights",
+    "repeat_fine_tuning",
     "save_model",
     "shipped_bundle",
     "solve_heads",

@@ -9,7 +9,7 @@ import inspect
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ __all__ = [
     "find_root",
     "read_defaults",
     "shipped_bundle",
+    "workflows",
 ]
 
 CONFIG_SUFFIXES = (".json", ".yaml", ".yml")
@@ -59,10 +60,10 @@ def command_config_files() -> list[Path]:
     return [Path(os.path.abspath(file)) for file in ensure_tuple(files)] if files else []
 
 
-def _workflow_folders() -> Iterator[Path]:
-    """Folders of the configs that are being evaluated now, also from Python and in ``monai.bundle.load``.
+def workflows() -> Iterator[Mapping[str, Any]]:
+    """Attributes of the workflows whose configs are being evaluated now, also from Python and in ``monai.bundle.load``.
 
-    MONAI does not tell an expression the place of its config. The workflow that holds the parser knows it.
+    MONAI tells an expression neither the place of its config nor its parser. Both are known to those that evaluate it.
     """
     frame = inspect.currentframe()
     while frame is not None:
@@ -72,9 +73,7 @@ def _workflow_folders() -> Iterator[Path]:
                 # Either the workflow, or the dictionary of its attributes.
                 attributes = vars(holder) if isinstance(holder, ConfigWorkflow) else holder
                 if isinstance(attributes, dict) and attributes.get("parser") is parser:
-                    folder = attributes.get("config_root_path")
-                    if folder is not None:
-                        yield Path(os.path.abspath(folder))
+                    yield attributes
         frame = frame.f_back
 
 
@@ -84,7 +83,8 @@ def find_root(name: str = "fgssl") -> str:
     These places are tried in this order: the folder of the config that is being evaluated, those of the config files on
     the command line, the working folder, ``bundles/<name>`` in it, the bundle of the package.
     """
-    folders = list(_workflow_folders())
+    places = [attributes.get("config_root_path") for attributes in workflows()]
+    folders = [Path(os.path.abspath(place)) for place in places if place is not None]
     if in_bundle_command():
         folders += [file.parent for file in command_config_files()[:1]]
     folders = [place for folder in folders for place in (folder, folder.parent)]

@@ -24,6 +24,7 @@ from monai_fgssl.networks.base import StagedNet
 from monai_fgssl.report.dicom.header import ModelDescription
 from monai_fgssl.utils.errors import SettingsError
 from monai_fgssl.utils.files import atomic_write, to_json
+from monai_fgssl.utils.run_log import tell
 from monai_fgssl.utils.tensors import (
     hash_of_weights,
     is_safetensors,
@@ -353,22 +354,26 @@ def load_weights(network: nn.Module, path: str | Path) -> None:
         )
 
 
-def load_pretrained(network: nn.Module, path: str | Path) -> None:
+def load_pretrained(network: nn.Module, path: str | Path, classifiers: bool = True) -> None:
     """Load weights of a pre-training, which may have had other classes or none; see :func:`load_weights`.
 
     Pre-training does not change the classifiers, so they are loaded only if their shapes fit. Of a
     :class:`~monai_fgssl.networks.PooledNet` for another network, and the other way round, only the backbone is loaded.
+
+    Args:
+        network: to load into.
+        path: of the state dict.
+        classifiers: False keeps the network's own classifiers in any case.
     """
     own = unwrap(network).state_dict()
     state = _read_state(path)
     if ("feature_mean" in state) != ("feature_mean" in own):
         rest = {name: value for name, value in own.items() if not _is_of_backbone(name)}
         state = {name: value for name, value in state.items() if _is_of_backbone(name)} | rest
-        if idist.get_rank() == 0:
-            print(f"note: {path} belongs to a network with other classifiers: its backbone is loaded alone", flush=True)
-    classifiers = {name for name in own if ".classifier." in name and name in state}
-    if any(state[name].shape != own[name].shape for name in classifiers):
-        state |= {name: own[name] for name in classifiers}
+        tell(f"note: {path} belongs to a network with other classifiers: its backbone is loaded alone")
+    found = {name for name in own if ".classifier." in name and name in state}
+    if not classifiers or any(state[name].shape != own[name].shape for name in found):
+        state |= {name: own[name] for name in found}
     _load_state(network, path, state)
 
 

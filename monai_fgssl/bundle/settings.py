@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,76 +16,20 @@ from monai_fgssl.data.io.geometry import ImageGeometry
 from monai_fgssl.utils.command import in_bundle_command, stop_quietly
 from monai_fgssl.utils.errors import SettingsError
 
-from .locate import CONFIG_SUFFIXES, command_config_files, command_line_overrides
+from .locate import command_line_overrides
 from .settings_table import SETTINGS
+from .spelling import RENAMED_SETTINGS, check_config, check_overrides
 from .user_errors import print_user_error
 
 __all__ = [
     "as_bool",
     "as_path",
     "check_command",
-    "check_overrides",
     "check_settings",
     "check_values",
     "renamed",
     "with_new_names",
 ]
-
-# Arguments of `python -m monai.bundle run` itself.
-RUN_ARGUMENTS = {
-    "args_file",
-    "config_file",
-    "final_id",
-    "init_id",
-    "logging_file",
-    "meta_file",
-    "properties_path",
-    "run_id",
-    "tracking",
-    "workflow_name",
-    "workflow_type",
-}
-
-
-RENAMED_SETTINGS = {"features": "embedding_dim", "heads_first": "freeze_backbone"}
-"""Names of settings in earlier releases, which work for one more release, and their present names."""
-
-RENAMED_IDS = RENAMED_SETTINGS | {"calibration_dataloader": "batch_norm_dataloader"}
-
-
-def _known_ids(bundle_root: str | Path) -> dict[str, Any]:
-    """Ids of all configs of the bundle, and of other configs on the command line."""
-    files = [file for file in sorted((Path(bundle_root) / "configs").iterdir()) if file.suffix in CONFIG_SUFFIXES]
-    files += [file for file in command_config_files() if file.is_file()] if in_bundle_command() else []
-    known: dict[str, Any] = {}
-    for file in files:
-        if file.name != "metadata.json":
-            # A plus merges with the value of another file, and # names a part of it.
-            ids = ConfigParser.load_config_file(file)
-            known.update(
-                {name.removeprefix("+").replace("::", "#").split("#")[0]: value for name, value in ids.items()}
-            )
-    return known
-
-
-def check_overrides(bundle_root: str | Path, names: Sequence[str]) -> None:
-    """Refuse overrides of ids that no config of the bundle has. MONAI itself accepts and ignores them.
-
-    Raises:
-        SettingsError: naming the unknown id and the nearest known ones.
-    """
-    known = _known_ids(bundle_root)
-    for former, today in RENAMED_SETTINGS.items():
-        if former in names and today in names:
-            raise SettingsError(f"--{former} is the former name of --{today}: give --{today} only.")
-    for name in names:
-        # Any argument of a component's class may be added below it, so only the first part of an id is checked.
-        top_level = name.replace("::", "#").split("#")[0]
-        if top_level not in known and top_level not in RUN_ARGUMENTS and top_level != "_meta_":
-            new = RENAMED_IDS.get(top_level)
-            nearest = [new] if new else difflib.get_close_matches(top_level, known, n=3)
-            hint = f" Did you mean --{' or --'.join(nearest)}?" if nearest else ""
-            raise SettingsError(f"unknown setting --{top_level}.{hint} All settings are described in docs/README.md.")
 
 
 def renamed(old_name: str, old_value: Any, value: Any) -> Any:
@@ -147,10 +90,10 @@ def as_path(name: str, value: Any) -> str | None:
 
 
 def check_command(bundle_root: str | Path) -> None:
-    """Refuse misspelled settings on the command line, and make errors of this package one readable line.
+    """Refuse misspelled settings, and make errors of this package one readable line.
 
     Raises:
-        SettingsError: on an unknown override.
+        SettingsError: on an unknown override, or an id in a config or from Python that is nearly a known one.
     """
     if in_bundle_command():
         stop_quietly()
@@ -160,6 +103,7 @@ def check_command(bundle_root: str | Path) -> None:
         if Path(overrides.get("args_file", "")).is_file():
             names += ConfigParser.load_config_file(overrides["args_file"])
         check_overrides(bundle_root, names)
+    check_config(bundle_root)
 
 
 def check_values(settings: Mapping[str, Any]) -> None:
@@ -188,6 +132,8 @@ def check_settings(bundle_root: str, settings: Mapping[str, Any]) -> None:
     """
     check_command(bundle_root)
     check_values(settings)
+    if settings.get("labels_per_class") is not None and settings.get("label_fraction") is not None:
+        raise SettingsError("--labels_per_class and --label_fraction both say how many labels are kept: give one.")
     dims = settings["spatial_dims"]
     if dims not in (2, 3):
         raise SettingsError(f"--spatial_dims must be 2 or 3, got {dims!r}.")

@@ -96,6 +96,16 @@ def lists_of_sizes(name: str, value: Any) -> None:
         sizes(name, one)
 
 
+def optional(check: Check) -> Check:
+    """Make a check that lets None pass."""
+
+    def check_unless_none(name: str, value: Any) -> None:
+        if value is not None:
+            check(name, value)
+
+    return check_unless_none
+
+
 def one_of(*choices: Any) -> Check:
     """Make a check for one of some values."""
 
@@ -171,8 +181,18 @@ SETTINGS = (
         "label_fraction",
         "data",
         "share of the training labels that fine-tuning may use",
-        default="1; synthetic: 0.1",
-        volumes_default="1; synthetic: 0.3",
+        default="all; synthetic: see `labels_per_class`",
+        check=optional(factor),
+        volumes_default="all; synthetic: 0.3",
+    ),
+    Setting(
+        "labels_per_class",
+        "data",
+        "training images of each class that keep their label, instead of `label_fraction`; whole lesions, so it may be "
+        "one more",
+        default="none; synthetic: 6",
+        check=optional(whole),
+        volumes_default="none",
     ),
     Setting("synthetic_images", "data", "number of synthetic lesions", volumes="number of synthetic volumes"),
     Setting("synthetic_dir", "data", "place of the synthetic lesions", default="in `output_dir`"),
@@ -449,12 +469,36 @@ SETTINGS = (
     ),
     Setting("val_interval", "fine-tuning", "epochs between two validations"),
     Setting("compare", "fine-tuning", "fine-tune from random weights too, and report the difference"),
+    Setting(
+        "linear_probe",
+        "fine-tuning",
+        "report a linear classifier of the frozen features too",
+        default="as `compare`",
+    ),
+    Setting(
+        "seeds",
+        "fine-tuning",
+        "number of fine-tunings after the one pre-training, from `fine_tuning_seed` up; the report has their means, "
+        "and intervals over images and seeds",
+        default="1; synthetic: 3",
+        check=whole,
+        volumes_default="1",
+    ),
+    Setting(
+        "fine_tuning_seed",
+        "fine-tuning",
+        "of what a fine-tuning draws: the labels that `labels_per_class` or `label_fraction` keep, classifiers "
+        "(without a pre-training the whole network), order and augmentation",
+        default="`seed`",
+        check=not_negative,
+        identity=TRAIN,
+    ),
     Setting("output_dir", "run", "where everything but the model goes", default="`output` in the bundle"),
     Setting("model_path", "run", "where the trained model goes", default="`models/model.pt` in the bundle"),
     Setting(
         "seed",
         "run",
-        "of synthetic images, split, weights, order, puzzles and views",
+        "of synthetic images, split, and pre-training: weights, order, puzzles and views",
         check=not_negative,
         label_app=True,
         identity=BOTH,
@@ -470,6 +514,12 @@ SETTINGS = (
         "minutes between checkpoints; one more is written at SIGTERM, SIGINT (Ctrl-C) and the end of each phase",
         check=not_negative,
         label_app=True,
+    ),
+    Setting(
+        "progress_seconds",
+        "run",
+        "seconds between two lines of progress where the output is a file; a terminal has bars",
+        check=not_negative,
     ),
     Setting("device", "run", "where to compute", default="`cuda` if there is one", label_app=True),
     Setting(

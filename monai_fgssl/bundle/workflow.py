@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Parts of a run that the configs call: process group, batch sizes, and the comparison with random weights."""
+"""Parts of a run that the configs call: process group and batch sizes."""
 
 from __future__ import annotations
 
@@ -10,19 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from fire.parser import DefaultParseValue
+import torch.distributed as dist
 from ignite import distributed as idist
-from monai.bundle import ConfigWorkflow
 from monai.utils import ensure_tuple_rep
 from torch import nn
 
 from monai_fgssl.data import CachedImages, DataError
-from monai_fgssl.engines.handlers import PredictionCollector
 from monai_fgssl.networks import PooledNet, distribute, unwrap
-from monai_fgssl.utils.command import in_bundle_command
+from monai_fgssl.report.provenance import command_line, versions
+from monai_fgssl.utils import run_log
 from monai_fgssl.utils.errors import SettingsError
-
-from .locate import command_line_overrides, config_path
+from monai_fgssl.utils.run_log import tell
 
 __all__ = [
     "build_first",
@@ -30,9 +28,19 @@ __all__ = [
     "fit_batch_size",
     "named_handler",
     "network_to_train",
-    "run_from_random_weights",
+    "open_log",
     "start_process",
 ]
+
+
+def open_log(output_dir: str | Path, settings: Mapping[str, Any]) -> None:
+    """Open the log of a run, ``run.log`` in its output folder: command, versions, settings, and all that follows.
+
+    Args:
+        output_dir: folder of the run.
+        settings: values by the names of the settings.
+    """
+    run_log.open_log(Path(output_dir) / "run.log", {"command": command_line(), **versions(), **settings})
 
 
 def named_handler(handler: Any) -> Any:
@@ -102,8 +110,7 @@ def fit_batch_size(name: str, batch_size: int, dataset: CachedImages) -> int:
             f"there are {len(dataset)} images to learn from, and at least 2 for each of {idist.get_world_size()} "
             f"process(es) are needed (--{name}): add labeled images, or raise --label_fraction."
         )
-    if idist.get_rank() == 0:
-        print(f"note: --{name} {batch_size} is more than there are images: batches of {share}", flush=True)
+    tell(f"note: --{name} {batch_size} is more than there are images: batches of {share}")
     return share
 
 
@@ -124,47 +131,11 @@ def network_to_train(network: nn.Module, fine_tuning: str, num_classes: int) -> 
 
 
 def start_process() -> str:
-    """Join the process group that ``torchrun`` describes, and return the device of this process."""
+    """Join the process group that ``torchrun`` describes, if that is still to do, and return this process's device."""
+    if dist.is_available() and dist.is_initialized():
+        return str(idist.device())
     # Not torch's own function: idist.finalize() ends the group, and Ignite must know of it.
     # For an hour one process may work while the others wait: the first one decodes all images. A process that dies is
     # noticed at once, by its connections or by torchrun. The limit is for one that hangs, or whose machine is lost.
     idist.initialize("nccl" if torch.cuda.is_available() else "gloo", timeout=timedelta(hours=1))
     return str(idist.device())
-
-
-def run_from_random_weights(bundle_root: str, settings: Mapping[str, Any]) -> PredictionCollector:
-    """Repeat a run without its pre-training in ``output_dir/random_weights``. All else stays the same.
-
-    Args:
-        bundle_root: the bundle's folder.
-        settings: values of the run's top-level ids. Nested ids come from the command line; those given from Python
-            are not known here.
-
-    Returns:
-        The predictions on the test part.
-    """
-    output = Path(settings["output_dir"]) / "random_weights"
-    changes = {
-        "pretrained": None,
-        "pretrain_epochs": 0,
-        # Random weights have no features to keep, so the comparison trains the whole network.
-        "fine_tuning": "full",
-        "stage_lr_decay": 1.0,
-        "freeze_backbone": 0,
-        "compare": False,
-        # The one that was found to be the fastest, where the run chose it.
-        "amp": str(settings["amp"]),
-        "output_dir": str(output),
-        "model_path": str(output / "model.pt"),
-    }
-    overrides = command_line_overrides() if in_bundle_command() else {}
-    nested = {name: DefaultParseValue(value) for name, value in overrides.items() if "#" in name}
-    print("\nThe same network fine-tuned from random weights, for comparison:")
-    workflow = ConfigWorkflow(
-        config_file=str(config_path(bundle_root, "train")),
-        logging_file=False,
-        **{**settings, **nested, **changes},
-    )
-    workflow.initialize()
-    workflow.run()
-    return workflow.parser.get_parsed_content("test#predictions")

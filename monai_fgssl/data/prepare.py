@@ -21,6 +21,7 @@ from monai_fgssl.data.layouts.series import join_series
 from monai_fgssl.data.layouts.table import PARTS, UNLABELED, ImageTable
 from monai_fgssl.data.store.cached_images import CachedImages, load_images
 from monai_fgssl.utils.errors import DataError, first_lines
+from monai_fgssl.utils.run_log import tell
 
 from .duplicates import DuplicatePair, find_duplicates, join_duplicates, pairs_across_parts, write_duplicates
 from .splits import SplitPlan, limit_labels, missing_classes, read_split, write_split
@@ -53,13 +54,15 @@ def prepare_data(
     geometry: ImageGeometry | int | Sequence[int],
     plan: SplitPlan,
     split_file: str | Path,
-    label_fraction: float = 1.0,
+    label_fraction: float | None = None,
     layout: str | None = None,
     group_duplicates: bool = True,
     require_labels: bool = True,
     cache_dir: str | Path | None = None,
     table: ImageTable | None = None,
     pool: DecoderPool | None = None,
+    labels_per_class: int | None = None,
+    label_seed: int | None = None,
 ) -> PreparedData:
     """Read a data set, load its images, find duplicates, and split it by lesion.
 
@@ -74,7 +77,7 @@ def prepare_data(
         plan: how the data set is split.
         split_file: JSON file that the split is written to.
         label_fraction: share of the training labels that fine-tuning may use, in (0, 1]; the other training images
-            count as unlabeled.
+            count as unlabeled. None: all.
         layout: see :func:`~monai_fgssl.data.read_table`.
         group_duplicates: False allows duplicates in different parts; they are reported in any case.
         require_labels: False also takes a data set without any label, for pre-training alone: the validation and test
@@ -82,6 +85,8 @@ def prepare_data(
         cache_dir: see :func:`~monai_fgssl.data.load_images`.
         table: of the data set, if it has been read already.
         pool: see :func:`~monai_fgssl.data.load_images`.
+        labels_per_class: number of training images of each class that keep their label, instead of a share.
+        label_seed: another seed, other images keep their label; None: the seed of the plan.
 
     Raises:
         DataError: when the data set can't be read or split as asked; nothing is trained then.
@@ -90,8 +95,7 @@ def prepare_data(
     table = images_of(read_table(dataset_dir, layout) if table is None else table, geometry, pool)
     if require_labels and all(item["label"] == UNLABELED for item in table.items):
         raise DataError(explain_missing_labels(dataset_dir) + first_lines(table.notes))
-    if idist.get_rank() == 0:
-        print(_describe_table(dataset_dir, table), flush=True)
+    tell(_describe_table(dataset_dir, table))
     # Before the images are read, so that mistakes are reported at once.
     split = plan.apply(table)
     # Those that the first split leaves out may belong to a part once duplicates are known; the unlabeled images of the
@@ -111,10 +115,12 @@ def prepare_data(
     duplicates = "not looked for"
     if pairs is not None:
         duplicates = f"{len(pairs)} pairs, {len(pairs_across_parts(pairs, split))} of them in different parts"
-    if label_fraction < 1:
-        split["train"] = limit_labels(split["train"], label_fraction, plan.seed)
-    if idist.get_rank() == 0:
-        print(_describe_split(split, table.class_names, plan, duplicates))
+    draw = plan.seed if label_seed is None else label_seed
+    if labels_per_class is not None:
+        split["train"] = limit_labels(split["train"], int(labels_per_class), draw)
+    elif label_fraction is not None and label_fraction < 1:
+        split["train"] = limit_labels(split["train"], float(label_fraction), draw)
+    tell(_describe_split(split, table.class_names, plan, duplicates))
     return PreparedData(table.class_names, *_parts_of(images, split))
 
 

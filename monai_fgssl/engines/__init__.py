@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from .embedding import Embeddings, embed_files, embed_images
 from .evaluator import HierarchicalEvaluator
+from .frozen import probe_frozen
 from .heads import solve_heads, solve_pooled
 from .pretrainer import PreTrainer
 from .trainer import ProgressiveTrainer
@@ -17,6 +18,7 @@ __all__ = [
     "ProgressiveTrainer",
     "embed_files",
     "embed_images",
+    "probe_frozen",
     "solve_heads",
     "solve_pooled",
 ]

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from ignite import distributed as idist
 from monai.networks.utils import eval_mode
 from torch import Tensor, nn
 
@@ -19,6 +18,7 @@ from monai_fgssl.engines.hierarchical import prepare_images
 from monai_fgssl.metrics import LinearProbe, solve_linear_probe
 from monai_fgssl.networks import PooledNet, unwrap
 from monai_fgssl.utils.distributed import of_first_process
+from monai_fgssl.utils.run_log import tell
 
 __all__ = ["solve_heads", "solve_pooled"]
 
@@ -57,9 +57,8 @@ def solve_heads(
         penalties = {"classifier": solve_pooled(module, means, images.labels, images.groups, class_weights)}
     else:
         penalties = _solve_steps(module, images, device, class_weights)
-    if idist.get_rank() == 0:
-        values = ", ".join(f"{value:g}" for value in penalties.values())
-        print(f"classifiers solved on {len(images)} labeled images (C by cross-validation: {values})", flush=True)
+    values = ", ".join(f"{value:g}" for value in penalties.values())
+    tell(f"classifiers solved on {len(images)} labeled images (C by cross-validation: {values})")
     return penalties
 
 

@@ -8,6 +8,7 @@ Intervals know that images of one lesion are not independent.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,8 @@ BLOCK = 2**21
 """Weights that are held at once: 16 MB, and a few arrays of that size beside."""
 
 Array = NDArray[np.float64]
+Measure = Callable[[Array], dict[str, Array]]
+"""From weights ``(N, R)`` to the value of each metric in each of R samples."""
 
 
 def classification_metrics(probabilities: ArrayLike, labels: ArrayLike) -> dict[str, float]:
@@ -104,10 +107,15 @@ def bootstrap_intervals(
     seed: int = 0,
     confidence: float = 0.95,
 ) -> dict[str, dict[str, float]]:
-    """Metrics with percentile intervals from resampled groups (Efron & Tibshirani, 1993, ch. 13).
+    """Metrics with percentile intervals from resampled groups, and seeds (Efron & Tibshirani, 1993, ch. 13).
+
+    With the predictions of several seeds, values are means over the seeds, and intervals hold the chance of the samples
+    and that of the seeds: each resample draws groups, and independently S - 1 of the S seeds, both with replacement.
+    As many as S would make the interval too narrow where S is small, since the mean of S draws varies by the variance
+    of the S values, which is (S - 1) / S of what they estimate.
 
     Args:
-        probabilities: ``(N, num_classes)``.
+        probabilities: ``(N, num_classes)``, or ``(S, N, num_classes)`` of S seeds of one method.
         labels: ``(N,)``.
         groups: ``N`` names of what is drawn as one (lesion, patient); None: every sample for itself.
         num_resamples: number of resamples.
@@ -119,9 +127,14 @@ def bootstrap_intervals(
 
     Raises:
         ValueError: when the shapes do not fit or there are no samples.
+
+    Source of the two-way resampling, and of S - 1:
+        Owen, The pigeonhole bootstrap, Annals of Applied Statistics 2007, sec. 3: https://arxiv.org/abs/0712.1111;
+        Hesterberg, What Teachers Should Know About the Bootstrap, The American Statistician 2015, sec. 3.2:
+        https://arxiv.org/abs/1411.5279
     """
-    scores, truth = _checked(probabilities, labels)
-    return _intervals(_Weighted(scores, truth), len(truth), groups, num_resamples, seed, confidence)
+    measures, size = _of_seeds(probabilities, labels)
+    return _intervals(measures, size, groups, num_resamples, seed, confidence)
 
 
 def bootstrap_difference(
@@ -135,17 +148,38 @@ def bootstrap_difference(
 ) -> dict[str, dict[str, float]]:
     """Differences A - B of two classifiers on the same samples, with intervals from the same resamples for both.
 
-    Arguments and result as those of :func:`bootstrap_intervals`.
+    Arguments and result as those of :func:`bootstrap_intervals`. Both have the same seeds, which are drawn together.
     """
-    scores_a, truth = _checked(probabilities_a, labels)
-    scores_b, _ = _checked(probabilities_b, labels)
-    first, second = _Weighted(scores_a, truth), _Weighted(scores_b, truth)
+    first, size = _of_seeds(probabilities_a, labels)
+    second, _ = _of_seeds(probabilities_b, labels)
+    if len(first) != len(second):
+        raise ValueError(f"both must have the same seeds, got {len(first)} and {len(second)}.")
+    measures = [partial(_difference, a, b) for a, b in zip(first, second, strict=True)]
+    return _intervals(measures, size, groups, num_resamples, seed, confidence)
 
-    def measure(weights: Array) -> dict[str, Array]:
-        a, b = first(weights), second(weights)
-        return {name: a[name] - b[name] for name in METRICS}
 
-    return _intervals(measure, len(truth), groups, num_resamples, seed, confidence)
+def _difference(first: Measure, second: Measure, weights: Array) -> dict[str, Array]:
+    a, b = first(weights), second(weights)
+    return {name: a[name] - b[name] for name in METRICS}
+
+
+def _of_seeds(probabilities: ArrayLike, labels: ArrayLike) -> tuple[list[Measure], int]:
+    """The metrics of each seed as functions of weights, and the number of samples."""
+    scores = np.asarray(probabilities)
+    seeds = scores if scores.ndim == 3 else scores[None]
+    if len(seeds) == 0:
+        raise ValueError("probabilities must be of one seed at least.")
+    checked = [_checked(of_seed, labels) for of_seed in seeds]
+    return [_Weighted(*pair) for pair in checked], len(checked[0][1])
+
+
+def _mean_over_seeds(draws: Array, rng: np.random.Generator) -> Array:
+    """Means ``(R,)`` of S - 1 drawn seeds in each resample, of values ``(S, R)``; NaN where a drawn one is."""
+    seeds, resamples = draws.shape
+    if seeds == 1:
+        return draws[0]
+    chosen = rng.integers(seeds, size=(seeds - 1, resamples))
+    return np.take_along_axis(draws, chosen, axis=0).mean(0)
 
 
 def _checked(probabilities: ArrayLike, labels: ArrayLike) -> tuple[NDArray[Any], NDArray[np.int64]]:
@@ -253,7 +287,7 @@ def mean_of_defined(values: Array) -> Array:
 
 
 def _intervals(
-    measure: Callable[[Array], dict[str, Array]],
+    measures: Sequence[Measure],
     size: int,
     groups: Sequence[str] | None,
     num_resamples: int,
@@ -263,12 +297,16 @@ def _intervals(
     drawn = range(size) if groups is None else groups
     if len(drawn) != size:
         raise ValueError(f"groups must have a name for each of the {size} samples, got {len(drawn)}.")
-    values = measure(np.ones((size, 1)))
-    blocks = [measure(block) for block in _draw(drawn, num_resamples, seed)]
+    once = np.ones((size, 1))
+    values = [measure(once) for measure in measures]
+    blocks = [[measure(block) for measure in measures] for block in _draw(drawn, num_resamples, seed)]
+    # Not the stream that the groups are drawn from: those stay the same whatever the number of seeds.
+    rng = np.random.default_rng([seed, 1])
     outside = (1 - confidence) / 2
     intervals = {}
     for name in METRICS:
-        draws = np.concatenate([block[name] for block in blocks])
-        low, high = np.nanquantile(draws, (outside, 1 - outside))
-        intervals[name] = {"value": values[name].item(), "low": float(low), "high": float(high)}
+        of_seeds = np.concatenate([np.stack([draws[name] for draws in block]) for block in blocks], axis=1)
+        low, high = np.nanquantile(_mean_over_seeds(of_seeds, rng), (outside, 1 - outside))
+        value = np.mean([of_seed[name].item() for of_seed in values])
+        intervals[name] = {"value": float(value), "low": float(low), "high": float(high)}
     return intervals

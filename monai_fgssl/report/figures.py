@@ -28,7 +28,11 @@ PANELS = (
 
 
 def plot_confusion(
-    labels: ArrayLike, predictions: ArrayLike, class_names: Sequence[str], path: str | Path | None = None
+    labels: ArrayLike,
+    predictions: ArrayLike,
+    class_names: Sequence[str],
+    path: str | Path | None = None,
+    title: str = "",
 ) -> Figure:
     """Draw the confusion matrix: color is the share of the true class, figures are numbers of images.
 
@@ -37,6 +41,7 @@ def plot_confusion(
         predictions: ``(N,)``, predicted classes.
         class_names: names of the classes.
         path: where to save it; the suffix chooses the format.
+        title: above it; by default the number of images.
 
     Returns:
         The figure.
@@ -54,7 +59,7 @@ def plot_confusion(
             axes.text(column, row, str(count), ha="center", va="center", color=color)
         axes.set_xticks(range(len(class_names)), shown, rotation=45, ha="right")
         axes.set_yticks(range(len(class_names)), shown)
-        axes.set(xlabel="predicted", ylabel="true")
+        axes.set(xlabel="predicted", ylabel="true", title=literal(title) or f"{counts.sum()} images")
         axes.spines[:].set_visible(False)
         axes.tick_params(length=0)
         if path is not None:
@@ -62,7 +67,9 @@ def plot_confusion(
     return figure
 
 
-def plot_roc(labels: ArrayLike, probabilities: ArrayLike, class_names: Sequence[str], path: str | Path) -> None:
+def plot_roc(
+    labels: ArrayLike, probabilities: ArrayLike, class_names: Sequence[str], path: str | Path, title: str = ""
+) -> None:
     """Draw the ROC curve of each class against the rest, with its area; classes without images are left out.
 
     Args:
@@ -70,6 +77,7 @@ def plot_roc(labels: ArrayLike, probabilities: ArrayLike, class_names: Sequence[
         probabilities: ``(N, num_classes)``.
         class_names: names of the classes.
         path: of the picture.
+        title: above it; by default the number of images.
     """
     truth, scores = np.asarray(labels), np.asarray(probabilities)
     with style():
@@ -83,10 +91,11 @@ def plot_roc(labels: ArrayLike, probabilities: ArrayLike, class_names: Sequence[
             false_rate, true_rate, _ = roc_curve(positive, scores[:, index])
             area = roc_auc_score(positive, scores[:, index])
             line = "-" if index < len(COLORS) else "--"
-            label = f"{literal(name)} {area:.3f}"
+            label = f"{literal(name)} ({positive.sum()}) {area:.3f}"
             axes.plot(false_rate, true_rate, line, color=COLORS[index % len(COLORS)], label=label)
         axes.set(xlabel="false positive rate", ylabel="true positive rate", xlim=(0, 1), ylim=(0, 1.005), aspect=1)
-        axes.legend(title="area under the curve", loc="lower right")
+        axes.set_title(literal(title) or f"{len(truth)} images")
+        axes.legend(title="class, images, area", loc="lower right", fontsize=8)
         save_figure(figure, path)
 
 
@@ -112,11 +121,14 @@ def plot_learning_curves(history: Mapping[str, Mapping[str, Sequence[tuple[int, 
             for axes, (title, prefix) in zip(row, panels, strict=False):
                 axes.set_visible(True)
                 shown = {name: pairs for name, pairs in history[phase].items() if name.startswith(prefix)}
-                for (name, pairs), color in zip(shown.items(), cycle(COLORS), strict=False):
+                for number, ((name, pairs), color) in enumerate(zip(shown.items(), cycle(COLORS), strict=False)):
                     epochs, values = zip(*pairs, strict=True)
                     label = readable(name.removeprefix(prefix).strip("_")) or "median"
-                    axes.plot(epochs, values, "o-", color=color, markersize=2.5, linewidth=1.2, label=label)
-                axes.set(title=f"{phase}: {title}", xlabel="epoch")
+                    # Later curves are thinner, so that an earlier one shows below one that hides it.
+                    width = 1.2 + 2.4 * (len(shown) - 1 - number) / max(1, len(shown) - 1)
+                    axes.plot(epochs, values, "o-", color=color, markersize=1.5 * width, linewidth=width, label=label)
+                before = ", 0: before the first step" if any(pairs[0][0] == 0 for pairs in shown.values()) else ""
+                axes.set(title=f"{phase}: {title}", xlabel=f"epoch{before}")
                 axes.xaxis.get_major_locator().set_params(integer=True)
                 # Beside the curves, since a legend among them might hide some.
                 axes.legend(loc="upper left", bbox_to_anchor=(1, 1), handlelength=1)

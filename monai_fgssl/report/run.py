@@ -1,29 +1,45 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Results of a run for people: tables, predictions and pictures."""
+"""Everything that a run leaves behind for people: tables, predictions, pictures, and the page that shows them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
+import numpy as np
 from ignite import distributed as idist
 
-from monai_fgssl.data import CachedImages
+from monai_fgssl.data import CachedImages, PreparedData
+from monai_fgssl.data.layouts.table import PARTS
 from monai_fgssl.engines.handlers import PredictionCollector
 from monai_fgssl.engines.hierarchical import step_names
-from monai_fgssl.metrics.classification import bootstrap_difference, bootstrap_intervals
+from monai_fgssl.metrics.classification import (
+    bootstrap_difference,
+    bootstrap_intervals,
+    classification_metrics,
+    weighted_metrics,
+)
+from monai_fgssl.report.conclusion import conclusion
 from monai_fgssl.report.figures import plot_confusion, plot_learning_curves, plot_roc
+from monai_fgssl.report.page import write_page
 from monai_fgssl.report.predictions import write_predictions
+from monai_fgssl.report.provenance import command_line, versions
 from monai_fgssl.report.results import check_class_names
-from monai_fgssl.report.tables import print_metrics, write_metrics
+from monai_fgssl.report.tables import WIDTH, print_metrics, write_metrics
 from monai_fgssl.report.views_figure import plot_views
 from monai_fgssl.transforms import RandView
+from monai_fgssl.utils.run_log import is_within_a_run, logged_warnings, tell
 
 __all__ = ["Report"]
 
 NUM_SHOWN_IMAGES = 4
+PROBE = ", linear probe"
+"""Ends the name of a method that is a linear classifier of the frozen network of another one."""
+PRINTED = ("macro_f1", "macro_auc")
+"""Metrics in the printed table, which fits a screen; the files have all."""
 
 
 class Report:
@@ -33,17 +49,31 @@ class Report:
         output_dir: folder of the files.
         class_names: names of the classes.
         settings: of the run, recorded in ``metrics.json``.
+        data: images of the run, to say how many there are; None where they are not known.
+        bundle_root: the folder of the bundle, to say how its model is used.
+
+    Attributes:
+        results: predictions for the test part by method, one for each seed.
 
     Raises:
-        DataError: when a class has the name of another column of ``predictions.csv``.
+        DataError: when a class is called like another column of ``predictions.csv``.
     """
 
-    def __init__(self, output_dir: str | Path, class_names: Sequence[str], settings: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        output_dir: str | Path,
+        class_names: Sequence[str],
+        settings: Mapping[str, Any],
+        data: PreparedData | None = None,
+        bundle_root: str | Path | None = None,
+    ) -> None:
         check_class_names(class_names)
         self.output_dir = Path(output_dir)
         self.class_names = list(class_names)
         self.settings = dict(settings)
-        self.results: dict[str, PredictionCollector] = {}
+        self.data = data
+        self.bundle_root = Path("fgssl") if bundle_root is None else Path(bundle_root)
+        self.results: dict[str, list[PredictionCollector]] = {}
 
     @idist.one_rank_only()
     def write_views(
@@ -53,7 +83,7 @@ class Report:
         regularized: RandView,
         distorted: RandView,
     ) -> None:
-        """Draw the views and puzzles of a few images: ``views.png``.
+        """Draw what pre-training makes of a few images: ``views.png``.
 
         Args:
             images: the first ones are shown.
@@ -61,66 +91,173 @@ class Report:
             regularized: view that the puzzles are cut from.
             distorted: view that they are compared with.
         """
+        if is_within_a_run():
+            return
         shown = images[range(min(NUM_SHOWN_IMAGES, len(images)))]["image"]
         self.output_dir.mkdir(parents=True, exist_ok=True)
         plot_views(shown, grids, regularized, distorted, shown.ndim - 2, path=self.output_dir / "views.png")
 
     def add(self, method: str, predictions: PredictionCollector) -> None:
-        """Add the test predictions of a method. Pictures and CSV show the first method."""
-        self.results[method] = predictions
+        """Add the test predictions of a method; those that are added to the same method are of further seeds.
+
+        Pictures and CSV are of the first seed of the first method. A method whose name ends with ``", linear probe"``
+        comes after all that do not.
+        """
+        self.results.setdefault(method, []).append(predictions)
 
     @idist.one_rank_only()
     def write(self, history: Mapping[str, Mapping[str, list[tuple[int, float]]]]) -> dict[str, Any]:
-        """Print the table and write all files.
+        """Print the table and write all files. Of a run without a test part there are the course and the settings.
 
         Args:
             history: series of every phase, as in :class:`~monai_fgssl.engines.handlers.EpochHistory`.
 
         Returns:
-            Content of ``metrics.json``.
+            What ``metrics.json`` holds.
         """
-        (method, first), *others = self.results.items()
-        rows = {name: bootstrap_intervals(r.probabilities, r.labels, r.groups) for name, r in self.results.items()}
-        # One step alone is the method itself.
-        num_steps = first.stage_logits.shape[1]
+        # False comes before True, and what is equal keeps its order.
+        results = {name: self.results[name] for name in sorted(self.results, key=lambda name: name.endswith(PROBE))}
+        content = self._describe_run(history) | self._measure(results)
+        content["conclusions"] = self._conclusions(content)
+        if results:
+            first = next(iter(results.values()))[0]
+            write_predictions(self.output_dir / "predictions.csv", first.names, first.probabilities, self.class_names)
+        write_metrics(self.output_dir / "metrics.json", content)
+        if is_within_a_run():
+            # The run that this is part of shows the results of all.
+            return content
+        # Last: a picture that fails costs no figure.
+        if results:
+            self._print(content)
+            self._draw(next(iter(results)), first)
+        if content["history"]:
+            plot_learning_curves(content["history"], self.output_dir / "learning_curves.png")
+        page = self.output_dir / "report.html"
+        write_page(page, content | {"inference_config": self.bundle_root / "configs" / "inference.json"})
+        tell(f"Report: {page.resolve()}")
+        return content
+
+    def _draw(self, method: str, predictions: PredictionCollector) -> None:
+        """Draw the pictures of one method's predictions."""
+        labels, probabilities = predictions.labels, predictions.probabilities
+        title = f"{method}, {len(labels)} test images"
+        confusion, roc = self.output_dir / "confusion_matrix.png", self.output_dir / "roc.png"
+        plot_confusion(labels, probabilities.argmax(1), self.class_names, confusion, title=title)
+        plot_roc(labels, probabilities, self.class_names, roc, title=title)
+
+    def _describe_run(self, history: Mapping[str, Mapping[str, list[tuple[int, float]]]]) -> dict[str, Any]:
+        """Everything that is known without a test part."""
+        return {
+            "num_test_images": 0,
+            "seeds": 1,
+            "class_names": self.class_names,
+            **{name: {} for name in ("methods", "stages", "differences", "by_seed", "classes")},
+            "data": None if self.data is None else _describe(self.data),
+            # Some values are objects whose text is the value, such as a precision that is chosen while the run goes on.
+            "settings": {name: _plain(value) for name, value in self.settings.items()},
+            "command": command_line(),
+            "versions": versions(),
+            "warnings": logged_warnings(),
+            "history": {phase: dict(series) for phase, series in history.items() if series},
+        }
+
+    def _measure(self, results: Mapping[str, list[PredictionCollector]]) -> dict[str, Any]:
+        """Figures of the test part; none where it is missing."""
+        if not results:
+            return {}
+        method, (first, *_) = next(iter(results.items()))
+        labels, groups = first.labels, first.groups
+        scores = {name: np.stack([r.probabilities for r in of_seeds]) for name, of_seeds in results.items()}
+        rows = {name: bootstrap_intervals(values, labels, groups) for name, values in scores.items()}
         stages = {
-            f"{method}, {step} alone": bootstrap_intervals(logits.softmax(1), first.labels, first.groups)
-            for step, logits in zip(step_names(num_steps), first.stage_logits.unbind(1), strict=True)
-            if num_steps > 1
+            f"{method}, {step} alone": bootstrap_intervals(logits.softmax(1), labels, groups)
+            for step, logits in zip(step_names(first.stage_logits.shape[1]), first.stage_logits.unbind(1), strict=True)
         }
         differences = {
-            f"{method} - {name}": bootstrap_difference(
-                first.probabilities, other.probabilities, first.labels, first.groups
-            )
-            for name, other in others
+            f"{name} - {other}": bootstrap_difference(scores[name], scores[other], labels, groups)
+            for name, other in _pairs(list(results))
         }
-        labels, probabilities = first.labels, first.probabilities
-        write_predictions(self.output_dir / "predictions.csv", first.names, probabilities, self.class_names)
-        curves = {phase: dict(series) for phase, series in history.items() if series}
-        content = {
+        return {
             "num_test_images": len(labels),
-            "class_names": self.class_names,
+            "seeds": len(scores[method]),
             "methods": rows,
             "stages": stages,
             "differences": differences,
-            # Some values are objects whose text is the value, such as a precision that is chosen while the run goes on.
-            "settings": {name: _plain(value) for name, value in self.settings.items()},
-            "history": curves,
+            "by_seed": {
+                name: [classification_metrics(of_seed, labels) for of_seed in values] for name, values in scores.items()
+            },
+            "classes": _by_class(first, self.class_names),
         }
-        write_metrics(self.output_dir / "metrics.json", content)
-        print_metrics(rows | stages, title=f"{len(labels)} test images, 95 % intervals by bootstrap over lesions")
-        if differences:
-            print_metrics(
-                differences,
-                title="Difference on the same images, of these two trainings: another seed may move it further",
+
+    def _conclusions(self, content: Mapping[str, Any]) -> list[str]:
+        if self.data is None:
+            return []
+        counts = np.bincount(self.data.train.labeled().labels, minlength=len(self.class_names)).tolist()
+        return [
+            conclusion(
+                content["methods"][name],
+                content["methods"][other],
+                content["differences"][f"{name} - {other}"],
+                counts,
+                len(self.data.train) if self.settings.get("pretrain_epochs") else None,
+                content["seeds"],
+                content["num_test_images"],
+                frozen=name.endswith(PROBE),
             )
-        # Pictures come last, so that an error in one costs no number.
-        plot_confusion(labels, probabilities.argmax(1), self.class_names, self.output_dir / "confusion_matrix.png")
-        plot_roc(labels, probabilities, self.class_names, self.output_dir / "roc.png")
-        if curves:
-            plot_learning_curves(curves, self.output_dir / "learning_curves.png")
-        print(f"Files: {self.output_dir.resolve()}")
-        return content
+            for name, other in _pairs(list(content["methods"]))
+        ]
+
+    def _print(self, content: Mapping[str, Any]) -> None:
+        seeds, groups = content["seeds"], "lesions" if content["seeds"] == 1 else "lesions and seeds"
+        means = "" if seeds == 1 else f"means of {seeds} seeds, "
+        title = f"{content['num_test_images']} test images, {means}95 % intervals over {groups}"
+        rows = content["methods"] if len(content["methods"]) > 1 else content["methods"] | content["stages"]
+        # Two methods of each kind at most have nothing that a longer name could tell apart.
+        differences = content["differences"]
+        if len(differences) <= len({name.endswith(PROBE) for name in differences}):
+            short = {f"difference{PROBE if name.endswith(PROBE) else ''}": row for name, row in differences.items()}
+            differences = short
+        print_metrics(rows, title, differences, PRINTED)
+        if differences and seeds == 1:
+            tell("One training each: another seed may move the difference further (--seeds 3).")
+        for sentence in content["conclusions"]:
+            tell(fill(sentence, WIDTH))
+
+
+def _pairs(methods: Sequence[str]) -> list[tuple[str, str]]:
+    """The first method against each other one of its kind, fine-tuned or probed."""
+    kinds = [[name for name in methods if name.endswith(PROBE) == is_probe] for is_probe in (False, True)]
+    return [(first, other) for first, *others in filter(None, kinds) for other in others]
+
+
+def _by_class(predictions: PredictionCollector, class_names: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Images, recall, precision and AUC of each class."""
+    values = weighted_metrics(predictions.probabilities, predictions.labels, np.ones((1, len(predictions.labels))))
+    labels, predicted = predictions.labels.numpy(), predictions.probabilities.argmax(1).numpy()
+    return {
+        name: {
+            "images": int((labels == k).sum()),
+            "recall": values["recall"][0, k],
+            "precision": float((labels[predicted == k] == k).mean()) if (predicted == k).any() else float("nan"),
+            "auc": values["auc"][0, k],
+        }
+        for k, name in enumerate(class_names)
+    }
+
+
+def _describe(data: PreparedData) -> dict[str, dict[str, int]]:
+    """Images of each part: all, lesions or patients, labeled, and of each class."""
+    described = {}
+    for part in PARTS:
+        images = getattr(data, part)
+        counts = np.bincount(images.labels[images.labels >= 0], minlength=len(data.class_names)).tolist()
+        described[part] = {
+            "images": len(images),
+            "groups": len(set(images.groups)),
+            "labeled": sum(counts),
+            **{f"class {name}": count for name, count in zip(data.class_names, counts, strict=True)},
+        }
+    return described
 
 
 def _plain(value: Any) -> Any:

@@ -12,6 +12,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from monai_fgssl.utils.files import atomic_write
+from monai_fgssl.utils.words import readable
 
 __all__ = ["BLUE", "COLORS", "INK", "VERMILION", "literal", "readable", "save_figure", "style"]
 
@@ -39,11 +40,6 @@ def style() -> Iterator[None]:
         }
     ):
         yield
-
-
-def readable(name: str) -> str:
-    """Name of a metric or series for people: ``macro_f1`` becomes ``macro F1``."""
-    return name.replace("_", " ").replace("f1", "F1").replace("auc", "AUC")
 
 
 def literal(name: str) -> str:

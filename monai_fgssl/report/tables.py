@@ -4,41 +4,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
 from monai_fgssl.metrics.classification import METRICS
 from monai_fgssl.utils.files import atomic_write, to_json
-
-from .style import readable
+from monai_fgssl.utils.run_log import tell
+from monai_fgssl.utils.words import readable
 
 __all__ = ["print_metrics", "write_metrics"]
 
 Intervals = Mapping[str, Mapping[str, float]]
-# Wide enough for every row, also when the output goes to a file.
-WIDTH = 120
+# The same wherever the output goes.
+WIDTH = 100
 
 
-def print_metrics(rows: Mapping[str, Intervals], title: str) -> None:
+def print_metrics(
+    rows: Mapping[str, Intervals],
+    title: str,
+    differences: Mapping[str, Intervals] | None = None,
+    metrics: Sequence[str] = METRICS,
+) -> None:
     """Print a table with one row per method and one column per metric, each value with its interval.
 
     Args:
         rows: by method, ``value``, ``low`` and ``high`` of each metric, as
             :func:`~monai_fgssl.metrics.bootstrap_intervals` returns them.
         title: printed above.
+        differences: the same of differences between methods, below a line and with their signs.
+        metrics: those that get a column.
     """
-    table = Table(title=title, title_justify="left")
-    table.add_column("")
-    for metric in METRICS:
+    table = Table(title=title, title_justify="left", box=SIMPLE)
+    table.add_column("", no_wrap=True)
+    for metric in metrics:
         table.add_column(readable(metric), no_wrap=True)
-    for method, intervals in rows.items():
-        cells = (intervals[metric] for metric in METRICS)
-        table.add_row(method, *(f"{c['value']:.3f} [{c['low']:.3f}, {c['high']:.3f}]" for c in cells))
-    Console(width=WIDTH).print(table)
+    for entries, sign in ((rows, ""), (differences or {}, "+")):
+        for method, intervals in entries.items():
+            cells = (intervals[metric] for metric in metrics)
+            table.add_row(method, *(_cell(cell, sign) for cell in cells))
+        table.add_section()
+    console = Console(width=WIDTH)
+    with console.capture() as capture:
+        console.print(table)
+    tell("\n".join(line.rstrip() for line in capture.get().splitlines()))
+
+
+def _cell(interval: Mapping[str, float], sign: str) -> str:
+    return f"{interval['value']:{sign}.3f} [{interval['low']:{sign}.3f}, {interval['high']:{sign}.3f}]"
 
 
 def write_metrics(path: str | Path, content: Mapping[str, Any]) -> None:

@@ -10,12 +10,17 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-__all__ = ["global_moments", "num_processes", "of_first_process", "sum_over_processes"]
+__all__ = ["global_moments", "num_processes", "of_first_process", "process_rank", "sum_over_processes"]
 
 
 def num_processes() -> int:
     """Size of the process group; 1 where there is none."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def process_rank() -> int:
+    """Number of this process in its group; 0 where there is none."""
+    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
 
 
 def sum_over_processes(value: Tensor) -> Tensor:

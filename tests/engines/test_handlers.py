@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import logging
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ from monai_fgssl.engines import HierarchicalEvaluator
 from monai_fgssl.engines.handlers import BatchNormUpdater, EpochHistory, FeatureMonitor, PhaseProgress, WeightMonitor
 from monai_fgssl.metrics import effective_rank
 from monai_fgssl.networks import HierarchicalNet, PlainNet
+from monai_fgssl.utils.run_log import close_log, open_log
 
 
 class TinyNet(nn.Module):
@@ -109,13 +112,12 @@ def test_features_are_measured_and_collapse_is_reported_once(
     engine = make_engine()
     FeatureMonitor(network, train, val, "cpu", interval=2, min_rank=1.5).attach(engine)
     measured: list[bool] = []
-    engine.add_event_handler(Events.EPOCH_STARTED, lambda e: e.state.metrics.clear())
     engine.add_event_handler(Events.EPOCH_COMPLETED, lambda e: measured.append("knn_accuracy" in e.state.metrics))
     with caplog.at_level(logging.WARNING):
         engine.run([0], max_epochs=3)
     metrics = engine.state.metrics
     assert metrics["knn_accuracy"] == 1.0
-    assert "before pre-training: knn_accuracy 1," in capsys.readouterr().out
+    assert "before pre-training: kNN accuracy 1," in capsys.readouterr().out
     assert measured == [False, True, True]
     network.eval()
     with torch.no_grad():
@@ -125,6 +127,17 @@ def test_features_are_measured_and_collapse_is_reported_once(
     warnings = [record.message for record in caplog.records if "collapsing" in record.message]
     assert len(warnings) == int(collapsed)
     assert all("concat" in message and "epoch 0" in message for message in warnings)
+
+
+def test_the_rank_of_few_images_is_no_collapse(caplog: pytest.LogCaptureFixture) -> None:
+    few = [{name: value[:4] for name, value in batch.items()} for batch in make_batches(1)[:1]]
+    engine = make_engine()
+    # Of 4 images no rank is above 3.
+    FeatureMonitor(TinyNet(), None, few, "cpu", min_rank=3.0).attach(engine)
+    with caplog.at_level(logging.WARNING):
+        engine.run([0], max_epochs=1)
+    assert 0 < engine.state.metrics["rank_stage1"] < 3
+    assert not caplog.records
 
 
 def test_without_labels_collapse_is_watched_all_the_same(capsys: pytest.CaptureFixture[str]) -> None:
@@ -138,7 +151,7 @@ def test_without_labels_collapse_is_watched_all_the_same(capsys: pytest.CaptureF
         vectors = torch.cat([network.stage_vectors(batch["image"]) for batch in images])
     assert engine.state.metrics["rank_stage1"] == pytest.approx(effective_rank(vectors[:, 0]))
     assert not any(name.startswith("knn_") for name in engine.state.metrics)
-    assert "before pre-training: rank_concat" in capsys.readouterr().out
+    assert "before pre-training: rank concat" in capsys.readouterr().out
 
 
 def test_weights_growth_and_update_ratio() -> None:
@@ -155,32 +168,60 @@ def test_weights_growth_and_update_ratio() -> None:
     assert engine.state.metrics == pytest.approx({"weight_growth": 16, "weight_growth_max": 16, "update_ratio": 1})
 
 
-def test_history_keeps_trainer_and_evaluator() -> None:
+def test_history_keeps_the_start_and_the_evaluator_where_it_measured() -> None:
     evaluator = make_engine()
     history = EpochHistory(evaluator)
     engine = make_engine()
 
+    @engine.on(Events.STARTED)
+    def measure(engine: Engine) -> None:
+        engine.state.metrics["knn_accuracy"] = 0.3
+
     @engine.on(Events.EPOCH_COMPLETED)
     def write(engine: Engine) -> None:
+        engine.state.metrics.pop("knn_accuracy", None)
         engine.state.metrics["loss"] = 1 / engine.state.epoch
-        evaluator.state.metrics["accuracy"] = 0.1 * engine.state.epoch
+        if engine.state.epoch % 2 == 0:
+            # As MONAI's ValidationHandler(interval=2) runs it.
+            evaluator.state.epoch = engine.state.epoch
+            evaluator.state.metrics["accuracy"] = 0.1 * engine.state.epoch
 
     history.attach(engine)
-    engine.run([0], max_epochs=2)
-    assert engine.state.history == {"loss": [(1, 1.0), (2, 0.5)], "val_accuracy": [(1, 0.1), (2, 0.2)]}
+    engine.run([0], max_epochs=3)
+    assert engine.state.history == {
+        "knn_accuracy": [(0, 0.3)],
+        "loss": [(1, 1.0), (2, 0.5), (3, 1 / 3)],
+        "val_accuracy": [(2, 0.2)],
+    }
 
 
-def test_progress_prints_a_line_for_each_epoch_and_only_on_rank_0(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("seconds", "epochs"), [(0.0, [1, 2, 3]), (3600.0, [3])])
+def test_progress_prints_lines_in_time_and_the_last_and_only_on_rank_0(
+    seconds: float, epochs: list[int], capsys: pytest.CaptureFixture[str]
+) -> None:
     for rank in (0, 1):
         engine = make_engine()
         engine.state.rank = rank
-        PhaseProgress("pre-train", ["loss", "missing"]).attach(engine)
-        engine.add_event_handler(Events.EPOCH_STARTED, lambda e: e.state.metrics.update(loss=2.5))
-        engine.run([0, 1], max_epochs=2)
+        PhaseProgress("pre-train", ["loss", "missing"], seconds=seconds).attach(engine)
+        engine.add_event_handler(Events.EPOCH_STARTED, lambda e: e.state.metrics.update(loss=2.5, other=1.0))
+        engine.run([0, 1], max_epochs=3)
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 2
-    assert lines[1].startswith("pre-train 2/2: loss 2.5, ")
-    assert lines[1].endswith("images/s")
+    assert [line.split(": ")[0] for line in lines] == [f"pre-train {epoch}/3" for epoch in epochs]
+    assert all(line.split(": ")[1].startswith("loss 2.5, ") for line in lines)
+    assert re.search(r" images/s, took \d+:\d\d$", lines[-1])
+    assert all(re.search(r" images/s, left \d+:\d\d$", line) for line in lines[:-1])
+
+
+def test_the_log_has_every_epoch_with_every_metric(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    open_log(tmp_path / "run.log", {"seed": 0})
+    engine = make_engine()
+    PhaseProgress("pre-train", ["loss"]).attach(engine)
+    engine.add_event_handler(Events.EPOCH_STARTED, lambda e: e.state.metrics.update(loss=2.5, other=1.0))
+    engine.run([0, 1], max_epochs=5)
+    close_log()
+    kept = (tmp_path / "run.log").read_text(encoding="utf-8")
+    assert re.findall(r"pre-train (\d)/5: loss 2.5, other 1, ", kept) == list("12345")
+    assert len(capsys.readouterr().out.splitlines()) == 1
 
 
 def test_progress_lets_errors_through() -> None:

@@ -33,6 +33,7 @@ BUNDLE = REPOSITORY / "bundles" / "fgssl"
 SMALL = {
     "synthetic_images": 240,
     "label_fraction": 0.5,
+    "seeds": 1,
     "image_size": 32,
     "width": 16,
     "embedding_dim": 16,
@@ -84,7 +85,13 @@ def test_the_whole_recipe(trained: tuple[Path, subprocess.CompletedProcess[str]]
         with Image.open(output / f"{picture}.png") as image:
             assert min(image.size) > 200
     metrics = json.loads((output / "metrics.json").read_text())
-    assert set(metrics["methods"]) == {"FG-SSL", "random weights"}
+    methods = ["FG-SSL", "random weights", "FG-SSL, linear probe", "random weights, linear probe"]
+    assert list(metrics["methods"]) == methods
+    assert metrics["seeds"] == 1
+    assert metrics["data"]["train"]["labeled"] < metrics["data"]["train"]["images"]
+    assert len(metrics["conclusions"]) == 2
+    for sentence in metrics["conclusions"]:
+        assert sentence in " ".join(result.stdout.split())
     assert set(metrics["methods"]["FG-SSL"]) == {"accuracy", "balanced_accuracy", "macro_f1", "macro_auc"}
     for interval in metrics["methods"]["FG-SSL"].values():
         assert 0 <= interval["low"] <= interval["value"] <= interval["high"] <= 1
@@ -95,6 +102,53 @@ def test_the_whole_recipe(trained: tuple[Path, subprocess.CompletedProcess[str]]
     for row in rows:
         assert sum(float(row[name]) for name in metrics["class_names"]) == pytest.approx(1, abs=1e-4)
     assert not [path for path in output.rglob("*") if "tmp" in path.name]
+
+
+def test_the_printed_log_fits_a_screen_and_the_file_has_the_rest(trained: tuple[Path, Any]) -> None:
+    folder, result = trained
+    printed = (result.stdout + result.stderr).splitlines()
+    # The first line is MONAI's warning about configs, which comes before any of them is read.
+    assert len(printed) < 40
+    assert not any("WARNING" in line or "INFO" in line for line in printed)
+    kept = (folder / "output" / "run.log").read_text(encoding="utf-8")
+    assert "command: python -m monai.bundle run --config_file train.json" in kept
+    assert "torch: " in kept
+    assert f"width: {SMALL['width']}" in kept
+    # Both fine-tunings, each epoch with everything that was measured in it.
+    for epoch in (1, 2):
+        assert len(re.findall(rf" {epoch}/2: .*loss_stage1 .*weight_growth .*val_macro_f1 ", kept)) == 2
+
+
+def test_seeds_fine_tune_again_after_one_pretraining(tmp_path: Path) -> None:
+    changes = {"seeds": 2, "labels_per_class": 6, "label_fraction": "$None", "fine_tuning_seed": 5, "batch_size": 8}
+    result = train(REPOSITORY, "bundles/fgssl/train.json", tmp_path, **changes)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("pre-train 1/1") == 1
+    for title in ("fine-tune", "random weights"):
+        for number in (1, 2):
+            assert result.stdout.count(f"{title}, seed {number} of 2 2/2: ") == 1
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    folders = {"FG-SSL": ["seed_2"], "random weights": ["random_weights", "random_weights/seed_2"]}
+    runs = {
+        method: [json.loads((tmp_path / folder / "metrics.json").read_text()) for folder in names]
+        for method, names in folders.items()
+    }
+    for method, of_seeds in runs.items():
+        for kind in (method, f"{method}, linear probe"):
+            values = [content["methods"][kind]["macro_f1"]["value"] for content in of_seeds]
+            assert [row["macro_f1"] for row in metrics["by_seed"][kind]][-len(values) :] == pytest.approx(values)
+            assert len(metrics["by_seed"][kind]) == metrics["seeds"] == 2
+    seeds = [content["settings"]["fine_tuning_seed"] for of_seeds in runs.values() for content in of_seeds]
+    assert seeds == [6, 5, 6]
+    # Both methods have the same labels of a seed, and the seeds share the split.
+    splits = [(tmp_path / folder / "split.json").read_text() for folder in (".", "seed_2", "random_weights")]
+    assert len(set(splits)) == 1
+    # Weights that a newcomer has no use for do not stay.
+    for folder in ("seed_2", "random_weights", "random_weights/seed_2"):
+        assert not (tmp_path / folder / "checkpoints").exists()
+        assert (tmp_path / folder / "model.pt").is_file()
+    # Classifiers of another seed start from other weights, the rest from the pre-trained ones.
+    assert (tmp_path / "checkpoints" / "train_final.pt").is_file()
 
 
 def test_model_is_rebuilt_from_its_record(trained: tuple[Path, Any]) -> None:
@@ -186,11 +240,10 @@ def test_a_probe_solves_the_classifiers_and_leaves_the_rest_as_pretrained(tmp_pa
     result = train(REPOSITORY, "bundles/fgssl/train.json", tmp_path, fine_tuning="probe")
     assert result.returncode == 0, result.stderr
     assert re.search(r"classifiers solved on \d+ labeled images", result.stdout)
-    ours, comparison = result.stdout.split("The same network fine-tuned from random weights")
-    assert "fine-tune 1/2" not in ours
-    # From random weights there is nothing to probe.
-    assert "fine-tune 2/2" in comparison
-    assert "classifiers solved" not in comparison
+    assert "fine-tune " not in result.stdout
+    # From random weights there is nothing to solve.
+    assert "random weights 2/2" in result.stdout
+    assert result.stdout.count("classifiers solved") == 1
     pretrained = torch.load(tmp_path / "pretrained.pt", weights_only=True)
     model = torch.load(tmp_path / "models" / "model.pt", weights_only=True)
     backbone = {name: value for name, value in model.items() if name.startswith("backbone.") or name in ("mean", "std")}
@@ -200,13 +253,13 @@ def test_a_probe_solves_the_classifiers_and_leaves_the_rest_as_pretrained(tmp_pa
     assert record["network_def"]["_target_"] == "monai_fgssl.networks.PooledNet"
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert set(metrics["history"]) == {"pre-train"}
-    assert set(metrics["methods"]) == {"FG-SSL", "random weights"}
+    assert list(metrics["methods"])[:2] == ["FG-SSL", "random weights"]
 
 
 def test_lp_ft_solves_the_classifiers_and_then_trains_all(tmp_path: Path) -> None:
     result = train(REPOSITORY, "bundles/fgssl/train.json", tmp_path, fine_tuning="lp_ft", compare=False, max_epochs=4)
     assert result.returncode == 0, result.stderr
-    assert result.stdout.index("classifiers solved on") < result.stdout.index("fine-tune 1/4")
+    assert result.stdout.index("classifiers solved on") < result.stdout.index("fine-tune 4/4")
     settings = json.loads((tmp_path / "metrics.json").read_text())["settings"]
     assert (settings["stage_lr_decay"], settings["freeze_backbone"]) == (0.65, 0.25)
     record = json.loads((tmp_path / "models" / "model.json").read_text())
@@ -405,5 +458,6 @@ def test_a_stopped_run_goes_on_with_the_same_result(tmp_path: Path) -> None:
         assert all(torch.equal(expected[key], found[key]) for key in expected), name
     expected, found = (json.loads((folder / "metrics.json").read_text()) for folder in (tmp_path / "whole", output))
     for content in (expected, found):
-        content.pop("settings")
+        for name in ("settings", "command"):
+            content.pop(name)
     assert expected == found

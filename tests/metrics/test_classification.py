@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from statistics import NormalDist
 
 import numpy as np
 import pytest
@@ -181,7 +182,74 @@ def test_difference_is_paired() -> None:
         assert 0 < difference[name]["low"] < difference[name]["high"]
 
 
+def test_intervals_over_seeds_are_means_of_drawn_seeds_on_each_resample() -> None:
+    """Each resample by hand: repeated samples, two of three seeds with replacement, scikit-learn's metrics."""
+    labels = make_scores(60, 3, 7)[1]
+    first, second = (np.stack([make_scores(60, 3, seed)[0] for seed in seeds]) for seeds in ((1, 2, 3), (4, 5, 6)))
+    groups = [f"g{i}" for i in np.random.default_rng(9).integers(0, 30, 60)]
+    resamples = resample_weights(groups, 25, seed=3).astype(int)
+    intervals = bootstrap_intervals(first, labels, groups, num_resamples=25, seed=3, confidence=0.8)
+    differences = bootstrap_difference(first, second, labels, groups, num_resamples=25, seed=3, confidence=0.8)
+    rng = np.random.default_rng([3, 1])
+    for name in METRICS:
+        chosen = rng.integers(3, size=(2, 25))
+
+        def of(scores: np.ndarray, counts: np.ndarray, name: str = name) -> float:
+            repeated = (np.repeat(values, counts, axis=0) for values in (scores, labels, np.ones(60)))
+            return scikit_learn_metrics(*repeated)[name]
+
+        a, b = (
+            [np.mean([of(scores[s], counts) for s in chosen[:, r]]) for r, counts in enumerate(resamples)]
+            for scores in (first, second)
+        )
+        for found, draws in ((intervals, np.array(a)), (differences, np.array(a) - np.array(b))):
+            bounds = [found[name]["low"], found[name]["high"]]
+            np.testing.assert_allclose(bounds, np.quantile(draws, (0.1, 0.9)), rtol=0, atol=1e-12)
+        value = np.mean([classification_metrics(scores, labels)[name] for scores in first])
+        assert intervals[name]["value"] == pytest.approx(value)
+
+
+def test_one_seed_in_a_stack_is_that_seed_alone() -> None:
+    scores, labels = make_scores(50, 3, 2)
+    assert bootstrap_intervals(scores[None], labels, num_resamples=50) == bootstrap_intervals(
+        scores, labels, num_resamples=50
+    )
+
+
+def test_the_variance_over_seeds_is_that_of_a_mean_of_seeds() -> None:
+    """Of seeds that differ alone, and not the samples: the interval's variance is the unbiased one of the mean."""
+    labels = np.arange(20) % 2
+    shares = (0.5, 0.6, 0.8, 0.9)
+    # All samples are of one group, so every resample of groups has all of them.
+    right = [np.arange(20) < 20 * share for share in shares]
+    scores = np.eye(2)[np.where(right, labels, 1 - labels)]
+    found = bootstrap_intervals(scores, labels, ["all"] * 20, num_resamples=5000, confidence=0.6827)["accuracy"]
+    assert found["value"] == pytest.approx(np.mean(shares))
+    error = np.std(shares, ddof=1) / math.sqrt(len(shares))
+    assert (found["high"] - found["low"]) / 2 == pytest.approx(error, rel=0.15)
+
+
+def test_intervals_over_seeds_cover_what_they_promise() -> None:
+    """Simulated studies with known chance of samples and seeds: the true value is in most of the intervals."""
+    rng, hits, studies, size = np.random.default_rng(0), 0, 150, 80
+    labels = np.arange(size) % 2
+    # P(skill + hardness + noise > 0) over all three.
+    truth = NormalDist(0, math.sqrt(0.3**2 + 1 + 1)).cdf(1)
+    for study in range(studies):
+        hardness, skill = rng.normal(0, 1, size), rng.normal(1, 0.3, 4)
+        right = skill[:, None] + hardness + rng.normal(0, 1, (4, size)) > 0
+        scores = np.eye(2)[np.where(right, labels, 1 - labels)]
+        found = bootstrap_intervals(scores, labels, num_resamples=200, seed=study)["accuracy"]
+        hits += found["low"] <= truth <= found["high"]
+    # 95 % are promised; of 150 studies with that chance, fewer than 133 hit once in a thousand times.
+    assert hits >= 133
+
+
 def test_errors() -> None:
+    with pytest.raises(ValueError, match="the same seeds, got 2 and 3"):
+        bootstrap_difference(np.ones((2, 4, 2)), np.ones((3, 4, 2)), [0, 1, 0, 1])
+    with pytest.raises(ValueError, match="one seed at least"):
+        bootstrap_intervals(np.ones((0, 4, 2)), [0, 1, 0, 1])
     with pytest.raises(ValueError, match=r"\(2, 3\) and \(3,\)"):
         classification_metrics(np.ones((2, 3)), [0, 1, 2])
     with pytest.raises(ValueError, match="from 0 to 2, got -1 to 1"):

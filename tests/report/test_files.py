@@ -13,10 +13,12 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 from PIL import Image
+from sklearn.metrics import precision_recall_fscore_support
 
 from monai_fgssl.engines.handlers import PredictionCollector
 from monai_fgssl.metrics import classification_metrics
 from monai_fgssl.report import Report, plot_confusion, plot_learning_curves, plot_roc, write_predictions
+from monai_fgssl.report.conclusion import conclusion
 from monai_fgssl.report.tables import write_metrics
 from monai_fgssl.utils.errors import DataError
 from monai_fgssl.utils.files import atomic_write
@@ -56,8 +58,71 @@ def test_report_of_two_methods(tmp_path: Path, capsys: pytest.CaptureFixture[str
         "learning_curves.png",
         "metrics.json",
         "predictions.csv",
+        "report.html",
         "roc.png",
     ]
+
+
+def test_report_of_several_seeds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    report = Report(tmp_path, CLASSES, {})
+    ours, theirs = [make_predictions(seed) for seed in (0, 1)], [make_predictions(seed) for seed in (2, 3)]
+    report.add("ours, linear probe", make_predictions(4))
+    report.add("ours, linear probe", make_predictions(5))
+    for method, of_seeds in (("ours", ours), ("theirs", theirs)):
+        for predictions in of_seeds:
+            report.add(method, predictions)
+    content = report.write({})
+    # What pictures and CSV are of comes first; the probe has nothing to be compared with.
+    assert list(content["methods"]) == ["ours", "theirs", "ours, linear probe"]
+    assert list(content["differences"]) == ["ours - theirs"]
+    assert content["seeds"] == 2
+    scores = [[classification_metrics(p.probabilities, p.labels)["macro_f1"] for p in of] for of in (ours, theirs)]
+    assert [row["macro_f1"] for row in content["by_seed"]["ours"]] == scores[0]
+    means = np.mean(scores, axis=1)
+    assert content["methods"]["ours"]["macro_f1"]["value"] == pytest.approx(means[0])
+    assert content["differences"]["ours - theirs"]["macro_f1"]["value"] == pytest.approx(means[0] - means[1])
+    with (tmp_path / "predictions.csv").open() as file:
+        rows = list(csv.reader(file))
+    np.testing.assert_allclose(np.array(rows[1:])[:, 1:].astype(float), ours[0].probabilities, atol=1e-6)
+    printed = capsys.readouterr().out
+    assert "60 test images, means of 2 seeds, 95 % intervals over lesions and seeds" in printed
+    assert f"{means[0] - means[1]:+.3f} [" in printed
+    assert max(map(len, printed.splitlines()[:-1])) <= 100
+
+
+def test_classes_have_the_figures_of_scikit_learn(tmp_path: Path) -> None:
+    report, predictions = Report(tmp_path, CLASSES, {}), make_predictions(0)
+    report.add("ours", predictions)
+    classes = report.write({})["classes"]
+    labels, predicted = predictions.labels, predictions.probabilities.argmax(1)
+    precision, recall, _, images = precision_recall_fscore_support(labels, predicted)
+    assert [row["images"] for row in classes.values()] == images.tolist()
+    assert [row["recall"] for row in classes.values()] == pytest.approx(recall.tolist())
+    assert [row["precision"] for row in classes.values()] == pytest.approx(precision.tolist())
+
+
+def interval(value: float, low: float, high: float) -> dict[str, dict[str, float]]:
+    return {"macro_f1": {"value": value, "low": low, "high": high}}
+
+
+@pytest.mark.parametrize(
+    ("gain", "words"),
+    [
+        (interval(0.2, 0.1, 0.3), "raises macro F1 by 0.200 [0.100, 0.300]: 0.700 against 0.500 from random weights"),
+        (interval(-0.2, -0.3, -0.1), "lowers macro F1 by 0.200 [0.100, 0.300]: 0.700 against 0.500"),
+        (interval(0.2, 0.0, 0.3), "makes no difference beyond chance in macro F1 (+0.200 [+0.000, +0.300]): 0.700"),
+        (interval(-0.2, -0.3, 0.0), "makes no difference beyond chance in macro F1 (-0.200 [-0.300, +0.000]): 0.700"),
+    ],
+)
+def test_the_conclusion_is_that_of_the_interval(gain: dict[str, dict[str, float]], words: str) -> None:
+    ours, other = interval(0.7, 0.6, 0.8), interval(0.5, 0.4, 0.6)
+    sentence = conclusion(ours, other, gain, [6, 6, 7], 1100, seeds=3, num_test_images=320)
+    assert sentence.startswith("With 6 to 7 labels per class, pre-training on 1,100 images without their labels ")
+    assert words in sentence
+    assert sentence.endswith("(the whole network fine-tuned, 3 seeds, 320 test images).")
+    frozen = conclusion(ours, other, gain, [6], None, seeds=1, num_test_images=20, frozen=True)
+    assert "pre-training " + words.split()[0] in frozen
+    assert frozen.endswith("(a linear classifier of the frozen network, 20 test images).")
 
 
 @pytest.mark.parametrize("missing", [None, 1])
@@ -88,7 +153,7 @@ def test_names_of_classes_are_shown_as_they_are(name: str, tmp_path: Path, monke
     plot_roc(labels, scores, ["A", name, "C"], tmp_path / "roc.png")
     ticks = [text.get_text() for text in figures[0].axes[0].get_xticklabels()]
     legend = [text.get_text() for text in figures[1].axes[0].get_legend().get_texts()]
-    for text in (ticks[1], legend[1].rsplit(" ", 1)[0]):
+    for text in (ticks[1], legend[1].rsplit(" (", 1)[0]):
         assert text.replace(r"\$", "$").strip() == name
     assert len(legend) == 3
 
@@ -100,7 +165,7 @@ def test_classes_called_like_other_columns_are_refused_at_the_start(names: list[
 
 
 def test_figures_are_written_though_a_picture_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*arguments: object) -> None:
+    def fail(*arguments: object, **options: object) -> None:
         raise RuntimeError("no picture")
 
     monkeypatch.setattr("monai_fgssl.report.run.plot_confusion", fail)
@@ -115,7 +180,7 @@ def test_learning_curves_show_every_series(tmp_path: Path, monkeypatch: pytest.M
     figures: list[Figure] = []
     monkeypatch.setattr("monai_fgssl.report.figures.save_figure", lambda figure, path: figures.append(figure))
     history = {
-        "pre-train": {f"loss_stage{k}": [(1, 5.0), (2, 4.0 - k)] for k in range(10)} | {"rank_concat": [(1, 9.0)]},
+        "pre-train": {f"loss_stage{k}": [(1, 5.0), (2, 4.0 - k)] for k in range(10)} | {"rank_concat": [(0, 9.0)]},
         "fine-tune": {"val_macro_f1": [(1, 0.2), (3, 0.6)], "epoch_seconds": [(1, 3.0)]},
     }
     plot_learning_curves(history, tmp_path / "curves.png")
@@ -126,9 +191,16 @@ def test_learning_curves_show_every_series(tmp_path: Path, monkeypatch: pytest.M
         for line in axes.lines
     }
     expected = {f"pre-train: loss of each step, stage{k}": [(1, 5.0), (2, 4.0 - k)] for k in range(10)}
-    expected["pre-train: effective rank of the features, concat"] = [(1, 9.0)]
+    expected["pre-train: effective rank of the features, concat"] = [(0, 9.0)]
     expected["fine-tune: validation images, macro F1"] = [(1, 0.2), (3, 0.6)]
     assert shown == expected
+    labels = {axes.get_title(loc="left"): axes.get_xlabel() for axes in figures[0].axes if axes.get_visible()}
+    assert labels["pre-train: effective rank of the features"] == "epoch, 0: before the first step"
+    assert labels["pre-train: loss of each step"] == "epoch"
+    # A curve that another one hides is seen at its edges.
+    widths = [line.get_linewidth() for line in figures[0].axes[0].lines]
+    assert widths == sorted(widths, reverse=True)
+    assert widths[0] > 2 * widths[-1]
 
 
 def test_confusion_matrix_and_areas_are_those_of_the_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,7 +221,8 @@ def test_confusion_matrix_and_areas_are_those_of_the_data(tmp_path: Path, monkey
     plot_roc(labels, scores, CLASSES, tmp_path / "roc.png")
     legend = [text.get_text() for text in figures[1].axes[0].get_legend().get_texts()]
     # Class A: of 3 x 3 pairs only 0.3 against 0.35 is the wrong way round; class B: 0.7 against 0.65.
-    assert legend == ["A 0.889", "B 0.875", "C 1.000"]
+    assert legend == ["A (3) 0.889", "B (2) 0.875", "C (1) 1.000"]
+    assert [figure.axes[0].get_title(loc="left") for figure in figures] == ["6 images", "6 images"]
 
 
 def test_wrong_shapes_are_refused_and_nothing_is_written(tmp_path: Path) -> None:

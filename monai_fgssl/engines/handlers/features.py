@@ -19,10 +19,15 @@ from monai_fgssl.metrics.collapse import effective_rank, feature_std
 from monai_fgssl.metrics.probes import knn_accuracy
 from monai_fgssl.networks import PrecisionChoice, unwrap
 from monai_fgssl.networks.precision import autocast_of
+from monai_fgssl.utils.run_log import tell
+from monai_fgssl.utils.words import readable
 
 __all__ = ["FeatureMonitor"]
 
 logger = logging.getLogger(__name__)
+
+MIN_IMAGES_OF_RANK = 16
+"""Images that it takes to tell a collapse by the effective rank."""
 
 
 class FeatureMonitor:
@@ -34,7 +39,10 @@ class FeatureMonitor:
       the concatenated vectors of all steps. Epoch 0, before the first iteration, is measured too: a pre-training that
       makes features worse than random ones is seen at once;
     - ``rank_<step>``, ``std_<step>``: effective rank and standard deviation of each step's vectors on the validation
-      part, see :mod:`monai_fgssl.metrics.collapse`.
+      part, see :mod:`monai_fgssl.metrics.collapse`. The rank of N images is below N, so that of few images says
+      nothing of a collapse.
+
+    Epochs that are not measured have none of them.
 
     Args:
         network: has ``stage_vectors(images)``.
@@ -44,7 +52,8 @@ class FeatureMonitor:
         device: where to compute.
         interval: epochs between two measurements; the last epoch is always measured.
         neighbors: k of kNN.
-        min_rank: a step whose effective rank falls below it is reported as collapsed, once.
+        min_rank: a step whose effective rank falls below it is reported as collapsed, once; only with
+            :data:`MIN_IMAGES_OF_RANK` images or more.
         min_std: the same for the standard deviation.
         amp: compute in mixed precision, with ``amp_kwargs`` for ``torch.autocast``.
         precision: of the run, instead of ``amp`` and ``amp_kwargs``.
@@ -76,11 +85,13 @@ class FeatureMonitor:
         self.amp_kwargs = amp_kwargs
         self.precision = precision
         self._reported: set[str] = set()
+        self._written: set[str] = set()
 
     def attach(self, engine: Workflow) -> None:
         """Attach to a pre-trainer."""
         if engine.state.rank == 0:
             engine.add_event_handler(Events.STARTED, self._measure_start)
+            engine.add_event_handler(Events.EPOCH_STARTED, self._forget)
             engine.add_event_handler(Events.EPOCH_COMPLETED, self._measure_epoch)
 
     def state_dict(self) -> dict[str, Any]:
@@ -95,8 +106,13 @@ class FeatureMonitor:
         if engine.state.iteration == 0:
             self.measure(engine)
             shown = [name for name in engine.state.metrics if name.startswith("knn_")] or ["rank_concat"]
-            values = ", ".join(f"{name} {engine.state.metrics[name]:.3g}" for name in shown)
-            print(f"before pre-training: {values}", flush=True)
+            values = ", ".join(f"{readable(name)} {engine.state.metrics[name]:.3g}" for name in shown)
+            tell(f"before pre-training: {values}")
+
+    def _forget(self, engine: Workflow) -> None:
+        # An epoch that is not measured has no figures, rather than those of an earlier one.
+        for name in self._written:
+            engine.state.metrics.pop(name, None)
 
     def _measure_epoch(self, engine: Workflow) -> None:
         if engine.state.epoch % self.interval == 0 or engine.state.epoch == engine.state.max_epochs:
@@ -123,13 +139,16 @@ class FeatureMonitor:
                 train_vectors.flatten(1), train_labels, val_vectors.flatten(1), val_labels, self.neighbors
             )
             metrics.update({f"knn_{name}": value for name, value in knn.items()})
+            self._written.update(f"knn_{name}" for name in knn)
+        enough = len(val_vectors) >= MIN_IMAGES_OF_RANK
         for name, vectors in zip(step_names(val_vectors.shape[1]), val_vectors.unbind(1), strict=True):
             metrics[f"rank_{name}"] = rank = effective_rank(vectors)
             metrics[f"std_{name}"] = std = feature_std(vectors)
-            if (rank < self.min_rank or std < self.min_std) and name not in self._reported:
+            self._written.update((f"rank_{name}", f"std_{name}"))
+            if ((enough and rank < self.min_rank) or std < self.min_std) and name not in self._reported:
                 self._reported.add(name)
                 logger.warning(
                     f"the features of {name} are collapsing in epoch {engine.state.epoch}: effective rank {rank:.1f} "
-                    f"of {min(vectors.shape)}, standard deviation {std:.3f}. Try a smaller learning rate, a larger "
-                    "batch, or weaker distortions."
+                    f"of at most {min(len(vectors) - 1, vectors.shape[1])}, standard deviation {std:.3f}. Try a "
+                    "smaller learning rate, a larger batch, or weaker distortions."
                 )

@@ -14,9 +14,10 @@ __all__ = ["EpochHistory"]
 
 
 def metrics_with_validation(engine: Workflow, evaluator: Workflow | None) -> dict[str, float]:
-    """Metrics of a trainer, and under ``val_<name>`` those that its evaluator has written."""
+    """Metrics of a trainer, and under ``val_<name>`` those that its evaluator has found in the same epoch."""
     metrics = dict(engine.state.metrics)
-    if evaluator is not None:
+    # MONAI's ValidationHandler gives the evaluator the trainer's epoch.
+    if evaluator is not None and evaluator.state.epoch == engine.state.epoch:
         metrics.update({f"val_{name}": value for name, value in evaluator.state.metrics.items()})
     return {name: float(value) for name, value in metrics.items()}
 
@@ -24,8 +25,8 @@ def metrics_with_validation(engine: Workflow, evaluator: Workflow | None) -> dic
 class EpochHistory:
     """Keeps ``engine.state.metrics`` of every epoch in ``engine.state.history``: name to list of (epoch, value).
 
-    Attach it after the handlers that write metrics. A validation run by ``ValidationHandler`` within the epoch is kept
-    too when its evaluator is given.
+    Attach it after the handlers that write metrics. What they measure before the first iteration is kept as epoch 0. A
+    validation run by ``ValidationHandler`` within the epoch is kept too when its evaluator is given.
 
     Args:
         evaluator: engine whose metrics are kept beside the trainer's, under ``val_<name>``.
@@ -38,7 +39,12 @@ class EpochHistory:
         """Attach to a trainer."""
         self._engine = engine
         engine.state.history = {}
+        engine.add_event_handler(Events.STARTED, self._store_start)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._store)
+
+    def _store_start(self, engine: Workflow) -> None:
+        if engine.state.iteration == 0 and engine.state.metrics:
+            self._store(engine)
 
     def _store(self, engine: Workflow) -> None:
         for name, value in metrics_with_validation(engine, self.evaluator).items():

@@ -15,6 +15,8 @@ from monai.utils.enums import CommonKeys as Keys
 from tqdm import tqdm
 
 from monai_fgssl.engines.handlers.history import metrics_with_validation
+from monai_fgssl.utils.run_log import record, tell
+from monai_fgssl.utils.words import readable
 
 __all__ = ["PhaseProgress"]
 
@@ -23,21 +25,31 @@ SECONDS_BETWEEN_READS = 0.5
 
 
 class PhaseProgress:
-    """One bar over all epochs of a phase: loss of each step, images/s, time left; and a line for every epoch.
+    """One bar over all epochs of a phase on a terminal: losses, images/s, time left. A line at its end.
 
-    The bar is drawn on a terminal only; the lines, with every number in ``engine.state.metrics``, are always printed.
-    On ranks other than 0 nothing is printed.
+    Where the output goes to a file, lines of epochs stand for the bar: one when the last was printed some time ago. The
+    log of the run, see :mod:`monai_fgssl.utils.run_log`, gets a line with every metric for each epoch. On ranks other
+    than 0 nothing is printed.
 
     Args:
-        name: what the phase is called, e.g. ``"pre-train"``.
-        metrics: names in ``engine.state.metrics`` that an epoch's line shows; those missing are left out.
+        name: title of the phase, e.g. ``"pre-train"``.
+        metrics: names in ``engine.state.metrics`` that a printed line shows; those that were not measured in the epoch
+            are left out.
         evaluator: engine whose metrics can be named too, as ``val_<name>``.
+        seconds: between two printed lines.
     """
 
-    def __init__(self, name: str, metrics: Sequence[str] = ("loss",), evaluator: Workflow | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        metrics: Sequence[str] = ("loss",),
+        evaluator: Workflow | None = None,
+        seconds: float = 60.0,
+    ) -> None:
         self.name = name
         self.metrics = tuple(metrics)
         self.evaluator = evaluator
+        self.seconds = seconds
         self._bar: tqdm | None = None
 
     def attach(self, engine: Workflow) -> None:
@@ -58,8 +70,11 @@ class PhaseProgress:
             initial=engine.state.iteration,
             desc=self.name,
             disable=not sys.stderr.isatty(),
+            leave=False,
             bar_format="{desc} {percentage:3.0f}%|{bar:20}| {elapsed}, left {remaining}{postfix}",
         )
+        self._started = self._last_line = time.perf_counter()
+        self._first_iteration = engine.state.iteration
         self._last_read = 0.0
 
     def _start_epoch(self, engine: Workflow) -> None:
@@ -80,18 +95,30 @@ class PhaseProgress:
             return
         first = output[0] if decollated else output
         losses = "/".join(f"{float(value):.3g}" for key, value in first.items() if key.startswith("loss_"))
-        self._bar.set_description_str(f"{self.name} {engine.state.epoch}/{engine.state.max_epochs}", refresh=False)
+        self._bar.set_description_str(self._title(engine), refresh=False)
         self._bar.set_postfix_str(f"loss {losses}, {self._rate():.0f} images/s")
         self._last_read = time.perf_counter()
 
+    def _title(self, engine: Workflow) -> str:
+        return f"{self.name} {engine.state.epoch}/{engine.state.max_epochs}"
+
     def _finish_epoch(self, engine: Workflow) -> None:
-        metrics = metrics_with_validation(engine, self.evaluator)
-        values = [f"{name} {metrics[name]:.3g}" for name in self.metrics if name in metrics]
-        tqdm.write(
-            f"{self.name} {engine.state.epoch}/{engine.state.max_epochs}: "
-            + ", ".join([*values, f"{self._rate():.0f} images/s"])
-        )
-        sys.stdout.flush()
+        assert self._bar is not None
+        metrics, rate, now = metrics_with_validation(engine, self.evaluator), self._rate(), time.perf_counter()
+        everything = [f"{name} {value:.4g}" for name, value in metrics.items()]
+        is_last = engine.state.epoch == engine.state.max_epochs
+        line = f"{self._title(engine)}: " + ", ".join([*everything, f"{rate:.0f} images/s"])
+        if not is_last and (now - self._last_line < self.seconds or not self._bar.disable):
+            record(line)
+            return
+        record(line)
+        shown = [f"{readable(name)} {metrics[name]:.3g}" for name in self.metrics if name in metrics]
+        passed = now - self._started
+        steps = engine.state.iteration - self._first_iteration
+        left = passed / max(steps, 1) * (engine.state.max_epochs * engine.state.epoch_length - engine.state.iteration)
+        ends = f"took {_clock(passed)}" if is_last else f"left {_clock(left)}"
+        tell(f"{self._title(engine)}: " + ", ".join([*shown, f"{rate:.0f} images/s", ends]), progress=True)
+        self._last_line = now
 
     def _close(self, engine: Workflow) -> None:
         if self._bar is not None:
@@ -101,3 +128,8 @@ class PhaseProgress:
         self._close(engine)
         # Ignite leaves it to the handlers of this event to raise: without this the error would pass unseen.
         raise error
+
+
+def _clock(seconds: float) -> str:
+    """Minutes and seconds, and hours where there are any: ``2:05``."""
+    return str(tqdm.format_interval(seconds)).removeprefix("0")

@@ -24,6 +24,7 @@ from monai_fgssl.networks import unwrap
 from monai_fgssl.utils.command import STOP_SIGNALS
 from monai_fgssl.utils.files import remove_leftovers
 from monai_fgssl.utils.random_state import get_random_state, set_random_state
+from monai_fgssl.utils.run_log import tell
 from monai_fgssl.utils.tensors import save_tensors
 
 __all__ = ["Resumer"]
@@ -198,10 +199,9 @@ class Resumer:
         for path in paths:
             path.rename(previous / path.name)
         if not paths[0].stem.endswith("_final"):
-            print(
+            tell(
                 f"{self.name} starts anew (--resume true would go on). The checkpoints of the earlier, unfinished run "
-                f"are now in {previous}.",
-                flush=True,
+                f"are now in {previous}."
             )
 
     def _restore(self, engine: HierarchicalTrainer) -> None:
@@ -245,7 +245,7 @@ class Resumer:
             where = (
                 "is finished" if state.iteration >= total else f"goes on after iteration {state.iteration} of {total}"
             )
-            print(f"{self.name} {where} ({path})", flush=True)
+            tell(f"{self.name} {where} ({path})")
 
     def _compare(self, path: Path, checkpoint: Mapping[str, Any]) -> None:
         """Refuse a checkpoint of other data or settings, and name the hyperparameters that have changed."""
@@ -267,11 +267,11 @@ class Resumer:
                     "that run, leave --resume out to start anew, or give this run its own --output_dir."
                 )
         elif self.identity is not None and idist.get_rank() == 0:
-            print(f"warning: an earlier release wrote {path}; whether data and settings are the same is not known.")
+            tell(f"warning: an earlier release wrote {path}; whether data and settings are the same is not known.")
         changed = checkpoint.get("hyperparameters")
         for name, value in changed.items() if isinstance(changed, Mapping) else ():
             if name in self.hyperparameters and self.hyperparameters[name] != value and idist.get_rank() == 0:
-                print(f"{self.name} goes on with another {name}: {value} before, {self.hyperparameters[name]} now.")
+                tell(f"{self.name} goes on with another {name}: {value} before, {self.hyperparameters[name]} now.")
 
     def _load_newest(self) -> tuple[Path, dict[str, Any] | None]:
         """The newest checkpoint that can be read, the same on all processes."""

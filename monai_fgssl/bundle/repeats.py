@@ -1,0 +1,133 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Fine-tunings that a run adds to its own: with other seeds, and from random weights."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fire.parser import DefaultParseValue
+from ignite import distributed as idist
+from monai.bundle import ConfigWorkflow
+
+from monai_fgssl.report import Report
+from monai_fgssl.utils.command import in_bundle_command
+from monai_fgssl.utils.run_log import within_a_run
+
+from .locate import command_config_files, command_line_overrides, config_path
+from .settings import as_bool
+
+__all__ = ["phase_title", "repeat_fine_tuning"]
+
+FROM_RANDOM_WEIGHTS = {
+    "pretrained": None,
+    # Random weights have no features to keep, so the comparison trains the whole network.
+    "fine_tuning": "full",
+    "stage_lr_decay": 1.0,
+    "freeze_backbone": 0,
+}
+"""Settings in which a run from random weights differs."""
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """One more fine-tuning.
+
+    Attributes:
+        folder: below the output folder of the run.
+        title: of its progress.
+        changes: settings in which it differs from the run.
+    """
+
+    folder: Path
+    title: str
+    changes: Mapping[str, Any]
+
+
+def phase_title(phase: str, seeds: int, number: int = 0) -> str:
+    """Title of a fine-tuning for its progress.
+
+    Args:
+        phase: the title without seeds.
+        seeds: fine-tunings of this kind in all.
+        number: of this one, from 0.
+
+    Example:
+        >>> phase_title("fine-tune", 1), phase_title("fine-tune", 3, 1)
+        ('fine-tune', 'fine-tune, seed 2 of 3')
+    """
+    return phase if seeds == 1 else f"{phase}, seed {number + 1} of {seeds}"
+
+
+def repeat_fine_tuning(report: Report, bundle_root: str | Path, settings: Mapping[str, Any]) -> None:
+    """Fine-tune again with the other seeds, and with every seed from random weights; nothing else differs.
+
+    A fine-tuning from random weights is the same config without its pre-training. Each has a folder of its own below
+    the output folder: ``seed_<number>``, ``random_weights``, and ``random_weights/seed_<number>``. When all are done
+    their checkpoints are removed.
+
+    Args:
+        report: gets the predictions.
+        bundle_root: the folder of the bundle.
+        settings: values of the run's top-level ids. Nested ids are taken over from the command line; from Python they
+            are not known here.
+    """
+    repeats = list(_repeats(settings))
+    for repeat in repeats:
+        for method, predictions in _run(repeat, bundle_root, settings).items():
+            for of_seed in predictions:
+                report.add(method, of_seed)
+    if idist.get_rank() == 0:
+        for repeat in repeats:
+            shutil.rmtree(repeat.folder / "checkpoints", ignore_errors=True)
+            (repeat.folder / "best.pt").unlink(missing_ok=True)
+
+
+def _repeats(settings: Mapping[str, Any]) -> Iterator[Repeat]:
+    output, seeds = Path(settings["output_dir"]), int(settings["seeds"])
+    pretrained = settings["pretrained"]
+    if settings["pretrain_epochs"]:
+        pretrained = str(output / "pretrained.pt")
+    kinds: list[tuple[str, Path, dict[str, Any]]] = [("fine-tune", output, {"pretrained": pretrained})]
+    if pretrained is not None and as_bool("compare", settings["compare"]):
+        kinds.append(("random weights", output / "random_weights", FROM_RANDOM_WEIGHTS))
+    for title, folder, changes in kinds:
+        for number in range(seeds):
+            if folder == output and number == 0:
+                # The run itself.
+                continue
+            seed = {"fine_tuning_seed": int(settings["fine_tuning_seed"]) + number}
+            of_seed = folder / f"seed_{number + 1}" if number else folder
+            yield Repeat(of_seed, phase_title(title, seeds, number), changes | seed)
+
+
+def _run(repeat: Repeat, bundle_root: str | Path, settings: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """Predictions of one more fine-tuning by method."""
+    overrides = command_line_overrides() if in_bundle_command() else {}
+    nested = {name: DefaultParseValue(value) for name, value in overrides.items() if "#" in name}
+    files = command_config_files() if in_bundle_command() else []
+    changes = {
+        **repeat.changes,
+        "pretrain_epochs": 0,
+        # The one that was found to be the fastest, where the run chose it.
+        "amp": str(settings["amp"]),
+        "seeds": 1,
+        "compare": False,
+        "linear_probe": settings["linear_probe"],
+        "output_dir": str(repeat.folder),
+        "model_path": str(repeat.folder / "model.pt"),
+        "train#title": repeat.title,
+    }
+    with within_a_run():
+        workflow = ConfigWorkflow(
+            config_file=[str(file) for file in files] or str(config_path(bundle_root, "train")),
+            logging_file=False,
+            **{**settings, **nested, **changes},
+        )
+        workflow.initialize()
+        workflow.run()
+    return workflow.parser.get_parsed_content("report").results

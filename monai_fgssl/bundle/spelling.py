@@ -1,0 +1,144 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Misspelled settings, from wherever they come: MONAI takes any name, and what nothing uses does nothing."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from monai.bundle import ConfigParser
+from monai.bundle.utils import DEFAULT_EXP_MGMT_SETTINGS
+
+from monai_fgssl.utils.command import in_bundle_command
+from monai_fgssl.utils.errors import SettingsError
+from monai_fgssl.utils.run_log import tell
+
+from .locate import CONFIG_SUFFIXES, command_config_files, workflows
+
+__all__ = ["check_config", "check_overrides"]
+
+# Arguments of `python -m monai.bundle run` itself.
+RUN_ARGUMENTS = {
+    "args_file",
+    "config_file",
+    "final_id",
+    "init_id",
+    "logging_file",
+    "meta_file",
+    "properties_path",
+    "run_id",
+    "tracking",
+    "workflow_name",
+    "workflow_type",
+}
+
+RENAMED_SETTINGS = {"features": "embedding_dim", "heads_first": "freeze_backbone"}
+"""Names of settings in earlier releases, which work for one more release, and their present names."""
+
+RENAMED_IDS = RENAMED_SETTINGS | {"calibration_dataloader": "batch_norm_dataloader"}
+
+OF_TRACKING = tuple(DEFAULT_EXP_MGMT_SETTINGS["mlflow"]["configs"])
+"""Ids that MONAI adds with ``--tracking``."""
+
+SIMILARITY = 0.8
+"""Of two names, from which on one is taken for a misspelled other."""
+
+
+def _known_ids(bundle_root: str | Path, with_command: bool = True) -> dict[str, Any]:
+    """Ids of all configs of the bundle, and of other configs on the command line."""
+    files = [file for file in sorted((Path(bundle_root) / "configs").iterdir()) if file.suffix in CONFIG_SUFFIXES]
+    if with_command and in_bundle_command():
+        files += [file for file in command_config_files() if file.is_file()]
+    known: dict[str, Any] = {}
+    for file in files:
+        if file.name != "metadata.json":
+            # A plus merges with the value of another file, and # names a part of it.
+            for name, value in ConfigParser.load_config_file(file).items():
+                first, *rest = name.removeprefix("+").replace("::", "#").split("#")
+                if not rest:
+                    known[first] = _merged(known.get(first), value)
+                else:
+                    known.setdefault(first, {})
+                    if len(rest) == 1 and isinstance(known[first], dict):
+                        known[first] = {rest[0]: value, **known[first]}
+    return known
+
+
+def _merged(before: Any, value: Any) -> Any:
+    """A value that several configs have: of two dictionaries all keys."""
+    return {**before, **value} if isinstance(before, dict) and isinstance(value, dict) else value
+
+
+def check_overrides(bundle_root: str | Path, names: Sequence[str]) -> None:
+    """Refuse overrides of ids that no config of the bundle has. MONAI itself accepts and ignores them.
+
+    Raises:
+        SettingsError: naming the unknown id and the nearest known ones.
+    """
+    known = _known_ids(bundle_root)
+    for former, today in RENAMED_SETTINGS.items():
+        if former in names and today in names:
+            raise SettingsError(f"--{former} is the former name of --{today}: give --{today} only.")
+    for name in names:
+        # A component accepts any argument of its class, so only the first part of an id is known here.
+        top_level = name.replace("::", "#").split("#")[0]
+        if top_level not in known and top_level not in RUN_ARGUMENTS and top_level != "_meta_":
+            new = RENAMED_IDS.get(top_level)
+            nearest = [new] if new else difflib.get_close_matches(top_level, known, n=3)
+            hint = f" Did you mean --{' or --'.join(nearest)}?" if nearest else ""
+            raise SettingsError(f"unknown setting --{top_level}.{hint} All settings are described in docs/README.md.")
+
+
+def check_config(bundle_root: str | Path) -> None:
+    """Look for misspelled ids in the config that is being evaluated, be they from a file, from Python or a command.
+
+    An id that no config of the bundle has, and that nothing refers to, does nothing. One that is spelled like a known
+    one is refused; any other gets a note. The arguments of components are left to their classes.
+
+    Raises:
+        SettingsError: naming the id and the known one.
+    """
+    workflow = next(iter(workflows()), None)
+    if workflow is None:
+        return
+    config = workflow["parser"].config
+    known = _known_ids(bundle_root, with_command=False)
+    whole = _referred_to(config)
+    used = {"#".join(name.split("#")[:depth]) for name in whole for depth in range(1, name.count("#") + 2)}
+    used |= {workflow.get(name) for name in ("init_id", "run_id", "final_id")} | set(OF_TRACKING)
+    for name, candidates in _unknown(config, known):
+        # A group that a reference takes as a whole, as @autocast, has the arguments of somebody else.
+        taken_whole = "#" in name and name.split("#")[0] in whole
+        if name in used or taken_whole or name in RENAMED_IDS or name in RUN_ARGUMENTS:
+            continue
+        last = name.split("#")[-1]
+        nearest = difflib.get_close_matches(last, candidates, n=1, cutoff=SIMILARITY)
+        prefix = name.removesuffix(last)
+        if nearest:
+            raise SettingsError(
+                f"unknown setting {name}: nothing uses it. Did you mean {prefix}{nearest[0]}? If it is an id of your "
+                "own, name it otherwise. All settings are described in docs/README.md."
+            )
+        tell(f"note: nothing uses the setting {name}")
+
+
+def _unknown(config: Mapping[str, Any], known: Mapping[str, Any]) -> Iterator[tuple[str, Iterable[str]]]:
+    """Ids that the bundle lacks, at the top and in the groups below it, with those beside which they stand."""
+    for name, value in config.items():
+        if name == "_meta_":
+            continue
+        if name not in known:
+            yield name, known
+        elif isinstance(value, dict) and isinstance(known[name], dict) and known[name] and "_target_" not in value:
+            yield from ((f"{name}#{key}", known[name]) for key in value if key not in known[name])
+
+
+def _referred_to(config: Mapping[str, Any]) -> set[str]:
+    """Ids that an expression, a reference or a macro in a config names."""
+    text = json.dumps({name: value for name, value in config.items() if name != "_meta_"}, default=str)
+    return set(re.findall(r"[@%](\w+(?:#\w+)*)", text.replace("::", "#")))

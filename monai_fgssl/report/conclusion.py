@@ -1,0 +1,71 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Sentences about a comparison, which follow from its intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+__all__ = ["conclusion", "labels_in_words"]
+
+Intervals = Mapping[str, Mapping[str, float]]
+METRIC, METRIC_NAME = "macro_f1", "macro F1"
+
+
+def labels_in_words(counts: Sequence[int]) -> str:
+    """Say how many labels there are to learn from.
+
+    Args:
+        counts: labeled training images of each class.
+
+    Example:
+        >>> labels_in_words([6, 6, 7]), labels_in_words([6, 6]), labels_in_words([3, 900])
+        ('6 to 7 labels per class', '6 labels per class', '903 labels (3 to 900 per class)')
+    """
+    fewest, most = min(counts), max(counts)
+    if fewest == most:
+        return f"{most:,} label{'' if most == 1 else 's'} per class"
+    if most <= fewest + 1:
+        return f"{fewest:,} to {most:,} labels per class"
+    return f"{sum(counts):,} labels ({fewest:,} to {most:,} per class)"
+
+
+def conclusion(
+    ours: Intervals,
+    other: Intervals,
+    difference: Intervals,
+    label_counts: Sequence[int],
+    num_unlabeled: int | None,
+    seeds: int,
+    num_test_images: int,
+    frozen: bool = False,
+) -> str:
+    """Say in one sentence what pre-training changes.
+
+    Args:
+        ours: metrics of the network with pre-training.
+        other: those of the same network from random weights.
+        difference: ours - other.
+        label_counts: labeled training images of each class.
+        num_unlabeled: images that pre-training saw; None where that is not known.
+        seeds: fine-tunings of each method.
+        num_test_images: images that the metrics are of.
+        frozen: whether a linear classifier of the frozen features is compared, rather than fine-tuned networks.
+    """
+    gain = difference[METRIC]
+    amount = f"{abs(gain['value']):.3f}"
+    if gain["low"] > 0:
+        verdict = f"raises {METRIC_NAME} by {amount} [{gain['low']:.3f}, {gain['high']:.3f}]"
+    elif gain["high"] < 0:
+        verdict = f"lowers {METRIC_NAME} by {amount} [{-gain['high']:.3f}, {-gain['low']:.3f}]"
+    else:
+        chance = f"{gain['value']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}]"
+        verdict = f"makes no difference beyond chance in {METRIC_NAME} ({chance})"
+    images = "" if num_unlabeled is None else f" on {num_unlabeled:,} images without their labels"
+    what = "a linear classifier of the frozen network" if frozen else "the whole network fine-tuned"
+    repeated = "" if seeds == 1 else f", {seeds} seeds"
+    values = f"{ours[METRIC]['value']:.3f} against {other[METRIC]['value']:.3f} from random weights"
+    return (
+        f"With {labels_in_words(label_counts)}, pre-training{images} {verdict}: "
+        f"{values} ({what}{repeated}, {num_test_images:,} test images)."
+    )

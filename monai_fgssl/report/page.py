@@ -1,0 +1,118 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The report of a run as one page that needs nothing else: no server, no network, no other file."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+
+from monai_fgssl.metrics.classification import METRICS
+from monai_fgssl.utils.files import atomic_write
+from monai_fgssl.utils.words import readable
+
+__all__ = ["write_page"]
+
+TEMPLATE = "report.html.jinja"
+# Of the plot of intervals, in pixels.
+PLOT_WIDTH, ROW_HEIGHT = 420, 30
+PICTURES = {
+    "confusion_matrix.png": "Confusion matrix: color is the share of the true class, figures are numbers of images.",
+    "roc.png": "ROC curve of each class against all others.",
+    "learning_curves.png": "Course of the training. Epoch 0 is the network before the first step.",
+    "views.png": "Views that pre-training compares: puzzles cut from a regularized view, and a distorted view.",
+}
+"""Files beside the page that it takes in, with their captions."""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A method in the plot of intervals; positions in pixels from the left.
+
+    Attributes:
+        method: its name.
+        low: end of the interval.
+        value: its mean.
+        high: end of the interval.
+        seeds: value of each seed.
+        text: what a pointer that rests on it shows.
+    """
+
+    method: str
+    low: float
+    value: float
+    high: float
+    seeds: list[float]
+    text: str
+
+
+def write_page(path: str | Path, content: Mapping[str, Any]) -> None:
+    """Write the page; it is complete or not there.
+
+    Args:
+        path: of the page. The pictures of the run are taken from the same folder, as far as they are there.
+        content: what ``metrics.json`` holds, see :meth:`monai_fgssl.report.Report.write`.
+    """
+    path = Path(path)
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
+    environment.filters |= {"readable": readable, "number": _number, "interval": _interval, "thousands": "{:,}".format}
+    template = environment.from_string(files("monai_fgssl.report").joinpath(TEMPLATE).read_text(encoding="utf-8"))
+    given = set(re.findall(r"--([\w#:]+)", content["command"]))
+    settings = content["settings"]
+    page = template.render(
+        **content,
+        metrics=METRICS,
+        marks=list(_marks(content)),
+        plot_width=PLOT_WIDTH,
+        row_height=ROW_HEIGHT,
+        date=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
+        title=_title(settings),
+        folder=str(path.resolve().parent),
+        pictures={name: _data_uri(path.with_name(name)) for name in PICTURES if path.with_name(name).is_file()},
+        captions=PICTURES,
+        given={name: value for name, value in settings.items() if name in given},
+        others={name: value for name, value in settings.items() if name not in given},
+    )
+    with atomic_write(path) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+
+
+def _marks(content: Mapping[str, Any]) -> Iterator[Mark]:
+    """Macro F1 of each method on an axis from 0 to 1."""
+    for method, intervals in content.get("methods", {}).items():
+        row = intervals["macro_f1"]
+        seeds = [of_seed["macro_f1"] for of_seed in content["by_seed"][method]]
+        low, value, high = (round(PLOT_WIDTH * row[name], 1) for name in ("low", "value", "high"))
+        text = f"{method}: {_interval(row)}, seeds {', '.join(map(_number, seeds))}"
+        yield Mark(method, low, value, high, [round(PLOT_WIDTH * seed, 1) for seed in seeds], text)
+
+
+def _title(settings: Mapping[str, Any]) -> str:
+    """The name of the data set; its whole path is among the settings."""
+    if settings.get("dataset_dir"):
+        return Path(settings["dataset_dir"]).name
+    return "Synthetic volumes" if settings.get("spatial_dims") == 3 else "Synthetic lesions"
+
+
+def _number(value: float | None) -> str:
+    """Three decimals; a dash for what is no number."""
+    return "-" if value is None or value != value else f"{value:.3f}"
+
+
+def _interval(row: Mapping[str, float], sign: bool = False) -> str:
+    plus = "+" if sign else ""
+    return f"{row['value']:{plus}.3f} [{row['low']:{plus}.3f}, {row['high']:{plus}.3f}]"
+
+
+def _data_uri(path: Path) -> str:
+    return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
