@@ -109,7 +109,9 @@ def check_config(bundle_root: str | Path) -> None:
     config = workflow["parser"].config
     known = _known_ids(bundle_root, with_command=False)
     whole = _referred_to(config)
-    used = {"#".join(name.split("#")[:depth]) for name in whole for depth in range(1, name.count("#") + 2)}
+    used: set[str | None] = {
+        "#".join(name.split("#")[:depth]) for name in whole for depth in range(1, name.count("#") + 2)
+    }
     used |= {workflow.get(name) for name in ("init_id", "run_id", "final_id")} | set(OF_TRACKING)
     for name, candidates in _unknown(config, known):
         # A group that a reference takes as a whole, as @autocast, has the arguments of somebody else.
