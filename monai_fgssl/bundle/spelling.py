@@ -112,7 +112,8 @@ def check_config(bundle_root: str | Path) -> None:
     used: set[str | None] = {
         "#".join(name.split("#")[:depth]) for name in whole for depth in range(1, name.count("#") + 2)
     }
-    used |= {workflow.get(name) for name in ("init_id", "run_id", "final_id")} | set(OF_TRACKING)
+    used.update(workflow.get(name) for name in ("init_id", "run_id", "final_id"))
+    used.update(OF_TRACKING)
     for name, candidates in _unknown(config, known):
         # A group that a reference takes as a whole, as @autocast, has the arguments of somebody else.
         taken_whole = "#" in name and name.split("#")[0] in whole
