@@ -372,7 +372,7 @@ def test_a_new_setting_needs_one_row(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     valid = dict.fromkeys(RUN_SETTINGS) | {"spatial_dims": 2, "image_size": 8, "grids": [2], "new_setting": 1}
     valid |= {setting.name: 2 for setting in SETTINGS if setting.check and setting.name != "balance"}
     valid |= {"freeze_backbone": 0, "fine_tuning": "probe", "stage_lr_decay": 1, "label_fraction": 0.5}
-    valid["labels_per_class"] = None
+    valid |= {"labels_per_class": None, "weights": None, "drop_path": 0.1, "grids": [2]}
     check_settings(str(root), valid)
     with pytest.raises(SettingsError, match="--new_setting must be a positive number, got 0"):
         check_settings(str(root), valid | {"new_setting": 0})
@@ -416,13 +416,12 @@ def test_a_batch_is_as_large_as_the_images_allow(capsys: pytest.CaptureFixture[s
 
 def test_all_parts_are_built_before_the_first_phase() -> None:
     config = json.loads((shipped_bundle("fgssl") / "configs" / "train.json").read_text())
-    (lock, log, *rest) = config["run"]
-    assert lock.startswith("$fgssl.lock_output(")
-    assert log.startswith("$fgssl.open_log(")
-    position = next(i for i, line in enumerate(rest) if line.startswith("$fgssl.build_first("))
-    built = re.fullmatch(r"\$fgssl\.build_first\((.*)\)", rest[position])
-    # Checks may come before, and nothing that takes time.
-    assert all(line.startswith("$fgssl.check_") for line in rest[:position])
+    steps = [re.match(r"\$@?([\w.#]+)", line)[1] for line in config["run"]]
+    position = steps.index("fgssl.build_first")
+    # Checks may come before, the lock and the log, and nothing that takes time.
+    first = [step for step in steps[:position] if not step.startswith("fgssl.check_")]
+    assert first == ["fgssl.lock_output", "fgssl.open_log"]
+    built = re.fullmatch(r"\$fgssl\.build_first\((.*)\)", config["run"][position])
     assert built is not None
     assert {"@report", "@pretrain#trainer", "@train#trainer", "@test#dataloader"} <= set(built[1].split(", "))
 

@@ -87,9 +87,7 @@ def test_every_metric_of_every_epoch_is_shown(
         metric: {epoch * length: value for epoch, value in values} for metric, values in trainer.state.history.items()
     }
     shown = {
-        tag.removeprefix("epoch/"): {step: value for step, value in series(events, tag).items() if step}
-        for tag in events.Tags()["scalars"]
-        if tag.startswith("epoch/")
+        tag.removeprefix("epoch/"): series(events, tag) for tag in events.Tags()["scalars"] if tag.startswith("epoch/")
     }
     assert shown.keys() == expected.keys()
     assert {"loss_stage1", "loss_concat", "weight_growth"} <= shown.keys()
