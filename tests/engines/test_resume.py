@@ -311,6 +311,38 @@ def test_a_damaged_checkpoint_is_skipped(
     assert_same_training(tmp_path, reference)
 
 
+def reshape_weights(checkpoint: dict[str, Any]) -> None:
+    name = next(name for name in checkpoint["objects"]["network"] if name.endswith("weight"))
+    checkpoint["objects"]["network"][name] = torch.zeros(3, 3)
+
+
+def reshape_moments(checkpoint: dict[str, Any]) -> None:
+    checkpoint["objects"]["optimizer"]["state"][0]["exp_avg"] = torch.zeros(2, 2)
+
+
+def lose_weights(checkpoint: dict[str, Any]) -> None:
+    checkpoint["objects"]["network"].popitem()
+
+
+@pytest.mark.parametrize("damage", [reshape_weights, reshape_moments, lose_weights])
+def test_a_checkpoint_of_a_wrong_shape_is_skipped(
+    damage: Callable[[dict[str, Any]], None],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    mine = {"identity": {"classes": "a, b"}}
+    stop_in_epoch_two("train", tmp_path, **mine)
+    _, newest = sorted((tmp_path / "checkpoints").iterdir())
+    checkpoint = torch.load(newest, weights_only=True)
+    damage(checkpoint)
+    torch.save(checkpoint, newest)
+    capsys.readouterr()
+    make_trainer("train", tmp_path, resume=True, **mine).run()
+    assert f"{newest} does not fit its own run" in caplog.text
+    assert "goes on after iteration 9 of 21" in capsys.readouterr().out
+
+
 def test_without_any_checkpoint_it_starts(uninterrupted: tuple[str, Path], tmp_path: Path) -> None:
     kind, reference = uninterrupted
     train(kind, tmp_path, resume=True)

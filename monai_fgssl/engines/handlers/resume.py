@@ -17,6 +17,8 @@ from typing import Any
 import torch
 from ignite import distributed as idist
 from ignite.engine import Events
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from monai_fgssl.data.store.cached_images import EpochBatches
 from monai_fgssl.engines.hierarchical import HierarchicalTrainer
@@ -280,6 +282,9 @@ class Resumer:
         if idist.get_rank() == 0:
             for path in self._newest_first():
                 checkpoint = _read(path)
+                if checkpoint is not None and (reason := self._misfit(checkpoint)):
+                    logger.warning(f"{path} does not fit its own run ({reason}); an older checkpoint is looked for.")
+                    checkpoint = None
                 if checkpoint is not None:
                     newest = path.name
                     break
@@ -293,6 +298,29 @@ class Resumer:
                         "processes must see the folder of the checkpoints."
                     )
         return self.save_dir / newest, checkpoint
+
+    def _misfit(self, checkpoint: Mapping[str, Any]) -> str:
+        """Say which tensor of a checkpoint of this very run has another shape than it must; empty when all fit.
+
+        Those of other runs, which :meth:`_compare` names, are not looked at.
+        """
+        identity, objects = checkpoint.get("identity"), checkpoint.get("objects")
+        if self.identity is None or not isinstance(identity, Mapping) or not isinstance(objects, Mapping):
+            return ""
+        if dict.fromkeys(self.identity, "null") | dict(identity) != self.identity:
+            return ""
+        for name, value in self.save_dict.items():
+            if name not in objects:
+                # Another release wrote it, which is told when it is loaded.
+                return ""
+            found = ""
+            if isinstance(value, Optimizer):
+                found = _misfit_of_optimizer(value, objects[name])
+            elif isinstance(value, nn.Module):
+                found = _misfit_of_state(unwrap(value).state_dict(), objects[name])
+            if found:
+                return f"{name}: {found}"
+        return ""
 
     def _set_position(self, engine: HierarchicalTrainer, path: Path, checkpoint: dict[str, Any]) -> bool:
         """Go to the place in the epoch; return whether the next steps are those that would have been."""
@@ -318,6 +346,33 @@ class Resumer:
         engine.load_training_state({**trainer, "iteration": epoch * length + batch})
         sampler.set_epoch(epoch, batch)
         return same_steps
+
+
+def _misfit_of_state(own: Mapping[str, Any], stored: Any) -> str:
+    """Compare the tensors of a network."""
+    if not isinstance(stored, Mapping):
+        return f"is {type(stored).__name__}"
+    for key, value in own.items():
+        if isinstance(value, Tensor) and getattr(stored.get(key), "shape", None) != value.shape:
+            return f"{key} is not of shape {tuple(value.shape)}"
+    return ""
+
+
+def _misfit_of_optimizer(optimizer: Optimizer, stored: Any) -> str:
+    """Compare moments with their parameters: torch itself finds out at the next step only."""
+    try:
+        groups, moments = stored["param_groups"], stored["state"]
+        places = [place for group in groups for place in group["params"]]
+        own = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        if [len(group["params"]) for group in groups] != [len(group["params"]) for group in optimizer.param_groups]:
+            return "has other groups of parameters"
+        for place, parameter in zip(places, own, strict=True):
+            for name, value in moments.get(place, {}).items():
+                if isinstance(value, Tensor) and value.ndim and value.shape != parameter.shape:
+                    return f"{name} of parameter {place} is not of shape {tuple(parameter.shape)}"
+    except (KeyError, *OF_OTHER_TYPES) as error:
+        return f"is no state of an optimizer ({error!r})"
+    return ""
 
 
 def _read(path: Path) -> dict[str, Any] | None:
