@@ -263,7 +263,7 @@ def main() -> None:
     print("\n## Check: bytes of two real processes\n")
     print("One iteration on two gloo processes of this machine's CPU, bytes that a process hands to all collectives,")
     print("against the same sum from the counts above (batch norms as on CPUs: moments are added up, not gathered).")
-    print("How else gradients could be averaged: [gradient_averaging.md](gradient_averaging.md).\n")
+    print("How else gradients could be averaged: `python -m benchmarks.gradient_averaging`.\n")
     print("| backbone, schedule | counted, bytes | model, bytes |")
     print("| --- | ---: | ---: |")
     for (backbone, schedule), iteration in iterations.items():
