@@ -60,6 +60,11 @@ def make_parser() -> argparse.ArgumentParser:
     ):
         add_arguments(name, add(name, text))
 
+    release = add("release", "make a trained bundle ready to be published: its folder, and its weights to upload")
+    release.add_argument("bundle", help="folder of the bundle, in which a model was trained")
+    release.add_argument("folder", help="new folder to write to")
+    release.add_argument("--url", required=True, help="address of the folder on a server where the weights will be")
+
     add("label", "print the folder of the MONAI Label app in this installation")
     return parser
 

@@ -31,6 +31,7 @@ from .model_file import (
     read_record,
     save_model,
 )
+from .release import write_release
 from .repeats import phase_title, repeat_fine_tuning
 from .room import check_room
 from .settings import (
@@ -104,4 +105,5 @@ __all__ = [
     "synthetic_classes",
     "unwrap",
     "with_new_names",
+    "write_release",
 ]

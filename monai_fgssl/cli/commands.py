@@ -59,7 +59,22 @@ def run(options: argparse.Namespace, settings: Sequence[str] = ()) -> int:
         return doctor(options.dataset_dir, options.spatial_dims, settings)
     if options.command == "bundle":
         return bundle(options.name, options.folder or options.name)
+    if options.command == "release":
+        return release(options.bundle, options.folder, options.url)
     return label()
+
+
+def release(bundle_root: str, folder: str, address: str) -> int:
+    """Make a trained bundle ready to be published."""
+    from monai_fgssl.bundle import write_release
+
+    written = write_release(bundle_root, folder, address)
+    print(
+        f"Written to {folder}. Upload {Path(folder) / 'weights' / 'model.pt'} to {address}, and publish {written}.\n"
+        f"Whoever has it gets the weights with\n\n  python -m monai.bundle download_large_files --bundle_path "
+        f"{written.name}\n"
+    )
+    return 0
 
 
 def bundle(name: str, folder: str | Path) -> int:
