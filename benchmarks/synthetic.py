@@ -39,6 +39,9 @@ SLOW_BACKBONE = "$@network_def.parameter_groups(0.1 * @learning_rate, @learning_
 PROGRESSIVE = ["--schedule", "progressive", "--puzzles", "true", "--max_epochs", "15"]
 NONE, DEFAULT = "random weights", "default"
 
+FORMER = ["--label_fraction", "0.1", "--seeds", "1", "--pretrain_epochs", "40", "--max_epochs", "60"]
+"""The defaults that the results were measured with; the default command has fewer labels and more seeds now."""
+
 PRETRAININGS: dict[str, list[str]] = {
     "160 epochs": ["--pretrain_epochs", "160"],
     DEFAULT: [],
@@ -94,7 +97,7 @@ class Run:
         if (folder / "result.json").is_file():
             return
         folder.mkdir(parents=True, exist_ok=True)
-        options = ["--seed", str(self.seed), "--compare", "false", *FINE_TUNINGS[self.fine_tuning]]
+        options = ["--seed", str(self.seed), "--compare", "false", *FORMER, *FINE_TUNINGS[self.fine_tuning]]
         if self.fine_tuning == DEFAULT or self.pretraining == NONE:
             options += PRETRAININGS[self.pretraining]
         else:

@@ -26,6 +26,7 @@ DEMO_SETTINGS = {
     "pretrain_epochs": 8,
     "max_epochs": 12,
     "compare": "false",
+    "seeds": 1,
 }
 
 DEMO_NEXT = """
