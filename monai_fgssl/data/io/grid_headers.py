@@ -99,7 +99,7 @@ def _value(text: str, key: str) -> str | None:
 def _integers(text: str, key: str) -> list[int]:
     """Numbers of an entry; none if it is missing, is there twice, or holds anything else."""
     found = re.findall(rf"(?im)^[ \t]*{key}[ \t]*[=:][ \t]*([^\r\n]*)", text)
-    if len(found) != 1 or not re.fullmatch(r"(-?\d{1,18}[ \t]*)+", found[0]):
+    if len(found) != 1 or not re.fullmatch(r"-?\d{1,18}([ \t]+-?\d{1,18})*[ \t]*", found[0]):
         return []
     return [int(word) for word in found[0].split()]
 

@@ -239,6 +239,9 @@ def _check_layout(page: TiffPage, channel: int | None) -> None:
     check_size((page.imagelength, page.imagewidth, page.samplesperpixel))
     photometric, bits, samples = int(page.photometric), page.bitspersample, int(page.samplesperpixel)
     formats = _values(page, "SampleFormat", UINT)
+    if page.planarconfig not in (1, 2):
+        # tifffile takes any other value for planes of their own.
+        raise DataError("has a PlanarConfiguration other than 1 and 2: it is damaged.")
     if page.imagedepth != 1:
         raise DataError("has pages with several layers (ImageDepth): save it with one layer in each page.")
     if photometric not in COLOR_SAMPLES or "PhotometricInterpretation" not in page.tags:
@@ -312,6 +315,8 @@ def _decode(path: Path, page: TiffPage) -> NDArray[Any]:
         ) from error
     # tifffile's axes: planes, layers, rows, columns, samples.
     values = np.moveaxis(values[:, 0, ..., 0], 0, -1) if page.planarconfig == 2 else values[0, 0]
+    if values.shape != (page.imagelength, page.imagewidth, page.samplesperpixel):
+        raise DataError(f"is damaged: its header and its pixels, which are {values.shape}, contradict each other.")
     values = upright(values, _values(page, "Orientation", 1)[0])
     if values.dtype.kind == "b":
         return values.astype(np.uint8)

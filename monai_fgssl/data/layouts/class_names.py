@@ -73,7 +73,12 @@ def check_vectors(labels: Sequence[str]) -> list[str]:
 
 
 def _is_vector(label: str, known: set[str]) -> bool:
-    if "|" in label or re.fullmatch(r"\[.*[,\s].*\]|\([\d.,\s]*,[\d.,\s]*\)", label):
+    if "|" in label:
+        return True
+    # No pattern has two parts that match the same: a long text that nearly matches would take for ever.
+    if label.startswith("[") and label.endswith("]") and re.search(r"[,\s]", label[1:-1]):
+        return True
+    if "," in label and re.fullmatch(r"\([\d.,\s]*\)", label):
         return True
     # A comma may be part of a name, unless the texts beside it are names of classes too.
     pieces = [piece.strip() for piece in re.split("[;,+]", label)]

@@ -47,6 +47,17 @@ def test_numbers_of_axes_that_are_none_are_refused(axes: str, tmp_path: Path) ->
         read_medical_image(tmp_path / "a.nrrd", 3)
 
 
+@pytest.mark.parametrize("sizes", ["9" * 500 + "; 5", "9 " * 500 + ";", "1" * 19 + " 5"])
+def test_long_numbers_are_no_sizes(sizes: str, tmp_path: Path) -> None:
+    """A pattern that tried every way to part the digits would not end."""
+    (tmp_path / "a.nrrd").write_text(NRRD.format(2, sizes))
+    with pytest.raises(DataError, match=r"a.nrrd has 0 sizes, and its dimension is 2"):
+        read_medical_image(tmp_path / "a.nrrd")
+    (tmp_path / "a.mha").write_text(METAIMAGE.format(2, sizes))
+    with pytest.raises(DataError, match=r"a.mha has a DimSize of 0 numbers, and NDims is 2"):
+        read_medical_image(tmp_path / "a.mha")
+
+
 @pytest.mark.parametrize(
     ("sizes", "message"),
     [

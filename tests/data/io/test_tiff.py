@@ -237,6 +237,8 @@ REFUSED = [
     ("signed", BLACK_IS_ZERO, 2, "i2", {"tags": {338: (3, [1])}}, r"is multiplied by its transparency in a form"),
     ("too few", RGB, 2, "u1", {}, r"has 2 sample\(s\) for each pixel, too few for RGB"),
     ("layers", BLACK_IS_ZERO, 1, "u1", {"tags": {32997: (4, [2])}}, r"has pages with several layers"),
+    ("planes", RGB, 3, "u1", {"tags": {284: (3, [7])}}, r"has a PlanarConfiguration other than 1 and 2"),
+    ("planes of a text", RGB, 3, "u1", {"tags": {284: (4, [2, 1])}}, r"has a PlanarConfiguration other than"),
     ("zero", BLACK_IS_ZERO, 1, "u1", {"tags": {256: (4, [0])}}, r"has no pixels: its header says 21 x 0 x 1"),
     (
         "huge",
