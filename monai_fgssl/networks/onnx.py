@@ -94,8 +94,8 @@ class OnnxNet(nn.Module):
             self._session: onnxruntime.InferenceSession = onnxruntime.InferenceSession(
                 str(path), options, providers=["CPUExecutionProvider"]
             )
-            # A name that is no text is an error once it is asked for.
-            _ = [one.name for one in (*self._session.get_inputs(), *self._session.get_outputs())]
+            # A name that is no text, also that of a size, is an error once it is asked for.
+            _ = [(one.name, one.shape) for one in (*self._session.get_inputs(), *self._session.get_outputs())]
         except Exception as error:
             raise SettingsError(f"{path} can't be run by ONNX Runtime: {str(error)[:200]}") from error
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()

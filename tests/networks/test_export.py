@@ -128,7 +128,7 @@ def test_onnx_with_weights_in_other_files_is_refused(where: str, exported: Path,
         OnnxNet(tmp_path / "model.onnx")
 
 
-@pytest.mark.parametrize("kind", ["missing", "empty", "garbage", "truncated", "foreign", "no text"])
+@pytest.mark.parametrize("kind", ["missing", "empty", "garbage", "truncated", "foreign", "no text", "size is no text"])
 def test_a_bad_onnx_file_is_one_line_with_its_name(kind: str, exported: Path, tmp_path: Path) -> None:
     path, content = tmp_path / "bad.onnx", exported.read_bytes()
     if kind == "foreign":
@@ -139,6 +139,9 @@ def test_a_bad_onnx_file_is_one_line_with_its_name(kind: str, exported: Path, tm
         onnx.save(onnx.helper.make_model(graph, opset_imports=opset, ir_version=8), path)
     elif kind == "no text":
         path.write_bytes(content.replace(b"stage_logits", b"stage_log\xfft\xff"))
+    elif kind == "size is no text":
+        assert b"batch" in content
+        path.write_bytes(content.replace(b"batch", b"bat\xff\xff"))
     elif kind != "missing":
         path.write_bytes({"empty": b"", "garbage": bytes(range(256)), "truncated": content[: len(content) // 2]}[kind])
     with pytest.raises(SettingsError, match=r"bad\.onnx") as error:
