@@ -14,6 +14,10 @@ from monai_fgssl.utils.errors import first_names
 __all__ = ["check_similar_names", "check_vectors", "in_order"]
 
 
+COPY = re.compile(r" (copy( \d+)?|kopie|\(\d+\))$")
+"""End of the name of a copy on macOS and Windows."""
+
+
 def in_order(labels: Iterable[str]) -> list[str]:
     """The different names without the empty one: first numbers by size, then other names by the alphabet.
 
@@ -32,7 +36,7 @@ def in_order(labels: Iterable[str]) -> list[str]:
 
 
 def check_similar_names(counts: Mapping[str, int]) -> list[str]:
-    """Report classes whose names differ only by case, spaces, or signs between and after words.
+    """Report classes whose names differ only by case, spaces, signs between and after words, or as copies do.
 
     Args:
         counts: images by class.
@@ -46,7 +50,9 @@ def check_similar_names(counts: Mapping[str, int]) -> list[str]:
         # Format characters, such as a space of no width, are invisible.
         seen = "".join(letter for letter in name if unicodedata.category(letter) != "Cf")
         plain = unicodedata.normalize("NFKC", seen).casefold()
-        alike[re.sub(r"[\s_-]+", " ", plain).strip(" .,;:")].append(name)
+        # ... and what systems add to the names of copies.
+        plain = COPY.sub("", re.sub(r"[\s_-]+", " ", plain).strip(" .,;:"))
+        alike[plain].append(name)
     return [
         f"{' and '.join(f'{name} ({counts[name]} images)' for name in names)} are nearly the same name: write them "
         "alike, or name them differently."
@@ -81,5 +87,5 @@ def _is_vector(label: str, known: set[str]) -> bool:
     if "," in label and re.fullmatch(r"\([\d.,\s]*\)", label):
         return True
     # A comma may be part of a name, unless the texts beside it are names of classes too.
-    pieces = [piece.strip() for piece in re.split("[;,+]", label)]
+    pieces = [piece.strip() for piece in re.split(r"[;,+/&]|\band\b", label)]
     return len(pieces) > 1 and all(piece in known for piece in pieces)

@@ -12,6 +12,7 @@ __all__ = [
     "GROUP_COLUMNS",
     "IMAGE_COLUMNS",
     "LABEL_COLUMNS",
+    "MAYBE_MISSING",
     "PART_COLUMNS",
     "as_number",
     "columns_named",
@@ -36,7 +37,7 @@ LABEL_COLUMNS = (
 
 GROUP_COLUMNS = (
     *("group", "group_id", "patient", "patient_id", "subject", "subject_id", "participant_id"),
-    *("lesion", "lesion_id"),
+    *("person_id", "pid", "mrn", "case_id", "lesion", "lesion_id"),
 )
 """Names of the columns of groups that a split must keep together, the larger first: a patient has several lesions."""
 
@@ -44,12 +45,23 @@ PART_COLUMNS = ("part", "split", "subset", "set", "partition")
 """Names of the column of parts. A name after the first two is used only if all its values are parts."""
 
 MISSING = frozenset(
-    ("", "-1", "?", "#n/a", "<na>", "n/a", "na", "nan", "nat", "none", "null", "unlabeled", "unlabelled")
+    (
+        *("", "-1", "?", ".", "#n/a", "<na>", "n.a.", "n/a", "na", "nan", "nat", "none", "null"),
+        *("missing", "not available", "unlabeled", "unlabelled"),
+    )
 )
 """Texts that stand for a value that is not known, in lower case."""
 
+MAYBE_MISSING = frozenset(("-", "--", "-9", "-99", "-999", "-9999", "99", "999", "9999", "unknown", "unspecified"))
+"""Texts that stand for a label that is not known in some lists, and for a class in others, in lower case."""
+
 MISSING_GROUPS = MISSING | {"anonymous", "anonymized", "anonymised", "unknown"}
 """Texts that stand for an unknown group. Patients without a name are not all one patient."""
+
+DECIMAL_COMMA = re.compile(r"^([+-]?\d+),(\d+)$")
+
+LIST_OF_ONE = re.compile(r"""\[\s*(?:'([^',]*)'|"([^",]*)"|([^\s,'"\[\]]+))\s*\]""")
+"""A list with one label, as Python writes it into a table."""
 
 WHOLE_NUMBER = re.compile(r"(-?\d+)\.0*")
 
@@ -83,11 +95,13 @@ def label_value(value: str) -> str:
     """A label in the form that is compared: whole numbers lose the decimals that pandas adds when a value is missing.
 
     Example:
-        >>> label_value("1.0"), label_value("01"), label_value("grade 1.0")
-        ('1', '01', 'grade 1.0')
+        >>> label_value("1.0"), label_value("01"), label_value("grade 1.0"), label_value("['nevus']")
+        ('1', '01', 'grade 1.0', 'nevus')
     """
     # Letters in composed form, as those of folders.
     text = unicodedata.normalize("NFC", value.strip())
+    if found := LIST_OF_ONE.fullmatch(text):
+        text = next(part for part in found.groups() if part is not None).strip()
     number = WHOLE_NUMBER.fullmatch(text)
     return number[1] if number else text
 
@@ -104,7 +118,8 @@ def group_value(value: str) -> str:
 
 
 def as_number(text: str) -> float:
-    """The number in a text (true is 1, false is 0); minus infinity if it is none."""
+    """The number in a text (true is 1, false is 0; 1,5 is 1.5); minus infinity if it is none."""
+    text = DECIMAL_COMMA.sub(r"\1.\2", text.strip())
     try:
         return float({"true": "1", "false": "0"}.get(text.lower(), text))
     except ValueError:

@@ -69,6 +69,10 @@ def read_data_listing(path: Path) -> Listing:
     fields_used = {name for items in parts.values() for item in items if isinstance(item, Mapping) for name in item}
     label, groups, note = _choose_fields(path, sorted(map(str, fields_used)), listing.problems)
     listing.notes.append(note)
+    if others := [f"{key} {len(items)}" for key, items in _other_lists(path).items()]:
+        listing.notes.append(
+            f"{path.name}: lists under other keys than those of parts are not used ({first_names(others)})"
+        )
     wrong: list[str] = []
     unclear: list[str] = []
     for key, items in parts.items():
@@ -115,9 +119,33 @@ def read_json(path: Path) -> Any:
         DataError: when it is none; the message starts after the name of the file.
     """
     try:
-        return json.loads(decode(path.read_bytes())[0])
+        return json.loads(decode(path.read_bytes())[0], object_pairs_hook=_unique)
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"can't be read as JSON ({error}).") from error
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Refuse keys that are there twice: of two lists the first would be lost."""
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r} is there twice")
+    return content
+
+
+def _other_lists(path: Path) -> dict[str, list[Any]]:
+    """Lists of items with images whose keys name no part."""
+    try:
+        content = read_json(path)
+    except DataError:
+        return {}
+    return {
+        key: items
+        for key, items in (content.items() if isinstance(content, Mapping) else ())
+        if isinstance(items, list)
+        and not part_named(key)
+        and any(isinstance(x, Mapping) and "image" in x for x in items)
+    }
 
 
 def _parts_of(content: Any) -> dict[str, list[Any]]:

@@ -73,9 +73,18 @@ def read_class_folders(dataset_dir: str | Path, inner: bool | None = None) -> Im
     """
     root = Path(dataset_dir)
     folders = _folders_with_images(root)
-    if folders and all(part_named(folder.name) for folder in folders):
+    parts = [folder for folder in folders if part_named(folder.name)]
+    if inner is None and 1 < len(parts) < len(folders):
+        others = first_names([folder.name for folder in folders if folder not in parts])
+        raise DataError(
+            f"{root}: the folders {first_names([folder.name for folder in parts])} are named like parts, and {others} "
+            "beside them is not: move that away, or say that all are classes: --layout classes."
+        )
+    if folders and len(parts) == len(folders):
         levels = {folder: _class_folders(folder, inner) for folder in folders}
         class_names = sorted({name for level in levels.values() for name in level})
+        if problems := check_similar_names(Counter(name for level in levels.values() for name in level)):
+            raise DataError(f"{root}: {' '.join(problems)}")
         tables: dict[str, ImageTable] = {}
         for folder, level in levels.items():
             part = part_named(folder.name)
@@ -117,6 +126,11 @@ def _class_folders(root: Path, inner: bool | None) -> dict[str, list[Path]]:
         DataError: when the names do not tell which folders are the classes.
     """
     folders = _folders_with_images(root)
+    if not folders:
+        raise DataError(
+            f"{root} has images, and no folder for each class: make these folders, list the images in a CSV file with "
+            "the columns image and label, or say that there are no labels: --layout images."
+        )
     outer_level: dict[str, list[Path]] = defaultdict(list)
     for folder in folders:
         outer_level[composed(folder.name)].append(folder)
@@ -139,9 +153,10 @@ def _class_folders(root: Path, inner: bool | None) -> dict[str, list[Path]]:
             "or --layout images (no labels)."
         )
     both = holds_classes and len(folders) > 1 and not are_pieces([*inner_level])
-    if both and all(len(found) == len(folders) for found in inner_level.values()):
+    shared = sorted(name for name, found in inner_level.items() if len(found) > 1)
+    if both and shared:
         raise DataError(
-            f"{root}: the folders {named} all hold the same folders ({first_names(sorted(inner_level))}), so either "
+            f"{root}: several of the folders {named} hold folders of the same names ({first_names(shared)}), so either "
             "may be the classes. Say which: --layout classes (the first) or --layout subclasses (the second)."
         )
     return dict(outer_level)

@@ -5,9 +5,10 @@
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from monai_fgssl.data.io.dicom_file import is_dicom, sop_class
@@ -50,6 +51,9 @@ objects, encapsulated documents, and radiotherapy without pixels. Source: DICOM 
 
 PIXEL_SUFFIXES = (".img", ".img.gz", ".raw", ".zraw", ".raw.gz")
 """Suffixes of files that hold the pixels of a header beside them."""
+
+MASK = re.compile(r"(.+?)[ _-](mask|seg|segmentation|superpixels|groundtruth|gt)([ _-]?\d+)?")
+"""Names of masks and segmentations; the first group is the name of the image."""
 
 IGNORED_FOLDERS = frozenset(
     ("__macosx", "__pycache__", "@eadir", "#recycle", "$recycle.bin", "lost+found", "system volume information")
@@ -132,11 +136,17 @@ def describe_others(files: Iterable[Path]) -> str:
     told = [path for path in files if not path.name.lower().endswith(PIXEL_SUFFIXES)]
     if not told:
         return ""
-    counts = Counter(path.suffix.lower() or "without suffix" for path in told)
+    counts = Counter(_kind(path) for path in told)
     listed = ", ".join(
         f"{suffix} {count}" for suffix, count in sorted(counts.items(), key=lambda one: (-one[1], one[0]))
     )
     return f"{len(told)} files that are no images are left out ({listed})"
+
+
+def _kind(path: Path) -> str:
+    if is_image(path) and MASK.fullmatch(without_suffix(path.name).casefold()):
+        return "masks"
+    return path.suffix.lower() or "without suffix"
 
 
 def _walk(root: Path) -> Iterator[tuple[Path, bool]]:
@@ -150,10 +160,27 @@ def _walk(root: Path) -> Iterator[tuple[Path, bool]]:
         seen.add((status.st_dev, status.st_ino))
         # Real folders come first. So an image keeps its real name even if a link leads to its folder.
         folders[:] = sorted((name for name in folders if not is_ignored(name)), key=lambda n: (_is_link(parent, n), n))
+        stems = {without_suffix(name).casefold() for name in files}
         for name in files:
             if not is_ignored(name):
                 path = Path(parent, name)
-                yield path, (is_image(path) or holds_dicom(path)) and not _is_report(path)
+                is_one = (is_image(path) or holds_dicom(path)) and not _is_report(path)
+                yield path, is_one and not is_mask(name, stems)
+
+
+def is_mask(name: str, stems: Collection[str]) -> bool:
+    """True if a file is called like another one's mask, as ``scan_mask.png`` beside ``scan.png``.
+
+    Args:
+        name: of the file.
+        stems: names without suffix in its folder, in lower case.
+
+    Example:
+        >>> is_mask("benign (1)_mask_1.png", {"benign (1)"}), is_mask("mask.png", {"benign (1)"})
+        (True, False)
+    """
+    found = MASK.fullmatch(without_suffix(name).casefold())
+    return found is not None and found[1] in stems
 
 
 def _is_link(parent: str, name: str) -> bool:

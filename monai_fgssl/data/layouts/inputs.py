@@ -4,20 +4,23 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from monai_fgssl.data.io.decoder_pool import DecoderPool
 from monai_fgssl.data.io.geometry import ImageGeometry
-from monai_fgssl.utils.errors import DataError
+from monai_fgssl.utils.errors import DataError, printable
 
 from .dialects import TABLE_SUFFIXES
-from .image_files import IMAGE_SUFFIXES, image_files, image_name
+from .image_files import IMAGE_SUFFIXES, describe_others, image_name, scan_folder
 from .registry import read_table
 from .series import find_series, join_series
 
 __all__ = ["list_images"]
+
+logger = logging.getLogger(__name__)
 
 LIST_SUFFIXES = (*TABLE_SUFFIXES, ".json")
 
@@ -59,7 +62,9 @@ def _list_files(path: str | Path, spatial_dims: int) -> list[dict[str, str]]:
         return [{"image": str(root), "name": image_name(root.name)}]
     if not root.is_dir():
         raise DataError(f"there is no file or folder {root}: name the images with --dataset_dir.")
-    files = sorted(image_files(root))
+    files, others = scan_folder(root)
+    if told := describe_others(others):
+        logger.warning(f"{printable(str(root))}: {told}.")
     if spatial_dims == 3:
         series = find_series(files)
         files = sorted({folder for file in files if (folder := series.get(file, file)) is not None})

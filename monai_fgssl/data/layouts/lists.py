@@ -14,7 +14,7 @@ from typing import Any
 from monai_fgssl.utils.errors import first_names
 
 from .class_names import check_similar_names, check_vectors, in_order
-from .columns import as_number, group_value, is_missing, label_value
+from .columns import MAYBE_MISSING, as_number, group_value, is_missing, label_value
 from .file_finder import FileFinder
 from .image_files import IMAGE_SUFFIXES, image_name
 from .official import raise_problems
@@ -173,6 +173,10 @@ def make_table(listing: Listing, finder: FileFinder) -> ImageTable:
     if unknown and len(unknown.keys() - {""}):
         told = ", ".join(f"{text or 'empty'} {count}" for text, count in unknown.most_common())
         notes.append(f"{unknown.total()} images have no label ({told})")
+    known = Counter(label for label in labels if label.casefold() in MAYBE_MISSING)
+    if known:
+        told = ", ".join(f"{text} {count}" for text, count in known.most_common())
+        notes.append(f"taken for classes: {told}; if that stands for 'not known', leave it empty")
     table = ImageTable(tuple(classes), list(items.values()), tuple(notes))
     return _without_empty_classes(table)
 
@@ -190,6 +194,23 @@ def _check_labels(entries: Sequence[Entry], labels: Sequence[str]) -> list[str]:
             f"there are {num_different} different labels for {num_known} images ({first_names(in_order(labels), 3)}): "
             "these are no classes. Take another column, or put the values into classes."
         )
+    numbers = [as_number(label) for label in labels if label]
+    has_decimals = any(number not in (float("-inf"), round(number, 0)) for number in numbers if abs(number) < 1e15)
+    if has_decimals and num_different > num_known / 2:
+        problems.append(
+            f"its labels are measurements ({first_names(in_order(labels), 3)}), not classes: take another column, or "
+            "put the values into classes."
+        )
+    classes_of: dict[str, set[str]] = {}
+    for entry, label in zip(entries, labels, strict=True):
+        if label and (part := part_named(entry.part or "")):
+            classes_of.setdefault(part, set()).add(label)
+    for part, classes in classes_of.items():
+        if part != "train" and "train" in classes_of and not classes & classes_of["train"]:
+            problems.append(
+                f"the part {part} has none of the classes of train ({first_names(in_order(classes), 3)} there, "
+                f"{first_names(in_order(classes_of['train']), 3)} in train): name them alike."
+            )
     written = {label_value(entry.label).casefold() for entry in entries}
     known = {label.casefold() for label in labels if label}
     if "-1" in written and len(known) == 1 and as_number(next(iter(known))) > float("-inf"):
