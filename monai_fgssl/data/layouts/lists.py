@@ -205,11 +205,14 @@ def _check_labels(entries: Sequence[Entry], labels: Sequence[str]) -> list[str]:
     for entry, label in zip(entries, labels, strict=True):
         if label and (part := part_named(entry.part or "")):
             classes_of.setdefault(part, set()).add(label)
+    in_train = classes_of.get("train", set())
     for part, classes in classes_of.items():
-        if part != "train" and "train" in classes_of and not classes & classes_of["train"]:
+        # Numbers in one and names in the other are codes of the same classes, as a rule.
+        kinds = [{as_number(name) > float("-inf") for name in names} for names in (classes, in_train)]
+        if min(len(classes), len(in_train)) > 1 and kinds in ([{True}, {False}], [{False}, {True}]):
             problems.append(
                 f"the part {part} has none of the classes of train ({first_names(in_order(classes), 3)} there, "
-                f"{first_names(in_order(classes_of['train']), 3)} in train): name them alike."
+                f"{first_names(in_order(in_train), 3)} in train): name them alike."
             )
     written = {label_value(entry.label).casefold() for entry in entries}
     known = {label.casefold() for label in labels if label}

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from monai_fgssl.data.layouts.registry import explain_missing_labels, read_table, recognize_layout
@@ -59,7 +59,12 @@ def lists(draw: st.DrawFn) -> list[tuple[str, str, str, str]]:
     label, patient = st.sampled_from((*classes, *MISSING)), st.sampled_from(("P1", "P2", "7", *MISSING, "unknown"))
     part = st.sampled_from(("train", "Val", "testing"))
     rows = [(stem, draw(label), draw(patient), draw(part)) for stem in stems]
-    return [(row[0], classes[number], *row[2:]) if number < 2 else row for number, row in enumerate(rows)]
+    rows = [(row[0], classes[number], *row[2:]) if number < 2 else row for number, row in enumerate(rows)]
+    known = [row for row in rows if row[1] not in MISSING]
+    numbers, names = ({row[3] for row in known if row[1].isdigit() == kind} for kind in (True, False))
+    # Numbers in some parts and names in the others are refused.
+    assume(not numbers or not names or numbers & names)
+    return rows
 
 
 @settings(max_examples=150, deadline=None)
