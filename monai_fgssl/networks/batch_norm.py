@@ -71,12 +71,25 @@ class SynchronizedBatchNorm(_BatchNorm):
         return output
 
 
+def _has_activation(module: nn.Module) -> bool:
+    return isinstance(getattr(module, "act", None), nn.Module) and isinstance(getattr(module, "drop", None), nn.Module)
+
+
+class SynchronizedBatchNormAct(SynchronizedBatchNorm):
+    """The same, followed by ``drop`` and ``act``, as timm's ``BatchNormAct2d``."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalize ``(B, C, ...)``, and apply the activation."""
+        return self.act(self.drop(super().forward(input)))  # type: ignore[operator]
+
+
 def synchronize_batch_norms(module: nn.Module) -> nn.Module:
     """Put :class:`SynchronizedBatchNorm` in the place of every batch norm, with its parameters and statistics."""
     if isinstance(module, _BatchNorm):
-        synchronized = SynchronizedBatchNorm(
-            module.num_features, module.eps, module.momentum, module.affine, module.track_running_stats
-        )
+        kind = SynchronizedBatchNormAct if _has_activation(module) else SynchronizedBatchNorm
+        synchronized = kind(module.num_features, module.eps, module.momentum, module.affine, module.track_running_stats)
+        # The activation of timm's norms is a part of them.
+        synchronized._modules = module._modules
         # The same objects: an optimizer may have them already.
         synchronized._parameters = module._parameters
         synchronized._buffers = module._buffers

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
 from monai_fgssl.utils.distributed import num_processes, of_first_process
@@ -86,7 +87,11 @@ def distribute(network: nn.Module) -> nn.Module:
             value.copy_(of_first_process(value.clone()))
     # PyTorch's own is for GPUs only, and the faster there.
     on_gpu = next(network.parameters()).is_cuda
-    return nn.SyncBatchNorm.convert_sync_batchnorm(network) if on_gpu else synchronize_batch_norms(network)
+    # PyTorch's would drop the activations that timm's norms have.
+    with_activations = any(hasattr(module, "act") for module in network.modules() if isinstance(module, _BatchNorm))
+    if on_gpu and not with_activations:
+        return nn.SyncBatchNorm.convert_sync_batchnorm(network)
+    return synchronize_batch_norms(network)
 
 
 def unwrap(network: nn.Module) -> Any:

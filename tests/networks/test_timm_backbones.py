@@ -17,6 +17,7 @@ from monai_fgssl.bundle import check_puzzles, load_weights, make_network, save_m
 from monai_fgssl.networks import Backbone, HierarchicalNet, make_backbone
 from monai_fgssl.networks.backbones import IntermediatesBackbone
 from monai_fgssl.networks.backbones.timm_package import import_timm
+from monai_fgssl.networks.batch_norm import SynchronizedBatchNorm, synchronize_batch_norms
 from monai_fgssl.utils.errors import SettingsError
 
 timm = import_timm("these tests")
@@ -306,3 +307,16 @@ def test_a_record_rebuilds_a_transformer(tmp_path):
         )
         with pytest.raises(SettingsError, match="image_size"):
             make_network(tmp_path, tmp_path / "model.pt")
+
+
+def test_synchronized_norms_keep_the_activations_of_timms():
+    torch.manual_seed(0)
+    backbone = make_backbone("timm:test_efficientnet", image_size=64).eval()
+    x = torch.rand(2, 3, 64, 64)
+    expected = [one.detach() for one in backbone(x)]
+    names = list(backbone.state_dict())
+    synchronized = synchronize_batch_norms(backbone)
+    assert list(synchronized.state_dict()) == names
+    assert any(isinstance(module, SynchronizedBatchNorm) for module in synchronized.modules())
+    for one, other in zip(synchronized(x), expected, strict=True):
+        torch.testing.assert_close(one, other)
