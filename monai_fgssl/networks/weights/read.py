@@ -25,7 +25,8 @@ HARMLESS: list[Any] = [
     argparse.Namespace,
     np.dtype,
     *{type(np.dtype(kind)) for kind in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "?")},
-    *([np._core.multiarray.scalar] if hasattr(np, "_core") else []),
+    # The function that makes a NumPy scalar of its bytes. Its module has another name in NumPy 1.
+    np.float64(0).__reduce__()[0],
 ]
 """Classes that training codes save beside weights, such as their command line; they hold data, and run nothing."""
 
