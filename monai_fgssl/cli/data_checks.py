@@ -25,7 +25,7 @@ from monai_fgssl.data.io.contrast import describe_contrast
 from monai_fgssl.data.io.reasons import failure_of
 from monai_fgssl.data.layouts.registry import recognize_layout
 from monai_fgssl.data.prepare import images_of
-from monai_fgssl.data.splits import limit_labels
+from monai_fgssl.data.splits import draw_labels
 from monai_fgssl.report.results import check_class_names
 from monai_fgssl.utils.errors import first_lines
 
@@ -96,8 +96,8 @@ def check_split(table: ImageTable, run: PlannedRun) -> Check:
     """Make the split of a run."""
     try:
         parts = run.split.apply(table)
-        if run.settings["label_fraction"] < 1:
-            parts["train"] = limit_labels(parts["train"], run.settings["label_fraction"], run.split.seed)
+        fraction, per_class = run.settings["label_fraction"], run.settings["labels_per_class"]
+        parts["train"] = draw_labels(parts["train"], fraction, per_class, run.settings["fine_tuning_seed"])
     except DataError as error:
         return Check("split", "can't be split into train, validation and test", str(error), required=True)
     found = ", ".join(f"{part} {len(items)}" for part, items in parts.items())

@@ -24,7 +24,7 @@ from monai_fgssl.utils.errors import DataError, first_lines
 from monai_fgssl.utils.run_log import tell
 
 from .duplicates import DuplicatePair, find_duplicates, join_duplicates, pairs_across_parts, write_duplicates
-from .splits import SplitPlan, limit_labels, missing_classes, read_split, write_split
+from .splits import SplitPlan, draw_labels, missing_classes, read_split, write_split
 
 __all__ = ["PreparedData", "images_of", "load_test_images", "prepare_data"]
 
@@ -116,10 +116,7 @@ def prepare_data(
     if pairs is not None:
         duplicates = f"{len(pairs)} pairs, {len(pairs_across_parts(pairs, split))} of them in different parts"
     draw = plan.seed if label_seed is None else label_seed
-    if labels_per_class is not None:
-        split["train"] = limit_labels(split["train"], int(labels_per_class), draw)
-    elif label_fraction is not None and label_fraction < 1:
-        split["train"] = limit_labels(split["train"], float(label_fraction), draw)
+    split["train"] = draw_labels(split["train"], label_fraction, labels_per_class, draw)
     tell(_describe_split(split, table.class_names, plan, duplicates))
     return PreparedData(table.class_names, *_parts_of(images, split))
 

@@ -20,7 +20,16 @@ from monai_fgssl.data.layouts.table import UNLABELED, ImageTable
 from monai_fgssl.utils.errors import DataError, first_names
 from monai_fgssl.utils.files import atomic_write
 
-__all__ = ["SplitPlan", "fold_table", "limit_labels", "missing_classes", "read_split", "split_table", "write_split"]
+__all__ = [
+    "SplitPlan",
+    "draw_labels",
+    "fold_table",
+    "limit_labels",
+    "missing_classes",
+    "read_split",
+    "split_table",
+    "write_split",
+]
 
 Items = list[dict[str, Any]]
 
@@ -252,6 +261,24 @@ def _draw_parts(table: ImageTable, fractions: Mapping[str, float], seed: int) ->
         if item["label"] != UNLABELED or part == parts[0]:
             split[part].append(item)
     return split
+
+
+def draw_labels(
+    items: Items, label_fraction: float | None = None, labels_per_class: int | None = None, seed: int = 0
+) -> Items:
+    """Limit the labels of the training part as the settings of a run say.
+
+    Args:
+        items: of the training part.
+        label_fraction: share of each class that keeps its label; None or 1: all.
+        labels_per_class: images of each class that keep their label; it counts before ``label_fraction``.
+        seed: see :func:`limit_labels`.
+    """
+    if labels_per_class is not None:
+        return limit_labels(items, int(labels_per_class), seed)
+    if label_fraction is not None and label_fraction < 1:
+        return limit_labels(items, float(label_fraction), seed)
+    return items
 
 
 def limit_labels(items: Sequence[dict[str, Any]], amount: float | int, seed: int = 0) -> list[dict[str, Any]]:
