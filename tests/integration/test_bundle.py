@@ -267,7 +267,7 @@ def test_lp_ft_solves_the_classifiers_and_then_trains_all(tmp_path: Path) -> Non
     # All parts have learned, from the solution on.
     pretrained = torch.load(tmp_path / "pretrained.pt", weights_only=True)
     (last,) = (tmp_path / "checkpoints").glob("train*.pt")
-    learned = torch.load(last, weights_only=True)["network"]
+    learned = torch.load(last, weights_only=True)["objects"]["network"]
     weights = [name for name in learned if name.startswith("backbone.") and name.endswith("weight")]
     assert len(weights) > 20
     assert not any(torch.equal(learned[name], pretrained[name]) for name in weights)
