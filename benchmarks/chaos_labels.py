@@ -67,9 +67,11 @@ class Labeler:
                 os._exit(1)
 
     def stop(self, number: signal.Signals) -> None:
-        """Send a signal, and wait for its end."""
-        os.kill(self.pid, number)
-        os.waitpid(self.pid, 0)
+        """Send a signal, and wait for its end, unless it has ended."""
+        if self.pid:
+            os.kill(self.pid, number)
+            os.waitpid(self.pid, 0)
+            self.pid = 0
 
 
 def _label(studies: Path, log: Path, images: Sequence[str], rng: random.Random) -> None:
@@ -163,10 +165,13 @@ def run_chaos(
             # Two that label the same image would not know whose label came last.
             labeler = Labeler(studies, log, images[::2] if is_shared else images, rng.randrange(2**32))
             other = Labeler(studies, other_log, images[1::2], rng.randrange(2**32)) if is_shared else None
-            time.sleep(rng.uniform(0, LONGEST_WAIT))
-            _disturb(kind, labeler, disk, studies, rng)
-            if other is not None:
-                other.stop(signal.SIGKILL)
+            try:
+                time.sleep(rng.uniform(0, LONGEST_WAIT))
+                _disturb(kind, labeler, disk, studies, rng)
+            finally:
+                for process in (labeler, other):
+                    if process is not None:
+                        process.stop(signal.SIGKILL)
             labels.read(log)
             labels.read(other_log)
             store = ClassDatastore(str(studies), CLASSES)

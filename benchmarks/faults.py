@@ -41,10 +41,7 @@ def spoiled(kind: str, disk: Path, rng: random.Random) -> Iterator[None]:
     ballast = disk / "ballast"
     try:
         if kind == "full disk":
-            status = os.statvfs(disk)
-            size = status.f_bavail * status.f_frsize - rng.choice([0, rng.randrange(2_000_000)])
-            with open(ballast, "wb") as file:
-                os.posix_fallocate(file.fileno(), 0, max(1, size))
+            _fill(ballast, rng.choice([0, rng.randrange(2_000_000)]))
         else:
             # Refused as long as a file is open for writing.
             _remount(disk, "ro")
@@ -53,6 +50,20 @@ def spoiled(kind: str, disk: Path, rng: random.Random) -> Iterator[None]:
         if kind == "read-only disk" and _remount(disk, "rw"):
             raise RuntimeError(f"{disk} stays read-only")
         ballast.unlink(missing_ok=True)
+
+
+def _fill(ballast: Path, left: int) -> None:
+    """Make a file that leaves so many bytes free, while others write too."""
+    with open(ballast, "wb") as file:
+        status = os.fstatvfs(file.fileno())
+        position, step = 0, max(1, status.f_bavail * status.f_frsize - left)
+        while step:
+            try:
+                os.posix_fallocate(file.fileno(), position, step)
+                position += step
+                step = 0 if left else step
+            except OSError:
+                step //= 2
 
 
 def _remount(disk: Path, mode: str) -> int:

@@ -78,6 +78,9 @@ class ClassLabels(LocalDatastore):
         self._file_lock = FileLock(Path(folder, ".lock"), thread_local=False)
         # Until an index was read.
         self._index_is_lost = True
+        # Images whose label file is older than the index, and whether that is known of all.
+        self._unwritten: set[str] = set()
+        self._are_compared = False
         remove_leftovers(folder)
         LocalDatastore.__init__(self, folder, **options)
 
@@ -152,10 +155,23 @@ class ClassLabels(LocalDatastore):
         return image_id
 
     def _put_label(self, image_id: str, label_info: dict[str, Any]) -> None:
-        """Make a class the label of an image, and write its file; the index is written by the caller."""
+        """Make a class the label of an image; the index is written by the caller, and the label file after it."""
         info = {**label_info, "ts": int(time.time()), "name": self._filename(image_id, LABEL_SUFFIX)}
-        write_label(self._label_file(image_id), info, fingerprint_of(self._own_file(image_id)))
         self._datastore.objects[image_id].labels[FINAL] = DataModel(info=info, ext=LABEL_SUFFIX)
+        self._unwritten.add(image_id)
+
+    def _write_label_files(self) -> None:
+        """Write the label files that are not what the index says. One that can't be written now is tried again."""
+        for image_id in list(self._unwritten):
+            obj = self._datastore.objects.get(image_id)
+            label = obj.labels.get(FINAL) if obj else None
+            try:
+                if label is not None and isinstance(label.info.get(CLASS), str):
+                    write_label(self._label_file(image_id), label.info, fingerprint_of(self._own_file(image_id)))
+                self._unwritten.discard(image_id)
+            except OSError as error:
+                # The index has the label.
+                logger.warning("a label file waits: %s", error)
 
     def _put_file(self, image_id: str, file: Path, tag: str, label_info: dict[str, Any] | None) -> None:
         """Take a file as a label of any kind."""
@@ -174,12 +190,25 @@ class ClassLabels(LocalDatastore):
         return None
 
     def _restore_label_files(self) -> None:
-        """Write the label files that are missing: the index counts."""
+        """Write the label files that are missing, and at the start those that say something else: the index counts."""
         for image_id, obj in self._datastore.objects.items():
-            if FINAL in obj.labels and self.class_of(image_id) and not self._label_file(image_id).is_file():
-                write_label(
-                    self._label_file(image_id), obj.labels[FINAL].info, fingerprint_of(self._own_file(image_id))
-                )
+            if not self._has_class(image_id):
+                continue
+            file = self._label_file(image_id)
+            if not file.is_file():
+                self._unwritten.add(image_id)
+            elif not self._are_compared:
+                found = read_label(file)
+                # A process was killed between the two, or somebody has changed the file.
+                if found is None or found[0] != obj.labels[FINAL].info:
+                    self._unwritten.add(image_id)
+        self._are_compared = True
+        self._write_label_files()
+
+    def _has_class(self, image_id: str) -> bool:
+        """Whether the index has a label that may be one; a damaged one has another word there."""
+        name = self.class_of(image_id)
+        return name is not None and (not self.classes or name in self.classes)
 
     def _adopt_labels(self) -> bool:
         """Take over label files that the index does not know; return whether there were some.
@@ -188,7 +217,7 @@ class ClassLabels(LocalDatastore):
         """
         adopted = 0
         for image_id, obj in self._datastore.objects.items():
-            found = None if FINAL in obj.labels else read_label(self._label_file(image_id))
+            found = None if self._has_class(image_id) else read_label(self._label_file(image_id))
             if found is None:
                 continue
             info, image = found
@@ -287,6 +316,7 @@ class ClassLabels(LocalDatastore):
             with atomic_write(self._datastore_config_path, durable=True) as temporary:
                 temporary.write_text(self._datastore.model_dump_json(exclude={"base_path"}, indent=2), encoding="utf-8")
             self._config_ts = self._index_version()
+            self._write_label_files()
 
     def _init_from_datastore_file(self, throw_exception: bool = False) -> None:
         """Read the index, if it is another one than before. MONAI Label's own method believes all that it says."""

@@ -190,10 +190,21 @@ def test_an_index_that_somebody_sends_leads_nowhere(changes: dict[str, object], 
     assert store._datastore.labels_dir == again._datastore.labels_dir == "labels"
 
 
-def test_a_class_that_is_no_text_is_no_class(folder: Path) -> None:
+@pytest.mark.parametrize("name", [{"_target_": "os.system"}, 1, "nevur", None])
+def test_a_class_that_is_none_is_taken_from_the_label_file(name: object, folder: Path) -> None:
     store = open_store(folder)
     label(store, "a", "nevus")
     index = json.loads((folder / INDEX).read_text())
-    index["objects"]["a"]["labels"][FINAL]["info"]["class"] = {"_target_": "os.system"}
+    index["objects"]["a"]["labels"][FINAL]["info"]["class"] = name
     (folder / INDEX).write_text(json.dumps(index))
-    assert open_store(folder).labeled() == {}
+    assert open_store(folder).labeled() == {"a": "nevus"}
+
+
+def test_a_label_file_that_says_something_else_is_written_again(folder: Path) -> None:
+    """As when a process is killed between the two, or somebody has changed the file."""
+    store = open_store(folder)
+    label(store, "a", "nevus")
+    file = Path(store.get_label_uri("a", FINAL))
+    file.write_text(file.read_text().replace("nevus", "melanoma"))
+    assert open_store(folder).labeled() == {"a": "nevus"}
+    assert json.loads(file.read_text())["class"] == "nevus"

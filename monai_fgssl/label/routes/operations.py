@@ -13,6 +13,9 @@ from fastapi.responses import PlainTextResponse
 from monailabel.endpoints import batch_infer, scoring, train
 from monailabel.interfaces.tasks.batch_infer import BatchInferImageType
 
+from monai_fgssl.bundle import SettingsError
+from monai_fgssl.label.datastore import check_name as check_tag
+from monai_fgssl.label.options import train_settings
 from monai_fgssl.label.stopping import stop_training
 
 from .roles import ADMIN, ANNOTATOR
@@ -21,6 +24,9 @@ if TYPE_CHECKING:
     from monai_fgssl.label.server import FGSSLApp
 
 __all__ = ["make_operations_router"]
+
+BATCH_PARAMETERS = {"max_batch_size": int, "label_tag": str, "save_label": bool, "heat_map": bool, "report": bool}
+"""Parameters of a prediction of all images, and their types; the others of MONAI Label are left out."""
 
 Params = Annotated[dict[str, Any] | None, Body()]
 
@@ -39,19 +45,26 @@ def make_operations_router(app: FGSSLApp) -> APIRouter:
         model: str, params: Params = None, run_sync: bool = False, enqueue: bool = False
     ) -> dict[str, Any]:
         check_name(model, app.info()["trainers"])
-        return dict(train.run_model(model, params, run_sync, enqueue))
+        try:
+            # Only these: MONAI Label 0.8.5 puts a folder that a request names on the path of the training's modules.
+            settings = train_settings(params or {})
+        except SettingsError as error:
+            raise HTTPException(422, str(error)) from error
+        return dict(train.run_model(model, settings, run_sync, enqueue))
 
     @router.post("/scoring/{method}", tags=["Scoring"], dependencies=[ANNOTATOR])
     def start_scoring(method: str, params: Params = None, run_sync: bool = False) -> dict[str, Any]:
         check_name(method, app.info()["scoring"])
-        return dict(scoring.run_method(method, params, run_sync))
+        return dict(scoring.run_method(method, {}, run_sync))
 
     @router.post("/batch/infer/{model}", tags=["Infer"], dependencies=[ADMIN])
     def start_batch(
         model: str, images: BatchInferImageType | None = None, params: Params = None, run_sync: bool = False
     ) -> dict[str, Any]:
         check_name(model, app.info()["models"])
-        return dict(batch_infer.run(model, images or BatchInferImageType.IMAGES_ALL, params, run_sync))
+        kept = {name: value for name, value in (params or {}).items() if type(value) is BATCH_PARAMETERS.get(name)}
+        check_tag(str(kept.get("label_tag", "original")), "label_tag")
+        return dict(batch_infer.run(model, images or BatchInferImageType.IMAGES_ALL, kept, run_sync))
 
     def check_name(name: str, known: Collection[str]) -> None:
         if name not in known:
