@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -120,9 +121,10 @@ def site(
         home = {**os.environ, "HOME": str(folder), **environment}
         printed = subprocess.run(program, capture_output=True, text=True, env=home, cwd=folder)
         assert "served:\n" in printed.stdout, printed.stderr[-2000:]
-        served = printed.stdout.split("served:\n")[1].split("\n")
+        # The log of the server may come between and behind.
+        served = re.findall(r"^[A-Za-z]+ (?:/.*)?$", printed.stdout.split("served:\n")[1], re.MULTILINE)
         tokens = {name: sign_in(server, name) for name in PEOPLE["somebody"]}
-        yield server, tokens, set(filter(None, served))
+        yield server, tokens, set(served)
         server.stop()
 
 
