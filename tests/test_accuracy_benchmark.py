@@ -56,7 +56,7 @@ from benchmarks.accuracy.results import Results
 from monai_fgssl.data import CachedImages, DataError
 from monai_fgssl.engines import PreTrainer
 from monai_fgssl.metrics import expected_calibration_error
-from monai_fgssl.networks import backbones
+from monai_fgssl.networks import StagedBackbone
 
 ROOT = Path(__file__).parents[1]
 CLASSES = protocol.DATA_SETS["aptos2019"].class_names
@@ -97,14 +97,14 @@ def parts(folders: dict[str, Path]) -> dict[str, list[dict[str, Any]]]:
 def narrow_resnet(monkeypatch: pytest.MonkeyPatch) -> None:
     """An eighth of the channels: nothing here depends on them but the time."""
 
-    def make(name: str, spatial_dims: int, in_channels: int, small: bool) -> backbones.StagedBackbone:
+    def build(name: str, spatial_dims: int, in_channels: int, small: bool) -> Any:
         channels = [8, 16, 32, 64]
         net = ResNet("basic", [1, 1, 1, 1], channels, spatial_dims, in_channels, feed_forward=False)
         stem = torch.nn.Sequential(net.conv1, net.bn1, net.act, net.maxpool)
         stages = [net.layer1, net.layer2, net.layer3, net.layer4]
-        return backbones.StagedBackbone(stem, stages, channels, (4, 8, 16, 32))
+        return net, lambda: StagedBackbone(stem, stages, channels, (4, 8, 16, 32))
 
-    monkeypatch.setattr(backbones, "_resnet", make)
+    monkeypatch.setattr("monai_fgssl.networks.backbones.make.build_resnet", build)
 
 
 def make_place(folders: dict[str, Path], work: str = "work") -> training.Place:

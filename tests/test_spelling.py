@@ -58,13 +58,11 @@ def test_what_is_used_or_unlike_any_setting_is_taken(tmp_path: Path, capsys: pyt
         "max_epochs": "@max_epoch",
         "hospital": "north",
         "train#loss#label_smoothing": 0.1,
-        "autocast#cache_enabled": False,
         "run2": [],
     }
     own.write_text(json.dumps(content))
     initialize([CONFIGS / "train.json", own], output_dir=str(tmp_path / "out"), run_id="run2")
     notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note: nothing uses")]
-    # A group that one reference takes as a whole, as @autocast, may have any entry.
     assert notes == ["note: nothing uses the setting hospital"]
 
 

@@ -139,6 +139,8 @@ ELSEWHERE = frozenset(
         *("output_dir", "model_path", "dataset_dir", "cache_dir", "synthetic_dir", "synthetic_images", "device", "amp"),
         *("seed", "spatial_dims", "spacing", "window", "fractions", "label_fraction", "layout", "split_from"),
         *("num_folds", "fold", "pretrained", "probe_interval", "compare", "resume", "checkpoint_minutes"),
+        *("frame", "channel", "time", "max_pixels", "untrusted", "decode_seconds", "decode_gb", "labels_per_class"),
+        *("inflate_weights", "linear_probe", "seeds", "fine_tuning_seed", "progress_seconds"),
     )
 )
 FINE_TUNING_ONLY = frozenset(

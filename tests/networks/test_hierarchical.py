@@ -174,7 +174,7 @@ def test_wrong_arguments():
             with pytest.raises(ValueError, match=f"step must be from 1 to 4, got {step}"):
                 method(torch.rand(1, 3, 32, 32), step)
     with pytest.raises(ValueError, match="did you mean 'resnet18'"):
-        HierarchicalNet("resnet180")
+        HierarchicalNet("rsnet18")
     with pytest.raises(TypeError, match="backbone Conv2d lacks stem, stages, channels, strides"):
         HierarchicalNet(nn.Conv2d(3, 3, 1))
     for wrong in ({"mean": (0.5, 0.5)}, {"std": (0.5,)}):
