@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fuzz for as long as you like, from the root of the repository: ``python tests/fuzz --minutes 60``.
 
-``python -m benchmarks.reliability fuzz`` does the same and keeps the figures.
 """
 
 from __future__ import annotations
