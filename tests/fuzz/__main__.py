@@ -1,8 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Fuzz for as long as you like, from the root of the repository: ``python tests/fuzz --minutes 60``.
-
-"""
+"""Fuzz for as long as you like, from the root of the repository: ``python tests/fuzz --minutes 60``."""
 
 from __future__ import annotations
 
