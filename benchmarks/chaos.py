@@ -62,7 +62,7 @@ RESULTS = ("predictions.csv", "split.json")
 
 @dataclass
 class Outcome:
-    """What happened.
+    """Outcome of a run with faults.
 
     Attributes:
         faults: how many of each kind.
@@ -144,7 +144,7 @@ class Run:
             os.kill(self.pid, number)
 
     def text(self) -> str:
-        """What it printed."""
+        """Printed text of the process."""
         return self.log.read_text(errors="replace") if self.log.exists() else ""
 
 
@@ -275,7 +275,7 @@ def digests(output: Path) -> dict[str, str]:
 
 
 def last_line(text: str) -> str:
-    """What it said last."""
+    """Last line of its messages."""
     return next((line for line in reversed(text.splitlines()) if line.strip()), "")
 
 

@@ -95,7 +95,7 @@ def _label(studies: Path, log: Path, images: Sequence[str], rng: random.Random) 
 
 
 class Labels:
-    """What was asked for and what was confirmed, in the order of the logs."""
+    """Changes: what was asked for and what was confirmed, in the order of the logs."""
 
     def __init__(self) -> None:
         self.confirmed: dict[str, str] = {}
@@ -123,7 +123,7 @@ class Labels:
         ]
 
     def settle(self, found: dict[str, str]) -> None:
-        """What is there now is what counts."""
+        """Labels that are there now."""
         for image in self.possible:
             if image in found:
                 self.confirmed[image] = found[image]

@@ -47,7 +47,7 @@ def _is_of_disk(error: BaseException) -> bool:
 
 
 def _is_readable(error: BaseException) -> bool:
-    """Whether this package has raised it, and not a bug in it."""
+    """True for an error that this package raises on purpose, and not for a bug in it."""
     frames = traceback.extract_tb(error.__traceback__)
     if not frames:
         return False

@@ -181,7 +181,7 @@ class HierarchicalTrainer(SupervisedTrainer):
 
     activity = "training"
     batch_size_setting = "--batch_size"
-    """What a message says where the memory is not enough."""
+    """Advice of the message where the memory is not enough."""
 
     @abstractmethod
     def make_step_inputs(self, images: Tensor) -> Any:

@@ -474,7 +474,7 @@ def _value(found: dict[str, Any], tag: str) -> Any:
 
 
 def _read_reports_file(path: Path) -> dict[str, tuple[str, str, str] | None]:
-    """What is known of the reports; what is damaged is read from the archive again."""
+    """Known reports; what is damaged is read from the archive again."""
     known: dict[str, tuple[str, str, str] | None] = {}
     for uid, report in _read_json(path).items():
         if report is None:

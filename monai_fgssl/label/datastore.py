@@ -206,7 +206,7 @@ class ClassLabels(LocalDatastore):
         self._write_label_files()
 
     def _has_class(self, image_id: str) -> bool:
-        """Whether the index has a label that may be one; a damaged one has another word there."""
+        """True where the index has a label that may be one; a damaged one has another word there."""
         name = self.class_of(image_id)
         return name is not None and (not self.classes or name in self.classes)
 

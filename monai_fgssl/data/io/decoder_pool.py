@@ -55,7 +55,7 @@ __all__ = ["DecoderPool"]
 Answer = tuple[NDArray[Any], list[bytes]]
 
 HAS_MEMORY_LIMIT = resource is not None and sys.platform.startswith("linux")
-"""Whether the system itself limits the memory of a process; elsewhere it is looked at while a file is decoded."""
+"""True where the system itself limits the memory of a process; elsewhere it is looked at while a file is decoded."""
 MEMORY_SHARE = 0.5
 """Of the free memory, that all processes together may take by default."""
 LEAST_MEMORY = 1 << 30

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Where weights are: a file, a repository of the Hugging Face hub, or what a network's authors published."""
+"""Places of weights: a file, a repository of the Hugging Face hub, or what a network's authors published."""
 
 from __future__ import annotations
 
