@@ -32,7 +32,7 @@ from .model_file import (
     save_model,
 )
 from .release import write_release
-from .repeats import phase_title, repeat_fine_tuning
+from .repeats import phase_title, repeat_fine_tuning, start_name
 from .room import check_room
 from .settings import (
     as_bool,
@@ -101,6 +101,7 @@ __all__ = [
     "shipped_bundle",
     "solve_heads",
     "solve_probe",
+    "start_name",
     "start_process",
     "synthetic_classes",
     "unwrap",

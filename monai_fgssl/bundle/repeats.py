@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Fine-tunings that a run adds to its own: with other seeds, and from random weights."""
+"""Fine-tunings that a run adds to its own: with other seeds, and without its pre-training."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ from monai_fgssl.utils.run_log import within_a_run
 from .locate import command_config_files, command_line_overrides, config_path
 from .settings import as_bool
 
-__all__ = ["phase_title", "repeat_fine_tuning"]
+__all__ = ["phase_title", "repeat_fine_tuning", "start_name"]
+
+RANDOM_WEIGHTS = "random weights"
 
 FROM_RANDOM_WEIGHTS = {
     "pretrained": None,
@@ -48,6 +50,22 @@ class Repeat:
     changes: Mapping[str, Any]
 
 
+def start_name(pretrained: object, weights: object) -> str:
+    """Name of what a fine-tuning starts from, which is the name of its method in the report.
+
+    Args:
+        pretrained: true if this run or an earlier one has pre-trained the network.
+        weights: setting of the run, of weights from elsewhere; None: there are none.
+
+    Example:
+        >>> start_name(40, None), start_name(0, "imagenet"), start_name(0, None)
+        ('FG-SSL', 'given weights', 'random weights')
+    """
+    if pretrained:
+        return "FG-SSL"
+    return RANDOM_WEIGHTS if weights is None else "given weights"
+
+
 def phase_title(phase: str, seeds: int, number: int = 0) -> str:
     """Title of a fine-tuning for its progress.
 
@@ -64,11 +82,11 @@ def phase_title(phase: str, seeds: int, number: int = 0) -> str:
 
 
 def repeat_fine_tuning(report: Report, bundle_root: str | Path, settings: Mapping[str, Any]) -> None:
-    """Fine-tune again with the other seeds, and with every seed from random weights; nothing else differs.
+    """Fine-tune again with the other seeds, and with every seed without the pre-training; nothing else differs.
 
-    A fine-tuning from random weights is the same config without its pre-training. Each has a folder of its own below
-    the output folder: ``seed_<number>``, ``random_weights``, and ``random_weights/seed_<number>``. When all are done
-    their checkpoints are removed.
+    A fine-tuning without the pre-training is the same config from random weights, or from the given ones where the run
+    has some. Each has a folder of its own below the output folder: ``seed_<number>``, ``random_weights`` or
+    ``given_weights``, and ``random_weights/seed_<number>``. When all are done their checkpoints are removed.
 
     Args:
         report: gets the predictions.
@@ -94,7 +112,10 @@ def _repeats(settings: Mapping[str, Any]) -> Iterator[Repeat]:
         pretrained = str(output / "pretrained.pt")
     kinds: list[tuple[str, Path, dict[str, Any]]] = [("fine-tune", output, {"pretrained": pretrained})]
     if pretrained is not None and as_bool("compare", settings["compare"]):
-        kinds.append(("random weights", output / "random_weights", FROM_RANDOM_WEIGHTS))
+        start = start_name(None, settings["weights"])
+        # Given weights have features to keep, so there the fine-tuning is the same.
+        changes = FROM_RANDOM_WEIGHTS if start == RANDOM_WEIGHTS else {"pretrained": None}
+        kinds.append((start, output / start.replace(" ", "_"), changes))
     for title, folder, changes in kinds:
         for number in range(seeds):
             if folder == output and number == 0:

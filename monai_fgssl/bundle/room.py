@@ -20,7 +20,7 @@ __all__ = ["check_folder", "check_room"]
 COPIES = 25
 """Size of all files of a long run, in sizes of its weights. A checkpoint has the weights and their two moments, that of
 fine-tuning the best weights too; there are up to three of a phase and one of each that has ended. Besides there are
-pretrained.pt, best.pt and model.pt, and the comparison with random weights has its own."""
+pretrained.pt, best.pt and model.pt, and the comparison without pre-training has its own."""
 
 
 def check_room(settings: Mapping[str, Any], network: nn.Module | None = None) -> None:

@@ -468,7 +468,11 @@ SETTINGS = (
         hyperparameter="train",
     ),
     Setting("val_interval", "fine-tuning", "epochs between two validations"),
-    Setting("compare", "fine-tuning", "fine-tune from random weights too, and report the difference"),
+    Setting(
+        "compare",
+        "fine-tuning",
+        "fine-tune without the pre-training too, from `weights` or else from random ones, and report the difference",
+    ),
     Setting(
         "linear_probe",
         "fine-tuning",

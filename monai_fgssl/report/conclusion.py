@@ -39,18 +39,20 @@ def conclusion(
     seeds: int,
     num_test_images: int,
     frozen: bool = False,
+    start: str = "random weights",
 ) -> str:
     """Say in one sentence what pre-training changes.
 
     Args:
         ours: metrics of the network with pre-training.
-        other: those of the same network from random weights.
+        other: those of the same network without it.
         difference: ours - other.
         label_counts: labeled training images of each class.
         num_unlabeled: images that pre-training saw; None where that is not known.
         seeds: fine-tunings of each method.
         num_test_images: images that the metrics are of.
         frozen: whether a linear classifier of the frozen features is compared, rather than fine-tuned networks.
+        start: what the network without pre-training starts from.
     """
     gain = difference[METRIC]
     amount = f"{abs(gain['value']):.3f}"
@@ -64,7 +66,7 @@ def conclusion(
     images = "" if num_unlabeled is None else f" on {num_unlabeled:,} images without their labels"
     what = "a linear classifier of the frozen network" if frozen else "the whole network fine-tuned"
     repeated = "" if seeds == 1 else f", {seeds} seeds"
-    values = f"{ours[METRIC]['value']:.3f} against {other[METRIC]['value']:.3f} from random weights"
+    values = f"{ours[METRIC]['value']:.3f} against {other[METRIC]['value']:.3f} from {start}"
     return (
         f"With {labels_in_words(label_counts)}, pre-training{images} {verdict}: "
         f"{values} ({what}{repeated}, {num_test_images:,} test images)."

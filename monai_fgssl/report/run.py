@@ -203,6 +203,7 @@ class Report:
                 content["seeds"],
                 content["num_test_images"],
                 frozen=name.endswith(PROBE),
+                start=other.removesuffix(PROBE),
             )
             for name, other in _pairs(list(content["methods"]))
         ]
