@@ -18,7 +18,7 @@ EXAMPLES = {
     "embed": """\
 examples:
   monai-fgssl embed my_images --backbone resnet18 --weights resnet18.pth --image_size 224
-  monai-fgssl embed my_images --model_path fgssl/models/model.pt
+  monai-fgssl embed my_images --model_path bundles/fgssl/models/model.pt
 """,
     "similar": """\
 example:
@@ -27,7 +27,7 @@ example:
     "probe": """\
 examples:
   monai-fgssl probe my_images --backbone resnet18 --weights resnet18.pth --image_size 224
-  monai-fgssl probe my_images --pretrained fgssl/output/pretrained.pt
+  monai-fgssl probe my_images --pretrained bundles/fgssl/output/pretrained.pt
 """,
 }
 
