@@ -87,6 +87,16 @@ def test_the_changelog_has_this_version_and_those_before() -> None:
     assert "^## $version (" in check
 
 
+def test_a_release_has_hashes_and_a_bill_of_materials() -> None:
+    jobs = read_workflow("release.yml")["jobs"]
+    built = str(jobs["build"]["steps"])
+    (published,) = [step["run"] for step in jobs["describe"]["steps"] if "gh release create" in str(step)]
+    for name in ("SHA256SUMS", "sbom.cdx.json"):
+        assert f"release/{name}" in built
+        assert name in published
+    assert jobs["describe"]["needs"] == "publish"
+
+
 def test_the_console_script_is_the_module(capsys: pytest.CaptureFixture[str]) -> None:
     (script,) = PROJECT["scripts"].items()
     assert script[0] == "monai-fgssl"
