@@ -13,6 +13,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import re
+import resource
 import shlex
 import subprocess
 import sys
@@ -34,6 +37,8 @@ PAIRS = {
     "linear probe": ("FG-SSL, linear probe", "random weights, linear probe"),
 }
 """Methods that are compared, by the heading of the comparison."""
+END_OF_PHASE = re.compile(r"^(.+) \d+/\d+: .*, took ([\d:]+)$", re.MULTILINE)
+"""The line that a phase prints at its end."""
 
 
 def run(seed: int, work_dir: Path, options: Sequence[str]) -> dict[str, Any]:
@@ -45,16 +50,59 @@ def run(seed: int, work_dir: Path, options: Sequence[str]) -> dict[str, Any]:
         config = shipped_bundle("fgssl") / "configs" / "train.json"
         places = ["--output_dir", str(folder / "output"), "--model_path", str(folder / "model.pt")]
         command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(config), "--seed", str(seed)]
-        start = time.perf_counter()
-        with (folder / "log.txt").open("w") as log:
+        start, computed, load = time.perf_counter(), processor_seconds(), os.getloadavg()[0]
+        log_file = folder / "log.txt"
+        with log_file.open("w") as log:
             if subprocess.run([*command, *places, *options], stdout=log, stderr=subprocess.STDOUT).returncode:
-                raise SystemExit(f"error: {shlex.join(command)} failed, see {log.name}")
+                raise SystemExit(f"error: {shlex.join(command)} failed, see {log_file}")
         content = json.loads((folder / "output" / "metrics.json").read_text())
-        content |= {"seconds": time.perf_counter() - start, "machine": machine()}
+        content |= {"seconds": time.perf_counter() - start, "processor_seconds": processor_seconds() - computed}
+        content |= {"load_before": load, "phases": phases(log_file.read_text()), "machine": machine()}
         with atomic_write(result) as temporary:
             temporary.write_text(json.dumps(content))
         print(f"{time.strftime('%H:%M:%S')} seed {seed}: {' '.join(content['conclusions'])}", flush=True)
     return json.loads(result.read_text())
+
+
+def processor_seconds() -> float:
+    """Seconds that the processes which this one has started and waited for have computed so far, of all cores."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def phases(log: str) -> dict[str, float]:
+    r"""Seconds of each phase in what a run has printed.
+
+    Example:
+        >>> phases("pre-train 16/16: loss 1.2, 412 images/s, took 1:05\n")
+        {'pre-train': 65.0}
+    """
+    found = {}
+    for title, clock in END_OF_PHASE.findall(log):
+        found[title] = float(sum(int(part) * 60**power for power, part in enumerate(reversed(clock.split(":")))))
+    return found
+
+
+def times(runs: Mapping[int, Mapping[str, Any]]) -> list[str]:
+    """Lines of a Markdown table: time of the phases and of the whole of each run."""
+    columns = ["seed", "load before", "pre-training, s", "images/s", "fine-tuning, s", "all, s", "processor, s"]
+    lines = ["## Time\n", f"| {' | '.join(columns)} |", "| ---: " * len(columns) + "|"]
+    for seed, content in runs.items():
+        seconds = content["phases"]
+        pretraining = seconds["pre-train"]
+        images = content["data"]["train"]["images"] * content["settings"]["pretrain_epochs"]
+        others = sum(value for title, value in seconds.items() if title != "pre-train")
+        lines.append(
+            f"| {seed} | {content['load_before']:.1f} | {pretraining:.0f} | {images / max(pretraining, 1):.0f} "
+            f"| {others:.0f} | {content['seconds']:.0f} | {content['processor_seconds']:.0f} |"
+        )
+    total = sorted(content["processor_seconds"] for content in runs.values())
+    lines.append(
+        "\nSeconds that passed depend on what else the machine does, which its load before each run tells. Those of "
+        f"the processor are the run's alone, over all cores: {total[0]:.0f} to {total[-1]:.0f}. On two idle cores a "
+        "run takes between half of them and all of them."
+    )
+    return lines
 
 
 def wins(runs: Mapping[int, Mapping[str, Any]], pair: tuple[str, str]) -> int:
@@ -93,8 +141,7 @@ def report(runs: Mapping[int, Mapping[str, Any]], command: str) -> str:
             f"\nA gain of {WANTED:.2f} or more with an interval above 0: {wins(runs, pair)} of {len(runs)} seeds. Mean "
             f"gain {interval(gains)} (95 % interval over the generator's seeds, Student's t).\n"
         )
-    minutes = sorted(content["seconds"] / 60 for content in runs.values())
-    lines.append(f"One run took {minutes[0]:.0f} to {minutes[-1]:.0f} minutes; others may have used the machine too.")
+    lines += times(runs)
     return "\n".join(lines) + "\n"
 
 
