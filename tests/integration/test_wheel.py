@@ -29,7 +29,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The content of a built wheel."""
     folder = tmp_path_factory.mktemp("wheel")
     build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(REPOSITORY)]
-    subprocess.run(build, check=True, capture_output=True, text=True, timeout=300)
+    # As in the workflow of a release.
+    address = {"GITHUB_REPOSITORY": "someone/monai-fgssl", "GITHUB_REF_NAME": "v1.2.3"}
+    subprocess.run(build, check=True, capture_output=True, text=True, timeout=300, env=os.environ | address)
     (wheel,) = folder.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(folder / "installed")
@@ -59,6 +61,20 @@ def test_a_wheel_carries_the_bundles(installed: Path, tmp_path: Path) -> None:
         for name in ("train.json", "LICENSE", "docs/README.md", *files):
             assert (copy / name).read_bytes() == (source / name).read_bytes()
             assert not (copy / name).is_symlink()
+
+
+def test_links_of_the_readme_work_on_pypi(installed: Path) -> None:
+    (metadata,) = installed.glob("*.dist-info/METADATA")
+    links = re.findall(r"(!?)\[[^\]]*\]\(([^)\s]+)\)", metadata.read_text(encoding="utf-8"))
+    own = re.compile(r"https://github\.com/someone/monai-fgssl/(blob|raw)/v1\.2\.3/([^#]+)")
+    found = [own.fullmatch(target) for _, target in links]
+    assert sum(match is not None for match in found) > 10
+    for (image, target), match in zip(links, found, strict=True):
+        if match is None:
+            assert target.startswith("https://")
+        else:
+            assert match[1] == ("raw" if image else "blob")
+            assert (REPOSITORY / match[2]).exists(), target
 
 
 def draw_lesions(folder: Path, count: int = 90) -> None:
