@@ -28,8 +28,7 @@ TABLE = {
         HEAD /docs
         GET /favicon.ico
         GET /fgssl/
-        GET /fgssl/page.css
-        GET /fgssl/page.js
+        GET /fgssl/page/{name}
         GET /openapi.json
         HEAD /openapi.json
         Mount /static

@@ -27,7 +27,6 @@ from archive_gateway import Gateway
 from dicom_files import write_dicom
 from pydicom.uid import generate_uid
 from selenium.webdriver import Chrome
-from test_label_page import chrome  # noqa: F401
 from test_label_server import (
     CLASSES,
     PHOTOGRAPH,
@@ -152,7 +151,7 @@ def test_what_other_websites_ask_for_is_not_done(site: Site) -> None:
     requests = [
         ("GET", "/datastore/?output=all"),
         ("GET", f"/fgssl/image/{image}"),
-        ("GET", "/fgssl/page.js"),
+        ("GET", "/fgssl/page/main.js"),
         ("PUT", f"/datastore/label?image={image}&tag=final"),
         ("DELETE", f"/datastore/image?id={image}"),
         ("POST", "/train/pretrain"),
@@ -193,14 +192,14 @@ def serve_page(port: int) -> ThreadingHTTPServer:
     return website
 
 
-def outcomes(chrome: Chrome, address: str, site: Site, image: str) -> dict[str, Any]:  # noqa: F811
+def outcomes(chrome: Chrome, address: str, site: Site, image: str) -> dict[str, Any]:
     chrome.get(address)
     chrome.set_script_timeout(60)
     script = "attempt(arguments[0], arguments[1]).then(arguments[2])"
     return dict(chrome.execute_async_script(script, site.server.url, image))
 
 
-def test_a_browser_on_another_website(site: Site, chrome: Chrome) -> None:  # noqa: F811
+def test_a_browser_on_another_website(site: Site, chrome: Chrome) -> None:
     image = site.images[0]
     website, friend = serve_page(0), serve_page(site.friend)
     try:

@@ -152,7 +152,7 @@ class Server(Client):
                 cwd=folder,
                 env={**os.environ, "HOME": str(folder), "OMP_NUM_THREADS": "1", **environment},
             )
-        wait_for(lambda: self.ask("GET", "/fgssl/page.js"), self.process, self.log)
+        wait_for(lambda: self.ask("GET", "/fgssl/page/main.js"), self.process, self.log)
 
     def train(self, task: str, **settings: Any) -> list[str]:
         """Train to the end; the lines that the server showed meanwhile."""
@@ -231,7 +231,7 @@ def test_before_training_everything_has_an_answer(server: list[Server], truth: t
             client.ask("POST", path)
     with pytest.raises(Answer, match="409"):
         client.infer(image)
-    for page in ("/fgssl/", "/fgssl/page.js", "/fgssl/page.css"):
+    for page in ("/fgssl/", "/fgssl/page/main.js", "/fgssl/page/page.css"):
         assert client.ask("GET", page)
 
 

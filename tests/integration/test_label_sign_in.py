@@ -17,9 +17,9 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
+from label_browser import Page
 from openid_server import PASSWORD, REALM, ROLES
 from selenium.webdriver import Chrome, Keys
-from test_label_page import Page, chrome  # noqa: F401
 from test_label_server import Answer, Client, Server, free_port, label_python, wait_for  # noqa: F401
 
 from monai_fgssl.data import read_isic2018
@@ -181,7 +181,7 @@ def test_a_wrong_password_is_told(site: Site) -> None:
     assert PASSWORD not in log
 
 
-def test_an_annotator_signs_in_on_the_page(site: Site, chrome: Chrome) -> None:  # noqa: F811
+def test_an_annotator_signs_in_on_the_page(site: Site, chrome: Chrome) -> None:
     page = Page(chrome, site.server.url + "/fgssl/")
 
     def sign_in(user: str, password: str) -> None:

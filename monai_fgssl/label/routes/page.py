@@ -26,6 +26,11 @@ if TYPE_CHECKING:
 __all__ = ["make_page_router"]
 
 PAGE = Path(__file__).parents[1] / "page"
+PARTS = frozenset(path.name for path in PAGE.iterdir() if path.suffix in (".css", ".js"))
+"""Names of the page's files. No other file can be asked for."""
+
+ALWAYS_NEW = {"Cache-Control": "no-cache"}
+"""Header of files that a browser may keep, but asks for again: those of two releases do not belong together."""
 
 
 def make_page_router(app: FGSSLApp) -> APIRouter:
@@ -47,18 +52,15 @@ def make_page_router(app: FGSSLApp) -> APIRouter:
             raise HTTPException(422, f"the image can't be read: {without_folder(error, path)}") from error
         return Response(content, media_type="image/png", headers={"Cache-Control": "no-store"})
 
-    # Fixed names, so that no other file can be asked for.
     @router.get("/", include_in_schema=False)
     def index() -> FileResponse:
-        return FileResponse(PAGE / "index.html")
+        return FileResponse(PAGE / "index.html", headers=ALWAYS_NEW)
 
-    @router.get("/page.js", include_in_schema=False)
-    def script() -> FileResponse:
-        return FileResponse(PAGE / "page.js")
-
-    @router.get("/page.css", include_in_schema=False)
-    def style() -> FileResponse:
-        return FileResponse(PAGE / "page.css")
+    @router.get("/page/{name}", include_in_schema=False)
+    def part(name: str) -> FileResponse:
+        if name not in PARTS:
+            raise HTTPException(404, "the page has no such file.")
+        return FileResponse(PAGE / name, headers=ALWAYS_NEW)
 
     @router.get("/info", dependencies=[USER])
     async def info() -> dict[str, Any]:

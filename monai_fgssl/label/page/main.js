@@ -1,0 +1,14 @@
+// Copyright (c) monai-fgssl contributors
+// SPDX-License-Identifier: Apache-2.0
+// The page for annotators, put together.
+import { onChoice } from "./classes.js";
+import "./keys.js";
+import { save, start } from "./labeling.js";
+import { state } from "./state.js";
+import { translatePage } from "./texts.js";
+import { follow } from "./training.js";
+
+translatePage();
+onChoice(save);
+state.busy = false;
+if (await start()) follow();

@@ -1,0 +1,56 @@
+// Copyright (c) monai-fgssl contributors
+// SPDX-License-Identifier: Apache-2.0
+// The model's suggestion in words, and what each stage of the network says.
+import { $, element, percent } from "./dom.js";
+import { current, onChange, sameName, state } from "./state.js";
+import { t } from "./texts.js";
+
+// Scores under the names that the server lists, the likeliest first.
+export function ranked() {
+  return state.prediction.prediction
+    .map(({ label, score }) => ({ name: listed(label), score }))
+    .sort((a, b) => b.score - a.score);
+}
+
+const listed = (name) => state.info.classes.find((other) => sameName(other, name)) ?? name;
+
+function draw() {
+  const { prediction } = state;
+  const text = $("suggestion");
+  $("stages").hidden = !prediction?.stages;
+  $("uncertainty").hidden = !prediction;
+  if (!prediction) {
+    text.textContent = withoutSuggestion();
+    return;
+  }
+  const [first] = ranked();
+  const rows = Object.entries(prediction.stages ?? {}).map(([stage, scores]) => stageRow(stage, scores, first.name));
+  $("stages").tBodies[0].replaceChildren(...rows);
+  const agreeing = rows.filter((row) => row.dataset.agrees === "true").length;
+  text.replaceChildren(element("b", "", first.name), " ", t("with_score", { score: percent(first.score) }));
+  if (rows.length) text.append(" ", t("stages_agree", { agreeing, total: rows.length }));
+  for (const [place, value] of [["entropy", prediction.entropy], ["disagreement", prediction.stage_disagreement]]) {
+    $(place).textContent = typeof value === "number" ? percent(value) : "–";
+  }
+}
+
+function withoutSuggestion() {
+  if (!current()) return "";
+  if (!state.info.has_model) return t("no_model");
+  return state.predicting ? "…" : t("none_for_image");
+}
+
+function stageRow(stage, scores, suggested) {
+  const [name, score] = Object.entries(scores).sort((a, b) => b[1] - a[1])[0];
+  const agrees = sameName(name, suggested);
+  const row = document.createElement("tr");
+  row.dataset.agrees = String(agrees);
+  const number = stage.match(/\d+$/)?.[0];
+  const head = element("th", "", number ? t("stage", { number }) : t("all_stages"));
+  head.scope = "row";
+  const class_ = element("td", agrees ? "" : "other", `${listed(name)} ${agrees ? "✓" : "≠"}`);
+  row.append(head, class_, element("td", "", percent(score)));
+  return row;
+}
+
+onChange(draw);
