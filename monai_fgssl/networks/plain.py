@@ -13,17 +13,16 @@ from torch import nn
 
 from monai_fgssl.utils.deprecation import renamed_argument
 
-from .base import StagedNet
+from .one_step import OneStepNet
 
 __all__ = ["PlainNet"]
 
 
-class PlainNet(StagedNet):
-    """The usual image classifier, with the interface of :class:`~monai_fgssl.networks.HierarchicalNet`.
+class PlainNet(OneStepNet):
+    """The usual image classifier, for plain supervised training and plain Barlow Twins (Zbontar et al., ICML 2021).
 
-    Its one step is the whole network, so the trainers of this package run plain supervised training and plain Barlow
-    Twins pre-training (Zbontar et al., ICML 2021) with it. As there, the projector serves the self-supervised loss
-    only: the classifier reads the pooled features below it.
+    As there, the projector serves the self-supervised loss only: the classifier reads the pooled features below it.
+    The interface is that of :class:`~monai_fgssl.networks.HierarchicalNet`, with one step.
 
     Args:
         backbone: a name that :func:`~monai_fgssl.networks.make_backbone` knows, or a module with the attributes of
@@ -77,49 +76,14 @@ class PlainNet(StagedNet):
             nn.ReLU(),
             nn.Linear(embedding_dim, embedding_dim, bias=False),
         )
-        self.classifier = nn.Linear(channels, num_classes)
-        self.num_steps = 1
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Class scores (B, num_classes) of images (B, in_channels, *spatial) in [0, 1]."""
-        return self.classifier(self._pooled(x))
-
-    @torch.jit.export
-    def logits_at_step(self, x: torch.Tensor, step: int) -> torch.Tensor:
-        """The class scores (B, num_classes); ``step`` must be 1."""
-        self._check_step(step)
-        return self.classifier(self._pooled(x))
-
-    @torch.jit.export
-    def vectors_at_step(self, x: torch.Tensor, step: int) -> torch.Tensor:
-        """The vectors ``z`` (B, embedding_dim); ``step`` must be 1."""
-        self._check_step(step)
-        return self.projector(self._pooled(x))
-
-    def classifiers(self) -> dict[str, nn.Linear]:
-        """The one classifier, by the name of its module."""
-        return {"classifier": self.classifier}
+        self._add_classifier(channels, num_classes)
 
     def definition(self) -> dict[str, Any]:
         """See :meth:`StagedNet.definition`."""
-        return super().definition() | {
-            "num_classes": self.classifier.out_features,
-            "embedding_dim": self.projector[0].out_features,
-        }
+        return super().definition() | {"embedding_dim": self.projector[0].out_features}
 
-    @torch.jit.export
-    def stage_logits(self, x: torch.Tensor) -> torch.Tensor:
-        """The class scores as (B, 1, num_classes)."""
-        return self.classifier(self._pooled(x)).unsqueeze(1)
-
-    @torch.jit.export
-    def stage_vectors(self, x: torch.Tensor) -> torch.Tensor:
-        """The vectors ``z`` as (B, 1, embedding_dim)."""
-        return self.projector(self._pooled(x)).unsqueeze(1)
-
-    def _check_step(self, step: int) -> None:
-        if step != 1:
-            raise ValueError(f"step must be 1, got {step}.")
-
-    def _pooled(self, x: torch.Tensor) -> torch.Tensor:
+    def _features(self, x: torch.Tensor) -> torch.Tensor:
         return self.backbone(self.normalize(x))[-1].flatten(2).mean(dim=2)
+
+    def _vectors(self, features: torch.Tensor) -> torch.Tensor:
+        return self.projector(features)

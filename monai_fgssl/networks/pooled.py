@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from .base import StagedNet
+from .one_step import OneStepNet
 
 __all__ = ["PooledNet"]
 
@@ -31,7 +32,7 @@ class StageMap(nn.Module):
         return feature_map.view_as(feature_map)
 
 
-class PooledNet(StagedNet):
+class PooledNet(OneStepNet):
     """Backbone, global average of the map of each stage, fixed standardization, and one linear classifier on all.
 
     It is the network of a linear probe: the classifier is solved on frozen features in seconds, see
@@ -108,8 +109,7 @@ class PooledNet(StagedNet):
         num_features = sum(self.backbone.channels[index] for index in self.stage_indices)
         self.register_buffer("feature_mean", torch.zeros(num_features))
         self.register_buffer("feature_std", torch.ones(num_features))
-        self.classifier = nn.Linear(num_features, num_classes)
-        self.num_steps = 1
+        self._add_classifier(num_features, num_classes)
 
     @classmethod
     def of(cls, network: StagedNet, num_classes: int) -> PooledNet:
@@ -134,10 +134,6 @@ class PooledNet(StagedNet):
         pooled._image_size = network._image_size
         return pooled.to(network.mean).train(network.training)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Class scores (B, num_classes) of images (B, in_channels, *spatial) in [0, 1]."""
-        return self.classifier(self._features(x))
-
     def classify(self, means: torch.Tensor) -> torch.Tensor:
         """Class scores (B, num_classes) of means (B, D) of the stages, side by side, that are known already."""
         return self.classifier(self._standardize(means))
@@ -159,46 +155,13 @@ class PooledNet(StagedNet):
         self.feature_mean.copy_(values.mean(dim=0))
         self.feature_std.copy_(torch.where(std < MIN_STD, 1.0, std))
 
-    @torch.jit.export
-    def logits_at_step(self, x: torch.Tensor, step: int) -> torch.Tensor:
-        """The class scores (B, num_classes); ``step`` must be 1."""
-        self._check_step(step)
-        return self.classifier(self._features(x))
-
-    @torch.jit.export
-    def vectors_at_step(self, x: torch.Tensor, step: int) -> torch.Tensor:
-        """The standardized means (B, D) of the stages; ``step`` must be 1."""
-        self._check_step(step)
-        return self._features(x)
-
-    @torch.jit.export
-    def stage_logits(self, x: torch.Tensor) -> torch.Tensor:
-        """The class scores as (B, 1, num_classes)."""
-        return self.classifier(self._features(x)).unsqueeze(1)
-
-    @torch.jit.export
-    def stage_vectors(self, x: torch.Tensor) -> torch.Tensor:
-        """The standardized means of the stages as (B, 1, D)."""
-        return self._features(x).unsqueeze(1)
-
-    def classifiers(self) -> dict[str, nn.Linear]:
-        """The one classifier, by the name of its module."""
-        return {"classifier": self.classifier}
-
     def heat_map_layers(self) -> list[nn.Module]:
         """See :meth:`StagedNet.heat_map_layers`."""
         return list(self.stage_maps)
 
     def definition(self) -> dict[str, Any]:
         """See :meth:`StagedNet.definition`."""
-        return super().definition() | {
-            "num_classes": self.classifier.out_features,
-            "stages": list(self.stage_indices),
-        }
-
-    def _check_step(self, step: int) -> None:
-        if step != 1:
-            raise ValueError(f"step must be 1, got {step}.")
+        return super().definition() | {"stages": list(self.stage_indices)}
 
     def _standardize(self, means: torch.Tensor) -> torch.Tensor:
         return (means - self.feature_mean) / self.feature_std
@@ -209,3 +172,6 @@ class PooledNet(StagedNet):
             stage_map(maps[self.stage_indices[k]]).flatten(2).mean(dim=2) for k, stage_map in enumerate(self.stage_maps)
         ]
         return self._standardize(torch.cat(means, dim=1))
+
+    def _vectors(self, features: torch.Tensor) -> torch.Tensor:
+        return features

@@ -36,30 +36,8 @@ def test_projector_is_three_layers_as_in_barlow_twins():
     assert z.shape == (4, 7)
 
 
-def test_its_one_step_is_the_prediction():
-    torch.manual_seed(0)
-    net = PlainNet("resnet18", embedding_dim=7).eval()
-    x = torch.rand(2, 3, 64, 64)
-    assert net.num_steps == 1
-    assert torch.equal(net.logits_at_step(x, 1), net(x))
-    assert torch.equal(net.stage_logits(x), net(x)[:, None])
-    assert torch.equal(net.stage_vectors(x), net.vectors_at_step(x, 1)[:, None])
-    for method in (net.logits_at_step, net.vectors_at_step):
-        with pytest.raises(ValueError, match="step must be 1, got 2"):
-            method(x, 2)
-
-
 def test_the_projector_is_no_part_of_the_classifier():
     net = PlainNet("resnet18", embedding_dim=7)
     net(torch.rand(2, 3, 64, 64)).sum().backward()
     assert all(parameter.grad is None for parameter in net.projector.parameters())
     assert all(parameter.grad is not None for parameter in net.backbone.parameters())
-
-
-def test_parameter_groups_split_backbone_and_heads():
-    net = PlainNet("resnet18", embedding_dim=7)
-    groups = net.parameter_groups(backbone_lr=0.1, head_lr=1.0, weight_decay=0.01)
-    backbone = {id(parameter) for parameter in net.backbone.parameters()}
-    for group in groups:
-        assert {id(parameter) in backbone for parameter in group["params"]} == {group["lr"] == 0.1}
-    assert sum(len(group["params"]) for group in groups) == len(list(net.parameters()))

@@ -37,19 +37,6 @@ def test_classifier_reads_the_standardized_means_of_the_stages(spatial_dims, sta
     torch.testing.assert_close(net.classify(known), net(x), rtol=1e-5, atol=1e-6)
 
 
-def test_its_one_step_is_the_prediction():
-    torch.manual_seed(0)
-    net = PooledNet("resnet18").eval()
-    x = torch.rand(2, 3, 64, 64)
-    assert net.num_steps == 1
-    assert torch.equal(net.logits_at_step(x, 1), net(x))
-    assert torch.equal(net.stage_logits(x), net(x)[:, None])
-    assert torch.equal(net.stage_vectors(x), net.vectors_at_step(x, 1)[:, None])
-    for method in (net.logits_at_step, net.vectors_at_step):
-        with pytest.raises(ValueError, match="step must be 1, got 2"):
-            method(x, 2)
-
-
 def test_every_weight_learns_and_the_standardization_stays():
     torch.manual_seed(0)
     net = PooledNet("resnet18", num_classes=3)
@@ -93,11 +80,3 @@ def test_a_network_of_the_same_backbone_shares_it():
     again = PooledNet(**{name: value for name, value in definition.items() if name != "_target_"})
     again.load_state_dict(net.state_dict())
     assert torch.equal(again.eval()(x), net(x))
-
-
-def test_parameter_groups_split_backbone_and_classifier():
-    net = PooledNet("resnet18")
-    groups = net.parameter_groups(backbone_lr=0.1, head_lr=1.0, weight_decay=0.01, stage_lr_decay=0.5)
-    heads = [group for group in groups if group["lr"] == 1.0]
-    assert [id(p) for group in heads for p in group["params"]] == [id(p) for p in net.classifier.parameters()]
-    assert sum(len(group["params"]) for group in groups) == len(list(net.parameters()))
