@@ -6,11 +6,13 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 # Before torch is imported, here and in the programs that tests start: processes beside each other share the cores.
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -20,6 +22,9 @@ from monai_fgssl.data import make_synthetic_lesions
 
 # Servers, other programs and whole trainings: `pytest -m "not slow"` leaves these folders out.
 SLOW_FOLDERS = ("docs", "integration", "tutorials")
+REPOSITORY = Path(__file__).parents[1]
+# Tests of modules that import MONAI Label run in its environment.
+IN_LABEL_ENVIRONMENT = ("pytest", "pytest-timeout", "hypothesis")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -78,3 +83,26 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
             return folder
 
         yield mount
+
+
+@pytest.fixture(scope="session")
+def label_python() -> Path:
+    """Python of an environment for MONAI Label, which needs other packages than this project's tests.
+
+    It is in the folder that FGSSL_LABEL_ENV names, else in the user's cache, and made on first use.
+    """
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "monai-fgssl" / "label_env"
+    env = Path(os.environ.get("FGSSL_LABEL_ENV", cache))
+    python, marker = env / "bin" / "python", env / "fgssl_requirements.txt"
+    project = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
+    wanted = "\n".join((*IN_LABEL_ENVIRONMENT, str(REPOSITORY), project))
+    env.parent.mkdir(parents=True, exist_ok=True)
+    # Several processes run the tests, and all want the same environment.
+    with FileLock(f"{env}.lock"):
+        if not marker.is_file() or marker.read_text(encoding="utf-8") != wanted:
+            if not python.is_file():
+                subprocess.run([sys.executable, "-m", "venv", env], check=True)
+            packages = ["--editable", f"{REPOSITORY}[label]", *IN_LABEL_ENVIRONMENT]
+            subprocess.run([python, "-m", "pip", "install", "--quiet", *packages], check=True)
+            marker.write_text(wanted, encoding="utf-8")
+    return python

@@ -21,7 +21,6 @@ from test_label_server import (
     Answer,
     Archive,
     Server,
-    label_python,  # noqa: F401
     label_reports,
     wait_until,
 )
@@ -69,7 +68,7 @@ class Site:
 
 
 @pytest.fixture
-def site(label_python: Path, tmp_path: Path) -> Iterator[Site]:  # noqa: F811
+def site(label_python: Path, tmp_path: Path) -> Iterator[Site]:
     archive = Archive(tmp_path)
     gateway = Gateway(archive.url)
     headers = {}

@@ -16,7 +16,7 @@ import pytest
 from label_browser import CLASSES, COLORS, SCORES, Page, StandIn, start_chrome
 from selenium.webdriver import Chrome, Keys
 from selenium.webdriver.support.ui import Select
-from test_label_server import SETTINGS, Server, label_python  # noqa: F401
+from test_label_server import SETTINGS, Server
 
 from monai_fgssl.data import read_isic2018
 
@@ -422,7 +422,7 @@ def test_nothing_comes_from_elsewhere(page: Page, server: StandIn) -> None:
 
 @pytest.fixture(scope="module")
 def real(
-    label_python: Path,  # noqa: F811
+    label_python: Path,
     lesions: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[tuple[Server, dict[str, str]]]:

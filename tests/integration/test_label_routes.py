@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from test_label_security import raw
-from test_label_server import REPOSITORY, Server, label_python  # noqa: F401
+from test_label_server import Server
 from test_label_sign_in import sign_in, started_users
 
 from monai_fgssl.data import read_isic2018
@@ -106,7 +106,7 @@ PARTS = {"session_id": "0" * 8 + "-0000-0000-0000-" + "0" * 12, "path:path": "st
 
 @pytest.fixture(scope="module")
 def site(
-    label_python: Path,  # noqa: F811
+    label_python: Path,
     lesions: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[tuple[Server, dict[str, str], set[str]]]:

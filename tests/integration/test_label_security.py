@@ -36,7 +36,6 @@ from test_label_server import (
     Client,
     Server,
     free_port,
-    label_python,  # noqa: F401
     label_reports,
     wait_until,
 )
@@ -104,7 +103,7 @@ class Site:
 
 @pytest.fixture(scope="module")
 def site(
-    label_python: Path,  # noqa: F811
+    label_python: Path,
     lesions: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Site]:
@@ -415,7 +414,7 @@ class ArchiveSite:
 
 @pytest.fixture(scope="module")
 def archive_site(
-    label_python: Path,  # noqa: F811
+    label_python: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[ArchiveSite]:
     folder = tmp_path_factory.mktemp("archive")

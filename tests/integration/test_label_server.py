@@ -2,9 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The MONAI Label app as an annotator meets it: real servers, a folder of images and a real archive.
 
-MONAI Label needs other packages than this project's tests, so it gets an environment of its own: in the folder that
-FGSSL_LABEL_ENV names, else in the user's cache, made on first use. Needs the Debian packages `orthanc`,
-`orthanc-dicomweb` and `dicom3tools`.
+Needs the Debian packages `orthanc`, `orthanc-dicomweb` and `dicom3tools`.
 """
 
 from __future__ import annotations
@@ -15,7 +13,6 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -30,7 +27,6 @@ import psutil
 import pydicom
 import pytest
 from dicom_files import write_dicom
-from filelock import FileLock
 from PIL import Image
 from test_dicom_results import is_known, run
 
@@ -40,32 +36,11 @@ from monai_fgssl.report.dicom.header import ModelDescription
 from monai_fgssl.report.dicom.secondary_capture import write_secondary_capture
 
 REPOSITORY = Path(__file__).parents[2]
-REQUIREMENTS = ("monailabel==0.8.5", "pydicom<3", "dicomweb-client<0.60", "pynetdicom<3", "highdicom<0.23")
 CLASSES = ("COBBLESTONE", "NETWORK")
 PHOTOGRAPH = "1.2.840.10008.5.1.4.1.1.77.1.4"
 # Tiny, so that a training takes seconds.
 SETTINGS = {"image_size": 32, "width": 8, "embedding_dim": 8, "max_epochs": 2, "pretrain_epochs": 1}
 STRATEGIES = ("random", "entropy", "margin", "disagreement", "core_set", "mix")
-
-
-@pytest.fixture(scope="session")
-def label_python() -> Path:
-    """Python of an environment with MONAI Label and this package."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "monai-fgssl" / "label_env"
-    env = Path(os.environ.get("FGSSL_LABEL_ENV", cache))
-    python, marker = env / "bin" / "python", env / "fgssl_requirements.txt"
-    project = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
-    wanted = "\n".join((*REQUIREMENTS, str(REPOSITORY), project))
-    env.parent.mkdir(parents=True, exist_ok=True)
-    # Several processes run the tests, and all want the same environment.
-    with FileLock(f"{env}.lock"):
-        if not marker.is_file() or marker.read_text(encoding="utf-8") != wanted:
-            if not python.is_file():
-                subprocess.run([sys.executable, "-m", "venv", env], check=True)
-            install = [python, "-m", "pip", "install", "--quiet", *REQUIREMENTS, "--editable", REPOSITORY]
-            subprocess.run(install, check=True)
-            marker.write_text(wanted, encoding="utf-8")
-    return python
 
 
 def free_port() -> int:

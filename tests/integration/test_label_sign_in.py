@@ -20,7 +20,7 @@ import pytest
 from label_browser import Page
 from openid_server import PASSWORD, REALM, ROLES
 from selenium.webdriver import Chrome, Keys
-from test_label_server import Answer, Client, Server, free_port, label_python, wait_for  # noqa: F401
+from test_label_server import Answer, Client, Server, free_port, wait_for
 
 from monai_fgssl.data import read_isic2018
 
@@ -79,7 +79,7 @@ def started_users(python: Path, folder: Path) -> Iterator[tuple[subprocess.Popen
 
 @pytest.fixture(scope="module")
 def site(
-    label_python: Path,  # noqa: F811
+    label_python: Path,
     lesions: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Site]:

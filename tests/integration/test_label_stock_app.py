@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
-from test_label_server import Client, free_port, label_python, wait_for  # noqa: F401
+from test_label_server import Client, free_port, wait_for
 
 from monai_fgssl.bundle import copy_bundle, save_model
 from monai_fgssl.data import read_isic2018
@@ -22,7 +22,7 @@ from monai_fgssl.networks import HierarchicalNet
 
 
 def test_the_stock_app_gives_the_same_probabilities(
-    label_python: Path,  # noqa: F811
+    label_python: Path,
     lesions: Path,
     tmp_path: Path,
 ) -> None:

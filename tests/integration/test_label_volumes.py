@@ -16,7 +16,7 @@ import pytest
 from dicom_files import CT, write_dicom
 from PIL import Image
 from pydicom.uid import generate_uid
-from test_label_server import Answer, Archive, Server, complaints, label_python, wait_until  # noqa: F401
+from test_label_server import Answer, Archive, Server, complaints, wait_until
 
 from monai_fgssl.data import make_synthetic_volumes, read_table
 
@@ -41,7 +41,7 @@ def volumes(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, s
 
 @pytest.fixture(scope="module")
 def server(
-    label_python: Path,  # noqa: F811
+    label_python: Path,
     volumes: tuple[Path, dict[str, str]],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Server]:
@@ -117,7 +117,7 @@ def write_series(file: Path, folder: Path) -> str:
 
 
 def test_series_of_an_archive(
-    label_python: Path,  # noqa: F811
+    label_python: Path,
     server: Server,
     volumes: tuple[Path, dict[str, str]],
     tmp_path: Path,

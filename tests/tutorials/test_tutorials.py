@@ -6,15 +6,10 @@ from __future__ import annotations
 
 import importlib.util
 import re
-import sys
 from pathlib import Path
 
 import nbformat
 import pytest
-
-sys.path.append(str(Path(__file__).parents[1] / "integration"))
-
-from test_label_server import label_python  # noqa: F401
 
 FOLDER = Path(__file__).parents[2] / "tutorials"
 spec = importlib.util.spec_from_file_location("run_tutorials", FOLDER / "run.py")
