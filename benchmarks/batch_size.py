@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 from monai_fgssl.report.style import COLORS, save_figure, style
 
 from .pretrain import LIMIT, floating_point_operations, make_limit, make_variant, peak_memory, timed
-from .timing import command, processor
+from .timing import command, machine
 
 FAST = "early exit + channels_last + bfloat16 + fused AdamW"
 VARIANTS = {
@@ -87,8 +87,7 @@ def main() -> None:
 
     print("# Pre-training against the batch size\n")
     print(f"Command: `{command()}`  ")
-    where = torch.cuda.get_device_name() if torch.device(args.device).type == "cuda" else processor()
-    print(f"Machine: {where}; torch {torch.__version__}, {args.threads} threads  ")
+    print(f"Machine: {machine(args.device)}; torch {torch.__version__}, {args.threads} threads  ")
     print(f"Date: {datetime.date.today()}\n")
     print(f"{args.backbone}, {args.image_size} px, grids {args.grids}, narrow blocks {args.narrow_width} wide. Medians")
     print(f"of {args.repeats} rounds in which all take turns. An image makes eight passes (joint: five).\n")

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import os
 from collections.abc import Callable
 from statistics import median
 
@@ -23,8 +22,8 @@ from torch import Tensor, nn
 
 from monai_fgssl.networks import make_backbone
 
-from .pretrain import AUTHORS_WIDTH, make_limit, make_variant, timed
-from .timing import command, processor
+from .pretrain import AUTHORS_WIDTH, make_limit, make_parser, make_variant, parse, timed
+from .timing import command, machine
 
 OURS = "early exit + channels_last + bfloat16 + fused AdamW"
 
@@ -69,19 +68,7 @@ def make_lightly(args: argparse.Namespace, fast: bool) -> Callable[[], None]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--backbone", default="resnet50")
-    parser.add_argument("--image_size", type=int, default=224)
-    parser.add_argument("--batch_size", type=int, default=8)
-    parser.add_argument("--grids", type=int, nargs="+", default=[32, 16, 8])
-    parser.add_argument("--narrow_width", type=int, default=256)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--repeats", type=int, default=5)
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    size = (args.batch_size, 3, args.image_size, args.image_size)
-    args.images = torch.randint(0, 256, size, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    args = parse(make_parser(__doc__))
     passes = 2 * (len(args.grids) + 1)
     rows = {
         "FG-SSL, authors' scheme": (make_variant(args, "authors' scheme"), passes),
@@ -99,8 +86,8 @@ def main() -> None:
 
     print("# Pre-training against others\n")
     print(f"Command: `{command()}`  ")
-    where = torch.cuda.get_device_name() if torch.device(args.device).type == "cuda" else processor()
-    print(f"Machine: {where}; torch {torch.__version__}, lightly {lightly.__version__}, {args.threads} threads  ")
+    versions = f"torch {torch.__version__}, lightly {lightly.__version__}"
+    print(f"Machine: {machine(args.device)}; {versions}, {args.threads} threads  ")
     print(f"Date: {datetime.date.today()}\n")
     print(
         f"{args.backbone}, {args.image_size} px, batch {args.batch_size}. Medians of {args.repeats} rounds in which all"

@@ -18,8 +18,6 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import os
-import socket
 import time
 from collections.abc import Callable, Hashable, Sequence
 from statistics import median
@@ -27,16 +25,14 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from monai.engines.utils import IterationEvents
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from monai_fgssl.engines import PreTrainer
-from monai_fgssl.losses import CrossCorrelationLoss
 from monai_fgssl.networks import HierarchicalNet, distribute
-from monai_fgssl.transforms import RandDistortedView, RandRegularizedView
 
+from . import traffic
 from .timing import command, processor
 from .traffic import count_buckets, counted_wrappers
 
@@ -106,19 +102,8 @@ def make_trainer(args: argparse.Namespace, schedule: str, way: str, sent: list[i
     generator = torch.Generator().manual_seed(dist.get_rank())
     size = (args.batch_size, 3, args.image_size, args.image_size)
     images = torch.randint(0, 256, size, dtype=torch.uint8, generator=generator)
-    trainer = PreTrainer(
-        device="cpu",
-        max_epochs=0,
-        train_data_loader=[{"image": images}],
-        network=network,
-        optimizer=torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9, weight_decay=0.01),
-        loss_function=CrossCorrelationLoss(),
-        grids=[4, 2, 1],
-        regularized_view=RandRegularizedView().batch,
-        distorted_view=RandDistortedView().batch,
-        schedule=schedule,
-    )
-
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9, weight_decay=0.01)
+    trainer = traffic.make_trainer(network, images, optimizer, args.grids, schedule)
     if way == OWN:
         trainer._average = passed  # type: ignore[assignment]
         own = OwnHooks(trainer)
@@ -153,9 +138,8 @@ def time_iteration(trainer: PreTrainer, iterations: int) -> tuple[float, float]:
     return seconds.item(), computing.item()
 
 
-def measure(rank: int, port: int, args: argparse.Namespace, processes: int, schedule: str, queue: Any) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=processes)
+def measure(args: argparse.Namespace, schedule: str) -> Any:
+    """In one of several processes: bytes sent by way, seconds of all rounds, and differences of the weights."""
     # All steps once.
     iterations = 4 if schedule == "alternating" else 1
     sent = {}
@@ -184,23 +168,7 @@ def measure(rank: int, port: int, args: argparse.Namespace, processes: int, sche
         )
         for way, state in states.items()
     }
-    if rank == 0:
-        queue.put((sent, rounds, differences))
-    queue.close()
-    queue.join_thread()
-    dist.barrier()
-    # Past the destructor of a gloo group, which can wait for ever.
-    os._exit(0)
-
-
-def run(args: argparse.Namespace, processes: int, schedule: str) -> Any:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    queue = mp.get_context("fork").Queue()
-    # Forked, so that they need not import everything again; nothing has been computed yet.
-    mp.start_processes(measure, (port, args, processes, schedule, queue), processes, start_method="fork")
-    return queue.get()
+    return sent, rounds, differences
 
 
 def main() -> None:
@@ -233,7 +201,8 @@ def main() -> None:
     print("| ---: | --- | --- | ---: | ---: | --- | ---: | --- | ---: |")
     for processes in args.processes:
         for schedule in args.schedules:
-            sent, rounds, differences = run(args, processes, schedule)
+            # Forked, so that they need not import everything again; nothing has been computed yet.
+            sent, rounds, differences = traffic.run_processes(measure, (args, schedule), processes, "fork")
             for way in args.ways:
                 columns = []
                 for kind in range(2):

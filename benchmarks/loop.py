@@ -32,7 +32,7 @@ from monai_fgssl.losses import CrossCorrelationLoss
 from monai_fgssl.networks import HierarchicalNet
 from monai_fgssl.transforms import RandDistortedView, RandRegularizedView
 
-from .timing import command, module, processor
+from .timing import command, machine, module
 
 
 def fill(store: Tensor) -> None:
@@ -122,8 +122,7 @@ def main() -> None:
 
     print("# The loop of pre-training against its step\n")
     print(f"Command: `{command()}`  ")
-    where = torch.cuda.get_device_name() if torch.device(args.device).type == "cuda" else processor()
-    print(f"Machine: {where}; torch {torch.__version__}, {args.threads} threads  ")
+    print(f"Machine: {machine(args.device)}; torch {torch.__version__}, {args.threads} threads  ")
     print(f"Date: {datetime.date.today()}\n")
     print(
         f"{args.backbone}, {args.image_size} px, batch {args.batch_size}, views and puzzles included. The ratio is the"

@@ -32,7 +32,7 @@ from monai_fgssl.networks import HierarchicalNet, make_backbone
 from monai_fgssl.transforms import RandDistortedView, RandRegularizedView
 
 from .jigsaw import loop_per_image
-from .timing import command, processor
+from .timing import command, machine
 
 AUTHORS_WIDTH, FEATURES = 1024, 512
 
@@ -129,8 +129,9 @@ def timed(function: Callable[[], None], device: str) -> float:
     return time.perf_counter() - start
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def make_parser(description: str | None) -> argparse.ArgumentParser:
+    """Make a parser of the options that decide the iteration."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--backbone", default="resnet50")
     parser.add_argument("--image_size", type=int, default=224)
     parser.add_argument("--batch_size", type=int, default=8)
@@ -139,12 +140,23 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--variants", nargs="+", default=list(VARIANTS))
+    return parser
+
+
+def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """Read the command line, set the number of threads, and draw the images of the iteration."""
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    load = os.getloadavg()[0]
     size = (args.batch_size, 3, args.image_size, args.image_size)
     args.images = torch.randint(0, 256, size, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    return args
+
+
+def main() -> None:
+    parser = make_parser(__doc__)
+    parser.add_argument("--variants", nargs="+", default=list(VARIANTS))
+    args = parse(parser)
+    load = os.getloadavg()[0]
 
     functions = {name: make_variant(args, name) for name in args.variants}
     functions[LIMIT] = make_limit(args)
@@ -158,8 +170,8 @@ def main() -> None:
 
     print("# One iteration of pre-training\n")
     print(f"Command: `{command()}`  ")
-    where = torch.cuda.get_device_name() if torch.device(args.device).type == "cuda" else processor()
-    print(f"Machine: {where}; torch {torch.__version__}, {args.threads} threads; load before the run {load:.1f}  ")
+    print(f"Machine: {machine(args.device)}; torch {torch.__version__}, {args.threads} threads; load before ", end="")
+    print(f"the run {load:.1f}  ")
     print(f"Date: {datetime.date.today()}\n")
     print(f"{args.backbone}, {args.image_size} px, batch {args.batch_size}, grids {args.grids}, blocks {AUTHORS_WIDTH}")
     print(f"wide (narrow: {args.narrow_width}). Median of {args.repeats} rounds in which all take turns; the speed-up")

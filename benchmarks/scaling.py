@@ -14,23 +14,20 @@ import argparse
 import datetime
 import math
 import os
-import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from monai.engines.utils import IterationEvents
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from monai_fgssl.engines import PreTrainer
-from monai_fgssl.losses import CrossCorrelationLoss
 from monai_fgssl.networks import HierarchicalNet, distribute
-from monai_fgssl.transforms import RandDistortedView, RandRegularizedView
 
+from . import traffic
 from .timing import command, processor
 from .traffic import counted_wrappers
 
@@ -61,18 +58,9 @@ def make_trainer(args: argparse.Namespace, backbone: str, schedule: str, size: i
     torch.manual_seed(0)
     network: nn.Module = HierarchicalNet(backbone, width=args.width, embedding_dim=args.features)
     images = torch.randint(0, 256, (BATCH, 3, size, size), dtype=torch.uint8)
-    return PreTrainer(
-        device="cpu",
-        max_epochs=1,
-        train_data_loader=[{"image": images}],
-        network=distribute(network) if distributed else network,
-        optimizer=torch.optim.SGD(network.parameters(), lr=0.01),
-        loss_function=CrossCorrelationLoss(),
-        grids=[8, 4, 2],
-        regularized_view=RandRegularizedView().batch,
-        distorted_view=RandDistortedView().batch,
-        schedule=schedule,
-    )
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.01)
+    network = distribute(network) if distributed else network
+    return traffic.make_trainer(network, images, optimizer, [8, 4, 2], schedule)
 
 
 def count(args: argparse.Namespace, backbone: str, schedule: str) -> Iteration:
@@ -110,9 +98,8 @@ def payload_on_cpus(args: argparse.Namespace, iteration: Iteration) -> int:
     return iteration.gradients + norms + loss_bytes(args, iteration)
 
 
-def count_in_process(rank: int, port: int, args: argparse.Namespace, backbone: str, schedule: str, queue: Any) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+def count_in_process(args: argparse.Namespace, backbone: str, schedule: str) -> int:
+    """Bytes that this process hands to its group in one iteration."""
     sent: list[int] = []
     original = dist.all_reduce
 
@@ -125,22 +112,12 @@ def count_in_process(rank: int, port: int, args: argparse.Namespace, backbone: s
     dist.all_reduce = counted
     with counted_wrappers(sent):
         trainer.run()
-    if rank == 0:
-        queue.put(sum(sent))
-    queue.close()
-    queue.join_thread()
-    dist.barrier()
-    os._exit(0)
+    return sum(sent)
 
 
 def count_in_two_processes(args: argparse.Namespace, backbone: str, schedule: str) -> int:
     """Bytes that one of two real gloo processes hands to the group in one iteration."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    queue = mp.get_context("spawn").Queue()
-    mp.spawn(count_in_process, args=(port, args, backbone, schedule, queue), nprocs=2)
-    return int(queue.get())
+    return int(traffic.run_processes(count_in_process, (args, backbone, schedule), 2, "spawn"))
 
 
 @dataclass

@@ -11,9 +11,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
 from torch.utils.benchmark import Timer
 
-__all__ = ["command", "milliseconds", "module", "processor"]
+__all__ = ["command", "machine", "milliseconds", "module", "processor"]
 
 
 def module() -> str:
@@ -33,6 +34,11 @@ def milliseconds(function: Callable[[], object], threads: int, seconds: float = 
     """Return the fastest of all runs in at least so many seconds."""
     timer = Timer("function()", globals={"function": function}, num_threads=threads)
     return 1e3 * min(timer.blocked_autorange(min_run_time=seconds).times)
+
+
+def machine(device: str) -> str:
+    """Return the name of a device: of the GPU, or of the processor and its number of cores."""
+    return torch.cuda.get_device_name() if torch.device(device).type == "cuda" else processor()
 
 
 def processor() -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import csv
 import shutil
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -127,18 +126,7 @@ def load_data(
     parts = read_parts(data_dir, name, split, folder)
     items = sorted((item for part in PARTS for item in parts[part]), key=lambda item: item["name"])
     images = load_images(items, image_size, cache_dir=cache_dir)
-    row = {name: i for i, name in enumerate(images.names)}
-    cached = [
-        CachedImages(
-            images.store,
-            torch.tensor([item["label"] for item in parts[part]], dtype=torch.int64),
-            [item["name"] for item in parts[part]],
-            [item["group"] for item in parts[part]],
-            [row[item["name"]] for item in parts[part]],
-        )
-        for part in PARTS
-    ]
-    return PreparedData(DATA_SETS[name].class_names, *cached)
+    return PreparedData(DATA_SETS[name].class_names, *(images.listed(parts[part]) for part in PARTS))
 
 
 def label_budget(images: CachedImages, share: float, seed: int) -> CachedImages:
@@ -150,22 +138,10 @@ def label_budget(images: CachedImages, share: float, seed: int) -> CachedImages:
         {"name": name, "group": group, "label": label}
         for name, group, label in zip(images.names, images.groups, images.labels.tolist(), strict=True)
     ]
-    labels = torch.tensor([item["label"] for item in limit_labels(items, float(share), seed)])
-    return CachedImages(images.store, labels, images.names, images.groups, images.rows).labeled()
+    return images.listed(limit_labels(items, float(share), seed)).labeled()
 
 
 def repeated(images: CachedImages, size: int, seed: int = 0) -> CachedImages:
     """Go through images in a random order again and again until there are ``size``: an epoch over few labels."""
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
-    positions = order[torch.arange(size) % len(images)]
-    return CachedImages(
-        images.store,
-        images.labels[positions],
-        _at(images.names, positions),
-        _at(images.groups, positions),
-        images.rows[positions],
-    )
-
-
-def _at(values: Sequence[str], positions: torch.Tensor) -> list[str]:
-    return [values[i] for i in positions.tolist()]
+    return images.select(order[torch.arange(size) % len(images)])

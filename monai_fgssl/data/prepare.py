@@ -5,12 +5,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from ignite import distributed as idist
 
 from monai_fgssl.data.io.contrast import describe_contrast
@@ -118,7 +117,7 @@ def prepare_data(
     draw = plan.seed if label_seed is None else label_seed
     split["train"] = draw_labels(split["train"], label_fraction, labels_per_class, draw)
     tell(_describe_split(split, table.class_names, plan, duplicates))
-    return PreparedData(table.class_names, *_parts_of(images, split))
+    return PreparedData(table.class_names, *(images.listed(split[part]) for part in PARTS))
 
 
 def images_of(table: ImageTable, geometry: ImageGeometry, pool: DecoderPool | None = None) -> ImageTable:
@@ -173,21 +172,6 @@ def _count_labels(items: Sequence[dict[str, Any]]) -> int:
 def _describe_classes(table: ImageTable) -> str:
     counts = Counter(item["label"] for item in table.items)
     return ", ".join(f"{name} {counts[label]}" for label, name in enumerate(table.class_names)) or "none"
-
-
-def _parts_of(images: CachedImages, split: Mapping[str, Sequence[dict[str, Any]]]) -> list[CachedImages]:
-    """The images by part, with the labels and groups of the split."""
-    position = {name: i for i, name in enumerate(images.names)}
-    return [
-        CachedImages(
-            images.store,
-            torch.tensor([item["label"] for item in split[part]], dtype=torch.int64),
-            [item["name"] for item in split[part]],
-            [item["group"] for item in split[part]],
-            [position[item["name"]] for item in split[part]],
-        )
-        for part in PARTS
-    ]
 
 
 def load_test_images(

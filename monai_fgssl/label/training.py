@@ -11,7 +11,8 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +167,16 @@ def _settings_of_pretraining(weights: Path) -> dict[str, Any]:
         raise SettingsError(f"{file} is missing or damaged ({error})") from error
 
 
+@contextmanager
+def _no_other_training(outputs: Path) -> Iterator[None]:
+    try:
+        # The system releases it when this process ends, in any way.
+        with FileLock(outputs / "running.lock", SECONDS_TO_END):
+            yield
+    except Timeout as error:
+        raise SettingsError("another training of this model is going on: wait for its end, or stop it.") from error
+
+
 def _run(
     bundle_root: Path,
     task: str,
@@ -176,66 +187,52 @@ def _run(
     # A relative name could begin with a sign that MONAI takes for an expression or a reference.
     output = Path(os.path.abspath(bundle_root)) / "output" / task
     output.mkdir(parents=True, exist_ok=True)
-    try:
-        # The system releases it when this process ends, in any way.
-        with FileLock(output.parent / "running.lock", SECONDS_TO_END):
-            _run_alone(bundle_root, output, configs, images, settings)
-    except Timeout as error:
-        raise SettingsError("another training of this model is going on: wait for its end, or stop it.") from error
-
-
-def _run_alone(
-    bundle_root: Path,
-    output: Path,
-    configs: Sequence[str],
-    images: Sequence[tuple[str | Path, str]],
-    settings: Mapping[str, Any],
-) -> None:
-    data_list = output / "images.csv"
-    write_data_list(data_list, images)
-    (output / "metrics.json").unlink(missing_ok=True)
-    given = {name: value for name, value in settings.items() if value is not None}
-    weights = given.get("pretrained")
-    if weights is not None:
-        given["pretrained"] = os.path.abspath(weights)
-    with atomic_write(output / "settings.json") as temporary:
-        temporary.write_text(json.dumps(given, indent=2), encoding="utf-8")
-    arguments = {**given, "dataset_dir": str(data_list), "output_dir": str(output)}
-    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file"]
-    command.append(str([os.path.abspath(bundle_root / "configs" / name) for name in configs]))
-    for name, value in arguments.items():
-        command += [f"--{name}", value if isinstance(value, str) else repr(value)]
-    # This file describes a run that has not ended. Only a run with the same settings may go on.
-    unfinished = output / "unfinished.txt"
-    parts = __version__, command, data_list.read_bytes(), weights and Path(weights).stat().st_mtime_ns
-    digest = hashlib.sha256(repr(parts).encode()).hexdigest()
-    if _can_resume(bundle_root) and unfinished.is_file() and unfinished.read_text(encoding="utf-8") == digest:
-        command += ["--resume", "true"]
-    with atomic_write(unfinished) as temporary:
-        temporary.write_text(digest, encoding="utf-8")
-    reason: list[str] = []
-    process = subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-    )
-    assert process.stdout is not None
-    try:
-        for line in process.stdout:
-            print(line, end="", flush=True)
-            # The message after this word, or else the last line.
-            reason = [*reason, line] if reason and reason[0].startswith("error: ") else [line]
-    except BrokenPipeError:
-        # The server has ended. A checkpoint is saved, and the next server can go on from it.
-        process.terminate()
-        process.communicate()
-        raise
-    if process.wait():
-        raise SettingsError("".join(reason).strip().removeprefix("error: ") or f"status {process.returncode}")
-    unfinished.unlink()
+    with _no_other_training(output.parent):
+        data_list = output / "images.csv"
+        write_data_list(data_list, images)
+        (output / "metrics.json").unlink(missing_ok=True)
+        given = {name: value for name, value in settings.items() if value is not None}
+        weights = given.get("pretrained")
+        if weights is not None:
+            given["pretrained"] = os.path.abspath(weights)
+        with atomic_write(output / "settings.json") as temporary:
+            temporary.write_text(json.dumps(given, indent=2), encoding="utf-8")
+        arguments = {**given, "dataset_dir": str(data_list), "output_dir": str(output)}
+        command = [sys.executable, "-m", "monai.bundle", "run", "--config_file"]
+        command.append(str([os.path.abspath(bundle_root / "configs" / name) for name in configs]))
+        for name, value in arguments.items():
+            command += [f"--{name}", value if isinstance(value, str) else repr(value)]
+        # This file describes a run that has not ended. Only a run with the same settings may go on.
+        unfinished = output / "unfinished.txt"
+        parts = __version__, command, data_list.read_bytes(), weights and Path(weights).stat().st_mtime_ns
+        digest = hashlib.sha256(repr(parts).encode()).hexdigest()
+        if _can_resume(bundle_root) and unfinished.is_file() and unfinished.read_text(encoding="utf-8") == digest:
+            command += ["--resume", "true"]
+        with atomic_write(unfinished) as temporary:
+            temporary.write_text(digest, encoding="utf-8")
+        reason: list[str] = []
+        process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )
+        assert process.stdout is not None
+        try:
+            for line in process.stdout:
+                print(line, end="", flush=True)
+                # The message after this word, or else the last line.
+                reason = [*reason, line] if reason and reason[0].startswith("error: ") else [line]
+        except BrokenPipeError:
+            # The server has ended. A checkpoint is saved, and the next server can go on from it.
+            process.terminate()
+            process.communicate()
+            raise
+        if process.wait():
+            raise SettingsError("".join(reason).strip().removeprefix("error: ") or f"status {process.returncode}")
+        unfinished.unlink()
 
 
 def _can_resume(bundle_root: Path) -> bool:

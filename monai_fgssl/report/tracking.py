@@ -17,6 +17,7 @@ from monai.utils.module import look_up_option, optional_import
 
 from monai_fgssl.data import CachedImages
 from monai_fgssl.engines.handlers import PredictionCollector
+from monai_fgssl.engines.handlers.epochs import every_epochs
 from monai_fgssl.engines.handlers.history import metrics_with_validation
 from monai_fgssl.networks import unwrap
 from monai_fgssl.transforms import RandView
@@ -184,7 +185,8 @@ class RunTracker:
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.ITERATION_STARTED(every=self.interval), self._write_learning_rates)
         engine.add_event_handler(Events.ITERATION_COMPLETED(every=self.interval), self._write_losses)
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self._write_epoch)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._write_metrics)
+        engine.add_event_handler(every_epochs(self.figure_interval), self._write_figures)
         engine.add_event_handler(Events.COMPLETED, self._close)
         engine.add_event_handler(Events.EXCEPTION_RAISED, self._close)
 
@@ -216,11 +218,6 @@ class RunTracker:
         for name, value in first.items():
             if name.startswith("loss"):
                 self._writer.add_scalar(f"iteration/{name}", float(value), engine.state.iteration)
-
-    def _write_epoch(self, engine: Workflow) -> None:
-        self._write_metrics(engine)
-        if engine.state.epoch % self.figure_interval == 0 or engine.state.epoch == engine.state.max_epochs:
-            self._write_figures(engine)
 
     def _write_metrics(self, engine: Workflow) -> None:
         if self._writer is not None:

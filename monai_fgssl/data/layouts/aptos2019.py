@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .columns import as_number
 from .csv_files import Row, read_labels, read_rows
-from .official import check_rows_have_images, find_photos, make_items, raise_problems, raise_wrong_folder
+from .official import find_photos, make_table, raise_wrong_folder
 from .table import ImageTable
 
 __all__ = ["APTOS2019_CLASSES", "APTOS2019_PARTS", "has_aptos2019", "read_aptos2019"]
@@ -66,9 +66,7 @@ def read_aptos2019(dataset_dir: str | Path, part: str = "train") -> ImageTable:
     if "diagnosis" in columns:
         fault = ("have no diagnosis from 0 to 4", "correct them")
         labels = read_labels(truth_file, rows, "id_code", _label, fault, problems)
-    check_rows_have_images(truth_file, labels, image_dir, images, problems)
-    raise_problems(root, problems)
-    return ImageTable(APTOS2019_CLASSES, make_items(images, labels, {}))
+    return make_table(root, truth_file, image_dir, APTOS2019_CLASSES, images, labels, problems)
 
 
 def _label(row: Row) -> int | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .columns import as_number
 from .csv_files import Row, read_labels, read_rows
-from .official import check_rows_have_images, find_csv, find_photos, make_items, raise_problems, raise_wrong_folder
+from .official import find_csv, find_photos, make_table, raise_wrong_folder
 from .table import ImageTable
 
 __all__ = ["ISIC2017_CLASSES", "ISIC2017_PARTS", "has_isic2017", "read_isic2017"]
@@ -68,9 +68,7 @@ def read_isic2017(dataset_dir: str | Path, part: str = "Training") -> ImageTable
     _, rows = read_rows(truth_file, ("image_id", *ISIC2017_CLASSES[:2]), problems)
     fault = ("have not one 1 or none and else 0 in melanoma, seborrheic_keratosis", "correct them")
     labels = read_labels(truth_file, rows, "image_id", _label, fault, problems)
-    check_rows_have_images(truth_file, labels, data_dir, images, problems)
-    raise_problems(root, problems)
-    return ImageTable(ISIC2017_CLASSES, make_items(images, labels, {}))
+    return make_table(root, truth_file, data_dir, ISIC2017_CLASSES, images, labels, problems)
 
 
 def _label(row: Row) -> int | None:

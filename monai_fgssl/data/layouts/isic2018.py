@@ -10,7 +10,7 @@ from monai_fgssl.utils.errors import first_names
 
 from .csv_files import one_hot_label, read_labels, read_rows
 from .image_files import without_suffix
-from .official import check_rows_have_images, find_csv, find_photos, make_items, raise_problems, raise_wrong_folder
+from .official import find_csv, find_photos, make_table, raise_wrong_folder
 from .table import ImageTable
 
 __all__ = ["ISIC2018_CLASSES", "ISIC2018_PARTS", "has_isic2018", "read_isic2018"]
@@ -79,9 +79,7 @@ def read_isic2018(dataset_dir: str | Path, part: str = "Training") -> ImageTable
                 f"{group_file.name}: {len(ungrouped)} labeled images have no row ({first_names(ungrouped)}): add "
                 "their lesion_id, or remove the file if no two images show the same lesion."
             )
-    check_rows_have_images(truth_file, labels, input_dir, images, problems)
-    raise_problems(root, problems)
-    return ImageTable(class_names, make_items(images, labels, groups))
+    return make_table(root, truth_file, input_dir, class_names, images, labels, problems, groups)
 
 
 def _read_truth(path: Path, problems: list[str]) -> tuple[tuple[str, ...], dict[str, int]]:

@@ -6,19 +6,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from monai_fgssl.utils.errors import DataError, first_names
 
 from .image_files import PHOTO_SUFFIXES, is_image
-from .table import UNLABELED
+from .table import UNLABELED, ImageTable
 
 __all__ = [
-    "check_rows_have_images",
     "contents",
     "find_csv",
     "find_photos",
-    "make_items",
+    "make_table",
     "raise_problems",
     "raise_wrong_folder",
 ]
@@ -56,28 +55,40 @@ def find_photos(folder: Path, problems: list[str], ignored: str | None = None) -
     return images
 
 
-def check_rows_have_images(
-    truth_file: Path, labels: Mapping[str, int], folder: Path, images: Mapping[str, Path], problems: list[str]
-) -> None:
-    """Add to the problems when rows of the CSV file have no image in the folder."""
-    if missing := sorted(labels.keys() - images.keys()):
-        problems.append(
-            f"{truth_file.name}: {len(missing)} rows have no image in {folder.name}/ ({first_names(missing)}): "
-            "add the images or delete the rows."
-        )
-
-
-def make_items(
-    images: Mapping[str, Path], labels: Mapping[str, int], groups: Mapping[str, str]
-) -> list[dict[str, Any]]:
+def make_table(
+    root: Path,
+    truth_file: Path,
+    folder: Path,
+    class_names: Sequence[str],
+    images: Mapping[str, Path],
+    labels: Mapping[str, int],
+    problems: Sequence[str],
+    groups: Mapping[str, str] | None = None,
+) -> ImageTable:
     """Put images, labels and groups together, sorted by name.
 
     Args:
+        root: of the data set.
+        truth_file: the CSV file with the labels.
+        folder: of the images.
+        class_names: in the order of the labels.
         images: files by name.
         labels: by name; images that have none are unlabeled.
+        problems: that were found so far.
         groups: by name; images that have none are a group of their own.
+
+    Raises:
+        DataError: when there are problems, or rows of the CSV file have no image in the folder.
     """
-    return [
+    if missing := sorted(labels.keys() - images.keys()):
+        problems = [
+            *problems,
+            f"{truth_file.name}: {len(missing)} rows have no image in {folder.name}/ ({first_names(missing)}): "
+            "add the images or delete the rows.",
+        ]
+    raise_problems(root, problems)
+    groups = groups or {}
+    items = [
         {
             "image": str(images[name]),
             "name": name,
@@ -86,6 +97,7 @@ def make_items(
         }
         for name in sorted(images)
     ]
+    return ImageTable(tuple(class_names), items)
 
 
 def raise_problems(source: Path, problems: Sequence[str]) -> None:

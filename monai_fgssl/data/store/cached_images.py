@@ -129,6 +129,17 @@ class CachedImages(Dataset):
         names, groups = ([values[i] for i in chosen.tolist()] for values in (self.names, self.groups))
         return CachedImages(self.store, self.labels[chosen], names, groups, self.rows[chosen])
 
+    def listed(self, items: Sequence[Mapping[str, Any]]) -> CachedImages:
+        """The images that a list names, in its order and with its labels and groups. They are not copied.
+
+        Args:
+            items: dictionaries with ``"name"``, ``"label"`` and ``"group"``.
+        """
+        row_of = dict(zip(self.names, self.rows.tolist(), strict=True))
+        names, groups = ([item[key] for item in items] for key in ("name", "group"))
+        labels = torch.tensor([item["label"] for item in items], dtype=torch.int64)
+        return CachedImages(self.store, labels, names, groups, [row_of[name] for name in names])
+
     def sample(self, count: int, seed: int = 0) -> CachedImages:
         """At most so many images, drawn at random, always the same for a seed. They are not copied."""
         return self.select(np.random.default_rng(seed).permutation(len(self))[:count].tolist())

@@ -18,6 +18,8 @@ from monai_fgssl.engines.hierarchical import prepare_images
 from monai_fgssl.networks import PrecisionChoice, unwrap
 from monai_fgssl.networks.precision import autocast_of
 
+from .epochs import every_epochs
+
 __all__ = ["BatchNormUpdater"]
 
 
@@ -81,11 +83,7 @@ class BatchNormUpdater:
         """Attach to a trainer or an evaluator."""
         engine.add_event_handler(Events.STARTED, self.update)
         if not isinstance(engine, Evaluator):
-            engine.add_event_handler(Events.EPOCH_COMPLETED, self._update_if_due)
-
-    def _update_if_due(self, engine: Workflow) -> None:
-        if engine.state.epoch % self.interval == 0 or engine.state.epoch == engine.state.max_epochs:
-            self.update()
+            engine.add_event_handler(every_epochs(self.interval), self.update)
 
     def update(self) -> None:
         """Measure now."""

@@ -22,6 +22,8 @@ from monai_fgssl.networks.precision import autocast_of
 from monai_fgssl.utils.run_log import tell
 from monai_fgssl.utils.words import readable
 
+from .epochs import every_epochs
+
 __all__ = ["FeatureMonitor"]
 
 logger = logging.getLogger(__name__)
@@ -92,7 +94,7 @@ class FeatureMonitor:
         if engine.state.rank == 0:
             engine.add_event_handler(Events.STARTED, self._measure_start)
             engine.add_event_handler(Events.EPOCH_STARTED, self._forget)
-            engine.add_event_handler(Events.EPOCH_COMPLETED, self._measure_epoch)
+            engine.add_event_handler(every_epochs(self.interval), self.measure)
 
     def state_dict(self) -> dict[str, Any]:
         """Steps that were reported as collapsed."""
@@ -113,10 +115,6 @@ class FeatureMonitor:
         # An epoch that is not measured has no figures, rather than those of an earlier one.
         for name in self._written:
             engine.state.metrics.pop(name, None)
-
-    def _measure_epoch(self, engine: Workflow) -> None:
-        if engine.state.epoch % self.interval == 0 or engine.state.epoch == engine.state.max_epochs:
-            self.measure(engine)
 
     @torch.no_grad()
     def _vectors(self, loader: Iterable[dict[str, Any]]) -> tuple[Tensor, Tensor]:
