@@ -5,10 +5,11 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
@@ -82,6 +83,40 @@ def write_dicom(
         warnings.simplefilter("ignore", DeprecationWarning)
         dataset.save_as(path, write_like_original=False)
     return path
+
+
+def write_ct_series(file: Path, folder: Path, name: Callable[[int], str], **attributes: Any) -> str:
+    """Write a NIfTI volume with voxels of 1 x 1 x 2 mm as a series of a CT.
+
+    Args:
+        file: of the volume.
+        folder: of the slices.
+        name: of the file of a slice, by its number from 0.
+        **attributes: more attributes of all slices.
+
+    Returns:
+        Series Instance UID.
+    """
+    source = nibabel.as_closest_canonical(nibabel.load(file))
+    values, corner = np.asarray(source.dataobj), source.affine[:3, 3]
+    uids = {key: generate_uid() for key in ("SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID")}
+    for z in range(values.shape[2]):
+        write_dicom(
+            folder / name(z),
+            np.ascontiguousarray(values[:, :, z].T),
+            sop_class=CT,
+            Modality="CT",
+            **uids,
+            InstanceNumber=z + 1,
+            # From RAS to DICOM's LPS.
+            ImagePositionPatient=[f"{-corner[0]:.6f}", f"{-corner[1]:.6f}", f"{corner[2] + 2 * z:.6f}"],
+            ImageOrientationPatient=["-1", "0", "0", "0", "-1", "0"],
+            PixelSpacing=["1", "1"],
+            RescaleSlope=1,
+            RescaleIntercept=0,
+            **attributes,
+        )
+    return uids["SeriesInstanceUID"]
 
 
 def sequence_item(**attributes: Any) -> list[Dataset]:

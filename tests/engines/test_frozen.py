@@ -12,19 +12,11 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from small_images import make_images
 
 from monai_fgssl.data import CachedImages, make_loader
 from monai_fgssl.engines import probe_frozen
 from monai_fgssl.networks import HierarchicalNet
-
-
-def make_images(seed: int, count: int = 30) -> CachedImages:
-    generator = torch.Generator().manual_seed(seed)
-    labels = torch.arange(count) % 3
-    store = torch.randint(0, 256, (count, 3, 32, 32), generator=generator, dtype=torch.uint8)
-    store[torch.arange(count), labels] //= 2
-    names = [f"{seed}_{i}" for i in range(count)]
-    return CachedImages(store, labels, names, names)
 
 
 @pytest.mark.parametrize("measure_statistics", [False, True])
@@ -34,7 +26,7 @@ def test_predictions_are_those_of_a_logistic_regression(measure_statistics: bool
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.running_mean.normal_(0, 0.1)
-    train, test = make_images(0), make_images(1, 12)
+    train, test = (make_images(count, seed=seed, visible_labels=True) for seed, count in enumerate((30, 12)))
     before = deepcopy(network.state_dict())
     loader = make_loader(train, 30) if measure_statistics else None
     found = probe_frozen(network, train, test, "cpu", 4, loader)

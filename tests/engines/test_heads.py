@@ -13,20 +13,11 @@ from monai.networks.utils import eval_mode
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from small_images import make_images
 from torch import Tensor
 
-from monai_fgssl.data import CachedImages
 from monai_fgssl.engines.heads import solve_heads
 from monai_fgssl.networks import HierarchicalNet, PlainNet, PooledNet
-
-
-def make_images(num_classes: int = 3) -> CachedImages:
-    generator = torch.Generator().manual_seed(0)
-    labels = torch.arange(45) % num_classes
-    store = torch.randint(0, 256, (45, 3, 32, 32), generator=generator, dtype=torch.uint8)
-    store[torch.arange(45), labels] //= 2
-    names = [str(i) for i in range(45)]
-    return CachedImages(store, labels, names, names)
 
 
 def make_net(kind: type[HierarchicalNet] | type[PlainNet]) -> HierarchicalNet | PlainNet:
@@ -45,7 +36,7 @@ def vectors_of(network: HierarchicalNet | PlainNet, images: Tensor) -> list[Tens
 
 @pytest.mark.parametrize("kind", [HierarchicalNet, PlainNet])
 def test_each_step_is_the_probe_of_its_vectors(kind: type[HierarchicalNet] | type[PlainNet]) -> None:
-    network, images = make_net(kind), make_images()
+    network, images = make_net(kind), make_images(45, visible_labels=True)
     before = deepcopy(network.state_dict())
     penalties = solve_heads(network, images, "cpu")
     pixels = images.store.float() / 255
@@ -71,7 +62,7 @@ def test_names_are_those_of_the_modules() -> None:
 
 
 def test_images_of_one_class_change_nothing() -> None:
-    network, images = make_net(HierarchicalNet), make_images(num_classes=1)
+    network, images = make_net(HierarchicalNet), make_images(45, num_classes=1, visible_labels=True)
     before = deepcopy(network.state_dict())
     with pytest.raises(ValueError, match="at least two classes"):
         solve_heads(network, images, "cpu")
@@ -93,7 +84,7 @@ def make_pooled(constant: bool = False) -> PooledNet:
 
 @pytest.mark.parametrize("constant", [False, True])
 def test_a_pooled_network_is_the_probe_of_the_means_of_its_stages(constant: bool) -> None:
-    network, images = make_pooled(constant), make_images()
+    network, images = make_pooled(constant), make_images(45, visible_labels=True)
     before = deepcopy(network.state_dict())
     penalties = solve_heads(network, images, "cpu")
     assert set(penalties) == {"classifier"}
@@ -121,7 +112,7 @@ def test_a_pooled_network_is_the_probe_of_the_means_of_its_stages(constant: bool
 
 def test_a_pooled_network_of_some_stages() -> None:
     torch.manual_seed(0)
-    network, images = PooledNet("resnet18", num_classes=3, stages=[1, 3]), make_images()
+    network, images = PooledNet("resnet18", num_classes=3, stages=[1, 3]), make_images(45, visible_labels=True)
     solve_heads(network, images, "cpu")
     with eval_mode(network), torch.no_grad():
         vectors = network.stage_vectors(images.store.float() / 255)[:, 0]
@@ -130,7 +121,7 @@ def test_a_pooled_network_of_some_stages() -> None:
 
 
 def test_images_of_one_class_leave_a_pooled_network_alone() -> None:
-    network, images = make_pooled(), make_images(num_classes=1)
+    network, images = make_pooled(), make_images(45, num_classes=1, visible_labels=True)
     before = deepcopy(network.state_dict())
     with pytest.raises(ValueError, match="at least two classes"):
         solve_heads(network, images, "cpu")

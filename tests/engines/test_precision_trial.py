@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 import torch
 from ignite.engine import Events
+from small_images import make_images
 from torch import Tensor, nn
 
-from monai_fgssl.data import CachedImages, make_loader
+from monai_fgssl.data import make_loader
 from monai_fgssl.engines import HierarchicalEvaluator, PreTrainer, ProgressiveTrainer
 from monai_fgssl.engines.handlers import BatchNormUpdater, FastestPrecision, Resumer
 from monai_fgssl.engines.handlers.precision import shortest_times
@@ -62,13 +63,6 @@ def make_network() -> HierarchicalNet:
     return HierarchicalNet(backbone, num_classes=3, stages=2, width=8, embedding_dim=8)
 
 
-def make_images(count: int = IMAGES) -> CachedImages:
-    generator = torch.Generator().manual_seed(0)
-    pixels = torch.randint(0, 256, (count, 3, 16, 16), dtype=torch.uint8, generator=generator)
-    names = [str(i) for i in range(count)]
-    return CachedImages(pixels, torch.arange(count) % 3, names, names)
-
-
 def make_trainer(
     kind: str, choice: PrecisionChoice, handlers: list[Any], schedule: str = "progressive", epochs: int = EPOCHS
 ) -> PreTrainer | ProgressiveTrainer:
@@ -76,7 +70,7 @@ def make_trainer(
     settings: dict[str, Any] = {
         "device": "cpu",
         "max_epochs": epochs,
-        "train_data_loader": make_loader(make_images(), BATCH, shuffle=True, seed=1, drop_last=True),
+        "train_data_loader": make_loader(make_images(IMAGES, size=16), BATCH, shuffle=True, seed=1, drop_last=True),
         "network": network,
         "optimizer": torch.optim.AdamW(network.parameters(), lr=0.01, fused=True),
         "grids": [4, 2],
@@ -84,7 +78,7 @@ def make_trainer(
         "precision": choice,
         "train_handlers": [
             *handlers,
-            BatchNormUpdater(network, make_loader(make_images(), 16), "cpu", precision=choice),
+            BatchNormUpdater(network, make_loader(make_images(IMAGES, size=16), 16), "cpu", precision=choice),
         ],
     }
     if kind == "pretrain":
@@ -176,7 +170,7 @@ def test_an_evaluation_times_its_first_batch(capsys: pytest.CaptureFixture[str])
         logits = []
         evaluator = HierarchicalEvaluator(
             "cpu",
-            make_loader(make_images(), BATCH),
+            make_loader(make_images(IMAGES, size=16), BATCH),
             choice.place(make_network()),
             precision=choice,
             decollate=False,

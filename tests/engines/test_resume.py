@@ -20,6 +20,7 @@ import torch
 from ignite.engine import Events
 from monai.handlers import LrScheduleHandler, ValidationHandler
 from monai.optimizers import WarmupCosineSchedule
+from small_images import make_images
 from torch import Tensor, nn
 
 from monai_fgssl.data import CachedImages, make_loader
@@ -61,13 +62,6 @@ def noisy_view(images: Tensor, generator: torch.Generator) -> Tensor:
     return RandRegularizedView().batch(images, generator) + 0.001 * shift
 
 
-def make_images(count: int = IMAGES) -> CachedImages:
-    generator = torch.Generator().manual_seed(0)
-    pixels = torch.randint(0, 256, (count, 3, 32, 32), dtype=torch.uint8, generator=generator)
-    names = [str(i) for i in range(count)]
-    return CachedImages(pixels, torch.arange(count) % 3, names, names)
-
-
 def make_trainer(
     kind: str,
     folder: Path,
@@ -88,7 +82,7 @@ def make_trainer(
     network = (
         make_network() if width is None else HierarchicalNet("resnet18", num_classes=3, width=width, embedding_dim=8)
     )
-    images = make_images() if images is None else images
+    images = make_images(IMAGES) if images is None else images
     loader = make_loader(images, batch_size, shuffle=True, seed=seed, drop_last=True)
     optimizer = torch.optim.AdamW(network.parameters(), lr=0.01, fused=True)
     scheduler = WarmupCosineSchedule(optimizer, warmup_steps=2, t_total=epochs * len(loader))

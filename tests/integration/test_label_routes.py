@@ -6,17 +6,14 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from test_label_security import raw
-from test_label_server import Server
+from test_label_server import Server, copy_images
 from test_label_sign_in import sign_in, started_users
-
-from monai_fgssl.data import read_isic2018
 
 # Who may use a route: the page and what tells of the server, without anything that it holds; then by role.
 TABLE = {
@@ -112,11 +109,10 @@ def site(
 ) -> Iterator[tuple[Server, dict[str, str], set[str]]]:
     """A server with users, a token for each of them, and what it answers to."""
     folder = tmp_path_factory.mktemp("routes")
-    (folder / "studies").mkdir()
-    shutil.copy(read_isic2018(lesions).items[0]["image"], folder / "studies")
+    studies, _ = copy_images(lesions, folder, 1)
     with started_users(label_python, folder) as (_, _, environment):
-        server = Server(label_python, folder, str(folder / "studies"), environment)
-        program = [label_python, Path(__file__).with_name("served_routes.py"), folder / "app", folder / "studies"]
+        server = Server(label_python, folder, str(studies), environment)
+        program = [label_python, Path(__file__).with_name("served_routes.py"), folder / "app", studies]
         home = {**os.environ, "HOME": str(folder), **environment}
         printed = subprocess.run(program, capture_output=True, text=True, env=home, cwd=folder)
         assert "served:\n" in printed.stdout, printed.stderr[-2000:]

@@ -35,6 +35,7 @@ from test_label_server import (
     Archive,
     Client,
     Server,
+    copy_images,
     free_port,
     label_reports,
     wait_until,
@@ -42,7 +43,6 @@ from test_label_server import (
 from test_label_sign_in import sign_in, started_users
 
 from monai_fgssl.bundle import copy_bundle, save_model
-from monai_fgssl.data import read_isic2018
 from monai_fgssl.networks import HierarchicalNet
 
 # A page that does what it can with a server: the outcome of each attempt, once all have ended.
@@ -108,12 +108,9 @@ def site(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("security")
-    (folder / "studies").mkdir()
-    items = read_isic2018(lesions).items[:4]
-    for item in items:
-        shutil.copy(item["image"], folder / "studies")
+    studies, images = copy_images(lesions, folder, 4)
     # A model with random weights.
-    root = copy_bundle("fgssl", folder / "studies" / "fgssl" / "fgssl")
+    root = copy_bundle("fgssl", studies / "fgssl" / "fgssl")
     torch.manual_seed(0)
     network = HierarchicalNet("resnet18", num_classes=2, width=8, embedding_dim=8).eval()
     save_model(network, root / "models" / "model.pt", CLASSES, 32)
@@ -127,8 +124,8 @@ def site(
     }
     # What requests leave behind is seen in folders of the server's own; its home is beside them.
     (folder / "tmp").mkdir()
-    server = Server(label_python, folder, str(folder / "studies"), {"TMPDIR": str(folder / "tmp")}, conf)
-    yield Site(server, [item["name"] for item in items], friend, folder)
+    server = Server(label_python, folder, str(studies), {"TMPDIR": str(folder / "tmp")}, conf)
+    yield Site(server, images, friend, folder)
     server.stop()
 
 

@@ -49,6 +49,16 @@ def free_port() -> int:
         return int(free.getsockname()[1])
 
 
+def copy_images(lesions: Path, folder: Path, count: int) -> tuple[Path, list[str]]:
+    """Copy the first images of a data set into the new folder ``studies``; that folder, and names of the images."""
+    studies = folder / "studies"
+    studies.mkdir()
+    items = read_isic2018(lesions).items[:count]
+    for item in items:
+        shutil.copy(item["image"], studies)
+    return studies, [item["name"] for item in items]
+
+
 class Answer(Exception):
     """A refusal of the server, with its status."""
 

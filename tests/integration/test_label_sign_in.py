@@ -8,7 +8,6 @@ import base64
 import hashlib
 import hmac
 import json
-import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,9 +19,7 @@ import pytest
 from label_browser import Page
 from openid_server import PASSWORD, REALM, ROLES
 from selenium.webdriver import Chrome, Keys
-from test_label_server import Answer, Client, Server, free_port, wait_for
-
-from monai_fgssl.data import read_isic2018
+from test_label_server import Answer, Client, Server, copy_images, free_port, wait_for
 
 
 def sign_in(server: Client, user: str, password: str = PASSWORD) -> str:
@@ -84,13 +81,10 @@ def site(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("users")
-    (folder / "studies").mkdir()
-    items = read_isic2018(lesions).items[:4]
-    for item in items:
-        shutil.copy(item["image"], folder / "studies")
+    studies, images = copy_images(lesions, folder, 4)
     with started_users(label_python, folder) as (users, realm, environment):
-        server = Server(label_python, folder, str(folder / "studies"), environment)
-        yield Site(server, users, realm, [item["name"] for item in items])
+        server = Server(label_python, folder, str(studies), environment)
+        yield Site(server, users, realm, images)
         server.stop()
 
 

@@ -9,13 +9,10 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-import nibabel as nib
-import numpy as np
 import pydicom
 import pytest
-from dicom_files import CT, write_dicom
+from dicom_files import write_ct_series
 from PIL import Image
-from pydicom.uid import generate_uid
 from test_label_server import Answer, Archive, Server, complaints, wait_until
 
 from monai_fgssl.data import make_synthetic_volumes, read_table
@@ -92,30 +89,6 @@ def test_no_report_about_what_is_no_dicom(server: Server, volumes: tuple[Path, d
     assert refusal.value.detail.startswith("no report can be written: the image is no DICOM file")
 
 
-def write_series(file: Path, folder: Path) -> str:
-    """A volume as a DICOM series of a CT, and its Series Instance UID."""
-    source = nib.as_closest_canonical(nib.load(file))
-    values, corner = np.asarray(source.dataobj), source.affine[:3, 3]
-    uids = {key: generate_uid() for key in ("SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID")}
-    for z in range(values.shape[2]):
-        write_dicom(
-            folder / f"{file.name}_{z}.dcm",
-            np.ascontiguousarray(values[:, :, z].T),
-            sop_class=CT,
-            Modality="CT",
-            **uids,
-            InstanceNumber=z + 1,
-            # From RAS to DICOM's LPS.
-            ImagePositionPatient=[f"{-corner[0]:.6f}", f"{-corner[1]:.6f}", f"{corner[2] + 2 * z:.6f}"],
-            ImageOrientationPatient=["-1", "0", "0", "0", "-1", "0"],
-            PixelSpacing=["1", "1"],
-            RescaleSlope=1,
-            RescaleIntercept=0,
-            **{"PatientSex": "O", "StudyID": "1", "StudyTime": "101112", "AccessionNumber": "1"},
-        )
-    return uids["SeriesInstanceUID"]
-
-
 def test_series_of_an_archive(
     label_python: Path,
     server: Server,
@@ -129,7 +102,8 @@ def test_series_of_an_archive(
     archive = Archive(tmp_path)
     client = None
     try:
-        series = write_series(folder / f"{image}.nii.gz", tmp_path)
+        attributes = {"PatientSex": "O", "StudyID": "1", "StudyTime": "101112", "AccessionNumber": "1"}
+        series = write_ct_series(folder / f"{image}.nii.gz", tmp_path, lambda z: f"{image}_{z}.dcm", **attributes)
         files = sorted(tmp_path.glob("*.dcm"))
         for file in files:
             archive.ask("POST", "/instances", file.read_bytes(), "application/dicom")

@@ -7,8 +7,6 @@ from __future__ import annotations
 import csv
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +15,10 @@ import numpy as np
 import pydicom
 import pytest
 import torch
-from dicom_files import CT, PATIENT, write_dicom
+from dicom_files import PATIENT, write_ct_series
 from monai.bundle import create_workflow, verify_metadata, verify_net_in_out
 from PIL import Image
-from pydicom.uid import generate_uid
+from test_bundle import run_command
 
 from monai_fgssl.bundle import SettingsError, check_settings, copy_bundle, find_root, make_network, read_record
 
@@ -37,19 +35,6 @@ SMALL = {
     "batch_size": 8,
     "pretrain_batch_size": 8,
 }
-
-
-def run_command(*arguments: str, cwd: Path, **settings: Any) -> subprocess.CompletedProcess[str]:
-    options = [text for name, value in settings.items() for text in (f"--{name}", str(value))]
-    return subprocess.run(
-        [sys.executable, "-m", *arguments, *options],
-        cwd=cwd,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
 
 
 @pytest.fixture(scope="module")
@@ -102,27 +87,11 @@ def study(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A volume of the test part as NIfTI and as a DICOM series of a patient, and a file that is neither."""
     folder = tmp_path_factory.mktemp("study")
     name = next(iter(read_predictions(trained / "output" / "predictions.csv")))
-    source = nib.as_closest_canonical(nib.load(trained / "output" / "synthetic_lesions" / f"{name}.nii.gz"))
-    values = np.asarray(source.dataobj)
-    nib.save(nib.Nifti1Image(values, source.affine), folder / "scan.nii.gz")
-    series = {key: generate_uid() for key in ("SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID")}
-    corner = source.affine[:3, 3]
+    volume = trained / "output" / "synthetic_lesions" / f"{name}.nii.gz"
+    source = nib.as_closest_canonical(nib.load(volume))
+    nib.save(nib.Nifti1Image(np.asarray(source.dataobj), source.affine), folder / "scan.nii.gz")
     (folder / "series").mkdir()
-    for z in range(values.shape[2]):
-        write_dicom(
-            folder / "series" / f"IM{(7 * z) % 18}",
-            np.ascontiguousarray(values[:, :, z].T),
-            sop_class=CT,
-            Modality="CT",
-            **series,
-            InstanceNumber=z + 1,
-            # From RAS to DICOM's LPS.
-            ImagePositionPatient=[f"{-corner[0]:.6f}", f"{-corner[1]:.6f}", f"{corner[2] + 2 * z:.6f}"],
-            ImageOrientationPatient=["-1", "0", "0", "0", "-1", "0"],
-            PixelSpacing=["1", "1"],
-            RescaleSlope=1,
-            RescaleIntercept=0,
-        )
+    write_ct_series(volume, folder / "series", lambda z: f"IM{(7 * z) % 18}")
     (folder / "broken.nii.gz").write_bytes(b"nothing")
     return folder
 
