@@ -46,7 +46,7 @@ DIFFERENCES = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a file.
+    """Outcome of a file.
 
     Attributes:
         kind: ``"right"``, ``"refused"`` (an error that names the file), ``"different on purpose"`` (see

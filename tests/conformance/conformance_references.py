@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What the libraries themselves make of a file, brought to brightness by rules that are written here anew.
+"""Pixels of a file by the libraries themselves, brought to brightness by rules that are written here anew.
 
 pydicom's ``pixel_array``, nibabel's ``get_fdata``, Pillow's ``convert``, imagecodecs for deep PNG, and tifffile. The
 rules are those that :func:`monai_fgssl.data.read_medical_image` documents; nothing here imports the package.
@@ -135,7 +135,7 @@ def _brightness(
 
 
 def _window(values: NDArray[Any], center: float, width: float) -> NDArray[Any]:
-    """What a window that is asked for shows: LINEAR for whole numbers, LINEAR_EXACT for others."""
+    """Brightness in a window that is asked for: LINEAR for whole numbers, LINEAR_EXACT for others."""
     if (values == np.rint(values)).all() and width > 1:
         return np.clip((values - (center - 0.5)) / (width - 1) + 0.5, 0, 1)
     return np.clip((values - center) / width + 0.5, 0, 1)
@@ -274,7 +274,7 @@ def _page(page: Any, options: dict[str, Any]) -> Expected:
 
 
 def _tiff_of_pillow(path: Path, index: int, options: dict[str, Any]) -> Iterator[Expected]:
-    """Where tifffile can't decode a page."""
+    """Page that tifffile can't decode."""
     with Image.open(path) as image:
         image.seek(index)
         image.load()

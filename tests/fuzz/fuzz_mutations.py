@@ -35,7 +35,7 @@ WORDS = (
     "../../a",
     "/etc/passwd",
 )
-"""What takes the place of a number in a text."""
+"""Replacements of a number in a text."""
 VALUES: tuple[Any, ...] = (
     None,
     True,
@@ -58,7 +58,7 @@ VALUES: tuple[Any, ...] = (
     [[1]],
     {"_target_": "os.system", "command": "touch hacked"},
 )
-"""What takes the place of a value in JSON."""
+"""Replacements of a value in JSON."""
 
 
 def mutate(data: bytes, others: Sequence[bytes], rng: np.random.Generator) -> bytes:

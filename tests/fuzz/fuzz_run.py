@@ -44,7 +44,7 @@ class Failure:
 
 @dataclass
 class Report:
-    """What came of all inputs.
+    """Outcomes of all inputs.
 
     Attributes:
         counts: inputs by container and outcome.

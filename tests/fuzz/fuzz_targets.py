@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What reads an input, and what may come of it: an image in range, or an error that names the file."""
+"""Readers of an input, and their outcomes: an image in range, or an error that names the file."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ ROOM = 2 << 30
 SLOW = "model.json"
 """The container that gets a quarter of the turns."""
 CLEAR = "/proc/self/clear_refs"
-"""Where Linux is told to measure the highest memory anew."""
+"""File that makes Linux measure the highest memory anew."""
 WRITES = frozenset(
     ("os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.link", "os.symlink", "os.chmod", "os.truncate")
 )

@@ -16,7 +16,7 @@ from benchmarks.faults import OF_A_DISK
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="processes are copied by fork")
 
 PHASES = ("input summary", "near-duplicates", "pre-train 1/2", "fine-tune 1/3", "fine-tune 3/3", "stage2 alone")
-"""What a training prints when it has come so far."""
+"""Beginnings of lines that a training prints on its way."""
 
 
 def test_a_training_ends_the_same_whatever_happens() -> None:

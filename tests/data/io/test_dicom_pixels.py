@@ -77,7 +77,7 @@ def palettes(draw: st.DrawFn, stored: int, is_signed: bool, order: str) -> dict[
 
 
 def brightness(layout: dict[str, Any]) -> NDArray[np.float64]:
-    """What a viewer shows, by PS3.3, C.7.6.3.1.5 and C.11, ``(rows, columns)`` or ``(rows, columns, 3)``."""
+    """Brightness in a viewer, by PS3.3, C.7.6.3.1.5 and C.11, ``(rows, columns)`` or ``(rows, columns, 3)``."""
     attributes = layout["attributes"]
     stored, is_signed = attributes["BitsStored"], attributes["PixelRepresentation"]
     values = layout["values"][layout["frame"]].astype(np.float64)
