@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from monai_fgssl.networks import make_backbone
+from monai_fgssl.networks.precision import move
 
 from .pretrain import AUTHORS_WIDTH, make_limit, make_parser, make_variant, parse, timed
 from .timing import command, machine
@@ -50,7 +51,7 @@ def make_lightly(args: argparse.Namespace, fast: bool) -> Callable[[], None]:
     torch.manual_seed(0)
     memory_format = torch.channels_last if fast else torch.contiguous_format
     network = LightlyBarlowTwins(args.backbone)
-    network.to(args.device, memory_format=memory_format)  # type: ignore[call-overload]
+    move(network, args.device, memory_format)
     criterion = BarlowTwinsLoss()
     optimizer = torch.optim.AdamW(network.parameters(), fused=fast)
     views = [args.images.to(args.device, memory_format=memory_format).float() / 255 for _ in range(2)]

@@ -15,6 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,6 +28,7 @@ from torch import Tensor, nn
 from monai_fgssl.data import ImageStream, ReadImaged
 from monai_fgssl.engines import HierarchicalEvaluator
 from monai_fgssl.networks import HierarchicalNet, OnnxNet, export_onnx
+from monai_fgssl.networks.precision import move
 from monai_fgssl.report import ResultWriter
 
 from .timing import command, processor
@@ -68,12 +70,12 @@ def write_dicom(path: Path, pixels: np.ndarray) -> None:
     dataset.save_as(path)
 
 
-def time_bare(network: nn.Module, images: Tensor, batch_size: int) -> float:
+def time_bare(network: Any, images: Tensor, batch_size: int) -> float:
     """Seconds for all batches of images that are in memory already."""
     start = time.perf_counter()
     with torch.no_grad():
         for batch in images.split(batch_size):
-            network.stage_logits(batch)  # type: ignore[operator]
+            network.stage_logits(batch)
     return time.perf_counter() - start
 
 
@@ -99,7 +101,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
     network = HierarchicalNet(args.backbone, num_classes=len(CLASSES)).eval()
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    move(network, "cpu", torch.channels_last)
     images = torch.rand(args.images, 3, args.image_size, args.image_size)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -30,6 +30,7 @@ from monai_fgssl.data.store.image_store import make_store
 from monai_fgssl.engines import PreTrainer
 from monai_fgssl.losses import CrossCorrelationLoss
 from monai_fgssl.networks import HierarchicalNet
+from monai_fgssl.networks.precision import move
 from monai_fgssl.transforms import RandDistortedView, RandRegularizedView
 
 from .timing import command, machine, module
@@ -52,7 +53,7 @@ def make_trainer(args: argparse.Namespace, batches: Any) -> PreTrainer:
     """The default pre-training, endless, with one iteration for an epoch."""
     torch.manual_seed(0)
     network = HierarchicalNet(args.backbone, width=128, embedding_dim=128)
-    network.to(args.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    move(network, args.device, torch.channels_last)
     return PreTrainer(
         device=torch.device(args.device),
         max_epochs=1,

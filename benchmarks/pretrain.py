@@ -29,6 +29,7 @@ from monai_fgssl.engines import PreTrainer
 from monai_fgssl.engines.pretrainer import Views
 from monai_fgssl.losses import CrossCorrelationLoss
 from monai_fgssl.networks import HierarchicalNet, make_backbone
+from monai_fgssl.networks.precision import move
 from monai_fgssl.transforms import RandDistortedView, RandRegularizedView
 
 from .jigsaw import loop_per_image
@@ -44,7 +45,9 @@ class AuthorsTrainer(PreTrainer):
         """See the base class."""
         regularized = inputs.regularized
         if step < self.num_steps:
-            regularized = loop_per_image(regularized, int(self.grids[step - 1]))  # type: ignore[arg-type]
+            grid = self.grids[step - 1]
+            assert isinstance(grid, int)
+            regularized = loop_per_image(regularized, grid)
         features, other = (self.network.stage_vectors(view)[:, step - 1] for view in (regularized, inputs.distorted))
         return features, self.loss_function(features, other)
 
@@ -57,7 +60,7 @@ def make_variant(args: argparse.Namespace, name: str) -> Callable[[], None]:
     network = HierarchicalNet(args.backbone, width=width, embedding_dim=FEATURES)
     network.to(args.device)
     if "channels_last" in parts:
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        move(network, args.device, torch.channels_last)
     if "compile" in parts:
         network.compile()
     optimizer = torch.optim.AdamW(network.parameters(), fused="fused AdamW" in parts)
@@ -88,7 +91,7 @@ def make_limit(args: argparse.Namespace) -> Callable[[], None]:
     """The plain backbone as fast as it gets: a forward and a backward of one batch for each of the eight views."""
     torch.manual_seed(0)
     network = make_backbone(args.backbone)
-    network.to(args.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    move(network, args.device, torch.channels_last)
     images = args.images.to(args.device, memory_format=torch.channels_last).float() / 255
 
     def iterate() -> None:

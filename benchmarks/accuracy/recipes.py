@@ -168,14 +168,15 @@ class DistillationLoss(nn.Module):
         Self-Supervised Models are Strong Semi-Supervised Learners, NeurIPS 2020, sec. 2: https://arxiv.org/abs/2006.10029
     """
 
+    targets: Tensor
+
     def __init__(self, targets: Tensor) -> None:
         super().__init__()
         self.register_buffer("targets", targets)
 
     def forward(self, logits: Tensor, positions: Tensor) -> Tensor:
         """Mean over a batch of logits ``(B, num_classes)`` and positions ``(B,)``."""
-        targets: Tensor = self.targets  # type: ignore[assignment]
-        return cross_entropy(logits, targets[positions])
+        return cross_entropy(logits, self.targets[positions])
 
 
 @dataclass(frozen=True)
@@ -464,9 +465,11 @@ def run(tasks: Sequence[Task], trainings: Sequence[str]) -> None:
         outcomes = make_probes(task) if name == "probe" else make_training(task, name)
         seconds = time.process_time() - began
         file.parent.mkdir(parents=True, exist_ok=True)
-        arrays = {f"{key}/{part}": prob for key, parts in outcomes.items() for part, prob in parts.items()}
+        arrays: dict[str, Any] = {
+            f"{key}/{part}": prob for key, parts in outcomes.items() for part, prob in parts.items()
+        }
         with atomic_write(file) as temporary, open(temporary, "wb") as stream:
-            np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
+            np.savez_compressed(stream, **arrays)
         _write_rows(task, name, outcomes, seconds)
 
 

@@ -19,6 +19,7 @@ from monai_fgssl.engines import Embeddings, embed_files, embed_images, solve_poo
 from monai_fgssl.engines.handlers import PredictionCollector
 from monai_fgssl.networks import PooledNet, StagedNet, unwrap
 from monai_fgssl.networks.placement import memory_format
+from monai_fgssl.networks.precision import move
 from monai_fgssl.utils.errors import SettingsError
 
 from .model_file import load_pretrained, load_weights, make_network
@@ -64,7 +65,8 @@ def frozen_network(
         load_weights(network, model_path)
     if not isinstance(network, StagedNet):
         raise SettingsError(f"features need a network with stages, {type(network).__name__} has none.")
-    return network.to(device, memory_format=memory_format(network)).eval()  # type: ignore[call-overload]
+    move(network, device, memory_format(network))
+    return network.eval()
 
 
 def embed_folder(

@@ -308,10 +308,10 @@ def make_network(
             f"{source}: the model's network is {target[:100]!r}, none of {', '.join(NETWORKS)}: is it a class of your "
             "own, or of somebody that you trust? Then allow it to run with --trusted_networks and its name."
         )
-    network = locate(target)
+    network: Any = locate(target)
     if network is None:
         raise SettingsError(f"{source}: the model's network {target} can't be imported: is its file on PYTHONPATH?")
-    return network(**definition)  # type: ignore[operator]
+    return network(**definition)
 
 
 def describe_model(bundle_root: str | Path, model_path: str | Path) -> ModelDescription:

@@ -60,7 +60,7 @@ def build_first(*parts: Any) -> None:
     """
 
 
-def check_puzzles(network: nn.Module, image_size: int | Sequence[int], grids: Sequence[int | Sequence[int]]) -> None:
+def check_puzzles(network: Any, image_size: int | Sequence[int], grids: Sequence[int | Sequence[int]]) -> None:
     """Refuse puzzles whose tiles cut the patches of a transformer.
 
     A patch becomes one token. If it held parts of two tiles, each token would see a seam that no image has, and the
@@ -78,7 +78,7 @@ def check_puzzles(network: nn.Module, image_size: int | Sequence[int], grids: Se
     patch = getattr(backbone, "patch_size", 0)
     if not patch:
         return
-    dims = int(network.spatial_dims)  # type: ignore[arg-type]
+    dims = int(network.spatial_dims)
     sizes = ensure_tuple_rep(image_size, dims)
     for grid in grids:
         for tiles, size in zip(ensure_tuple_rep(grid, dims), sizes, strict=True):

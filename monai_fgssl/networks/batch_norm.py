@@ -78,9 +78,12 @@ def _has_activation(module: nn.Module) -> bool:
 class SynchronizedBatchNormAct(SynchronizedBatchNorm):
     """The same, followed by ``drop`` and ``act``, as timm's ``BatchNormAct2d``."""
 
+    act: nn.Module
+    drop: nn.Module
+
     def forward(self, input: Tensor) -> Tensor:
         """Normalize ``(B, C, ...)``, and apply the activation."""
-        return self.act(self.drop(super().forward(input)))  # type: ignore[operator]
+        return self.act(self.drop(super().forward(input)))
 
 
 def synchronize_batch_norms(module: nn.Module) -> nn.Module:

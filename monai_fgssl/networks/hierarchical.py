@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -58,6 +58,10 @@ class HierarchicalNet(StagedNet):
         (torch.Size([2, 7]), torch.Size([2, 4, 7]), torch.Size([2, 256]))
     """
 
+    # For the type checker only: TorchScript can't resolve annotations of attributes that are strings.
+    if TYPE_CHECKING:
+        blocks: Sequence[HierarchicalBlock]
+
     @renamed_argument("features", "embedding_dim")
     def __init__(
         self,
@@ -90,14 +94,15 @@ class HierarchicalNet(StagedNet):
             drop_path,
             inflate_weights,
         )
-        self.blocks = nn.ModuleList(
+        blocks = [
             HierarchicalBlock(
                 spatial_dims, self.backbone.channels[index], width, embedding_dim, num_classes, linear_projection
             )
             for index in self.stage_indices
-        )
-        self.concat_head = ProjectionHead(width * len(self.blocks), embedding_dim, num_classes, linear_projection)
-        self.num_steps = len(self.blocks) + 1
+        ]
+        self.add_module("blocks", nn.ModuleList(blocks))
+        self.concat_head = ProjectionHead(width * len(blocks), embedding_dim, num_classes, linear_projection)
+        self.num_steps = len(blocks) + 1
         self.width = width
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -136,11 +141,11 @@ class HierarchicalNet(StagedNet):
         heads = {f"blocks.{k}.head": block.head for k, block in enumerate(self.blocks)} | {
             "concat_head": self.concat_head
         }
-        return {f"{name}.classifier": head.classifier for name, head in heads.items()}  # type: ignore[union-attr, misc]
+        return {f"{name}.classifier": head.classifier for name, head in heads.items()}
 
     def heat_map_layers(self) -> list[nn.Module]:
         """See :meth:`StagedNet.heat_map_layers`: the 3x3 convolution of each block."""
-        return [block.convolutions for block in self.blocks]  # type: ignore[misc]
+        return [block.convolutions for block in self.blocks]
 
     def definition(self) -> dict[str, Any]:
         """See :meth:`StagedNet.definition`."""
@@ -163,10 +168,10 @@ class HierarchicalNet(StagedNet):
 
     def _all_steps(self, x: torch.Tensor, project: bool) -> torch.Tensor:
         pooled = self._pooled(self.normalize(x))
-        outputs = [block.head(pooled[k], project) for k, block in enumerate(self.blocks)]  # type: ignore[operator]
+        outputs = [block.head(pooled[k], project) for k, block in enumerate(self.blocks)]
         outputs.append(self.concat_head(torch.cat(pooled, dim=1), project))
         return torch.stack(outputs, dim=1)
 
     def _pooled(self, x: torch.Tensor) -> list[torch.Tensor]:
         maps = self.backbone(x)
-        return [block.pool(maps[self.stage_indices[k]]) for k, block in enumerate(self.blocks)]  # type: ignore[operator]
+        return [block.pool(maps[self.stage_indices[k]]) for k, block in enumerate(self.blocks)]

@@ -26,11 +26,11 @@ class StageLogits(nn.Module):
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
-        self.network = network
+        self.network: Any = network
 
     def forward(self, image: Tensor) -> Tensor:
         """Map (B, C, *spatial) to (B, K + 1, num_classes)."""
-        return self.network.stage_logits(image)  # type: ignore[operator]
+        return self.network.stage_logits(image)
 
 
 def export_onnx(network: StagedNet, path: str | Path, image_shape: tuple[int, ...]) -> None:

@@ -13,7 +13,7 @@ from monai_fgssl.utils.errors import SettingsError
 
 from .base import StagedNet
 from .onnx import OnnxNet
-from .precision import PrecisionChoice
+from .precision import PrecisionChoice, move
 
 __all__ = ["memory_format", "place_network"]
 
@@ -44,7 +44,7 @@ def place_network(
     if not _is_onnx(model_path):
         if precision is not None:
             return precision.place(network_def)
-        return network_def.to(device, memory_format=memory_format(network_def))  # type: ignore[call-overload]
+        return move(network_def, device, memory_format(network_def))
     exported = OnnxNet(model_path)
     # Networks of other people may not tell.
     definition = network_def.definition() if isinstance(network_def, StagedNet) else {}

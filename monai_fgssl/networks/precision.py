@@ -78,11 +78,17 @@ class Precision:
             return network.to(device)
         is_3d = any(parameter.ndim == 5 for parameter in network.parameters())
         order = torch.channels_last_3d if is_3d else torch.channels_last
-        return network.to(device, memory_format=order)  # type: ignore[call-overload]
+        return move(network, device, order)
 
     def autocast(self, device: str | torch.device) -> torch.autocast:
         """Context to compute in."""
         return torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=self.numbers == "bfloat16")
+
+
+def move(network: nn.Module, device: str | torch.device, order: torch.memory_format) -> nn.Module:
+    """Move a network to a device, with its weights in an order in memory."""
+    # torch's annotations of `to` lack the order.
+    return network.to(device, memory_format=order)  # type: ignore[call-overload]
 
 
 def sensible_precisions(device: str | torch.device, spatial_dims: int = 2, exact: bool = False) -> list[Precision]:

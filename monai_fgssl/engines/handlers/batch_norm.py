@@ -31,12 +31,12 @@ class StageVectors(nn.Module):
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
-        self.network = network
+        self.network: Any = network
         self.train(network.training)
 
     def forward(self, images: Tensor) -> Tensor:
         """Map (B, C, *spatial) to (B, K + 1, embedding_dim)."""
-        return self.network.stage_vectors(images)  # type: ignore[operator]
+        return self.network.stage_vectors(images)
 
 
 class BatchNormUpdater:
