@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from monai_fgssl.utils.command import in_bundle_command, stop_quietly
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 # Here, since what follows takes seconds to import. A program that imports this package keeps its own signal handlers.
 if in_bundle_command():

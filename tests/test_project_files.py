@@ -15,6 +15,7 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
+from packaging.version import Version
 
 from monai_fgssl import __version__
 
@@ -59,11 +60,16 @@ def test_every_dependency_has_a_lowest_version() -> None:
 def test_a_bundle_names_this_package_and_versions_that_it_allows(bundle: str) -> None:
     file = ROOT / "bundles" / bundle / "configs" / "metadata.json"
     metadata = json.loads(file.read_text(encoding="utf-8"))
+    assert metadata["version"] == next(iter(metadata["changelog"])) == __version__
     named = metadata["required_packages_version"]
     named |= {"torch": metadata["pytorch_version"], "monai": metadata["monai_version"]}
     assert named.pop("monai-fgssl") == __version__
     allowed = {needed.name: needed.specifier for needed in map(Requirement, PROJECT["dependencies"])}
     assert [name for name, version in named.items() if version not in allowed[name]] == []
+
+
+def test_the_citation_names_this_version() -> None:
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))["version"] == __version__
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/contributing.md", ".ci/run"])
@@ -76,12 +82,18 @@ def test_pages_name_the_fast_tests_as_ci_runs_them(page: str) -> None:
     assert "bash .ci/run" in {step.get("run") for step in jobs["everything"]["steps"]}
 
 
-def test_the_changelog_has_this_version_and_those_before() -> None:
+def test_the_changelog_begins_with_this_version() -> None:
     headings = re.findall(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    version = Version(__version__)
+    # A version that ends with .dev0 is not released; the release has the same number without it.
+    first = "Unreleased" if version.is_devrelease else f"{__version__} ("
+    assert headings[0].startswith(first)
     releases = [heading for heading in headings if heading != "Unreleased"]
     matches = [re.fullmatch(r"(\d+\.\d+\.\d+) \(\d{4}-\d\d-\d\d\)", heading) for heading in releases]
-    assert __version__ in [match[1] if match else None for match in matches]
     assert all(matches)
+    released = [Version(match[1]) for match in matches if match]
+    assert released == sorted(set(released), reverse=True)
+    assert version > released[0] if version.is_devrelease else version == released[0]
     # The workflow looks for the heading in this form.
     check = str(read_workflow("release.yml")["jobs"]["build"]["steps"])
     assert "^## $version (" in check

@@ -16,6 +16,7 @@ import torch
 import yaml
 from monai.bundle import download_large_files
 
+from monai_fgssl import __version__
 from monai_fgssl.__main__ import main
 from monai_fgssl.bundle import SettingsError, copy_bundle, load_weights, make_network, save_model, write_release
 from monai_fgssl.networks import HierarchicalNet
@@ -59,7 +60,7 @@ def test_the_weights_come_back(trained: Path, server: str, tmp_path: Path, capsy
     assert {"configs/train.json", "docs/README.md", "LICENSE", "models/model.json", "large_files.yml"} <= files
     assert not [name for name in files if name.endswith(".pt") or name.startswith("output")]
     assert not [path for path in bundle.rglob("*") if path.is_symlink()]
-    with zipfile.ZipFile(folder / "lesions_v0.1.0.zip") as archive:
+    with zipfile.ZipFile(folder / f"lesions_v{__version__}.zip") as archive:
         assert {name.removeprefix("lesions/") for name in archive.namelist() if not name.endswith("/")} == files
     # Uploaded, and taken back by MONAI's own command.
     (folder / "weights" / "model.pt").rename(tmp_path / "server" / "model.pt")
