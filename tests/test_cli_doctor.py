@@ -121,13 +121,13 @@ def test_what_a_run_would_say_later_is_said_now(lesions: Path, tmp_path: Path) -
     folder = make_classes(lesions, tmp_path)
     few = by_name(check_data(folder))["split"]
     assert few.mark == "note"
-    assert "14 labeled images to train on are fewer than a batch of 32" in few.fix
+    assert "14 labeled images to train on do not fill a batch of 32" in few.fix
     files = sorted(path.relative_to(folder) for path in folder.rglob("*.png"))
     first, second = ([file for file in files if file.parts[0] == name] for name in "ab")
     rows = [f"{file};train" for file in (*first[2:], *second)] + [f"{file};val" for file in first[:2]]
     (folder / "list.csv").write_text("Image;Split;Class\n" + "".join(f"{row};{row[0]}\n" for row in rows))
     checks = by_name(check_data(folder))
-    assert "validation has no image of b: figures say nothing of it there" in checks["split"].fix
+    assert "validation has no image of b: figures there say nothing about it" in checks["split"].fix
     told = "list.csv (semicolons): images from column Image; classes from column Class; parts from Split"
     assert told in checks["layout"].finding
 

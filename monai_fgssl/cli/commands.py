@@ -93,7 +93,7 @@ def demo(folder: Path) -> int:
     print(f"python {' '.join(command)}\n", flush=True)
     status = subprocess.run([sys.executable, *command], check=False).returncode
     if status:
-        print("error: the demo did not end well. `python -m monai_fgssl doctor` looks for the reason.", file=sys.stderr)
+        print("error: the demo failed. `python -m monai_fgssl doctor` looks for the reason.", file=sys.stderr)
         return 1
     print(DEMO_NEXT.format(folder=folder, train=train, inference=folder / "configs" / "inference.json"))
     return 0

@@ -101,10 +101,11 @@ def check_split(table: ImageTable, run: PlannedRun) -> Check:
     except DataError as error:
         return Check("split", "can't be split into train, validation and test", str(error), required=True)
     found = ", ".join(f"{part} {len(items)}" for part, items in parts.items())
-    fixes = [f"{sentence}: figures say nothing of it there" for sentence in missing_classes(parts, table.class_names)]
+    missing = missing_classes(parts, table.class_names)
+    fixes = [f"{sentence}: figures there say nothing about it" for sentence in missing]
     labeled, batch_size = sum(item["label"] != UNLABELED for item in parts["train"]), run.settings["batch_size"]
     if labeled < batch_size:
-        fixes.append(f"{labeled} labeled images to train on are fewer than a batch of {batch_size}: few to learn from")
+        fixes.append(f"{labeled} labeled images to train on do not fill a batch of {batch_size}")
     return Check("split", found, "\n".join(fixes))
 
 

@@ -139,7 +139,7 @@ def newest_weights(bundle_root: Path) -> tuple[str | None, dict[str, Any]]:
         try:
             settings = _settings_of_model(bundle_root) if path == model else _settings_of_pretraining(path)
         except SettingsError as error:
-            print(f"training does not start from {path.name}, and passes it over: {without_folder(error, path)}")
+            print(f"training does not start from {path.name}: {without_folder(error, path)}")
             continue
         return str(path), {name: settings[name] for name in KEPT_SETTINGS if settings.get(name) is not None}
     return None, {}

@@ -178,7 +178,7 @@ def _class_columns(path: Path, table: TextTable, image: str, used: Sequence[str]
     sums = [sum(as_number(row[name]) == 1 for name in names) for row in known]
     if wrong := [row[image] for row, total in zip(known, sums, strict=True) if total != 1]:
         problems.append(
-            f"{path.name}: {len(wrong)} rows have not exactly one 1 and else 0 in {', '.join(names)} "
+            f"{path.name}: {len(wrong)} rows need exactly one 1 and else 0 in {', '.join(names)} "
             f"({first_names(wrong)}): correct them, or call the column of the class 'label'. Several classes in one "
             "image are not supported."
         )

@@ -66,7 +66,7 @@ def read_isic2017(dataset_dir: str | Path, part: str = "Training") -> ImageTable
     problems: list[str] = []
     images = find_photos(data_dir, problems, ignored="_superpixels")
     _, rows = read_rows(truth_file, ("image_id", *ISIC2017_CLASSES[:2]), problems)
-    fault = ("have not one 1 or none and else 0 in melanoma, seborrheic_keratosis", "correct them")
+    fault = ("need at most one 1 and else 0 in melanoma, seborrheic_keratosis", "correct them")
     labels = read_labels(truth_file, rows, "image_id", _label, fault, problems)
     return make_table(root, truth_file, data_dir, ISIC2017_CLASSES, images, labels, problems)
 

@@ -93,7 +93,7 @@ def _read_truth(path: Path, problems: list[str]) -> tuple[tuple[str, ...], dict[
     if columns and not rows:
         problems.append(f"{path.name}: has no rows, so no image has a label.")
     fault = (
-        f"have not exactly one 1 and else 0 in {', '.join(class_names)}",
+        f"need exactly one 1 and else 0 in {', '.join(class_names)}",
         "correct them, and delete columns that are no classes",
     )
     return class_names, read_labels(path, rows, "image", lambda row: one_hot_label(row, class_names), fault, problems)

@@ -165,7 +165,7 @@ def make_table(listing: Listing, finder: FileFinder) -> ImageTable:
         elif first != item:
             twice.append(name)
     report(twice, "images are listed twice", "keep one each")
-    report(alike, "images have the name of another one but for the suffix", "keep one of each")
+    report(alike, "images differ from another one in the suffix only", "keep one of each")
     raise_problems(path, problems)
     if repeated:
         notes.append(f"{repeated} rows repeat another one")

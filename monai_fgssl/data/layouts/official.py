@@ -47,7 +47,7 @@ def find_photos(folder: Path, problems: list[str], ignored: str | None = None) -
         images[path.stem] = path
     if repeated:
         problems.append(
-            f"{folder.name}/: {len(repeated)} images have the name of another one but for the suffix "
+            f"{folder.name}/: {len(repeated)} images differ from another one in the suffix only "
             f"({first_names(repeated)}): keep one of each."
         )
     if not images:

@@ -180,7 +180,7 @@ def make_measurement_report(
         )
     except KeyError as error:
         raise DataError(
-            f"has the SOP Class UID (0008,0016) {sources[0].SOPClassUID.name}, which DICOM does not have any more: "
+            f"has the SOP Class UID (0008,0016) {sources[0].SOPClassUID.name}, which DICOM no longer has: "
             "convert the file to a present kind of image, or write the result as CSV or JSON."
         ) from error
     document.SpecificCharacterSet = CHARACTER_SET

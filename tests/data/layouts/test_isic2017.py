@@ -86,7 +86,7 @@ def test_mistakes(folder: Path) -> None:
         read_isic2017(folder)
     for text in (
         "3 problem(s) in",
-        "3 rows have not one 1 or none and else 0 in melanoma, seborrheic_keratosis (ISIC_1, ISIC_2, ISIC_3)",
+        "3 rows need at most one 1 and else 0 in melanoma, seborrheic_keratosis (ISIC_1, ISIC_2, ISIC_3)",
         "1 rows repeat an image (ISIC_3)",
         "1 rows have no image in ISIC-2017_Training_Data/ (ISIC_9)",
     ):

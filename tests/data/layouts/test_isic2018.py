@@ -127,8 +127,8 @@ def test_all_problems_are_told_at_once(folder: Path) -> None:
     message = read_error(folder)
     for text in (
         f"7 problem(s) in {folder}",
-        f"{INPUT}/: 1 images have the name of another one but for the suffix (a.png)",
-        f"{TRUTH}: 2 rows have not exactly one 1 and else 0 in MEL, NV, BCC, AKIEC, BKL, DF, VASC (b, c)",
+        f"{INPUT}/: 1 images differ from another one in the suffix only (a.png)",
+        f"{TRUTH}: 2 rows need exactly one 1 and else 0 in MEL, NV, BCC, AKIEC, BKL, DF, VASC (b, c)",
         f"{TRUTH}: 1 rows repeat an image (a)",
         f"{TRUTH}: 7 rows have no image in {INPUT}/ (gone0, gone1, gone2, gone3, gone4 and 2 more)",
         f"{GROUPS}: 1 rows have no lesion_id (c)",
@@ -145,12 +145,12 @@ def test_all_problems_are_told_at_once(folder: Path) -> None:
         ([["name", "MEL", "NV"], ["a", "1", "0"]], "no column image; its columns are: name, MEL, NV"),
         ([["image", "MEL"], ["a", "1"]], "needs a column for each of at least 2 classes, has 1"),
         ([["image", "MEL", "MEL"], ["a", "1", "0"]], "columns with the same name (MEL)"),
-        ([["", "image", "MEL", "NV"], ["x", "a", "1", "0"]], "1 rows have not exactly one 1 and else 0 in column 1"),
+        ([["", "image", "MEL", "NV"], ["x", "a", "1", "0"]], "1 rows need exactly one 1 and else 0 in column 1"),
         ([["image", "MEL", "NV"]], "has no rows"),
-        ([["image", "MEL", "NV"], ["a", "1"]], "1 rows have not exactly one 1"),
+        ([["image", "MEL", "NV"], ["a", "1"]], "1 rows need exactly one 1"),
         ([["image", "MEL", "NV", "dx"], ["a", "1", "0", "mel"]], "delete columns that are no classes"),
-        ([["image", "MEL", "NV"], ["a", "nan", "1"]], "1 rows have not exactly one 1"),
-        ([["image", "MEL", "NV"], ["a", "0.5", "0.5"]], "1 rows have not exactly one 1"),
+        ([["image", "MEL", "NV"], ["a", "nan", "1"]], "1 rows need exactly one 1"),
+        ([["image", "MEL", "NV"], ["a", "0.5", "0.5"]], "1 rows need exactly one 1"),
         ([], "no column image; its columns are: none"),
     ],
 )

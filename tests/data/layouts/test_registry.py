@@ -116,7 +116,7 @@ def test_layout_by_name(tmp_path: Path) -> None:
 
 def test_folders_with_mistakes(tmp_path: Path) -> None:
     touch(tmp_path, "a/1.png", "a/1.jpg", "b/2.png")
-    assert "1 images have the name of another one but for the suffix (a/1)" in read_error(tmp_path)
+    assert "1 images differ from another one in the suffix only (a/1)" in read_error(tmp_path)
     touch(tmp_path, "c.png")
     assert "1 images (c.png) are in no class's folder" in read_error(tmp_path, "classes")
     touch(tmp_path / "parts", "train/x/1.png", "train/y/1.png", "training/x/1.png")
@@ -222,7 +222,7 @@ def test_csv_with_mistakes(tmp_path: Path) -> None:
     ):
         assert text in message
     file.write_text("image,NV,MEL,age\na.png,1,1,50\nb.png,0,1,1\n")
-    assert "1 rows have not exactly one 1 and else 0 in NV, MEL (a.png)" in read_error(tmp_path)
+    assert "1 rows need exactly one 1 and else 0 in NV, MEL (a.png)" in read_error(tmp_path)
     file.write_text("image,melanoma\na.png,0\nb.png,1\n")
     assert "column melanoma has 0 and 1 only: call it 'label' if it is the class" in read_error(tmp_path)
     file.write_text("image,label\n")
