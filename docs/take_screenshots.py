@@ -37,8 +37,10 @@ from selenium.webdriver.support.ui import WebDriverWait
 from monai_fgssl.data.synthetic.lesions import TEXTURES, draw_lesion
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "integration"))
 
 from dicom_files import DERMOSCOPY, write_dicom
+from orthanc import orthanc_command
 
 ROOT = Path(__file__).parents[1]
 IMAGES = ROOT / "docs" / "images"
@@ -93,24 +95,6 @@ def running(command: list[Any], folder: Path, url: str, **environment: str) -> I
     finally:
         process.terminate()
         process.wait(30)
-
-
-def orthanc(folder: Path, port: int) -> list[Any]:
-    """Command of an archive with its web viewer."""
-    plugins = [Path(f"/usr/share/orthanc/plugins/libOrthanc{name}.so") for name in PLUGINS]
-    settings = {
-        "StorageDirectory": str(folder / "storage"),
-        "IndexDirectory": str(folder / "storage"),
-        "HttpPort": port,
-        "AuthenticationEnabled": False,
-        "RemoteAccessAllowed": False,
-        "DicomServerEnabled": False,
-        "Plugins": list(map(str, plugins)),
-        "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
-        "WebViewer": {"CachePath": str(folder / "viewer_cache")},
-    }
-    (folder / "orthanc.json").write_text(json.dumps(settings), encoding="utf-8")
-    return [shutil.which("Orthanc", path=f"{os.environ['PATH']}:/usr/sbin"), folder / "orthanc.json"]
 
 
 def label_server(folder: Path, port: int, archive: str) -> list[Any]:
@@ -343,7 +327,8 @@ def label_and_look(folder: Path) -> None:
     archive_port, label_port = free_port(), free_port()
     archive, server = (f"http://127.0.0.1:{port}" for port in (archive_port, label_port))
     variables = {"MONAI_LABEL_DICOMWEB_CACHE_PATH": str(folder / "cache")}
-    with running(orthanc(folder, archive_port), folder, f"{archive}/system"):
+    command = orthanc_command(folder, archive_port, PLUGINS, WebViewer={"CachePath": str(folder / "viewer_cache")})
+    with running(command, folder, f"{archive}/system"):
         lesions = send_lesions(folder, archive)
         with running(label_server(folder, label_port, archive), folder, f"{server}/fgssl/info", **variables):
             teach(server, lesions)

@@ -27,6 +27,7 @@ import psutil
 import pydicom
 import pytest
 from dicom_files import write_dicom
+from orthanc import orthanc_command
 from PIL import Image
 from test_dicom_results import is_known, run
 
@@ -439,24 +440,9 @@ class Archive(Client):
     def __init__(self, folder: Path) -> None:
         port = free_port()
         super().__init__(f"http://127.0.0.1:{port}")
-        plugin = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
-        program = shutil.which("Orthanc", path=f"{os.environ['PATH']}:/usr/sbin")
-        if program is None or not plugin.is_file():
-            pytest.fail("Orthanc or its plug-in is missing: apt-get install orthanc orthanc-dicomweb")
-        settings = {
-            "StorageDirectory": str(folder / "storage"),
-            "IndexDirectory": str(folder / "storage"),
-            "HttpPort": port,
-            "RemoteAccessAllowed": False,
-            "AuthenticationEnabled": False,
-            "DicomServerEnabled": False,
-            "Plugins": [str(plugin)],
-            "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
-        }
-        (folder / "orthanc.json").write_text(json.dumps(settings), encoding="utf-8")
         log = folder / "orthanc.log"
         with open(log, "wb") as out:
-            self.process = psutil.Popen([program, folder / "orthanc.json"], stdout=out, stderr=out, cwd=folder)
+            self.process = psutil.Popen(orthanc_command(folder, port), stdout=out, stderr=out, cwd=folder)
         wait_for(lambda: self.ask("GET", "/system"), self.process, log)
 
 
