@@ -98,7 +98,7 @@ def main() -> None:
     remarks: list[str] = []
     for library, paths in sources(args.cache_dir).items():
         for path, outcome in check.check_files(paths):
-            # What no library reads is no image, and refused like one that is not supported.
+            # A file that no library reads is no image, and is refused like one that is not supported.
             kind = (
                 "refused, as by the library" if outcome.kind == "refused" and not outcome.by_library else outcome.kind
             )

@@ -147,7 +147,7 @@ def measure(args: argparse.Namespace, schedule: str) -> Any:
         counted: list[int] = []
         with counted_wrappers(counted):
             iterate(make_trainer(args, schedule, way, counted), iterations)
-        # What hooks of our own have sent is a sum already.
+        # The count of our own hooks is a sum already.
         sent[way] = counted[-1] if way == OWN else sum(counted)
         if way == WHOLE:
             # The map of what is used goes with each backward: a whole number for each parameter.

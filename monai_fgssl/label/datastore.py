@@ -96,7 +96,7 @@ class ClassLabels(LocalDatastore):
             try:
                 yield
             except OSError as error:
-                # What was changed in memory alone.
+                # Undo the changes in memory that were not saved.
                 self._config_ts = None
                 self._init_from_datastore_file()
                 if not is_full_or_read_only(error):

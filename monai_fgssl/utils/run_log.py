@@ -21,7 +21,7 @@ __all__ = ["close_log", "is_within_a_run", "logged_warnings", "open_log", "recor
 
 _log = logging.getLogger("monai_fgssl.run")
 _log.setLevel(logging.INFO)
-# What is told is printed by `tell` already.
+# `tell` has printed its own records already.
 _log.propagate = False
 
 _quiet: ContextVar[bool] = ContextVar("quiet", default=False)

@@ -397,7 +397,7 @@ def _prepare(connection: Connection, is_forked: bool) -> _Collector:
     # Ctrl-C reaches every process of a terminal: the one that asked decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    # What native code prints about a file may be anything.
+    # Native code may print anything about a file.
     nowhere = os.open(os.devnull, os.O_RDWR)
     for standard in (0, 1, 2):
         os.dup2(nowhere, standard)

@@ -114,7 +114,7 @@ def _load(
     timm_name = name.removeprefix(TIMM_PREFIX) if name.startswith(TIMM_PREFIX) else None
     published = None if timm_name is None else published_weights(timm_name)
     found = find_weights(weights, name, spatial_dims, published)
-    # What is no part of the backbone, such as the classifier, is not asked for.
+    # Tensors outside of the backbone, such as those of the classifier, are not needed.
     inside = {id(tensor) for tensor in _tensors(backbone).values()}
     wanted = {name for name, tensor in _tensors(net).items() if id(tensor) in inside}
     states = read_checkpoint(found.path)
