@@ -63,7 +63,7 @@ ARGUMENTS = {
 NUMBERS = {"stages": 0, "image_size": 1}
 """Arguments that are a whole number or a list of them, and the smallest one."""
 LARGEST = {"spatial_dims": 3, "in_channels": 1024, "num_classes": 100_000, "width": 65_536, "embedding_dim": 65_536}
-"""Values of arguments that no network exceeds: what is beyond them would take all of the memory."""
+"""Largest values of arguments: a larger one would take all of the memory."""
 RECORD = "monai_fgssl"
 """Entry of a safetensors file's metadata that holds the record, as JSON."""
 SAFETENSORS = ".safetensors"
@@ -71,7 +71,7 @@ WEIGHTS_HASH = "weights_sha256"
 """Entry of a record in a JSON file: see :func:`~monai_fgssl.utils.tensors.hash_of_weights`."""
 
 MAX_PARAMETERS = 2**31
-"""Of a network that a record describes: a record is a few bytes, and must not take all of the memory."""
+"""Most parameters of a network that a record describes: a few bytes must not take all of the memory."""
 
 
 @idist.one_rank_only()

@@ -36,7 +36,7 @@ def write_release(bundle_root: str | Path, folder: str | Path, address: str) -> 
 
     Raises:
         FileExistsError: when there is something at ``folder`` already.
-        SettingsError: without a trained model, or with an address that is none.
+        SettingsError: when there is no trained model, or the address is not valid.
     """
     root, target = Path(bundle_root).resolve(), Path(folder)
     weights = root / WEIGHTS

@@ -18,9 +18,11 @@ from monai_fgssl.utils.errors import SettingsError
 __all__ = ["check_folder", "check_room"]
 
 COPIES = 25
-"""Size of all files of a long run, in sizes of its weights. A checkpoint has the weights and their two moments, that of
-fine-tuning the best weights too; there are up to three of a phase and one of each that has ended. Besides there are
-pretrained.pt, best.pt and model.pt, and the comparison without pre-training has its own."""
+"""Size of all files of a long run, as a multiple of the size of its weights.
+
+A checkpoint has the weights and their two moments; that of fine-tuning has the best weights too. A phase keeps up to
+three checkpoints, and one when it has ended. Then there are pretrained.pt, best.pt and model.pt. The comparison without
+pre-training has files of its own."""
 
 
 def check_room(settings: Mapping[str, Any], network: nn.Module | None = None) -> None:

@@ -100,7 +100,7 @@ def embed_files(
     device: str | torch.device,
     cache_dir: str | Path | None = None,
 ) -> Embeddings:
-    """Compute the features of :func:`embed_images` for files of any number, in constant memory but for the features.
+    """Compute the features of :func:`embed_images` for any number of files; only the features stay in memory.
 
     Args:
         network: see :func:`embed_images`.

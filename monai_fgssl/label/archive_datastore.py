@@ -358,7 +358,7 @@ class ClassDICOMWebDatastore(ClassLabels, DICOMWebDatastore):
                 for instance in self._client.retrieve_series(self._study_of(image_id), image_id):
                     uid = str(instance.SOPInstanceUID)
                     if not UID.fullmatch(uid):
-                        raise HTTPException(422, "the series has a SOP Instance UID that is none.")
+                        raise HTTPException(422, "the series has a SOP Instance UID that is not valid.")
                     dcmwrite(Path(unfinished, f"{uid}.dcm"), instance, write_like_original=False)
             with suppress(OSError):
                 os.rename(unfinished, folder)
@@ -437,7 +437,7 @@ class ClassDICOMWebDatastore(ClassLabels, DICOMWebDatastore):
             super().remove_label(label_id, label_tag)
 
     def _time_after_others(self, image_id: str) -> str:
-        """The time, or a moment after all that is known of an image: clocks are set back now and then."""
+        """The time now, or just after the last change of an image: clocks are set back now and then."""
         now = datetime.now().strftime(TIME)
         known: list[Any] = [report[1] for report in list(self._reports.values()) if report and report[0] == image_id]
         obj = self._datastore.objects.get(image_id)

@@ -347,7 +347,7 @@ class ClassLabels(LocalDatastore):
 
 
 def _checked_index(index: LocalDatastoreModel, before: LocalDatastoreModel) -> LocalDatastoreModel:
-    """Leave out what leads out of the folder: somebody may have sent the folder with its index."""
+    """Drop names that lead out of the folder: somebody may have sent the folder with its index."""
     # Also folders that it names: they are those that the data store was opened with.
     index.base_path, index.images_dir, index.labels_dir = before.base_path, before.images_dir, before.labels_dir
     for name, obj in list(index.objects.items()):

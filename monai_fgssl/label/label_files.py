@@ -48,7 +48,7 @@ def read_label(path: Path) -> tuple[dict[str, Any], str | None] | None:
     """Read a label file: what the index had of it, and the image that it belongs to (None: not known).
 
     Returns:
-        None when it is missing, or is none of :func:`write_label`.
+        None when it is missing, or :func:`write_label` did not write it.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

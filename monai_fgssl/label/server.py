@@ -130,7 +130,7 @@ class FGSSLApp(MONAILabelApp):
 
     @property
     def image_options(self) -> dict[str, Any]:
-        """Part of a file that is the image: window, frame, channel and time, as the model has learned it or is to."""
+        """Window, frame, channel and time that make the image of a file: those of the model, or of its training."""
         names = ("window", "frame", "channel", "time")
         return {name: (self.model.record or self.options.settings).get(name) for name in names} | {
             "max_pixels": self.model.max_pixels

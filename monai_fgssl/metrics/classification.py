@@ -280,7 +280,7 @@ class _Ranking:
 
 
 def mean_of_defined(values: Array) -> Array:
-    """Mean over axis 1 of what is not NaN; NaN where nothing is."""
+    """Mean over axis 1, without NaN; NaN where all are."""
     known = ~np.isnan(values)
     with np.errstate(invalid="ignore"):
         return np.where(known, values, 0).sum(1) / known.sum(1)

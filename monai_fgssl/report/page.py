@@ -105,7 +105,7 @@ def _title(settings: Mapping[str, Any]) -> str:
 
 
 def _number(value: float | None) -> str:
-    """Three decimals; a dash for what is no number."""
+    """Three decimals; a dash for a value that is no number."""
     return "-" if value is None or value != value else f"{value:.3f}"
 
 

@@ -249,7 +249,7 @@ def _is_leftover(name: str) -> bool:
 
 
 def to_json(value: Any, indent: int | None = None) -> str:
-    """Write a value as JSON that every reader takes: what is no finite number becomes null.
+    """Write a value as JSON that every reader takes: NaN and infinity become null.
 
     Python alone writes ``NaN`` and ``Infinity``, which browsers, R and databases refuse.
 

@@ -55,18 +55,18 @@ __all__ = ["DecoderPool"]
 Answer = tuple[NDArray[Any], list[bytes]]
 
 HAS_MEMORY_LIMIT = resource is not None and sys.platform.startswith("linux")
-"""True where the system itself limits the memory of a process; elsewhere it is looked at while a file is decoded."""
+"""True where the system itself limits the memory of a process; elsewhere the pool watches it while a file is read."""
 MEMORY_SHARE = 0.5
-"""Of the free memory, that all processes together may take by default."""
+"""Share of the free memory that all processes together may take by default."""
 LEAST_MEMORY = 1 << 30
 """Bytes for each process: with less memory there are fewer of them."""
 LONGEST_MESSAGE = 1 << 20
 LARGEST_RESULT = 1 << 32
 SECONDS_BETWEEN_LOOKS = 0.05
 LONGEST_WAIT = 10
-"""Times as long as it may compute, a file may keep a process waiting: for a disk, or for a processor that is busy."""
+"""Time that a file may wait for a disk or a busy processor, as a multiple of the time that it may compute."""
 STOPPED_BY_MEMORY = (signal.SIGABRT, signal.SIGSEGV, getattr(signal, "SIGBUS", signal.SIGSEGV))
-"""By which native code may end where memory is not enough."""
+"""Signals by which native code may end where memory is not enough."""
 
 
 class _TooLongError(Exception):

@@ -27,24 +27,24 @@ MAX_PIXELS = 2**30
 """Pixels or voxels that one image may have, times its channels: 32,768 x 32,768, or 2,000 slices of 512 x 512 twice."""
 
 MAX_DEFLATE_RATIO = 1032
-"""Bytes that deflate makes of one, at most. Source: https://zlib.net/zlib_tech.html."""
+"""Most bytes that deflate can unpack from one. Source: https://zlib.net/zlib_tech.html."""
 
 MAX_LZW_RATIO = 2560
-"""Bytes that LZW makes of one, at most: a code of 12 bits stands for 3,840. Source: TIFF 6.0, section 13."""
+"""Most bytes that LZW can unpack from one: a code of 12 bits stands for 3,840. Source: TIFF 6.0, section 13."""
 
 MAX_PACKBITS_RATIO = 64
-"""Bytes that PackBits, the RLE of TIFF and DICOM, makes of one, at most. Source: TIFF 6.0, section 9."""
+"""Most bytes that PackBits, the RLE of TIFF and DICOM, can unpack from one. Source: TIFF 6.0, section 9."""
 
 MAX_JPEG_RATIO = 2048
-"""Bytes that Huffman-coded JPEG makes of one, at most: a block of 64 samples takes a bit, and six blocks are 768 bytes
-of color at 4:2:0. Source: ITU-T T.81, annexes F and G."""
+"""Most bytes that Huffman-coded JPEG can unpack from one: a block of 64 samples takes a bit, and six blocks are
+768 bytes of color at 4:2:0. Source: ITU-T T.81, annexes F and G."""
 
 _max_pixels: ContextVar[int | None] = ContextVar("max_pixels", default=None)
 
 
 @contextmanager
 def limit_pixels(max_pixels: int | None) -> Iterator[None]:
-    """Let images have so many pixels in all that is called inside; other threads are not concerned.
+    """Let images have so many pixels within the block, in this thread only.
 
     Args:
         max_pixels: pixels or voxels, times channels; None: :data:`MAX_PIXELS`.

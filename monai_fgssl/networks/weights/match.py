@@ -157,7 +157,7 @@ def _prefixes(tensors: Mapping[str, Tensor]) -> list[str]:
 
 
 def _by_order(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor], first: str) -> dict[str, Tensor]:
-    """Match by order alone: all shapes and last parts of the names must agree, but for what the file has at its end."""
+    """Match by order alone: all shapes and last parts of names must agree; the file may have more at its end."""
     if len(tensors) < len(own):
         return {}
     pairs = list(zip(own.items(), tensors.items(), strict=False))
