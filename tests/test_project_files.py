@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -126,9 +127,11 @@ def test_the_script_of_all_checks_says_what_it_needs(missing: str, tmp_path: Pat
     programs = {"dpkg": "exit 1", "id": "echo 1000", "apt-get": "exit 1"}
     if missing == "dpkg":
         del programs["dpkg"], programs["apt-get"]
-    for name in ("bash", "dirname", "env", "python3"):
-        found = subprocess.run(["which", name], capture_output=True, text=True, check=True).stdout.strip()
-        (tmp_path / name).symlink_to(found)
+    # This Python: the one on the path may be a script that looks for others, as pyenv's is.
+    found = {"python3": sys.executable} | {name: shutil.which(name) for name in ("bash", "dirname", "env")}
+    for name, file in found.items():
+        assert file is not None
+        (tmp_path / name).symlink_to(file)
     for name, body in programs.items():
         (tmp_path / name).write_text(f"#!/bin/sh\n{body}\n")
         (tmp_path / name).chmod(0o755)
