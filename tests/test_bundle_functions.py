@@ -20,6 +20,7 @@ from monai_fgssl.bundle import (
     SettingsError,
     as_path,
     calibrate,
+    calibrate_sets,
     check_overrides,
     check_settings,
     copy_bundle,
@@ -32,6 +33,7 @@ from monai_fgssl.bundle import (
     network_to_train,
     open_log,
     phase_identity,
+    prediction_sets,
     read_record,
     renamed,
     save_model,
@@ -42,6 +44,7 @@ from monai_fgssl.bundle.settings_table import SETTINGS, Setting, by_name, markdo
 from monai_fgssl.data import CachedImages, DataError, PreparedData
 from monai_fgssl.engines.calibration import MIN_CALIBRATION_IMAGES
 from monai_fgssl.engines.handlers import PredictionCollector
+from monai_fgssl.metrics import PredictionSets, fit_prediction_sets
 from monai_fgssl.networks import HierarchicalNet, PooledNet
 from monai_fgssl.transforms import RandView
 from monai_fgssl.utils.run_log import close_log
@@ -76,6 +79,30 @@ def test_enough_images_are_calibrated(tmp_path: Path) -> None:
 def test_a_handful_of_images_calibrates_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     assert calibrate(predictions(MIN_CALIBRATION_IMAGES - 1)) == 1.0
     assert "not calibrated: that takes 30 validation images, there are 29" in capsys.readouterr().out
+
+
+def test_sets_are_fitted_to_calibrated_probabilities() -> None:
+    found = calibrate_sets(predictions(MIN_CALIBRATION_IMAGES), 2.0, 0.8, False, "threshold")
+    assert found is not None
+    collected = predictions(MIN_CALIBRATION_IMAGES)
+    probabilities = (collected.logits.double() / 2).softmax(1)
+    assert found == fit_prediction_sets(probabilities, collected.labels, 0.8, score="threshold")
+
+
+def test_without_a_coverage_or_with_a_handful_of_images_there_are_no_sets(capsys: pytest.CaptureFixture[str]) -> None:
+    assert calibrate_sets(predictions(MIN_CALIBRATION_IMAGES), 1.0, None, False, "raps") is None
+    assert calibrate_sets(predictions(MIN_CALIBRATION_IMAGES - 1), 1.0, 0.9, False, "raps") is None
+    assert "they take 30 validation images, there are 29" in capsys.readouterr().out
+
+
+def test_a_model_keeps_its_sets(tmp_path: Path) -> None:
+    path, sets = tmp_path / "model.pt", PredictionSets(0.9, (0.5, None), "threshold")
+    network = HierarchicalNet("resnet18", num_classes=2, width=8, embedding_dim=4)
+    for file in (path, path.with_suffix(".safetensors")):
+        save_model(network, file, ["a", "b"], 32, prediction_sets=sets)
+        assert prediction_sets(read_record(shipped_bundle("fgssl"), file)) == sets
+    save_model(network, path, ["a", "b"], 32)
+    assert prediction_sets(read_record(shipped_bundle("fgssl"), path)) is None
 
 
 def labeled(*labels: int) -> CachedImages:
@@ -262,6 +289,8 @@ def test_a_damaged_record_is_one_line(text: str, message: str, tmp_path: Path) -
         ("window", ["a", "b"]),
         ("temperature", "1"),
         ("temperature", float("nan")),
+        ("prediction_sets", "$1"),
+        ("prediction_sets", PredictionSets(0.9, (0.5,) * 3).to_record()),
         ("class_names", "ab"),
         ("class_names", [1, 2]),
     ],
@@ -373,6 +402,7 @@ def test_a_new_setting_needs_one_row(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     valid |= {setting.name: 2 for setting in SETTINGS if setting.check and setting.name != "balance"}
     valid |= {"freeze_backbone": 0, "fine_tuning": "probe", "stage_lr_decay": 1, "label_fraction": 0.5}
     valid |= {"labels_per_class": None, "weights": None, "drop_path": 0.1, "grids": [2]}
+    valid |= {"coverage": 0.9, "set_score": "raps"}
     check_settings(str(root), valid)
     with pytest.raises(SettingsError, match="--new_setting must be a positive number, got 0"):
         check_settings(str(root), valid | {"new_setting": 0})
@@ -390,10 +420,12 @@ def test_a_new_setting_needs_one_row(monkeypatch: pytest.MonkeyPatch, tmp_path: 
         *[("mixup", value) for value in (-1, None)],
         *[("stage_lr_decay", value) for value in (0, 1.01, "0.5", None)],
         *[("label_fraction", value) for value in (0, 2, "0.5")],
+        *[("coverage", value) for value in (0, 1, "0.9", True)],
         *[("labels_per_class", value) for value in (0, 2.5, "6", True)],
         *[("seeds", value) for value in (0, 1.5, None)],
         ("balance", "equal"),
         ("fine_tuning", "linear"),
+        ("set_score", "aps"),
     ],
 )
 def test_checks_of_single_settings(name: str, value: object) -> None:

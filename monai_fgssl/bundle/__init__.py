@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from monai_fgssl.data import synthetic_classes
 from monai_fgssl.data.balance import loss_weights
-from monai_fgssl.engines.calibration import calibrate
+from monai_fgssl.engines.calibration import calibrate, calibrate_sets
 from monai_fgssl.engines.frozen import probe_frozen
 from monai_fgssl.engines.heads import solve_heads
 from monai_fgssl.networks import unwrap
@@ -28,6 +28,7 @@ from .model_file import (
     load_weights,
     make_network,
     own_model,
+    prediction_sets,
     read_record,
     save_model,
 )
@@ -61,6 +62,7 @@ __all__ = [
     "as_path",
     "build_first",
     "calibrate",
+    "calibrate_sets",
     "check_command",
     "check_overrides",
     "check_puzzles",
@@ -92,6 +94,7 @@ __all__ = [
     "phase_title",
     "place_network",
     "predict_features",
+    "prediction_sets",
     "probe_frozen",
     "read_defaults",
     "read_record",

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from monai_fgssl.data import CachedImages, ImageGeometry, ImageStream, PreparedData, ReadImaged, list_images
 from monai_fgssl.engines import Embeddings, embed_files, embed_images, solve_pooled
 from monai_fgssl.engines.handlers import PredictionCollector
+from monai_fgssl.metrics import PredictionSets
 from monai_fgssl.networks import PooledNet, StagedNet, unwrap
 from monai_fgssl.networks.placement import memory_format
 from monai_fgssl.networks.precision import move
@@ -169,7 +170,11 @@ def solve_probe(
 
 @torch.no_grad()
 def predict_features(
-    network: nn.Module, features: Tensor, images: CachedImages, temperature: float = 1.0
+    network: nn.Module,
+    features: Tensor,
+    images: CachedImages,
+    temperature: float = 1.0,
+    prediction_sets: PredictionSets | None = None,
 ) -> PredictionCollector:
     """Predictions of a solved network on images whose features are known.
 
@@ -178,9 +183,15 @@ def predict_features(
         features: ``(N, D)`` of the images.
         images: of one part.
         temperature: of the calibration.
+        prediction_sets: see :class:`~monai_fgssl.engines.handlers.PredictionCollector`.
     """
     module: PooledNet = unwrap(network)
     logits = module.classify(features.to(module.mean.device)).cpu()
     return PredictionCollector(
-        list(images.names), list(images.groups), [images.labels], [logits[:, None]], temperature=temperature
+        list(images.names),
+        list(images.groups),
+        [images.labels],
+        [logits[:, None]],
+        temperature=temperature,
+        prediction_sets=prediction_sets,
     )

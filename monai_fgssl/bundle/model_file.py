@@ -7,7 +7,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from pydoc import locate
 from typing import Any, NoReturn
@@ -19,6 +19,7 @@ from monai.utils import ensure_tuple_rep
 from torch import Tensor, nn
 
 from monai_fgssl.data.io.geometry import ImageGeometry
+from monai_fgssl.metrics import PredictionSets
 from monai_fgssl.networks import HierarchicalNet, OnnxNet, PlainNet, PooledNet, export_onnx, unwrap
 from monai_fgssl.networks.base import StagedNet
 from monai_fgssl.report.dicom.header import ModelDescription
@@ -45,6 +46,7 @@ __all__ = [
     "load_weights",
     "make_network",
     "own_model",
+    "prediction_sets",
     "read_record",
     "save_model",
 ]
@@ -83,6 +85,7 @@ def save_model(
     temperature: float = 1.0,
     spacing: float | Sequence[float] | None = None,
     window: str | Sequence[float] | None = None,
+    prediction_sets: PredictionSets | None = None,
 ) -> None:
     """Write the weights, and what it takes to rebuild the network and to name its outputs.
 
@@ -99,6 +102,7 @@ def save_model(
         temperature: of the calibration, see :func:`monai_fgssl.metrics.fit_temperature`.
         spacing: if only the image size is given; see :class:`~monai_fgssl.data.ImageGeometry`.
         window: if only the image size is given; see :class:`~monai_fgssl.data.ImageGeometry`.
+        prediction_sets: rule that makes sets of possible classes; None: there is none.
     """
     if isinstance(geometry, ImageGeometry):
         images = {name: getattr(geometry, name) for name in GEOMETRY}
@@ -112,6 +116,7 @@ def save_model(
         "class_names": list(class_names),
         **images,
         "temperature": temperature,
+        "prediction_sets": None if prediction_sets is None else prediction_sets.to_record(),
     }
     if path.suffix == SAFETENSORS:
         save_safetensors(state, path, {RECORD: to_json(record)})
@@ -143,7 +148,7 @@ def read_record(bundle_root: str | Path, model_path: str | Path | None = None) -
     root = Path(bundle_root)
     model = Path(own_model(root) if model_path is None else model_path)
     # The first models did not have these.
-    defaults = dict.fromkeys(GEOMETRY) | {"temperature": 1.0}
+    defaults = dict.fromkeys(GEOMETRY) | {"temperature": 1.0, "prediction_sets": None}
     if model.is_file() and is_safetensors(model):
         return defaults | _record_in(model)
     for file in (model, Path(own_model(root))):
@@ -168,7 +173,18 @@ def read_record(bundle_root: str | Path, model_path: str | Path | None = None) -
         # A copy of the bundle may be older than some of these.
         **{name: parser.get_parsed_content(name) if name in parser else None for name in GEOMETRY},
         "temperature": 1.0,
+        "prediction_sets": None,
     }
+
+
+def prediction_sets(record: Mapping[str, Any]) -> PredictionSets | None:
+    """Rule that makes sets of possible classes, from the record of a model; None: it has none.
+
+    Args:
+        record: of :func:`read_record`.
+    """
+    sets = record["prediction_sets"]
+    return None if sets is None else PredictionSets.from_record(sets, len(record["class_names"]))
 
 
 def _read_json(file: Path) -> dict[str, Any]:
@@ -243,6 +259,11 @@ def _checked(file: Path, text: str) -> dict[str, Any]:
         fail(str(error).rstrip("."))
     if not _is_number(record.get("temperature", 1.0), float):
         fail(f"temperature {record['temperature']!r} is no positive number")
+    if record.get("prediction_sets") is not None:
+        try:
+            prediction_sets(record)
+        except ValueError as error:
+            fail(str(error))
     if definition["_target_"] in NETWORKS and definition.get("num_classes") not in (None, max(1, len(names))):
         fail(f"class_names has {len(names)} names for a network with {definition['num_classes']} classes")
     return record | {"network_def": definition}

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from monai_fgssl.metrics import SET_SCORES
 from monai_fgssl.utils.errors import SettingsError
 
 __all__ = ["GROUPS", "SETTINGS", "Setting", "by_name", "default_of", "markdown_table"]
@@ -55,6 +56,11 @@ def share_of_epochs(name: str, value: Any) -> None:
 def share_below_one(name: str, value: Any) -> None:
     """Check a number in [0, 1)."""
     _number(name, value, isinstance(value, (int, float)) and 0 <= value < 1, "from 0 to less than 1")
+
+
+def inner_share(name: str, value: Any) -> None:
+    """Check a number in (0, 1)."""
+    _number(name, value, isinstance(value, (int, float)) and 0 < value < 1, "more than 0 and less than 1")
 
 
 def factor(name: str, value: Any) -> None:
@@ -478,6 +484,28 @@ SETTINGS = (
         "fine-tuning",
         "report a linear classifier of the frozen features too",
         default="as `compare`",
+    ),
+    Setting(
+        "coverage",
+        "fine-tuning",
+        "share of images whose set of possible classes shall hold the true one, as measured on the validation part; an "
+        "image with several possible classes is referred to a person. none: no sets",
+        check=optional(inner_share),
+        label_app=True,
+    ),
+    Setting(
+        "coverage_by_class",
+        "fine-tuning",
+        "true: `coverage` holds for the images of each class, with larger sets; false: over all images",
+        label_app=True,
+    ),
+    Setting(
+        "set_score",
+        "fine-tuning",
+        "`raps`: larger sets for harder images; `threshold`: all classes above one probability, the smallest sets on "
+        "average",
+        check=one_of(*SET_SCORES),
+        label_app=True,
     ),
     Setting(
         "seeds",

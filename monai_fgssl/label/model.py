@@ -26,6 +26,7 @@ from monai_fgssl.bundle import (
     load_weights,
     make_network,
     own_model,
+    prediction_sets,
     read_record,
     save_model,
 )
@@ -178,7 +179,14 @@ class LabelModel:
                 "names them, or train first."
             )
         network, record = read_model(self.bundle_root, weights, weights if has_record else None)
-        save_model(network, self.path, record["class_names"], self._geometry(record), record["temperature"])
+        save_model(
+            network,
+            self.path,
+            record["class_names"],
+            self._geometry(record),
+            record["temperature"],
+            prediction_sets=prediction_sets(record),
+        )
 
     def read(self, path: str | Path, headers: list[Dataset] | None = None) -> Tensor:
         """Read an image as the model sees it: float ``(1, C, *spatial)`` in [0, 1].
@@ -216,7 +224,8 @@ class LabelModel:
             image = self.read(path, headers)
             with torch.inference_mode():
                 logits = network.stage_logits(image).float().cpu()
-        (result,) = describe(logits, logits.sum(1)[:, None], record["class_names"], record["temperature"])
+        calibration = record["temperature"], prediction_sets(record)
+        (result,) = describe(logits, logits.sum(1)[:, None], record["class_names"], *calibration)
         return result
 
     def write_report(self, headers: Sequence[Dataset], result: Mapping[str, Any], report: Path) -> None:

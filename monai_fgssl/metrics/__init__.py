@@ -28,14 +28,24 @@ from .classification import (
     weighted_metrics,
 )
 from .collapse import effective_rank, feature_std
+from .conformal import (
+    SET_SCORES,
+    PredictionSets,
+    binomial_interval,
+    fit_prediction_sets,
+    risk_coverage,
+)
 from .epoch import epoch_metric
 from .probes import LinearProbe, knn_accuracy, knn_votes, nearest_neighbors, solve_linear_probe
 from .uncertainty import disagreement, margin, predictive_entropy
 
 __all__ = [
     "METRICS",
+    "SET_SCORES",
     "STRATEGIES",
     "LinearProbe",
+    "PredictionSets",
+    "binomial_interval",
     "bootstrap_difference",
     "bootstrap_intervals",
     "choose",
@@ -48,6 +58,7 @@ __all__ = [
     "epoch_metric",
     "expected_calibration_error",
     "feature_std",
+    "fit_prediction_sets",
     "fit_temperature",
     "knn_accuracy",
     "knn_votes",
@@ -58,6 +69,7 @@ __all__ = [
     "negative_log_likelihood",
     "predictive_entropy",
     "resample_weights",
+    "risk_coverage",
     "solve_linear_probe",
     "weighted_calibration_error",
     "weighted_metrics",

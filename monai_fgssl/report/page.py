@@ -16,6 +16,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from monai_fgssl.metrics.classification import METRICS
+from monai_fgssl.report.abstention import sentence_on_abstention
 from monai_fgssl.utils.files import atomic_write
 from monai_fgssl.utils.words import readable
 
@@ -27,6 +28,7 @@ PLOT_WIDTH, ROW_HEIGHT = 420, 30
 PICTURES = {
     "confusion_matrix.png": "Confusion matrix: color is the share of the true class, figures are numbers of images.",
     "roc.png": "ROC curve of each class against all others.",
+    "risk_coverage.png": "Error when the least sure images are referred to a person. The point: one possible class.",
     "learning_curves.png": "Course of the training. Epoch 0 is the network before the first step.",
     "views.png": "Views that pre-training compares: puzzles cut from a regularized view, and a distorted view.",
 }
@@ -72,6 +74,7 @@ def write_page(path: str | Path, content: Mapping[str, Any]) -> None:
     page = template.render(
         **content,
         metrics=METRICS,
+        on_abstention=sentence_on_abstention(content["abstention"]) if content["abstention"] else None,
         marks=list(_marks(content)),
         plot_width=PLOT_WIDTH,
         row_height=ROW_HEIGHT,

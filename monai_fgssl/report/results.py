@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TextIO
 
+import numpy as np
 import torch
 from ignite.engine import Events
 from monai.engines import Workflow
@@ -18,6 +19,7 @@ from monai.engines.utils import IterationEvents
 
 from monai_fgssl.data.store.stream import ImageStream
 from monai_fgssl.engines.hierarchical import step_names
+from monai_fgssl.metrics import PredictionSets
 from monai_fgssl.metrics.uncertainty import disagreement, predictive_entropy
 from monai_fgssl.networks import unwrap
 from monai_fgssl.utils.errors import DataError, first_lines, first_names
@@ -25,12 +27,18 @@ from monai_fgssl.utils.files import atomic_write, to_json
 
 __all__ = ["ResultWriter", "batch_results", "check_class_names", "describe", "result_columns"]
 
+SEPARATOR = "; "
+"""Between the classes of a set in ``predictions.csv``."""
 MOST_STEPS = 8
 """More steps than any backbone has."""
 
 
 def describe(
-    stage_logits: torch.Tensor, orientation_logits: torch.Tensor, class_names: Sequence[str], temperature: float = 1.0
+    stage_logits: torch.Tensor,
+    orientation_logits: torch.Tensor,
+    class_names: Sequence[str],
+    temperature: float = 1.0,
+    prediction_sets: PredictionSets | None = None,
 ) -> list[dict[str, Any]]:
     """Turn the logits of a batch into a description of each image.
 
@@ -40,13 +48,17 @@ def describe(
         class_names: one for each score.
         temperature: of the calibration, see :func:`~monai_fgssl.metrics.fit_temperature`; it divides the summed
             logits. The logits of single stages are not calibrated.
+        prediction_sets: rule that makes sets of possible classes from the probabilities; None: there is none.
 
     Returns:
         One dictionary per image: ``prediction`` (the likeliest class), ``probabilities`` by class, ``entropy``,
-        ``stage_disagreement``, ``orientation_disagreement`` (None without test-time augmentation), all in [0, 1], and
-        ``stages``: probabilities by class for each step.
+        ``stage_disagreement``, ``orientation_disagreement`` (None without test-time augmentation), all in [0, 1],
+        ``prediction_set`` (the possible classes, the likeliest first), ``triage`` (``predict`` where one class is
+        possible, else ``refer``: a person should look), both None without ``prediction_sets``, and ``stages``:
+        probabilities by class for each step.
     """
     probabilities = (stage_logits.sum(1) / temperature).softmax(1)
+    sets = _sets_of(stage_logits.double().sum(1) / temperature, class_names, prediction_sets)
     stages = stage_logits.softmax(2)
     between_orientations = disagreement((orientation_logits / temperature).softmax(2)).tolist()
     steps = step_names(stage_logits.shape[1])
@@ -55,6 +67,7 @@ def describe(
         predictive_entropy(probabilities).tolist(),
         disagreement(stages).tolist(),
         between_orientations if orientation_logits.shape[1] > 1 else [None] * len(stages),
+        sets,
         stages.tolist(),
         strict=True,
     )
@@ -65,22 +78,42 @@ def describe(
             "entropy": entropy,
             "stage_disagreement": between_stages,
             "orientation_disagreement": turned,
+            "prediction_set": possible,
+            "triage": None if possible is None else "predict" if len(possible) == 1 else "refer",
             "stages": {
                 step: dict(zip(class_names, of_stage, strict=True))
                 for step, of_stage in zip(steps, stage_values, strict=True)
             },
         }
-        for values, entropy, between_stages, turned, stage_values in rows
+        for values, entropy, between_stages, turned, possible, stage_values in rows
     ]
 
 
-def batch_results(engine: Workflow, class_names: Sequence[str], temperature: float = 1.0) -> list[dict[str, Any]]:
+def _sets_of(
+    scaled_logits: torch.Tensor, class_names: Sequence[str], prediction_sets: PredictionSets | None
+) -> Sequence[list[str] | None]:
+    """Possible classes of each image, the likeliest first."""
+    if prediction_sets is None:
+        return [None] * len(scaled_logits)
+    probabilities = scaled_logits.softmax(1).numpy()
+    order = np.argsort(-probabilities, axis=1, kind="stable")
+    inside = prediction_sets.contains(probabilities)
+    return [[class_names[k] for k in ranked if possible[k]] for ranked, possible in zip(order, inside, strict=True)]
+
+
+def batch_results(
+    engine: Workflow,
+    class_names: Sequence[str],
+    temperature: float = 1.0,
+    prediction_sets: PredictionSets | None = None,
+) -> list[dict[str, Any]]:
     """Describe the batch that an evaluator has just predicted; the result is shared by all writers.
 
     Args:
         engine: a :class:`~monai_fgssl.engines.HierarchicalEvaluator`.
         class_names: see :func:`describe`.
         temperature: see :func:`describe`.
+        prediction_sets: see :func:`describe`.
 
     Returns:
         The result of :func:`describe`, kept in ``engine.state.output["results"]``.
@@ -88,7 +121,7 @@ def batch_results(engine: Workflow, class_names: Sequence[str], temperature: flo
     output = engine.state.output
     if "results" not in output:
         logits = output["stage_logits"].cpu(), output["orientation_logits"].cpu()
-        output["results"] = describe(*logits, class_names, temperature)
+        output["results"] = describe(*logits, class_names, temperature, prediction_sets)
     return output["results"]
 
 
@@ -102,6 +135,8 @@ def result_columns(class_names: Sequence[str], num_steps: int) -> list[str]:
         "entropy",
         "stage_disagreement",
         "orientation_disagreement",
+        "prediction_set",
+        "triage",
         *stages,
     ]
 
@@ -123,11 +158,15 @@ def check_class_names(class_names: Sequence[str]) -> None:
 def _as_row(name: str, result: dict[str, Any]) -> list[str]:
     numbers = [result[key] for key in ("entropy", "stage_disagreement", "orientation_disagreement")]
     stages = [value for of_stage in result["stages"].values() for value in of_stage.values()]
+    possible = result["prediction_set"]
     return [
         name,
         *(f"{value:.7f}" for value in result["probabilities"].values()),
         result["prediction"],
-        *("" if value is None else f"{value:.7f}" for value in [*numbers, *stages]),
+        *("" if value is None else f"{value:.7f}" for value in numbers),
+        "" if possible is None else SEPARATOR.join(possible),
+        result["triage"] or "",
+        *(f"{value:.7f}" for value in stages),
     ]
 
 
@@ -142,16 +181,23 @@ class ResultWriter:
         class_names: one for each score.
         stream: what the evaluator reads from.
         temperature: see :func:`describe`.
+        prediction_sets: see :func:`describe`.
     """
 
     def __init__(
-        self, output_dir: str | Path, class_names: Sequence[str], stream: ImageStream, temperature: float = 1.0
+        self,
+        output_dir: str | Path,
+        class_names: Sequence[str],
+        stream: ImageStream,
+        temperature: float = 1.0,
+        prediction_sets: PredictionSets | None = None,
     ) -> None:
         check_class_names(class_names)
         self.output_dir = Path(output_dir)
         self.class_names = list(class_names)
         self.stream = stream
         self.temperature = temperature
+        self.prediction_sets = prediction_sets
         self.num_images = 0
         self._open = ExitStack()
 
@@ -175,7 +221,7 @@ class ResultWriter:
         return self._open.enter_context(open(temporary, "w", newline="", encoding="utf-8"))
 
     def _add(self, engine: Workflow) -> None:
-        results = batch_results(engine, self.class_names, self.temperature)
+        results = batch_results(engine, self.class_names, self.temperature, self.prediction_sets)
         for name, result in zip(engine.state.batch["name"], results, strict=True):
             self._csv.writerow(_as_row(name, result))
             self._json.write(",\n" if self.num_images else "\n")

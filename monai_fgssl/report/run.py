@@ -22,6 +22,7 @@ from monai_fgssl.metrics.classification import (
     classification_metrics,
     weighted_metrics,
 )
+from monai_fgssl.report.abstention import measure_abstention, plot_risk_coverage, sentence_on_abstention
 from monai_fgssl.report.conclusion import conclusion
 from monai_fgssl.report.figures import plot_confusion, plot_learning_curves, plot_roc
 from monai_fgssl.report.page import write_page
@@ -144,6 +145,7 @@ class Report:
         confusion, roc = self.output_dir / "confusion_matrix.png", self.output_dir / "roc.png"
         plot_confusion(labels, probabilities.argmax(1), self.class_names, confusion, title=title)
         plot_roc(labels, probabilities, self.class_names, roc, title=title)
+        plot_risk_coverage(predictions, self.output_dir / "risk_coverage.png", title=title)
 
     def _describe_run(self, history: Mapping[str, Mapping[str, list[tuple[int, float]]]]) -> dict[str, Any]:
         """Everything that is known without a test part."""
@@ -151,6 +153,7 @@ class Report:
             "num_test_images": 0,
             "seeds": 1,
             "class_names": self.class_names,
+            "abstention": None,
             **{name: {} for name in ("methods", "stages", "differences", "by_seed", "classes")},
             "data": None if self.data is None else _describe(self.data),
             # Some values are objects whose text is the value, such as a precision that is chosen while the run goes on.
@@ -187,6 +190,7 @@ class Report:
                 name: [classification_metrics(of_seed, labels) for of_seed in values] for name, values in scores.items()
             },
             "classes": _by_class(first, self.class_names),
+            "abstention": measure_abstention(first, self.class_names),
         }
 
     def _conclusions(self, content: Mapping[str, Any]) -> list[str]:
@@ -223,6 +227,8 @@ class Report:
             tell("One training each: another seed may move the difference further (--seeds 3).")
         for sentence in content["conclusions"]:
             tell(fill(sentence, WIDTH))
+        if content["abstention"]:
+            tell(fill(sentence_on_abstention(content["abstention"]), WIDTH))
 
 
 def _pairs(methods: Sequence[str]) -> list[tuple[str, str]]:

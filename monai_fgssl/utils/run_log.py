@@ -19,10 +19,8 @@ from .distributed import process_rank
 
 __all__ = ["close_log", "is_within_a_run", "logged_warnings", "open_log", "record", "tell", "within_a_run"]
 
-_log = logging.getLogger("monai_fgssl.run")
-_log.setLevel(logging.INFO)
-# `tell` has printed its own records already.
-_log.propagate = False
+NAME = "monai_fgssl.run"
+"""Name of the logger, as far as the records have one."""
 
 _quiet: ContextVar[bool] = ContextVar("quiet", default=False)
 _open: list[_RunLog] = []
@@ -62,8 +60,11 @@ def tell(text: str, progress: bool = False) -> None:
 
 def record(text: str) -> None:
     """Keep a line in the log of the run without printing it."""
-    if process_rank() == 0:
-        _log.info(text)
+    if process_rank():
+        return
+    # Straight to the file: a library that configures logging (fileConfig) would silence a logger of ours.
+    for handler in _open:
+        handler.handle(logging.LogRecord(NAME, logging.INFO, __file__, 0, text, None, None))
 
 
 def open_log(path: str | Path, header: Mapping[str, Any]) -> None:
@@ -82,7 +83,6 @@ def open_log(path: str | Path, header: Mapping[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     handler = _RunLog(path)
     _open.append(handler)
-    _log.addHandler(handler)
     logging.getLogger().addHandler(handler)
     logging.captureWarnings(True)
     record("\n".join(["", *(f"{name}: {value}" for name, value in header.items())]))
@@ -92,7 +92,6 @@ def close_log() -> None:
     """End the log that is open, if any."""
     while _open:
         handler = _open.pop()
-        _log.removeHandler(handler)
         logging.getLogger().removeHandler(handler)
         handler.close()
         logging.captureWarnings(False)

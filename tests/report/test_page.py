@@ -18,7 +18,9 @@ from selenium.webdriver.common.by import By
 
 from monai_fgssl.data import CachedImages, PreparedData
 from monai_fgssl.engines.handlers import PredictionCollector
+from monai_fgssl.metrics import PredictionSets
 from monai_fgssl.report import Report
+from monai_fgssl.report.abstention import sentence_on_abstention
 from monai_fgssl.utils.run_log import close_log, open_log, tell
 
 CLASSES = ["NETWORK", "<b>DOTS</b> & more", "STREAKS"]
@@ -32,7 +34,8 @@ def make_predictions(seed: int, skill: float) -> PredictionCollector:
     generator = torch.Generator().manual_seed(seed)
     labels = torch.arange(90) % 3
     logits = torch.randn(90, 2, 3, generator=generator) + skill * torch.nn.functional.one_hot(labels, 3)[:, None]
-    return PredictionCollector([f"i{n}" for n in range(90)], [f"g{n // 2}" for n in range(90)], [labels], [logits])
+    names, groups = [f"i{n}" for n in range(90)], [f"g{n // 2}" for n in range(90)]
+    return PredictionCollector(names, groups, [labels], [logits], prediction_sets=PredictionSets(0.9, (1.0,) * 3))
 
 
 def make_images(labels: list[int]) -> CachedImages:
@@ -96,6 +99,7 @@ def test_the_page_has_the_figures_and_needs_no_other_file(tmp_path: Path) -> Non
                 assert f"{value['low']:.3f}".lstrip("-") in page.text
     for sentence in content["conclusions"]:
         assert sentence in page.text
+    assert sentence_on_abstention(content["abstention"]) in page.text
     assert "lesions_2024" in page.text
     for words in (
         "<b>DOTS</b> & more",
@@ -107,7 +111,7 @@ def test_the_page_has_the_figures_and_needs_no_other_file(tmp_path: Path) -> Non
         assert words in page.text
     # Pictures are within; what is not leads to a section, or to a public page that is only linked.
     within = [address for address in page.addresses if address.startswith("data:image/png;base64,")]
-    assert len(within) == 3
+    assert len(within) == 4
     sections = [address[1:] for address in page.addresses if address.startswith("#")]
     assert len(sections) > 5
     assert set(sections) <= set(page.ids)
@@ -170,7 +174,7 @@ def test_a_browser_shows_all_of_it(width: int, tmp_path: Path, browser: Chrome) 
     shown = [element.text for element in browser.find_elements(By.CLASS_NAME, "conclusion")]
     assert shown == content["conclusions"]
     pictures = browser.find_elements(By.TAG_NAME, "img")
-    assert len(pictures) == 3
+    assert len(pictures) == 4
     for picture in pictures:
         assert browser.execute_script("return arguments[0].naturalWidth", picture) > 300
     # Tables and plots that are too wide scroll by themselves: the page never does.

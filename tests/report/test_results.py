@@ -19,6 +19,7 @@ from torch import Tensor
 
 from monai_fgssl.data import DataError, ImageStream
 from monai_fgssl.engines import HierarchicalEvaluator
+from monai_fgssl.metrics import PredictionSets
 from monai_fgssl.networks import HierarchicalNet
 from monai_fgssl.report import HeatMapWriter, ResultWriter, stage_heat_maps
 
@@ -41,7 +42,8 @@ def network() -> HierarchicalNet:
 def run(network: HierarchicalNet, folder: Path, numbers: list[int], **options: Any) -> ResultWriter:
     items = [{"image": number, "name": f"folder/image{number}"} for number in numbers]
     stream = ImageStream(Dataset(items, Lambdad("image", read)), batch_size=2)
-    writer = ResultWriter(folder, CLASSES, stream, temperature=options.pop("temperature", 1.0))
+    calibration = {name: options.pop(name) for name in ("temperature", "prediction_sets") if name in options}
+    writer = ResultWriter(folder, CLASSES, stream, **calibration)
     handlers = [writer, *options.pop("handlers", [])]
     HierarchicalEvaluator("cpu", stream, network, val_handlers=handlers, **options).run()
     return writer
@@ -155,3 +157,31 @@ def test_heat_maps_are_pictures_of_the_predicted_class(network: HierarchicalNet,
         changed = np.abs(panel.astype(int) - picture[:, :256]).max(2).reshape(32, 8, 32, 8).max((1, 3)) > 0
         assert not changed[(torch.nn.functional.max_pool2d(heat[k][None], 3, 1, 1)[0] == 0).numpy()].any()
         assert changed[(heat[k] > 0.5).numpy()].all()
+
+
+def test_sets_of_possible_classes_and_triage(network: HierarchicalNet, tmp_path: Path) -> None:
+    numbers = [number for number in range(NUM_IMAGES) if number != 4]
+    with torch.no_grad():
+        logits = network.stage_logits(torch.stack([read(number) for number in numbers])).double().sum(1) / 1.5
+    probabilities = logits.softmax(1).numpy()
+    # Between the second largest values of the images, so that some have one possible class and some two.
+    second = np.sort(probabilities, axis=1)[:, 1]
+    limit = 1 - float(np.median(second))
+    sets = PredictionSets(0.9, (limit,) * 3, "threshold")
+    run(network, tmp_path, numbers, temperature=1.5, prediction_sets=sets)
+    rows = read_csv(tmp_path / "predictions.csv")
+    records = json.loads((tmp_path / "predictions.json").read_text())
+    for row, record, values in zip(rows, records, probabilities, strict=True):
+        possible = [CLASSES[k] for k in np.argsort(-values) if 1 - values[k] <= limit] or [CLASSES[values.argmax()]]
+        assert row["prediction_set"] == "; ".join(possible)
+        assert record["prediction_set"] == possible
+        assert row["triage"] == record["triage"] == ("predict" if len(possible) == 1 else "refer")
+    assert {row["triage"] for row in rows} == {"predict", "refer"}
+
+
+def test_without_a_rule_nothing_is_said_of_possible_classes(network: HierarchicalNet, tmp_path: Path) -> None:
+    run(network, tmp_path, [0])
+    (row,) = read_csv(tmp_path / "predictions.csv")
+    (record,) = json.loads((tmp_path / "predictions.json").read_text())
+    assert (row["prediction_set"], row["triage"]) == ("", "")
+    assert (record["prediction_set"], record["triage"]) == (None, None)

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import logging
+import logging.config
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -48,6 +49,21 @@ def test_a_second_run_does_not_erase_the_first(tmp_path: Path) -> None:
     close_log()
     kept = (tmp_path / "run.log").read_text(encoding="utf-8")
     assert [kept.count(text) for text in ("run: 0", "line of 0", "run: 1", "line of 1")] == [1, 1, 1, 1]
+
+
+def test_a_library_that_configures_logging_silences_no_run(tmp_path: Path) -> None:
+    open_log(tmp_path / "run.log", {})
+    tell("before")
+    loggers = [logger for logger in logging.Logger.manager.loggerDict.values() if isinstance(logger, logging.Logger)]
+    enabled = [logger for logger in loggers if not logger.disabled]
+    logging.config.dictConfig({"version": 1, "disable_existing_loggers": True})
+    tell("after")
+    close_log()
+    for logger in enabled:
+        logger.disabled = False
+    kept = (tmp_path / "run.log").read_text(encoding="utf-8")
+    assert "before" in kept
+    assert "after" in kept
 
 
 def test_warnings_are_kept_each_once(tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ from monai.engines.utils import IterationEvents
 from monai.utils.enums import CommonKeys as Keys
 from torch import Tensor
 
+from monai_fgssl.metrics import PredictionSets
+
 __all__ = ["PredictionCollector"]
 
 
@@ -25,6 +27,7 @@ class PredictionCollector:
         names: of each image, as in the batches.
         groups: lesion or patient of each image, where the batches have labels.
         temperature: of the calibration, see :func:`~monai_fgssl.metrics.fit_temperature`.
+        prediction_sets: rule that makes sets of possible classes from the probabilities; None: there are none.
     """
 
     names: list[str] = field(default_factory=list)
@@ -32,6 +35,7 @@ class PredictionCollector:
     _labels: list[Tensor] = field(default_factory=list)
     _stage_logits: list[Tensor] = field(default_factory=list)
     temperature: float = field(default=1.0, kw_only=True)
+    prediction_sets: PredictionSets | None = field(default=None, kw_only=True)
 
     def attach(self, engine: Workflow) -> None:
         """Attach to an evaluator."""

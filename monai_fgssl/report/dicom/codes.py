@@ -20,6 +20,8 @@ __all__ = [
     "APTOS2019_CODES",
     "ISIC2017_CODES",
     "ISIC2018_CODES",
+    "POSSIBLE_CLASS",
+    "REFER",
     "SCHEME",
     "STAGES_AGREE",
     "UNCERTAINTY_CODES",
@@ -100,6 +102,8 @@ UNCERTAINTY_CODES: Mapping[str, Code] = {
 }
 
 STAGES_AGREE = private_code("STAGES_AGREE", "All stages predict the finding")
+POSSIBLE_CLASS = private_code("POSSIBLE_CLASS", "Class in the prediction set")
+REFER = private_code("REFER", "A person should decide, several classes are possible")
 
 
 def class_codes(class_names: Sequence[str]) -> list[Code]:

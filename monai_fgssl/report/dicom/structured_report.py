@@ -19,7 +19,7 @@ from monai_fgssl.data.io.dicom import identifiers
 from monai_fgssl.utils.errors import DataError
 from monai_fgssl.utils.files import atomic_write
 
-from .codes import STAGES_AGREE, class_codes, coding_scheme, uncertainty_code
+from .codes import POSSIBLE_CLASS, REFER, STAGES_AGREE, class_codes, coding_scheme, uncertainty_code
 from .header import (
     CHARACTER_SET,
     NOT_FOR_DIAGNOSIS,
@@ -64,6 +64,8 @@ class Prediction:
             :meth:`~monai_fgssl.networks.HierarchicalNet.stage_logits`: stages from shallow to deep, then all of them
             together; none for a network that has one classifier.
         uncertainty: measures by name, see :func:`~monai_fgssl.report.dicom.codes.uncertainty_code`; numbers in [0, 1].
+        prediction_set: names of the possible classes, see :class:`~monai_fgssl.metrics.PredictionSets`; none where the
+            model makes no sets.
 
     Raises:
         ValueError: when the numbers do not fit the classes, or are no probabilities.
@@ -73,6 +75,7 @@ class Prediction:
     probabilities: Sequence[float]
     stage_probabilities: Sequence[Sequence[float]] = ()
     uncertainty: Mapping[str, float] = field(default_factory=dict)
+    prediction_set: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         for row in (self.probabilities, *self.stage_probabilities):
@@ -242,7 +245,7 @@ def _measurement_groups(
             prediction.probabilities,
             prediction.uncertainty,
             finding_type=terms[np.argmax(prediction.probabilities)],
-            qualitative_evaluations=_stages_agree(prediction),
+            qualitative_evaluations=[*_stages_agree(prediction), *_possible_classes(prediction)],
         ),
         *(group(name, row, {}) for name, row in zip(names, stages, strict=False)),
     ]
@@ -254,6 +257,20 @@ def _stages_agree(prediction: Prediction) -> list[sr.QualitativeEvaluation]:
     likeliest = np.argmax([prediction.probabilities, *prediction.stage_probabilities], axis=1)
     agree = codes.SCT.Yes if (likeliest == likeliest[0]).all() else codes.SCT.No
     return [import_highdicom().sr.QualitativeEvaluation(STAGES_AGREE, agree)]
+
+
+def _possible_classes(prediction: Prediction) -> list[sr.QualitativeEvaluation]:
+    """The prediction set, and whether a person should decide."""
+    possible = prediction.prediction_set
+    if not possible:
+        return []
+    hd = import_highdicom()
+    terms = dict(zip(prediction.class_names, class_codes(prediction.class_names), strict=True))
+    refer = codes.SCT.Yes if len(possible) > 1 else codes.SCT.No
+    return [
+        *(hd.sr.QualitativeEvaluation(POSSIBLE_CLASS, terms[name]) for name in possible),
+        hd.sr.QualitativeEvaluation(REFER, refer),
+    ]
 
 
 def _algorithm(model: ModelDescription) -> sr.AlgorithmIdentification:

@@ -13,6 +13,7 @@ from monai.engines.utils import IterationEvents
 from monai.utils.enums import CommonKeys as Keys
 
 from monai_fgssl.data.store.stream import ImageStream
+from monai_fgssl.metrics import PredictionSets
 from monai_fgssl.report.dicom.header import ModelDescription, import_highdicom
 from monai_fgssl.report.dicom.secondary_capture import write_secondary_capture
 from monai_fgssl.report.dicom.structured_report import Prediction, write_sr
@@ -42,6 +43,7 @@ class DicomResultWriter:
         model: what the reports say of the model.
         stream: what the evaluator reads from.
         temperature: see :func:`~monai_fgssl.report.results.describe`.
+        prediction_sets: see :func:`~monai_fgssl.report.results.describe`.
         heat_maps: whether to write them too.
         frame: number of the frame that was looked at, from 0, where the images of the stream do not say theirs.
 
@@ -57,6 +59,7 @@ class DicomResultWriter:
         model: ModelDescription,
         stream: ImageStream,
         temperature: float = 1.0,
+        prediction_sets: PredictionSets | None = None,
         heat_maps: bool = False,
         frame: int | str | None = None,
     ) -> None:
@@ -66,6 +69,7 @@ class DicomResultWriter:
         self.model = model
         self.stream = stream
         self.temperature = temperature
+        self.prediction_sets = prediction_sets
         self.heat_maps = heat_maps
         self.frame = frame if isinstance(frame, int) else None
 
@@ -77,7 +81,7 @@ class DicomResultWriter:
         batch, images = engine.state.batch, engine.state.output[Keys.IMAGE]
         if "headers" not in batch:
             raise ValueError("DICOM results need the headers of the images: set headers_key='headers' of ReadImaged.")
-        results = batch_results(engine, self.class_names, self.temperature)
+        results = batch_results(engine, self.class_names, self.temperature, self.prediction_sets)
         maps = batch_heat_maps(engine) if self.heat_maps else None
         images_of_batch = zip(batch["name"], batch["path"], batch["frame"], batch["headers"], strict=True)
         for i, (name, path, own_frame, headers) in enumerate(images_of_batch):
@@ -108,4 +112,5 @@ def as_prediction(result: Mapping[str, Any], class_names: Sequence[str]) -> Pred
         list(result["probabilities"].values()),
         [list(stage.values()) for stage in result["stages"].values()],
         {name: result[name] for name in UNCERTAINTIES if result[name] is not None},
+        result["prediction_set"] or (),
     )

@@ -120,6 +120,18 @@ def test_probabilities_of_the_prediction_and_of_each_stage(report: Dataset) -> N
     assert units == {("1", "UCUM")}
 
 
+def test_possible_classes_and_whether_a_person_should_decide(header: Dataset, tmp_path: Path) -> None:
+    for names, refer in ((["NV", "MEL"], "373066001"), (["NV"], "373067005")):
+        prediction = Prediction(CLASSES, ROWS[0], prediction_set=names)
+        (group,) = groups(write(tmp_path / "report.dcm", header, prediction))
+        terms = dict(zip(CLASSES, class_codes(CLASSES), strict=True))
+        found = [code(item.ConceptCodeSequence) for item in items(group, "Class in the prediction set", "CODE")]
+        assert found == [(terms[name].value, terms[name].scheme_designator) for name in names]
+        (answer,) = items(group, "A person should decide, several classes are possible", "CODE")
+        # SNOMED CT: yes, no.
+        assert code(answer.ConceptCodeSequence) == (refer, "SCT")
+
+
 def test_finding_is_the_likeliest_class_and_only_the_prediction_has_one(report: Dataset) -> None:
     prediction, *stages = groups(report)
     (finding,) = items(prediction, "Finding", "CODE")
