@@ -17,7 +17,7 @@ import tempfile
 import threading
 import time
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -32,12 +32,15 @@ from monai_fgssl.utils.files import atomic_write, is_full_or_read_only, remove_l
 
 from .label_files import LABEL_SUFFIX, fingerprint_of, read_label, write_label
 
-__all__ = ["CLASS", "FINAL", "ClassDatastore", "ClassLabels", "check_name"]
+__all__ = ["CLASS", "FINAL", "MARKS", "ClassDatastore", "ClassLabels", "check_name"]
 
 logger = logging.getLogger(__name__)
 
 FINAL = DefaultLabelTag.FINAL.value
 CLASS = "class"
+MARKS = ("skipped", "unsure")
+"""What people may say of an image besides its class: that it comes last, and that somebody else is to look at it."""
+
 PLAIN_NAME = re.compile(r"[^/\\\x00]+")
 SUFFIX = re.compile(r"(\.[A-Za-z0-9_-]+)*")
 
@@ -123,6 +126,36 @@ class ClassLabels(LocalDatastore):
         found = {name: self.class_of(name) for name in list(self._datastore.objects) if name in images}
         return {name: label for name, label in found.items() if label is not None}
 
+    def user_of(self, image_id: str) -> str | None:
+        """Who has given an image its class; None where nobody signs in."""
+        obj = self._datastore.objects.get(image_id)
+        label = obj.labels.get(FINAL) if obj else None
+        user = label.info.get("user") if label else None
+        return user if isinstance(user, str) else None
+
+    def marks_of(self, image_id: str) -> list[str]:
+        """Those of :data:`MARKS` that an image has."""
+        obj = self._datastore.objects.get(image_id)
+        return [mark for mark in MARKS if obj and obj.image.info.get(mark)]
+
+    def set_marks(self, image_id: str, marks: Mapping[str, bool], user: str | None = None) -> None:
+        """Set or remove marks of an image.
+
+        Args:
+            image_id: the image.
+            marks: those of :data:`MARKS` that change.
+            user: who says so, if somebody has signed in.
+        """
+        self.check_image(image_id)
+        with self._change():
+            self.check_image(image_id)
+            info = self._datastore.objects[image_id].image.info
+            for mark, is_set in marks.items():
+                info.pop(mark, None)
+                if is_set:
+                    info[mark] = {"user": user, "ts": int(time.time())}
+            self._update_datastore_file()
+
     def check_image(self, image_id: str) -> None:
         """Refuse an image that is not there.
 
@@ -157,7 +190,9 @@ class ClassLabels(LocalDatastore):
     def _put_label(self, image_id: str, label_info: dict[str, Any]) -> None:
         """Make a class the label of an image; the index is written by the caller, and the label file after it."""
         info = {**label_info, "ts": int(time.time()), "name": self._filename(image_id, LABEL_SUFFIX)}
-        self._datastore.objects[image_id].labels[FINAL] = DataModel(info=info, ext=LABEL_SUFFIX)
+        obj = self._datastore.objects[image_id]
+        obj.labels[FINAL] = DataModel(info=info, ext=LABEL_SUFFIX)
+        obj.image.info.pop("skipped", None)
         self._unwritten.add(image_id)
 
     def _write_label_files(self) -> None:

@@ -34,8 +34,12 @@ from .options import read_options
 from .origins import open_address
 from .scores import BackgroundScorer, NotNowError
 from .tasks import ClassInfer, ClassTrain, NextImage, ScoreAll
+from .thumbnails import Thumbnails
 
 __all__ = ["FGSSLApp"]
+
+THUMBNAIL_SIZE = 224
+"""Height and width in pixels, at most, of the pictures in the grid."""
 
 logger = logging.getLogger(__name__)
 
@@ -83,6 +87,7 @@ class FGSSLApp(MONAILabelApp):
             preload=("monai_fgssl.data.io.geometry", "monai_fgssl.report.pictures"),
         )
         self.model = LabelModel(self.bundle_root, max_pixels=self.options.settings.get("max_pixels"), pool=self.pool)
+        self.thumbnails = Thumbnails(partial(self.draw, max_size=THUMBNAIL_SIZE))
         self.scorer = BackgroundScorer(self.model, root / "scores.pt", partial(_path_of, datastore))
         return datastore
 
@@ -185,9 +190,9 @@ class FGSSLApp(MONAILabelApp):
             # The list of an archive's images may be missing yet.
             self.scorer.start(self.datastore().list_images())
 
-    def draw(self, path: str | Path) -> NDArray[np.uint8]:
+    def draw(self, path: str | Path, **options: Any) -> NDArray[np.uint8]:
         """Picture of an image, see :func:`~monai_fgssl.report.pictures.draw_image`."""
-        return self.pool.run(draw_image, path, self.spatial_dims, **self.image_options)
+        return self.pool.run(draw_image, path, self.spatial_dims, **self.image_options, **options)
 
     def infer(self, request: dict[str, Any], datastore: Any = None) -> dict[str, Any]:
         """Predict an image of the data store.

@@ -168,6 +168,8 @@ class NextImage(Strategy):
         unlabeled = [name for name in images if name not in labeled]
         if not unlabeled:
             return None
+        # What somebody has put aside comes last.
+        unlabeled = [name for name in unlabeled if "skipped" not in datastore.marks_of(name)] or unlabeled
         now = time.monotonic()
         name, used = pick(self.name, unlabeled, list(labeled), self.scorer.scores, self.handed_out, now)
         self.handed_out[name] = now

@@ -12,6 +12,7 @@ import email
 import email.policy
 import io
 import json
+import re
 import shutil
 import threading
 import time
@@ -53,6 +54,10 @@ class StandIn:
         self.pictures = pictures
         self.heat_map = heat_map
         self.labels: dict[str, str] = {}
+        # Marks, the person who labeled, and suggestion and doubt of the model, by image.
+        self.marks: dict[str, dict[str, bool]] = {}
+        self.people: dict[str, str] = {}
+        self.suggestions: dict[str, tuple[str, float]] = {}
         self.has_model = True
         self.classes = CLASSES
         self.notices: list[str] = []
@@ -83,6 +88,12 @@ class StandIn:
             if f"{method} {path}".startswith(start):
                 raise Refusal(status, detail)
         time.sleep(self.delay)
+        if own := re.fullmatch(r"/fgssl/images/(.+)/(marks|thumbnail)", path):
+            if own[2] == "thumbnail":
+                return self.pictures[own[1]]
+            assert method == "PUT"
+            self.marks[own[1]] = self.marks.get(own[1], {}) | json.loads(body)
+            return self.describe(own[1])
         image = path.rsplit("/", 1)[-1]
         match method, path.rsplit("/", 1)[0] + "/":
             case "GET", "/fgssl/" if image == "info":
@@ -95,18 +106,22 @@ class StandIn:
                     "strategies": ["random", "core_set", "mix"],
                     "num_images": len(self.pictures),
                     "num_labeled": len(self.labels),
+                    "counts": {name: list(self.labels.values()).count(name) for name in self.classes},
                 }
             case "GET", "/fgssl/image/":
                 return self.pictures[image]
             case "GET", "/fgssl/heat_maps/":
                 return self.heat_map
-            case "GET", "/fgssl/label/":
-                return {"class": self.labels.get(image)}
+            case "GET", "/fgssl/" if image == "images":
+                return [self.describe(name) for name in self.pictures]
+            case "GET", "/fgssl/images/":
+                return self.describe(image)
             case "DELETE", "/fgssl/label/":
                 del self.labels[image]
                 return {}
             case "POST", "/activelearning/":
                 free = [name for name in self.pictures if name not in self.labels]
+                free = [name for name in free if not self.marks.get(name, {}).get("skipped")] or free
                 # "random" starts from the front, all others from the back.
                 return {"id": free[0 if image == "random" else -1]} if free else {}
             case "POST", "/infer/":
@@ -124,6 +139,7 @@ class StandIn:
                 parts = form_parts(headers, body)
                 assert parts["label"] == b""
                 self.labels[query["image"][0]] = json.loads(parts["params"])["class"]
+                self.marks.get(query["image"][0], {}).pop("skipped", None)
                 return {}
             case "POST", "/train/":
                 self.task = {"status": "RUNNING", "request": {"model": image}, "details": []}
@@ -134,6 +150,18 @@ class StandIn:
                 self.task["status"] = "STOPPED"
                 return self.task
         raise Refusal(404, "Not found")
+
+    def describe(self, name: str) -> dict[str, Any]:
+        """An image as the list of all images has it."""
+        suggestion, doubt = self.suggestions.get(name, (None, None))
+        return {
+            "id": name,
+            "class": self.labels.get(name),
+            "user": self.people.get(name),
+            "suggestion": suggestion,
+            "doubt": doubt,
+            **{mark: True for mark, is_set in self.marks.get(name, {}).items() if is_set},
+        }
 
 
 class Refusal(Exception):

@@ -173,7 +173,7 @@ def test_a_label_that_is_refused_keeps_its_image(page: Page, server: StandIn) ->
     [
         ("POST /activelearning", "The next image can't be shown: no luck."),
         ("GET /fgssl/image", "The next image can't be shown: no luck."),
-        ("GET /fgssl/label", "The next image can't be shown: no luck."),
+        ("GET /fgssl/images", "The next image can't be shown: no luck."),
         ("GET /fgssl/info", "The next image can't be shown: no luck."),
         ("POST /infer", "There is no suggestion for this image: no luck."),
     ],
@@ -356,7 +356,7 @@ def test_all_by_tab_key_with_visible_focus(page: Page) -> None:
             break
         assert focused.value_of_css_property("outline-width") == "3px"
         reached.append(focused.get_attribute("id") or focused.get_attribute("data-name"))
-    assert reached == ["strategy", "pretrain", "heat", *CLASSES]
+    assert reached == ["to-label", "to-review", "strategy", "pretrain", "skip", "unsure", "heat", *CLASSES, "show-help"]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

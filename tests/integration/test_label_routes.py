@@ -46,6 +46,9 @@ TABLE = {
         GET /datastore/label/info
         GET /fgssl/heat_maps/{image_id}
         GET /fgssl/image/{image_id}
+        GET /fgssl/images
+        GET /fgssl/images/{image_id}
+        GET /fgssl/images/{image_id}/thumbnail
         GET /fgssl/info
         GET /fgssl/label/{image_id}
         POST /infer/{model}
@@ -67,6 +70,7 @@ TABLE = {
         PUT /datastore/label/info
         PUT /datastore/updatelabelinfo
         DELETE /fgssl/label/{image_id}
+        PUT /fgssl/images/{image_id}/marks
         POST /proxy/dicom/{path:path}
         DELETE /scoring/
         POST /scoring/{method}

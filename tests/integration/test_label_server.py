@@ -207,6 +207,7 @@ def test_before_training_everything_has_an_answer(server: list[Server], truth: t
         "strategies": list(STRATEGIES),
         "num_images": 24,
         "num_labeled": 0,
+        "counts": dict.fromkeys(CLASSES, 0),
     }
     image = min(truth[1])
     assert client.ask("GET", f"/fgssl/label/{image}") == {"class": None}
@@ -219,6 +220,34 @@ def test_before_training_everything_has_an_answer(server: list[Server], truth: t
         client.infer(image)
     for page in ("/fgssl/", "/fgssl/page/main.js", "/fgssl/page/page.css"):
         assert client.ask("GET", page)
+
+
+def test_marks_and_small_pictures(server: list[Server], truth: tuple[Path, dict[str, str]]) -> None:
+    client = server[0]
+    first, second, *others = sorted(truth[1])
+    for name in others:
+        client.ask("PUT", f"/fgssl/images/{name}/marks", b'{"skipped": true}')
+    assert {client.ask("POST", "/activelearning/random")["id"] for _ in range(4)} <= {first, second}
+    marked = client.ask("PUT", f"/fgssl/images/{first}/marks", b'{"unsure": true}')
+    assert marked == {"id": first, "class": None, "user": None, "unsure": True}
+    client.label(others[0], "NETWORK")
+    images = {image["id"]: image for image in client.ask("GET", "/fgssl/images")}
+    assert images.keys() == truth[1].keys()
+    unscored = {"user": None, "suggestion": None, "doubt": None}
+    assert images[first] == {"id": first, "class": None, "unsure": True, **unscored}
+    # A class ends the waiting.
+    assert images[others[0]] == {"id": others[0], "class": "NETWORK", **unscored}
+    assert images[others[1]] == {"id": others[1], "class": None, "skipped": True, **unscored}
+    picture = Image.open(io.BytesIO(client.ask("GET", f"/fgssl/images/{first}/thumbnail")))
+    assert (picture.format, picture.size) == ("JPEG", (32, 32))
+    with pytest.raises(Answer, match="422"):
+        client.ask("PUT", f"/fgssl/images/{first}/marks", b'{"class": true}')
+    for request in (("GET", "/fgssl/images/nothing"), ("PUT", "/fgssl/images/nothing/marks", b"{}")):
+        with pytest.raises(Answer, match="404"):
+            client.ask(*request)
+    client.ask("DELETE", f"/fgssl/label/{others[0]}")
+    for name in truth[1]:
+        client.ask("PUT", f"/fgssl/images/{name}/marks", b'{"skipped": false, "unsure": false}')
 
 
 def test_labels_are_saved_changed_and_removed(server: list[Server], truth: tuple[Path, dict[str, str]]) -> None:

@@ -208,3 +208,16 @@ def test_a_label_file_that_says_something_else_is_written_again(folder: Path) ->
     file.write_text(file.read_text().replace("nevus", "melanoma"))
     assert open_store(folder).labeled() == {"a": "nevus"}
     assert json.loads(file.read_text())["class"] == "nevus"
+
+
+def test_marks_outlive_a_restart_and_a_class_ends_the_waiting(folder: Path) -> None:
+    store = open_store(folder)
+    store.set_marks("a", {"unsure": True, "skipped": True}, "anna")
+    store.set_marks("b", {"skipped": True})
+    again = open_store(folder)
+    assert [again.marks_of(name) for name in "abc"] == [["skipped", "unsure"], ["skipped"], []]
+    label(again, "a", "nevus")
+    again.set_marks("b", {"skipped": False})
+    assert [open_store(folder).marks_of(name) for name in "ab"] == [["unsure"], []]
+    with pytest.raises(HTTPException):
+        again.set_marks("d", {"unsure": True})

@@ -2,11 +2,35 @@
 // SPDX-License-Identifier: Apache-2.0
 // A button for each class, with its key, the model's probability, and who has chosen it.
 import { $, element, percent } from "./dom.js";
-import { current, onChange, sameName, state } from "./state.js";
+import { onChange, sameName, state } from "./state.js";
 import { ranked } from "./suggestion.js";
 import { t } from "./texts.js";
 
-export const keyOf = (index) => (index < 10 ? String((index + 1) % 10) : "");
+const MANY = 10;
+const AFTER_ZERO = "123456789abcdefghijklmnopqrstuvwxyz";
+
+// Nine classes have a digit. The tenth has the zero; if there are more, they have the zero and a second key.
+export function keysOf(index, count = state.info.classes.length) {
+  if (index < 9) return String(index + 1);
+  if (count <= MANY) return "0";
+  const second = AFTER_ZERO[index - 9];
+  return second ? `0${second}` : "";
+}
+
+// The zero of two keys, while the second is awaited.
+let typed = "";
+
+// Takes a key: the class that it completes, "wait" for the first of two, or null.
+export function typeKey(key) {
+  const keys = typed + key.toLowerCase();
+  typed = "";
+  const { classes } = state.info;
+  const found = classes.find((_, index) => keysOf(index) === keys) ?? null;
+  if (!found && keys === "0" && classes.length > MANY) typed = "0";
+  $("typed").hidden = !typed;
+  $("typed").textContent = typed && t("second_key");
+  return found ?? (typed ? "wait" : null);
+}
 
 // Called with the class that a person clicks on.
 let choose = () => {};
@@ -23,9 +47,10 @@ function fill() {
     const button = element("button", "class");
     button.type = "button";
     button.dataset.name = name;
-    const key = element("kbd", "", keyOf(index));
+    const keys = keysOf(index);
+    const key = element("kbd", "", keys.toUpperCase());
     key.ariaHidden = "true";
-    if (keyOf(index)) button.setAttribute("aria-keyshortcuts", keyOf(index));
+    if (keys.length === 1) button.setAttribute("aria-keyshortcuts", keys);
     const label = element("span", "label", name);
     label.append(" ", element("span", "note"));
     const track = element("span", "track");
@@ -34,26 +59,60 @@ function fill() {
     button.onclick = () => choose(name);
     return button;
   }));
+  $("search").hidden = classes.length <= MANY;
+  search();
+}
+
+function search() {
+  const words = $("search").value.toLowerCase().split(/\s+/);
+  for (const button of $("classes").children)
+    button.hidden = !words.every((word) => button.dataset.name.toLowerCase().includes(word));
+}
+
+export function startSearch() {
+  if (!$("search").hidden) $("search").focus();
+}
+
+function endSearch() {
+  $("search").value = "";
+  search();
+  $("search").blur();
+}
+
+function onSearchKey(event) {
+  if (!["Enter", "Escape"].includes(event.key)) return;
+  event.preventDefault();
+  const found = [...$("classes").children].find((button) => !button.hidden && !button.disabled);
+  const name = event.key === "Enter" && $("search").value.trim() && found?.dataset.name;
+  endSearch();
+  if (name) choose(name);
+}
+
+function note(chosen, suggested) {
+  if (chosen) return t("your_label");
+  return suggested ? t("suggested") : "";
 }
 
 function draw() {
   fill();
   $("no-classes").hidden = state.info.classes.length > 0;
-  const id = current();
   const scores = state.prediction ? ranked() : [];
+  const label = state.image?.class ?? null;
   for (const button of $("classes").children) {
-    const name = button.dataset.name;
+    const { name } = button.dataset;
     const score = scores.find((entry) => entry.name === name)?.score;
     const suggested = scores[0]?.name === name;
-    const chosen = state.label !== null && sameName(state.label, name);
-    button.disabled = !id;
+    const chosen = label !== null && sameName(label, name);
+    button.disabled = !state.image;
     button.setAttribute("aria-pressed", String(chosen));
     button.classList.toggle("scored", score !== undefined);
     button.classList.toggle("suggested", suggested);
     button.querySelector(".bar").style.width = score === undefined ? "0" : `${100 * score}%`;
     button.querySelector(".score").textContent = score === undefined ? "" : percent(score);
-    button.querySelector(".note").textContent = chosen ? t("your_label") : suggested ? t("suggested") : "";
+    button.querySelector(".note").textContent = note(chosen, suggested);
   }
 }
 
 onChange(draw);
+$("search").oninput = search;
+$("search").onkeydown = onSearchKey;

@@ -1,33 +1,55 @@
 // Copyright (c) monai-fgssl contributors
 // SPDX-License-Identifier: Apache-2.0
 // All keys, in one table: what they do, and what the page says of them.
-import { keyOf } from "./classes.js";
+import { keysOf, startSearch, typeKey } from "./classes.js";
 import { $, element } from "./dom.js";
-import { back, forward, removeLabel, save } from "./labeling.js";
+import { back, forward, removeLabel, save, skip, takeBack, toggleUnsure } from "./labeling.js";
 import { hideError } from "./messages.js";
 import { toggleHeat } from "./picture.js";
+import { labelSelected, onReviewKey, takeBackHere } from "./review.js";
 import { onChange, state } from "./state.js";
 import { t } from "./texts.js";
+import { inReview, onView, showView } from "./views.js";
 
+// "where": on which view a key works; none: on both. "often": below the image too, not in the list of all keys only.
 const KEYS = [
-  { keys: ["h"], signs: ["H"], text: "key_heat", run: toggleHeat },
-  { keys: ["Backspace", "ArrowLeft"], signs: ["⌫", "←"], text: "key_back", run: back },
-  { keys: ["ArrowRight"], signs: ["→"], text: "key_forward", run: forward },
-  { keys: ["Delete"], signs: ["Del"], text: "key_remove", run: removeLabel },
+  { keys: ["s"], signs: ["S"], text: "key_skip", run: skip, where: "label", often: true },
+  { keys: ["u"], signs: ["U"], text: "key_unsure", run: toggleUnsure, where: "label", often: true },
+  { keys: ["h"], signs: ["H"], text: "key_heat", run: toggleHeat, where: "label", often: true },
+  { keys: ["Backspace", "ArrowLeft"], signs: ["⌫", "←"], text: "key_back", run: back, where: "label", often: true },
+  { keys: ["ArrowRight"], signs: ["→"], text: "key_forward", run: forward, where: "label" },
+  { keys: ["Delete"], signs: ["Del"], text: "key_remove", run: removeLabel, where: "label" },
+  { keys: ["Control+z"], signs: ["Ctrl", "Z"], text: "key_undo", run: () => (inReview() ? takeBackHere() : takeBack()), often: true },
+  { keys: ["/"], signs: ["/"], text: "key_search", run: startSearch, where: "label" },
+  { keys: ["g"], signs: ["G"], text: "key_view", run: () => showView(inReview() ? "label" : "review") },
   { keys: ["Escape"], signs: ["Esc"], text: "key_dismiss", run: hideError },
+  { keys: ["?"], signs: ["?"], text: "key_help", run: () => $("help").showModal(), often: true },
+  // The grid itself takes these.
+  { keys: [], signs: ["←", "↑", "↓", "→"], text: "key_move", where: "review" },
+  { keys: [], signs: ["Space"], text: "key_select", where: "review", often: true },
+  { keys: [], signs: ["Enter"], text: "key_open", where: "review", often: true },
 ];
 
 function onKey(event) {
-  if (event.ctrlKey || event.altKey || event.metaKey || event.repeat) return;
-  if (document.querySelector("dialog[open]")) return;
+  if (event.altKey || event.repeat || document.querySelector("dialog[open]") || !state.info) return;
+  if (event.target.matches("input")) return;
   // A list has its own use for letters and arrows.
   if (event.target.matches("select") && !/^(\d|Backspace|Delete)$/.test(event.key)) return;
-  const index = state.info?.classes.findIndex((_, i) => keyOf(i) === event.key) ?? -1;
-  const found = KEYS.find(({ keys }) => keys.includes(event.key) || keys.includes(event.key.toLowerCase()));
-  const action = index >= 0 ? () => save(state.info.classes[index]) : found?.run;
+  const action = actionOf(event);
   if (!action) return;
   event.preventDefault();
   action();
+}
+
+function actionOf(event) {
+  const view = inReview() ? "review" : "label";
+  const pressed = event.ctrlKey || event.metaKey ? `Control+${event.key.toLowerCase()}` : event.key;
+  const name = pressed.length === 1 && typeKey(pressed);
+  if (name === "wait") return () => {};
+  if (name) return () => (inReview() ? labelSelected(name) : save(name));
+  const allowed = KEYS.filter(({ where }) => !where || where === view);
+  const found = allowed.find(({ keys }) => keys.includes(pressed) || keys.includes(pressed.toLowerCase()));
+  return found?.run ?? (inReview() ? onReviewKey(event) : null);
 }
 
 function entry(signs, text) {
@@ -36,11 +58,24 @@ function entry(signs, text) {
   return line;
 }
 
+function classEntries() {
+  const { length } = state.info.classes;
+  const single = entry([length > 1 ? `1–${Math.min(length, 9)}` : "1"], "key_class");
+  return keysOf(length - 1)?.length === 1 || length === 0 ? [single] : [single, entry(["0", "1"], "key_more_classes")];
+}
+
 function draw() {
-  const count = Math.min(state.info.classes.length, 9);
-  const numbers = entry([count > 1 ? `1–${count}` : "1"], "key_class");
-  $("keys").replaceChildren(numbers, ...KEYS.map(({ signs, text }) => entry(signs, text)));
+  const view = inReview() ? "review" : "label";
+  const often = KEYS.filter(({ often, where }) => often && (!where || where === view));
+  $("keys").replaceChildren(...classEntries(), ...often.map(({ signs, text }) => entry(signs, text)));
+  for (const [place, view] of [["help-label", "label"], ["help-review", "review"]]) {
+    const listed = KEYS.filter(({ where }) => !where || where === view);
+    $(place).replaceChildren(...classEntries(), ...listed.map(({ signs, text }) => entry(signs, text)));
+  }
 }
 
 onChange(draw);
+onView(() => state.info && draw());
 document.addEventListener("keydown", onKey);
+$("help-close").onclick = () => $("help").close();
+$("show-help").onclick = () => $("help").showModal();

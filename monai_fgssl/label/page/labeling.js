@@ -2,12 +2,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Goes from image to image, and saves the class that a person chooses.
 import { $, percent, quoted } from "./dom.js";
+import { canUndo, change, lookUp, undo } from "./labels.js";
 import { act, announce, showError } from "./messages.js";
 import { showPicture } from "./picture.js";
-import { getBlob, getJson, request } from "./server.js";
+import { getBlob, getJson } from "./server.js";
 import { changed, current, onChange, state } from "./state.js";
 import { ranked } from "./suggestion.js";
 import { t } from "./texts.js";
+import { inReview, onView } from "./views.js";
 
 export async function refreshInfo() {
   state.info = await getJson("/fgssl/info");
@@ -28,26 +30,30 @@ async function chooseNext() {
 }
 
 async function goForward() {
-  const id = state.history[state.position + 1] ?? await chooseNext();
+  const id = state.history[state.position + 1] ?? state.queue[0] ?? await chooseNext();
   await open(id ? Math.min(state.position + 1, state.history.length) : state.history.length, id);
 }
 
 async function open(position, id = state.history[position]) {
   if (!id) {
-    Object.assign(state, { position, label: null, prediction: null });
+    Object.assign(state, { position, image: null, prediction: null });
     showPicture(null);
     return;
   }
-  const [picture, saved] = await Promise.all([
-    getBlob(`/fgssl/image/${quoted(id)}`),
-    getJson(`/fgssl/label/${quoted(id)}`),
-  ]);
+  const [picture, image] = await Promise.all([getBlob(`/fgssl/image/${quoted(id)}`), lookUp(id)]);
   // Only now, so that a picture and its label never belong to different images.
   state.history[position] = id;
-  Object.assign(state, { position, label: saved.class, prediction: null });
+  state.queue = state.queue.filter((waiting) => waiting !== id);
+  Object.assign(state, { position, image, prediction: null });
   showPicture(picture);
   suggest();
 }
+
+// Opens an image, and then those of a list one after another.
+export const openList = (id, rest = []) => act(t("image_not_shown"), async () => {
+  state.queue = rest;
+  await open(state.history.length, id);
+});
 
 export async function suggest() {
   const id = current();
@@ -70,30 +76,41 @@ export async function suggest() {
 }
 
 export async function save(name) {
-  const id = current();
-  if (!id) return;
+  if (!state.image) return;
   const saved = await act(t("not_saved"), async () => {
-    await putLabel(id, name);
-    state.label = name;
+    await change([state.image], { class: name });
     announce(t("saved", { name }));
   });
   if (saved) await next();
 }
 
-async function putLabel(id, name) {
-  const body = new FormData();
-  body.append("params", JSON.stringify({ class: name }));
-  // MONAI Label asks for a file, and takes the class from the parameters.
-  body.append("label", new Blob([]), "label.json");
-  await request(`/datastore/label?image=${quoted(id)}&tag=final`, { method: "PUT", body });
+export async function skip() {
+  if (!state.image) return;
+  if (await act(t("not_skipped"), () => change([state.image], { skipped: true }))) await next();
 }
 
+export const toggleUnsure = () => act(t("not_marked"), async () => {
+  if (!state.image) return;
+  await change([state.image], { unsure: !state.image.unsure });
+  announce(t(state.image.unsure ? "marked_unsure" : "marked_sure"));
+});
+
 export const removeLabel = () => act(t("not_removed"), async () => {
-  if (!current() || !state.label) return;
-  await request(`/fgssl/label/${quoted(current())}`, { method: "DELETE" });
-  state.label = null;
+  if (!state.image?.class) return;
+  await change([state.image], { class: null });
   announce(t("removed"));
   await refreshInfo();
+});
+
+// Shows what was taken back, if it was one image.
+export const takeBack = () => act(t("not_undone"), async () => {
+  const images = await undo();
+  if (images.length === 0) return;
+  announce(t("undone", { count: images.length }));
+  await refreshInfo();
+  if (images.length > 1) return;
+  const known = state.history.lastIndexOf(images[0].id);
+  await open(known < 0 ? state.history.length : known, images[0].id);
 });
 
 export const back = () => state.position > 0 && act(t("image_not_shown"), () => open(state.position - 1));
@@ -108,11 +125,16 @@ const next = () => act(t("next_not_shown"), async () => {
 // Another strategy chooses another image, unless this one is labeled or an earlier one.
 const changeStrategy = () => act(t("next_not_shown"), async () => {
   localStorage.setItem("strategy", $("strategy").value);
-  if (state.label !== null || state.position < state.history.length - 1) return;
+  if (state.image?.class || state.position < state.history.length - 1) return;
   const id = await chooseNext();
   if (!id) return;
   await open(Math.max(state.position, 0), id);
 }, changeStrategy);
+
+const endList = () => {
+  state.queue = [];
+  changed();
+};
 
 function fillStrategies() {
   const { strategies } = state.info;
@@ -123,24 +145,40 @@ function fillStrategies() {
 
 function draw() {
   const { num_images: total, num_labeled: done, notices } = state.info;
-  const id = current();
+  const { image } = state;
   $("done-text").textContent = t("done", { done, total });
   $("done-bar").max = Math.max(total, 1);
   $("done-bar").value = done;
   const notice = notices.join(" ");
   $("notice").hidden = !notice;
   if ($("notice").textContent !== notice) $("notice").textContent = notice;
-  $("nothing").hidden = Boolean(id);
+  $("nothing").hidden = Boolean(image);
   $("nothing").textContent = t(total === 0 ? "no_images" : done >= total ? "all_labeled" : "no_next", { total });
-  $("name").textContent = id ?? "";
-  $("name").title = id ?? "";
+  $("name").textContent = image?.id ?? "";
+  $("name").title = image?.id ?? "";
   $("back").disabled = state.position <= 0;
   $("forward").disabled = state.position >= state.history.length - 1;
-  $("remove").hidden = !state.label;
+  $("skip").disabled = !image;
+  $("unsure").disabled = !image;
+  $("unsure").setAttribute("aria-pressed", String(Boolean(image?.unsure)));
+  $("undo").disabled = !canUndo();
+  $("remove").hidden = !image?.class;
+  $("queue").hidden = state.queue.length === 0;
+  $("queue-text").textContent = t("queue", { count: state.queue.length });
 }
 
 onChange(draw);
+onView(() => {
+  // Its label may have been changed in the grid.
+  if (!inReview() && state.image && !state.busy) act(t("image_not_shown"), async () => {
+    state.image = await lookUp(state.image.id);
+  });
+});
 $("back").onclick = back;
 $("forward").onclick = forward;
+$("skip").onclick = skip;
+$("unsure").onclick = toggleUnsure;
+$("undo").onclick = takeBack;
 $("remove").onclick = removeLabel;
+$("queue-end").onclick = endList;
 $("strategy").onchange = changeStrategy;

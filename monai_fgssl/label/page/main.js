@@ -7,8 +7,13 @@ import { save, start } from "./labeling.js";
 import { state } from "./state.js";
 import { translatePage } from "./texts.js";
 import { follow } from "./training.js";
+import { draw as drawViews } from "./views.js";
 
 translatePage();
 onChoice(save);
+drawViews();
 state.busy = false;
-if (await start()) follow();
+if (await start()) {
+  drawViews();
+  follow();
+}

@@ -8,7 +8,10 @@ export const state = {
   // Images of this visit, oldest first, and which of them is shown; -1: none.
   history: [],
   position: -1,
-  label: null,
+  // What the server has of the image that is shown: { id, class, user, unsure, skipped }.
+  image: null,
+  // Images that are shown before the server chooses again: those of a filter in the grid.
+  queue: [],
   prediction: null,
   predicting: false,
   heat: false,

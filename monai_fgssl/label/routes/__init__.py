@@ -16,6 +16,7 @@ from .ohif import make_ohif_router
 from .operations import make_operations_router
 from .page import make_page_router
 from .proxy import make_proxy_router
+from .review import make_review_router
 from .sessions import make_session_router
 from .sign_in import accept_tokens, make_sign_in_router
 from .stock import KEPT_PAGES, make_kept_router
@@ -36,6 +37,7 @@ def add_routes(server: FastAPI, app: FGSSLApp) -> None:
     pages = [route for route in server.router.routes if getattr(route, "path", None) in KEPT_PAGES]
     routers = [
         make_page_router(app),
+        make_review_router(app),
         make_infer_router(app),
         make_datastore_router(app),
         make_session_router(app),

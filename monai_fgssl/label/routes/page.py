@@ -4,20 +4,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, HTTPException
 from fastapi.responses import FileResponse, Response
 
-from monai_fgssl.bundle import SettingsError
-from monai_fgssl.data import DataError
 from monai_fgssl.label.datastore import FINAL
-from monai_fgssl.label.model import without_folder
 from monai_fgssl.label.pictures import as_png
 from monai_fgssl.metrics.acquisition import STRATEGIES
 
+from .pictures import answer_picture
 from .roles import ANNOTATOR, USER
 
 if TYPE_CHECKING:
@@ -41,17 +39,6 @@ def make_page_router(app: FGSSLApp) -> APIRouter:
     """
     router = APIRouter(prefix="/fgssl", tags=["FG-SSL"])
 
-    def picture(image_id: str, draw: Callable[[str], Any]) -> Response:
-        app.datastore().check_image(image_id)
-        path = app.datastore().get_image_uri(image_id)
-        try:
-            content = as_png(draw(path))
-        except SettingsError as error:
-            raise HTTPException(409, str(error)) from error
-        except (DataError, OSError) as error:
-            raise HTTPException(422, f"the image can't be read: {without_folder(error, path)}") from error
-        return Response(content, media_type="image/png", headers={"Cache-Control": "no-store"})
-
     @router.get("/", include_in_schema=False)
     def index() -> FileResponse:
         return FileResponse(PAGE / "index.html", headers=ALWAYS_NEW)
@@ -64,24 +51,28 @@ def make_page_router(app: FGSSLApp) -> APIRouter:
 
     @router.get("/info", dependencies=[USER])
     async def info() -> dict[str, Any]:
+        labeled = app.datastore().labeled()
+        counts = Counter(labeled.values())
+        classes = app.class_names()
         return {
-            "classes": app.class_names(),
+            "classes": classes,
+            "counts": {name: counts[name] for name in classes},
             "model": "fgssl",
             "has_model": app.model.record is not None,
             "notices": app.notices(),
             "num_stages": app.model.num_stages,
             "strategies": list(STRATEGIES),
             "num_images": len(app.datastore().list_images()),
-            "num_labeled": len(app.datastore().labeled()),
+            "num_labeled": len(labeled),
         }
 
     @router.get("/image/{image_id}", dependencies=[USER])
     def image(image_id: str) -> Response:
-        return picture(image_id, app.draw)
+        return answer_picture(app, image_id, lambda path: as_png(app.draw(path)))
 
     @router.get("/heat_maps/{image_id}", dependencies=[USER])
     def heat_maps(image_id: str) -> Response:
-        return picture(image_id, app.model.draw_heat_maps)
+        return answer_picture(app, image_id, lambda path: as_png(app.model.draw_heat_maps(path)))
 
     # In the event loop, as MONAI Label's own routes, so that only one thread uses the data store.
     @router.get("/label/{image_id}", dependencies=[USER])

@@ -1,0 +1,264 @@
+// Copyright (c) monai-fgssl contributors
+// SPDX-License-Identifier: Apache-2.0
+// All images in a grid: filtered, sorted by the model's doubt, labeled several at once. Only what is seen is drawn.
+import { $, element, percent } from "./dom.js";
+import { openList, refreshInfo } from "./labeling.js";
+import { change, undo } from "./labels.js";
+import { act, announce } from "./messages.js";
+import { getJson } from "./server.js";
+import { changed, onChange, sameName, state } from "./state.js";
+import { t } from "./texts.js";
+import { showThumbnail } from "./thumbnails.js";
+import { filterOf, inReview, onView, setFilter, showView } from "./views.js";
+
+const TILE = 168;
+const ROW = 212;
+const SPARE_ROWS = 2;
+
+const SHOWN = {
+  all: () => true,
+  unlabeled: (image) => image.class === null,
+  labeled: (image) => image.class !== null,
+  differs: (image) => image.class !== null && Boolean(image.suggestion) && !sameName(image.class, image.suggestion),
+  unsure: (image) => Boolean(image.unsure),
+  skipped: (image) => Boolean(image.skipped),
+};
+
+const ORDERS = {
+  doubt: (a, b) => (b.doubt ?? -1) - (a.doubt ?? -1),
+  name: () => 0,
+};
+
+// All images as the server lists them, those that the filter lets through, and which of them are chosen.
+let images = [];
+let found = [];
+const selected = new Set();
+// Number of the tile that has the focus, and where a range began.
+let focused = 0;
+let anchor = 0;
+
+const filters = () => ["show", "class", "person", "sort"].map((name) => $(`filter-${name}`));
+
+const columns = () => Math.max(1, Math.floor($("grid").clientWidth / TILE));
+
+const load = () => act(t("images_not_listed"), async () => {
+  images = await getJson("/fgssl/images");
+  await refreshInfo();
+  filter();
+}, load);
+
+function filter() {
+  const wanted = filterOf();
+  fillFilters();
+  for (const select of filters()) select.value = wanted.get(select.name) ?? "";
+  const [show, name, person, sort] = ["show", "class", "person", "sort"].map((key) => wanted.get(key) ?? "");
+  found = images
+    .filter(SHOWN[show] ?? SHOWN.all)
+    .filter((image) => !name || (image.class !== null && sameName(image.class, name)))
+    .filter((image) => !person || image.user === person)
+    .sort(ORDERS[sort] ?? ORDERS.doubt);
+  const kept = new Set(found.map(({ id }) => id));
+  for (const id of selected) if (!kept.has(id)) selected.delete(id);
+  focused = Math.max(0, Math.min(focused, found.length - 1));
+  draw();
+}
+
+// ---------------------------------------------------------------- what is seen
+
+function fillFilters() {
+  const options = (select, entries) => {
+    const { value } = select;
+    const shown = [...select.options].map((option) => [option.value, option.text]);
+    if (String(shown) === String(entries)) return;
+    select.replaceChildren(...entries.map(([key, text]) => {
+      const option = new Option(text, key);
+      option.dataset.name = key;
+      return option;
+    }));
+    select.value = entries.some(([key]) => key === value) ? value : "";
+  };
+  const counts = state.info.counts ?? {};
+  const people = [...new Set(images.map(({ user }) => user).filter(Boolean))].sort();
+  options($("filter-show"), Object.keys(SHOWN).map((key) => [key === "all" ? "" : key, t(`show_${key}`)]));
+  options($("filter-class"), [["", t("every_class")], ...state.info.classes.map((name) => [name, `${name} (${counts[name] ?? 0})`])]);
+  options($("filter-person"), [["", t("everybody")], ...people.map((name) => [name, name])]);
+  options($("filter-sort"), Object.keys(ORDERS).map((key) => [key === "doubt" ? "" : key, t(`sort_${key}`)]));
+  $("person-filter").hidden = people.length === 0;
+  options($("give-class"), [["", t("give_class")], ...state.info.classes.map((name) => [name, name])]);
+}
+
+function tile(index) {
+  const image = found[index];
+  const made = element("div", "tile");
+  made.role = "option";
+  made.id = `tile-${index}`;
+  made.dataset.index = index;
+  made.dataset.name = image.id;
+  made.ariaSelected = String(selected.has(image.id));
+  made.ariaSetSize = String(found.length);
+  made.ariaPosInSet = String(index + 1);
+  made.classList.toggle("focused", index === focused);
+  made.style.insetInlineStart = `${(index % columns()) * TILE}px`;
+  made.style.top = `${Math.floor(index / columns()) * ROW}px`;
+  const picture = element("div", "thumbnail");
+  showThumbnail(picture, image.id);
+  const differs = SHOWN.differs(image);
+  const label = element("span", image.class === null ? "label none" : "label", image.class ?? t("no_label"));
+  const model = element("span", differs ? "model other" : "model");
+  if (image.suggestion)
+    model.append(element("span", "label", image.suggestion), " ", t("doubt_of", { doubt: percent(image.doubt) }));
+  const marks = [image.unsure && t("mark_unsure"), image.skipped && t("mark_skipped")].filter(Boolean);
+  picture.append(...marks.map((text) => element("span", "mark", text)));
+  made.append(picture, label, model);
+  made.title = image.id;
+  return made;
+}
+
+function drawGrid() {
+  const grid = $("grid");
+  const rows = Math.ceil(found.length / columns());
+  $("tiles").style.height = `${rows * ROW}px`;
+  const first = Math.max(0, Math.floor(grid.scrollTop / ROW) - SPARE_ROWS) * columns();
+  const last = (Math.ceil((grid.scrollTop + grid.clientHeight) / ROW) + SPARE_ROWS) * columns();
+  $("tiles").replaceChildren(...found.slice(first, last).map((_, number) => tile(first + number)));
+  if (found.length > 0) grid.setAttribute("aria-activedescendant", `tile-${focused}`);
+  else grid.removeAttribute("aria-activedescendant");
+}
+
+function draw() {
+  if (!inReview()) return;
+  fillFilters();
+  drawGrid();
+  $("found").textContent = t("found", { count: found.length, total: images.length });
+  $("selection").hidden = selected.size === 0;
+  $("selected").textContent = t("selected", { count: selected.size });
+  $("nothing-found").hidden = found.length > 0;
+}
+
+// ---------------------------------------------------------------- what people do
+
+function select(index, { range = false, toggle = true } = {}) {
+  if (!found[index]) return;
+  if (range) {
+    const [low, high] = [Math.min(anchor, index), Math.max(anchor, index)];
+    found.slice(low, high + 1).forEach(({ id }) => selected.add(id));
+  } else {
+    const { id } = found[index];
+    if (toggle && selected.has(id)) selected.delete(id);
+    else selected.add(id);
+    anchor = index;
+  }
+  focused = index;
+  draw();
+}
+
+function clearSelection() {
+  selected.clear();
+  draw();
+}
+
+function selectAll() {
+  found.forEach(({ id }) => selected.add(id));
+  draw();
+}
+
+function move(step) {
+  focused = Math.max(0, Math.min(focused + step, found.length - 1));
+  const top = Math.floor(focused / columns()) * ROW;
+  const grid = $("grid");
+  grid.scrollTop = Math.min(top, Math.max(grid.scrollTop, top + ROW - grid.clientHeight));
+  draw();
+}
+
+// The rest of what is shown follows, one image after another.
+async function openFocused() {
+  const chosen = found[focused];
+  if (!chosen) return;
+  const rest = found.slice(focused + 1).map(({ id }) => id);
+  const opened = openList(chosen.id, rest);
+  showView("label");
+  await opened;
+}
+
+// What a change of several images concerns: the selected ones, else the one with the focus.
+function concerned() {
+  const chosen = found.filter(({ id }) => selected.has(id));
+  return chosen.length > 0 ? chosen : found.slice(focused, focused + 1);
+}
+
+const give = (what) => act(t("not_saved"), async () => {
+  const chosen = concerned();
+  try {
+    await change(chosen, what);
+    selected.clear();
+    announce(t("changed_images", { count: chosen.length }));
+  } finally {
+    await refreshInfo();
+    // They stay in their places until the filter changes: nothing jumps away under a person's hand.
+    draw();
+  }
+});
+
+export const takeBackHere = () => act(t("not_undone"), async () => {
+  const before = await undo();
+  for (const image of before)
+    Object.assign(images.find(({ id }) => id === image.id) ?? {}, { unsure: false, skipped: false }, image);
+  if (before.length > 0) announce(t("undone", { count: before.length }));
+  await refreshInfo();
+  draw();
+});
+
+export const labelSelected = (name) => give({ class: name });
+
+export function onReviewKey({ key, shiftKey, ctrlKey, target }) {
+  if (target.matches("select, button")) return null;
+  const steps = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns(), ArrowDown: columns(), Home: -found.length, End: found.length };
+  if (ctrlKey) return key === "a" ? selectAll : null;
+  if (key in steps) return () => move(steps[key]);
+  if (key === " ") return () => select(focused, { range: shiftKey });
+  if (key === "Enter") return openFocused;
+  if (key === "u") return () => give({ unsure: !concerned().every(({ unsure }) => unsure) });
+  return key === "Delete" ? () => give({ class: null }) : null;
+}
+
+function onFilter() {
+  const wanted = new URLSearchParams();
+  for (const select of filters())
+    if (select.value) wanted.set(select.name, select.value);
+  setFilter(wanted);
+  selected.clear();
+  focused = 0;
+  $("grid").scrollTop = 0;
+  filter();
+}
+
+const indexOf = (event) => Number(event.target.closest(".tile")?.dataset.index ?? NaN);
+
+onChange(draw);
+let wasShown = false;
+onView(() => {
+  if (inReview() && state.info && !wasShown) load();
+  else if (inReview() && wasShown) filter();
+  wasShown = inReview() && Boolean(state.info);
+});
+$("grid").onscroll = drawGrid;
+new ResizeObserver(() => inReview() && drawGrid()).observe($("grid"));
+$("grid").onclick = (event) => select(indexOf(event), { range: event.shiftKey });
+$("grid").ondblclick = (event) => {
+  if (!found[indexOf(event)]) return;
+  focused = indexOf(event);
+  selected.clear();
+  openFocused();
+};
+for (const select of filters()) select.onchange = onFilter;
+$("open-focused").onclick = openFocused;
+$("select-all").onclick = selectAll;
+$("clear-selection").onclick = clearSelection;
+$("mark-unsure").onclick = () => give({ unsure: true });
+$("mark-sure").onclick = () => give({ unsure: false });
+$("remove-labels").onclick = () => give({ class: null });
+$("give-class").onchange = (event) => {
+  const name = event.target.value;
+  event.target.value = "";
+  if (name) labelSelected(name);
+};

@@ -1,0 +1,76 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""All images as a reviewer sees them: label, person, marks, the model's suggestion, and its doubt."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from itertools import combinations
+from typing import Any
+
+import torch
+from sklearn.metrics import cohen_kappa_score
+
+from monai_fgssl.metrics.acquisition import entropy_scores
+
+from .scores import Scores
+
+__all__ = ["agreements", "suggestions"]
+
+
+def suggestions(scores: Scores, class_names: Sequence[str]) -> dict[str, tuple[str, float]]:
+    """Likeliest class of each scored image, and how much the model doubts it: 0 (sure) to 1 (all classes alike).
+
+    Args:
+        scores: of one model.
+        class_names: of the same model.
+    """
+    # A copy: the scorer adds to it meanwhile.
+    logits = dict(scores.stage_logits)
+    if not logits:
+        return {}
+    # As for the next image, see pick(): the mean of the logits.
+    prob = torch.stack(list(logits.values())).mean(1).softmax(1)
+    doubts = entropy_scores(prob)
+    return {
+        name: (class_names[index], round(doubt, 4))
+        for name, index, doubt in zip(logits, prob.argmax(1).tolist(), doubts.tolist(), strict=True)
+    }
+
+
+def agreements(readings: Mapping[str, Mapping[str, str]]) -> list[dict[str, Any]]:
+    """Agreement of each pair of people about the images that both have labeled.
+
+    Args:
+        readings: class by person, by image.
+
+    Returns:
+        For each pair with an image in common: ``people``, ``images`` (how many), ``agreed`` (how many), ``kappa``
+        (None where both have named one class only: chance alone would agree), and ``differ`` (their images).
+
+    Source:
+        Cohen, "A coefficient of agreement for nominal scales", 1960.
+    """
+    people = sorted({person for own in readings.values() for person in own})
+    found = []
+    for first, second in combinations(people, 2):
+        common = {name: (own[first], own[second]) for name, own in readings.items() if _both(own, (first, second))}
+        if not common:
+            continue
+        differ = [name for name, (a, b) in common.items() if a != b]
+        labels = list(zip(*common.values(), strict=True))
+        is_defined = len({*labels[0], *labels[1]}) > 1
+        found.append(
+            {
+                "people": [first, second],
+                "images": len(common),
+                "agreed": len(common) - len(differ),
+                "kappa": round(float(cohen_kappa_score(*labels)), 4) if is_defined else None,
+                "differ": differ,
+            }
+        )
+    return found
+
+
+def _both(own: Collection[str], people: Collection[str]) -> bool:
+    return all(person in own for person in people)

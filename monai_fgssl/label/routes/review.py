@@ -1,0 +1,71 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Requests of the page about all images: the list, small pictures, and what people say besides the class."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+from fastapi import APIRouter, Body, HTTPException
+from fastapi.responses import Response
+from monailabel.config import settings
+from monailabel.endpoints.user.auth import User
+
+from monai_fgssl.label.datastore import MARKS
+from monai_fgssl.label.review import suggestions
+
+from .pictures import answer_picture
+from .roles import ANNOTATOR, USER
+
+if TYPE_CHECKING:
+    from monai_fgssl.label.server import FGSSLApp
+
+__all__ = ["make_review_router"]
+
+
+def make_review_router(app: FGSSLApp) -> APIRouter:
+    """Routes below ``/fgssl/images``.
+
+    Args:
+        app: whose images they are.
+    """
+    router = APIRouter(prefix="/fgssl/images", tags=["FG-SSL"])
+
+    def describe(name: str) -> dict[str, Any]:
+        datastore = app.datastore()
+        return {
+            "id": name,
+            "class": datastore.class_of(name),
+            "user": datastore.user_of(name),
+            **dict.fromkeys(datastore.marks_of(name), True),
+        }
+
+    # In the event loop, as MONAI Label's own routes, so that only one thread uses the data store.
+    @router.get("", dependencies=[USER])
+    async def images() -> list[dict[str, Any]]:
+        record = app.model.record
+        known = suggestions(app.scorer.scores, record["class_names"]) if record else {}
+        found = []
+        for name in app.datastore().list_images():
+            suggestion, doubt = known.get(name, (None, None))
+            found.append({**describe(name), "suggestion": suggestion, "doubt": doubt})
+        return found
+
+    @router.get("/{image_id}", dependencies=[USER])
+    async def image(image_id: str) -> dict[str, Any]:
+        app.datastore().check_image(image_id)
+        return describe(image_id)
+
+    @router.put("/{image_id}/marks")
+    async def mark(image_id: str, marks: Annotated[dict[str, bool], Body()], user: User = ANNOTATOR) -> dict[str, Any]:
+        unknown = sorted(marks.keys() - set(MARKS))
+        if unknown:
+            raise HTTPException(422, f"there is no mark {unknown[0][:100]!r}; there are: {', '.join(MARKS)}.")
+        app.datastore().set_marks(image_id, marks, user.username if settings.MONAI_LABEL_AUTH_ENABLE else None)
+        return describe(image_id)
+
+    @router.get("/{image_id}/thumbnail", dependencies=[USER])
+    def thumbnail(image_id: str) -> Response:
+        return answer_picture(app, image_id, app.thumbnails.of, "image/jpeg")
+
+    return router

@@ -1,0 +1,202 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Skip, unsure, undo, many classes and the grid of all images, in a real browser."""
+
+from __future__ import annotations
+
+from label_browser import CLASSES, Page, StandIn
+from selenium.webdriver import ActionChains, Keys
+from selenium.webdriver.support.ui import Select
+
+NAMES = [f"image {i} #{i}%" for i in range(6)]
+
+
+def undo(page: Page) -> None:
+    ActionChains(page.chrome).key_down(Keys.CONTROL).send_keys("z").key_up(Keys.CONTROL).perform()
+
+
+def tiles(page: Page) -> list[str]:
+    """Names of the images in the grid that are drawn."""
+    return page.chrome.execute_script("return [...document.querySelectorAll('.tile')].map((tile) => tile.dataset.name)")
+
+
+def open_review(page: Page) -> None:
+    page.press("g")
+    page.wait(lambda: tiles(page))
+    page.find("#grid").click()
+    page.wait(lambda: page.find("#review").is_displayed())
+
+
+def test_skipped_images_come_last(page: Page, server: StandIn) -> None:
+    page.press("s")
+    page.wait(lambda: page.image == NAMES[1])
+    assert server.marks[NAMES[0]] == {"skipped": True}
+    for name in NAMES[2:]:
+        page.press("1")
+        page.wait(lambda name=name: page.image == name)
+    page.find("#skip").click()
+    page.wait(lambda: page.image == NAMES[0])
+    page.press("1")
+    page.wait(lambda: page.image == NAMES[5])
+    assert not server.marks[NAMES[0]].get("skipped")
+
+
+def test_unsure_with_and_without_a_class(page: Page, server: StandIn) -> None:
+    page.press("u")
+    page.wait(lambda: page.find("#unsure").get_attribute("aria-pressed") == "true")
+    assert page.image == NAMES[0]
+    page.press("2")
+    page.wait(lambda: page.image == NAMES[1])
+    assert (server.labels, server.marks) == ({NAMES[0]: CLASSES[1]}, {NAMES[0]: {"unsure": True}})
+    assert page.find("#unsure").get_attribute("aria-pressed") == "false"
+    page.press(Keys.BACKSPACE)
+    page.wait(lambda: page.image == NAMES[0])
+    page.find("#unsure").click()
+    page.wait(lambda: page.find("#unsure").get_attribute("aria-pressed") == "false")
+    assert server.marks[NAMES[0]] == {"unsure": False}
+
+
+def test_undo_goes_back_step_by_step(page: Page, server: StandIn) -> None:
+    assert not page.find("#undo").is_enabled()
+    page.press("1")
+    page.wait(lambda: page.image == NAMES[1])
+    page.press("s")
+    page.wait(lambda: page.image == NAMES[2])
+    page.press(Keys.BACKSPACE, Keys.NULL)
+    page.wait(lambda: page.image == NAMES[1])
+    page.press(Keys.BACKSPACE)
+    page.wait(lambda: page.image == NAMES[0])
+    page.press("3")
+    page.wait(lambda: page.image == NAMES[1])
+    assert server.labels == {NAMES[0]: CLASSES[2]}
+    undo(page)
+    page.wait(lambda: page.image == NAMES[0] and page.pressed == [CLASSES[0]])
+    assert server.labels == {NAMES[0]: CLASSES[0]}
+    undo(page)
+    page.wait(lambda: page.image == NAMES[1])
+    assert not server.marks[NAMES[1]]["skipped"]
+    undo(page)
+    page.wait(lambda: page.image == NAMES[0] and page.pressed == [])
+    assert server.labels == {}
+    page.wait(lambda: not page.find("#undo").is_enabled())
+
+
+def test_all_keys_are_shown(page: Page) -> None:
+    page.press("?")
+    page.wait(lambda: page.find("#help").is_displayed())
+    assert "S skip" in page.text("#help-label")
+    assert "Space select" in page.text("#help-review")
+    # Keys are not for the image behind it.
+    page.press("1", Keys.ESCAPE)
+    page.wait(lambda: not page.find("#help").is_displayed())
+    assert page.image == NAMES[0]
+
+
+def test_two_keys_and_a_search_for_many_classes(page: Page, server: StandIn) -> None:
+    server.classes = [f"class {number}" for number in range(1, 31)]
+    page.chrome.refresh()
+    page.wait(lambda: page.image == NAMES[0])
+    page.press("0")
+    assert page.text("#typed") == "0, and then …"
+    page.press("1")
+    page.wait(lambda: page.image == NAMES[1])
+    page.press("0", "c")
+    page.wait(lambda: page.image == NAMES[2])
+    # A key that completes nothing is forgotten.
+    page.press("0", "-", "9")
+    page.wait(lambda: page.image == NAMES[3])
+    page.press("/", "2", "9")
+    shown = [b.text.split()[-1] for b in page.chrome.find_elements("css selector", ".class") if b.is_displayed()]
+    assert shown == ["29"]
+    page.press(Keys.ENTER)
+    page.wait(lambda: page.image == NAMES[4])
+    assert list(server.labels.values()) == ["class 10", "class 21", "class 9", "class 29"]
+    assert page.find("#search").get_attribute("value") == ""
+
+
+def test_the_grid_filters_sorts_and_survives_a_reload(page: Page, server: StandIn) -> None:
+    server.labels = {NAMES[1]: "DOTS", NAMES[2]: "NETWORK", NAMES[4]: "DOTS"}
+    server.people = {NAMES[1]: "anna", NAMES[2]: "uma", NAMES[4]: "uma"}
+    server.suggestions = {name: ("DOTS", i / 10) for i, name in enumerate(NAMES)}
+    server.marks = {NAMES[5]: {"unsure": True}, NAMES[3]: {"skipped": True}}
+    open_review(page)
+    assert tiles(page) == NAMES[::-1]
+
+    def shown(**chosen: str) -> list[str]:
+        for name in ("show", "class", "person", "sort"):
+            Select(page.find(f"#filter-{name}")).select_by_value(chosen.get(name, ""))
+        return tiles(page)
+
+    assert shown(sort="name") == NAMES
+    assert shown(show="labeled") == [NAMES[4], NAMES[2], NAMES[1]]
+    assert shown(show="unlabeled", sort="name") == [NAMES[0], NAMES[3], NAMES[5]]
+    assert shown(show="differs") == [NAMES[2]]
+    assert shown(show="unsure") == [NAMES[5]]
+    assert shown(show="skipped") == [NAMES[3]]
+    assert shown(**{"class": "DOTS"}) == [NAMES[4], NAMES[1]]
+    assert shown(**{"class": "NETWORK"}, person="anna") == []
+    assert page.find("#nothing-found").is_displayed()
+    assert shown(person="uma", sort="name") == [NAMES[2], NAMES[4]]
+    assert page.text("#found") == "2 of 6 images"
+    page.chrome.refresh()
+    page.wait(lambda: tiles(page) == [NAMES[2], NAMES[4]])
+    assert Select(page.find("#filter-person")).first_selected_option.text == "uma"
+
+
+def test_several_labels_are_changed_in_the_grid_and_undone(page: Page, server: StandIn) -> None:
+    server.labels = {NAMES[0]: "DOTS"}
+    open_review(page)
+    Select(page.find("#filter-sort")).select_by_value("name")
+    page.find(f'.tile[data-name="{NAMES[1]}"]').click()
+    last = page.find(f'.tile[data-name="{NAMES[3]}"]')
+    ActionChains(page.chrome).key_down(Keys.SHIFT).click(last).key_up(Keys.SHIFT).perform()
+    # The click that gave the grid the focus may have chosen one.
+    page.wait(lambda: page.text("#selected") in ("3 selected", "4 selected"))
+    page.find("#clear-selection").click()
+    page.find(f'.tile[data-name="{NAMES[0]}"]').click()
+    last = page.find(f'.tile[data-name="{NAMES[2]}"]')
+    ActionChains(page.chrome).key_down(Keys.SHIFT).click(last).key_up(Keys.SHIFT).perform()
+    page.wait(lambda: page.text("#selected") == "3 selected")
+    page.find("#grid").send_keys("2")
+    page.wait(lambda: server.labels == dict.fromkeys(NAMES[:3], CLASSES[1]))
+    page.wait(lambda: not page.find("#selection").is_displayed())
+    page.wait(lambda: page.text("#done-text") == "3 of 6 labeled")
+    undo(page)
+    page.wait(lambda: server.labels == {NAMES[0]: "DOTS"})
+    page.wait(lambda: page.text("#done-text") == "1 of 6 labeled")
+
+
+def test_a_filtered_list_is_worked_through(page: Page, server: StandIn) -> None:
+    server.marks = {name: {"unsure": True} for name in NAMES[2:5]}
+    open_review(page)
+    Select(page.find("#filter-show")).select_by_value("unsure")
+    page.wait(lambda: tiles(page) == NAMES[2:5])
+    page.find("#grid").send_keys(Keys.HOME, Keys.ENTER)
+    page.wait(lambda: page.find("#main").is_displayed() and page.image == NAMES[2])
+    assert page.text("#queue-text") == "2 more of your list"
+    page.press("1")
+    page.wait(lambda: page.image == NAMES[3])
+    page.press("2")
+    page.wait(lambda: page.image == NAMES[4])
+    page.press("3")
+    page.wait(lambda: page.image == NAMES[0])
+    assert server.labels == dict(zip(NAMES[2:5], CLASSES[:3], strict=True))
+    assert not page.find("#queue").is_displayed()
+    # The browser's own way back leads to the list.
+    page.chrome.back()
+    page.wait(lambda: tiles(page) == NAMES[2:5])
+
+
+def test_two_thousand_images_are_listed_and_few_are_drawn(page: Page, server: StandIn) -> None:
+    picture = next(iter(server.pictures.values()))
+    server.pictures = {f"lesion {number:04d}": picture for number in range(2000)}
+    server.requests.clear()
+    open_review(page)
+    assert page.text("#found") == "2000 of 2000 images"
+    assert len(tiles(page)) < 80
+    page.wait(lambda: sum("thumbnail" in request for request in server.requests) == len(tiles(page)))
+    page.find("#grid").send_keys(Keys.END)
+    page.wait(lambda: "lesion 1999" in tiles(page))
+    assert len(tiles(page)) < 80
+    page.wait(lambda: "GET /fgssl/images/lesion 1999/thumbnail" in server.requests)
+    assert sum("thumbnail" in request for request in server.requests) < 200
