@@ -94,21 +94,23 @@ def test_files_older_than_the_batch_counter_load(saved):
     assert torch.equal(backbone.stem.conv1.weight, state["conv1.weight"])
 
 
-def test_all_mismatches_are_named_at_once_and_nothing_is_loaded(saved):
+def test_the_former_function_is_the_general_loader(saved):
     state = torchvision_state_dict("resnet18")
-    del state["layer2.0.bn1.running_var"]
-    state["layer5.0.conv1.weight"] = torch.zeros(1)
-    state["layer1.0.conv1.weight"] = torch.zeros(64, 64, 1, 1)
-    backbone = make_backbone("resnet18")
-    before = {key: value.clone() for key, value in backbone.state_dict().items()}
-    with pytest.raises(ValueError, match="does not fit") as error:
-        load_imagenet_resnet(backbone, saved(state))
-    assert str(error.value).splitlines()[1:] == [
-        "  layer2.0.bn1.running_var is missing in the file",
-        "  layer5.0.conv1.weight is not in the network",
-        "  layer1.0.conv1.weight has shape (64, 64, 1, 1) in the file and (64, 64, 3, 3) in the network",
-    ]
-    assert all(torch.equal(value, before[key]) for key, value in backbone.state_dict().items())
+    backbone, file = make_backbone("resnet18"), saved(state)
+    with pytest.warns(FutureWarning, match=r"load_imagenet_resnet is now called make_backbone\(name, weights=path\)"):
+        load_imagenet_resnet(backbone, file)
+    expected = make_backbone("resnet18", weights=file).state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in backbone.state_dict().items())
+    other = make_backbone("resnet18")
+    before = {name: value.clone() for name, value in other.state_dict().items()}
+    del state["layer1.0.conv1.weight"]
+    broken = {name: value for name, value in state.items() if not name.startswith("layer4")}
+    with (
+        pytest.warns(FutureWarning),
+        pytest.raises(ValueError, match=r"does not fit the network.*tensors match by name"),
+    ):
+        load_imagenet_resnet(other, saved(broken))
+    assert all(torch.equal(value, before[name]) for name, value in other.state_dict().items())
 
 
 def test_another_network(saved):
