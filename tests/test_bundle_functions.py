@@ -401,6 +401,7 @@ def test_a_new_setting_needs_one_row(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     valid = dict.fromkeys(RUN_SETTINGS) | {"spatial_dims": 2, "image_size": 8, "grids": [2], "new_setting": 1}
     valid |= {setting.name: 2 for setting in SETTINGS if setting.check and setting.name != "balance"}
     valid |= {"freeze_backbone": 0, "fine_tuning": "probe", "stage_lr_decay": 1, "label_fraction": 0.5}
+    valid |= {"pretrain_stage_lr_decay": 1, "ema_decay": 0.9, "pretrain_ema_decay": None}
     valid |= {"labels_per_class": None, "weights": None, "drop_path": 0.1, "grids": [2]}
     valid |= {"coverage": 0.9, "set_score": "raps"}
     check_settings(str(root), valid)
@@ -417,6 +418,9 @@ def test_a_new_setting_needs_one_row(monkeypatch: pytest.MonkeyPatch, tmp_path: 
         *[("max_epochs", value) for value in (0, -1, "5", True, float("nan"), float("inf"))],
         *[("batch_size", value) for value in (1, 0, None)],
         *[("freeze_backbone", value) for value in (1, -0.1, "0.5")],
+        *[("freeze_stages", value) for value in (-1, 0.5, "2", None)],
+        *[("ema_decay", value) for value in (0, 1, "0.9")],
+        *[("pretrain_warmup_epochs", value) for value in (-1, "1", None)],
         *[("mixup", value) for value in (-1, None)],
         *[("stage_lr_decay", value) for value in (0, 1.01, "0.5", None)],
         *[("label_fraction", value) for value in (0, 2, "0.5")],

@@ -13,7 +13,7 @@ from monai_fgssl.data.balance import loss_weights
 from monai_fgssl.engines.calibration import calibrate, calibrate_sets
 from monai_fgssl.engines.frozen import probe_frozen
 from monai_fgssl.engines.heads import solve_heads
-from monai_fgssl.networks import unwrap
+from monai_fgssl.networks import add_adapters, unwrap
 from monai_fgssl.networks.placement import memory_format, place_network
 from monai_fgssl.networks.precision import has_bfloat16
 from monai_fgssl.utils.errors import SettingsError
@@ -53,11 +53,13 @@ from .workflow import (
     network_to_train,
     open_log,
     start_process,
+    tell_backbone_rate,
 )
 
 __all__ = [
     "BUNDLES",
     "SettingsError",
+    "add_adapters",
     "as_bool",
     "as_path",
     "build_first",
@@ -107,6 +109,7 @@ __all__ = [
     "start_name",
     "start_process",
     "synthetic_classes",
+    "tell_backbone_rate",
     "unwrap",
     "with_new_names",
     "write_release",

@@ -20,7 +20,16 @@ from torch import Tensor, nn
 
 from monai_fgssl.data.io.geometry import ImageGeometry
 from monai_fgssl.metrics import PredictionSets
-from monai_fgssl.networks import HierarchicalNet, OnnxNet, PlainNet, PooledNet, export_onnx, unwrap
+from monai_fgssl.networks import (
+    HierarchicalNet,
+    OnnxNet,
+    PlainNet,
+    PooledNet,
+    export_onnx,
+    load_plain_state,
+    plain_state,
+    unwrap,
+)
 from monai_fgssl.networks.base import StagedNet
 from monai_fgssl.report.dicom.header import ModelDescription
 from monai_fgssl.utils.errors import SettingsError
@@ -110,7 +119,7 @@ def save_model(
         images = dict.fromkeys(GEOMETRY) | {"image_size": geometry, "spacing": spacing, "window": window}
     path = Path(path)
     module = unwrap(network)
-    state = module.state_dict()
+    state = plain_state(module)
     record = {
         "network_def": module.definition(),
         "class_names": list(class_names),
@@ -386,7 +395,7 @@ def load_pretrained(network: nn.Module, path: str | Path, classifiers: bool = Tr
         path: of the state dict.
         classifiers: False keeps the network's own classifiers in any case.
     """
-    own = unwrap(network).state_dict()
+    own = plain_state(unwrap(network))
     state = _read_state(path)
     if ("feature_mean" in state) != ("feature_mean" in own):
         rest = {name: value for name, value in own.items() if not _is_of_backbone(name)}
@@ -411,6 +420,6 @@ def _read_state(path: str | Path) -> dict[str, Tensor]:
 
 def _load_state(network: nn.Module, path: str | Path, state: dict[str, Tensor]) -> None:
     try:
-        unwrap(network).load_state_dict(state)
+        load_plain_state(unwrap(network), state)
     except RuntimeError as error:
         raise SettingsError(f"{path} belongs to another network. {error}") from error

@@ -31,6 +31,9 @@ FROM_RANDOM_WEIGHTS = {
     "fine_tuning": "full",
     "stage_lr_decay": 1.0,
     "freeze_backbone": 0,
+    "backbone_rate": 1.0,
+    "freeze_stages": 0,
+    "lora_rank": None,
 }
 """Settings in which a run from random weights differs."""
 

@@ -73,6 +73,11 @@ def whole(name: str, value: Any) -> None:
     _number(name, value, isinstance(value, int) and value > 0, "a whole number above 0")
 
 
+def whole_or_zero(name: str, value: Any) -> None:
+    """Check a whole number from 0 up."""
+    _number(name, value, isinstance(value, int) and value >= 0, "a whole number, 0 or more")
+
+
 def at_least_two(name: str, value: Any) -> None:
     """Check a batch size."""
     positive(name, value)
@@ -320,6 +325,42 @@ SETTINGS = (
         identity=BOTH,
     ),
     Setting(
+        "backbone_rate",
+        "network",
+        "learning rate of the backbone, as a share of that of blocks and heads, in pre-training and fine-tuning. "
+        "Published weights are to be kept, so from them it is 0.1, as in the code of FG-SSL's authors",
+        default="1; with `weights` 0.1, unless LoRA keeps them",
+        check=positive,
+        label_app=True,
+        identity=BOTH,
+    ),
+    Setting(
+        "freeze_stages",
+        "network",
+        "the stem and the first so many stages of the backbone learn nothing, in pre-training and fine-tuning; 0: all "
+        "learn",
+        check=whole_or_zero,
+        label_app=True,
+        identity=BOTH,
+    ),
+    Setting(
+        "train_norms",
+        "network",
+        "true: the norms of the frozen stages learn all the same",
+        label_app=True,
+        identity=BOTH,
+    ),
+    Setting(
+        "lora_rank",
+        "network",
+        "rank of LoRA: the backbone is frozen, and adapters of this rank in its linear layers learn, in pre-training "
+        "and fine-tuning; they are in the weights of all files that a run leaves. For transformers; needs "
+        "`monai-fgssl[lora]`. None: no adapters",
+        check=optional(whole),
+        label_app=True,
+        identity=BOTH,
+    ),
+    Setting(
         "stages",
         "network",
         "the last so many stages of the backbone get a block",
@@ -380,11 +421,28 @@ SETTINGS = (
     Setting(
         "pretrain_learning_rate",
         "pretraining",
-        "of AdamW, after a warm-up of one epoch, with a cosine to 0",
+        "of AdamW, after the warm-up, with a cosine to 0",
         check=positive,
         label_app=True,
         identity=TRAIN,
         hyperparameter="pretrain",
+    ),
+    Setting(
+        "pretrain_warmup_epochs",
+        "pretraining",
+        "epochs in which the learning rate rises from 0",
+        check=not_negative,
+        label_app=True,
+        identity=TRAIN,
+        hyperparameter="pretrain",
+    ),
+    Setting(
+        "pretrain_stage_lr_decay",
+        "pretraining",
+        "factor of the learning rate from each stage of the backbone to the one before it; 1: all learn equally fast",
+        check=factor,
+        label_app=True,
+        identity=BOTH,
     ),
     Setting(
         "pretrain_weight_decay",
@@ -393,6 +451,14 @@ SETTINGS = (
         check=not_negative,
         identity=TRAIN,
         hyperparameter="pretrain",
+    ),
+    Setting(
+        "pretrain_ema_decay",
+        "pretraining",
+        "as `ema_decay`",
+        check=optional(inner_share),
+        label_app=True,
+        identity=BOTH,
     ),
     Setting(
         "redundancy_weight",
@@ -428,6 +494,7 @@ SETTINGS = (
         "factor of the learning rate from each stage of the backbone to the one before it; 1: all learn equally fast",
         default="1; with `lp_ft` 0.65",
         check=factor,
+        label_app=True,
         identity=TRAIN,
     ),
     Setting(
@@ -460,8 +527,16 @@ SETTINGS = (
     Setting(
         "learning_rate",
         "fine-tuning",
-        "of AdamW, after a warm-up of one epoch, with a cosine to 0",
+        "of AdamW, after the warm-up, with a cosine to 0",
         check=positive,
+        label_app=True,
+        hyperparameter="train",
+    ),
+    Setting(
+        "warmup_epochs",
+        "fine-tuning",
+        "epochs in which the learning rate rises from 0",
+        check=not_negative,
         label_app=True,
         hyperparameter="train",
     ),
@@ -472,6 +547,15 @@ SETTINGS = (
         check=not_negative,
         label_app=True,
         hyperparameter="train",
+    ),
+    Setting(
+        "ema_decay",
+        "fine-tuning",
+        "decay of a moving average of the weights over the steps, such as 0.999; what is validated and saved is the "
+        "average. None: the weights themselves",
+        check=optional(inner_share),
+        label_app=True,
+        identity=TRAIN,
     ),
     Setting("val_interval", "fine-tuning", "epochs between two validations"),
     Setting(

@@ -30,6 +30,7 @@ __all__ = [
     "network_to_train",
     "open_log",
     "start_process",
+    "tell_backbone_rate",
 ]
 
 
@@ -128,6 +129,20 @@ def network_to_train(network: nn.Module, fine_tuning: str, num_classes: int) -> 
         return network
     pooled = PooledNet.of(module, num_classes)
     return pooled if idist.get_world_size() == 1 else distribute(pooled)
+
+
+def tell_backbone_rate(weights: object, backbone_rate: float) -> None:
+    """Say how fast the backbone learns, and why, where the run starts from published weights.
+
+    Args:
+        weights: setting of the run; None: it starts from random ones, and nothing is said.
+        backbone_rate: setting of the run.
+    """
+    if weights is not None:
+        tell(
+            f"the backbone learns at {backbone_rate:g} of the learning rate (by default 0.1 from --weights, to keep "
+            "what they know, and 1 from random ones): --backbone_rate sets it"
+        )
 
 
 def start_process() -> str:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from .adapters import add_adapters, load_plain_state, plain_state
 from .backbones import Backbone, StagedBackbone, make_backbone
 from .base import StagedNet
 from .block import HierarchicalBlock, ProjectionHead
@@ -27,9 +28,12 @@ __all__ = [
     "ProjectionHead",
     "StagedBackbone",
     "StagedNet",
+    "add_adapters",
     "distribute",
     "export_onnx",
     "load_imagenet_resnet",
+    "load_plain_state",
     "make_backbone",
+    "plain_state",
     "unwrap",
 ]

@@ -110,7 +110,7 @@ def train(
         weights = torch.tensor(CLASS_WEIGHTS, dtype=torch.float64)
         loss = (GlobalCrossEntropyLoss if dist.is_initialized() else nn.CrossEntropyLoss)(weights)
         trainer = ProgressiveTrainer(loss_function=loss, view=same_view, **settings)
-        BackboneFreezer(network, 0.5 if kind == "frozen backbone" else 0).attach(trainer)
+        BackboneFreezer(network, *((0.5, 2) if kind == "frozen backbone" else ())).attach(trainer)
         trainer.run()
     return {name: value.clone() for name, value in unwrap(network).state_dict().items()}
 

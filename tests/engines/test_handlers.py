@@ -15,7 +15,14 @@ from ignite.engine import Engine, Events
 from torch import Tensor, nn
 
 from monai_fgssl.engines import HierarchicalEvaluator
-from monai_fgssl.engines.handlers import BatchNormUpdater, EpochHistory, FeatureMonitor, PhaseProgress, WeightMonitor
+from monai_fgssl.engines.handlers import (
+    BatchNormUpdater,
+    EpochHistory,
+    FeatureMonitor,
+    PhaseProgress,
+    WeightAverager,
+    WeightMonitor,
+)
 from monai_fgssl.metrics import effective_rank
 from monai_fgssl.networks import HierarchicalNet, PlainNet
 from monai_fgssl.utils.run_log import close_log, open_log
@@ -166,6 +173,39 @@ def test_weights_growth_and_update_ratio() -> None:
     WeightMonitor(network).attach(engine)
     engine.run([0, 1], max_epochs=2)
     assert engine.state.metrics == pytest.approx({"weight_growth": 16, "weight_growth_max": 16, "update_ratio": 1})
+
+
+def test_the_average_of_the_weights_is_that_of_the_formula_and_is_there_between_epochs() -> None:
+    network = nn.Linear(1, 1, bias=False)
+
+    def climb(engine: Engine, _batch: int) -> None:
+        with torch.no_grad():
+            network.weight.fill_(engine.state.iteration**2)
+
+    engine = make_engine(climb)
+    at_end: list[float] = []
+    in_next: list[float] = []
+    WeightAverager(network, 0.3).attach(engine)
+    engine.add_event_handler(Events.EPOCH_COMPLETED, lambda _: at_end.append(network.weight.item()))
+    engine.add_event_handler(Events.EPOCH_STARTED, lambda _: in_next.append(network.weight.item()))
+    start = network.weight.item()
+    engine.run(range(3), max_epochs=2)
+    average, expected = 1.0, []
+    for iteration in range(2, 7):
+        decay = min(0.3, iteration / (9 + iteration))
+        average = decay * average + (1 - decay) * iteration**2
+        expected.append(average)
+    assert at_end == pytest.approx([expected[1], expected[4]], rel=1e-5)
+    assert in_next == [start, 9.0]
+    assert network.weight.item() == pytest.approx(expected[4], rel=1e-5)
+
+
+def test_nothing_is_averaged_without_a_decay() -> None:
+    network, engine = nn.Linear(1, 1), make_engine()
+    averager = WeightAverager(network, None)
+    averager.attach(engine)
+    assert averager.state_dict() == {}
+    assert not engine.has_event_handler(averager._update)
 
 
 def test_history_keeps_the_start_and_the_evaluator_where_it_measured() -> None:

@@ -31,6 +31,7 @@ from monai_fgssl.engines.handlers import (
     EpochHistory,
     FeatureMonitor,
     Resumer,
+    WeightAverager,
     WeightMonitor,
 )
 from monai_fgssl.engines.handlers.saver import WeightsSaver
@@ -95,12 +96,14 @@ def make_trainer(
         val_handlers=[best],
     )
     weights, history = WeightMonitor(network), EpochHistory(evaluator)
+    averager = WeightAverager(network, 0.8)
     save_dict = {
         "network": network,
         "optimizer": optimizer,
         "lr_scheduler": scheduler,
         "best": best,
         "weights": weights,
+        "averager": averager,
         "history": history,
     }
     settings: dict[str, Any] = {
@@ -113,14 +116,15 @@ def make_trainer(
         "train_handlers": [
             Resumer(folder / "checkpoints", "phase", save_dict, minutes, resume, identity, hyperparameters),
             LrScheduleHandler(scheduler, print_lr=False, epoch_level=False),
+            weights,
+            averager,
             BatchNormUpdater(network, make_loader(images, 28), "cpu"),
             # Not after every epoch: what was found before must be remembered.
             ValidationHandler(interval=2, validator=evaluator),
-            weights,
             history,
             WeightsSaver(network, folder / "final.pt"),
             # For the first of three epochs.
-            BackboneFreezer(network, 0.4 if kind == "train" else 0),
+            BackboneFreezer(network, 0.4 if kind == "train" else 0, stages=1, train_norms=True),
         ],
     }
     if kind == "pretrain":

@@ -21,6 +21,7 @@ from monai_fgssl.functional import jigsaw
 from monai_fgssl.losses import CrossCorrelationLoss
 from monai_fgssl.networks import HierarchicalNet, PlainNet
 from monai_fgssl.transforms import RandDistortedView, RandRegularizedView
+from monai_fgssl.utils.errors import SettingsError
 
 GRIDS = [8, 4, 2]
 
@@ -222,6 +223,48 @@ def test_a_backbone_at_rest_is_as_one_that_the_optimizer_does_not_have(schedule:
     assert not torch.equal(seen[0][mean], start[mean])
     assert not torch.equal(seen[1][weight], start[weight])
     assert all(parameter.requires_grad for parameter in network.parameters())
+
+
+@pytest.mark.parametrize("kind", ["pretrain", "train"])
+@pytest.mark.parametrize("train_norms", [False, True])
+def test_frozen_stages_are_as_parameters_that_the_optimizer_does_not_have(kind: str, train_norms: bool) -> None:
+    def learns(name: str) -> bool:
+        frozen = name.startswith(("backbone.stem", "backbone.stages.0.", "backbone.stages.1."))
+        return not frozen or (train_norms and (".bn" in name or "downsample.1" in name))
+
+    expected = make_network().double()
+    settings: dict[str, Any] = {"schedule": "progressive", "prepare_batch": in_double_precision}
+    learning = [parameter for name, parameter in expected.named_parameters() if learns(name)]
+    make_trainer(kind, expected, optimizer=torch.optim.SGD(learning, lr=0.01, weight_decay=0.01), **settings).run()
+
+    network = make_network().double()
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.01, weight_decay=0.01)
+    trainer = make_trainer(kind, network, optimizer=optimizer, **settings)
+    BackboneFreezer(network, stages=2, train_norms=train_norms).attach(trainer)
+    trainer.run()
+    for name, value in expected.state_dict().items():
+        torch.testing.assert_close(network.state_dict()[name], value, rtol=1e-9, atol=1e-12, msg=name)
+    start = make_network().double()
+    changed = {name for name, p in network.named_parameters() if not torch.equal(p, start.get_parameter(name))}
+    assert all(learns(name) for name in changed)
+    assert any(name.startswith("backbone.stages.2.") for name in changed)
+    assert any(name.startswith("backbone.stages.0.") for name in changed) == train_norms
+    assert all(parameter.requires_grad for parameter in network.parameters())
+
+
+def test_weights_that_were_frozen_before_stay_so() -> None:
+    network = make_network()
+    network.backbone.stem.conv1.weight.requires_grad_(False)
+    trainer = make_trainer("train", network)
+    BackboneFreezer(network, 0.5).attach(trainer)
+    trainer.run()
+    assert not network.backbone.stem.conv1.weight.requires_grad
+    assert network.backbone.stem.bn1.weight.requires_grad
+
+
+def test_more_stages_than_there_are_can_not_rest() -> None:
+    with pytest.raises(SettingsError, match="--freeze_stages 5: the backbone has 4 stages in use"):
+        BackboneFreezer(make_network(), stages=5)
 
 
 @pytest.mark.parametrize("share", [-0.1, 1, 1.5])

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from .averaging import WeightAverager
 from .batch_norm import BatchNormUpdater
 from .features import FeatureMonitor
 from .freezing import BackboneFreezer
@@ -24,6 +25,7 @@ __all__ = [
     "PhaseProgress",
     "PredictionCollector",
     "Resumer",
+    "WeightAverager",
     "WeightMonitor",
     "WeightsSaver",
 ]

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Freezing the backbone while the new layers on top of it learn."""
+"""Freezing of the backbone: for the first epochs, or its first stages for good."""
 
 from __future__ import annotations
 
@@ -9,35 +9,51 @@ from monai.engines import Workflow
 from torch import nn
 
 from monai_fgssl.networks import unwrap
+from monai_fgssl.utils.errors import SettingsError
 
 __all__ = ["BackboneFreezer"]
 
 
 class BackboneFreezer:
-    """Freezes the backbone for the first epochs of a training.
+    """Freezes the backbone for the first epochs of a training, and its first stages for the whole of it.
 
     Classifiers start from random weights. Were the backbone to follow their gradients from the first step, it would
     lose what it learned in pre-training before they know anything. The weights are frozen; the statistics of batch
-    norms are not. An epoch with a frozen backbone is faster: nothing goes back through the backbone.
+    norms are not. An epoch with a frozen backbone is faster: nothing goes back through what is frozen.
+
+    What was frozen before the training, such as weights under adapters, stays so. When the training ends, everything
+    else can learn again.
 
     Args:
         network: has the attribute ``backbone``; may be wrapped by ``DistributedDataParallel``.
         share: share of the trainer's epochs with a frozen backbone, in [0, 1), rounded down to whole epochs; 0: the
-            backbone is never frozen.
+            backbone is never frozen as a whole.
+        stages: the stem and so many stages of the backbone, from shallow to deep, are frozen in all epochs; 0: none,
+            and not the stem either.
+        train_norms: let the norms of these stages learn: they are few parameters, and move every feature.
 
     Raises:
         ValueError: when ``share`` is out of range.
+        SettingsError: when the backbone has fewer ``stages``.
 
     Source:
         Kumar et al., Fine-Tuning can Distort Pretrained Features and Underperform Out-of-Distribution, ICLR 2022,
         sec. 4: https://arxiv.org/abs/2202.10054
     """
 
-    def __init__(self, network: nn.Module, share: float) -> None:
+    def __init__(self, network: nn.Module, share: float = 0.0, stages: int = 0, train_norms: bool = False) -> None:
         if not 0 <= share < 1:
             raise ValueError(f"share must be from 0 to less than 1, got {share!r}: the backbone must learn too.")
-        self.network = network
+        backbone = unwrap(network).backbone
         self.share = share
+        self._trainable = [parameter for parameter in backbone.parameters() if parameter.requires_grad]
+        self._frozen: set[int] = set()
+        if stages:
+            parts = backbone.parts()
+            if stages >= len(parts):
+                raise SettingsError(f"--freeze_stages {stages}: the backbone has {len(parts) - 1} stages in use.")
+            norms = _parameters_of_norms(backbone) if train_norms else set()
+            self._frozen = {id(parameter) for part in parts[: stages + 1] for parameter in part} - norms
 
     def attach(self, engine: Workflow) -> None:
         """Attach to a trainer."""
@@ -45,8 +61,20 @@ class BackboneFreezer:
         engine.add_event_handler(Events.COMPLETED, self._unfreeze)
 
     def _freeze_or_unfreeze(self, engine: Workflow) -> None:
-        frozen = engine.state.epoch <= int(self.share * engine.state.max_epochs)
-        unwrap(self.network).backbone.requires_grad_(not frozen)
+        everything = engine.state.epoch <= int(self.share * engine.state.max_epochs)
+        for parameter in self._trainable:
+            parameter.requires_grad_(not everything and id(parameter) not in self._frozen)
 
     def _unfreeze(self) -> None:
-        unwrap(self.network).backbone.requires_grad_(True)
+        for parameter in self._trainable:
+            parameter.requires_grad_(True)
+
+
+def _parameters_of_norms(network: nn.Module) -> set[int]:
+    """Those of modules that are norms by the name of their class, as in torch, MONAI and timm."""
+    return {
+        id(parameter)
+        for module in network.modules()
+        if "norm" in type(module).__name__.lower()
+        for parameter in module.parameters(recurse=False)
+    }

@@ -216,7 +216,9 @@ class Resumer:
         self._compare(path, checkpoint)
         try:
             for name, value in self.save_dict.items():
-                unwrap(value).load_state_dict(checkpoint["objects"][name])
+                # What has no state now may be newer than the checkpoint.
+                if name in checkpoint["objects"] or unwrap(value).state_dict():
+                    unwrap(value).load_state_dict(checkpoint["objects"][name])
         except (KeyError, RuntimeError, ValueError, *OF_OTHER_TYPES) as error:
             raise ValueError(
                 f"{path} belongs to a training with other settings: repeat the command of the interrupted one, or "

@@ -13,7 +13,7 @@ from ignite.engine import Events
 from monai.engines import Evaluator, Workflow
 from torch import Tensor, nn
 
-from monai_fgssl.networks import unwrap
+from monai_fgssl.networks import load_plain_state, plain_state, unwrap
 from monai_fgssl.utils.tensors import read_state_dict, save_tensors
 
 __all__ = ["WeightsSaver"]
@@ -50,7 +50,7 @@ class WeightsSaver:
         Raises:
             ValueError: when a weight is not finite; the file stays as it was.
         """
-        state = unwrap(self.network).state_dict()
+        state = plain_state(unwrap(self.network))
         broken = [name for name, value in state.items() if not value.isfinite().all()]
         if broken:
             raise ValueError(
@@ -67,11 +67,13 @@ class WeightsSaver:
     def load(self) -> None:
         """Give the network the weights that were saved last, by this process or by an earlier one.
 
+        Adapters start anew on them, see :func:`~monai_fgssl.networks.plain_state`.
+
         Raises:
             SettingsError: when there are none, or the file is damaged.
         """
         saved = read_state_dict(self.path) if self._saved is None else self._saved
-        unwrap(self.network).load_state_dict(saved)
+        load_plain_state(unwrap(self.network), saved)
 
     def _save_if_best(self, engine: Evaluator) -> None:
         # The engine has compared its key metric already.

@@ -27,11 +27,11 @@ class WeightMonitor:
     - ``update_ratio``: median over layers of ``|change of the weights| / |weights|`` in the epoch's last iteration.
 
     Args:
-        network: its convolution and linear weights are watched.
+        network: its convolution and linear weights are watched, but for those that are frozen.
     """
 
     def __init__(self, network: nn.Module) -> None:
-        self.weights = [p for p in network.parameters() if p.ndim > 1]
+        self.weights = [p for p in network.parameters() if p.ndim > 1 and p.requires_grad]
 
     def attach(self, engine: Workflow) -> None:
         """Attach to a trainer."""
@@ -59,7 +59,8 @@ class WeightMonitor:
             self._before = [weight.detach().clone() for weight in self.weights]
 
     def _write(self, engine: Workflow) -> None:
-        growth = self._norms() / self._start_norms.clamp_min(1e-12)
+        # What starts from 0, as adapters do, has no growth.
+        growth = torch.where(self._start_norms > 0, self._norms() / self._start_norms.clamp_min(1e-12), 1.0)
         updates = torch.stack(
             [
                 (weight.detach() - before).norm() / before.norm().clamp_min(1e-12)

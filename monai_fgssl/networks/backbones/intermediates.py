@@ -46,7 +46,8 @@ class IntermediatesBackbone(Backbone):
         # Such as the classifier's pooling, which has no part in any map.
         used = {name for names in self.part_names for name in names}
         for name, parameter in net.named_parameters():
-            parameter.requires_grad_(name in used)
+            if name not in used:
+                parameter.requires_grad_(False)
 
     def forward(self, x: torch.Tensor, num_stages: int | None = None) -> list[torch.Tensor]:
         """Return the maps of the first ``num_stages`` stages (default all), computing nothing deeper."""

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The package timm, with or without a torchvision that works."""
+"""The packages timm and peft, with or without a torchvision that works."""
 
 from __future__ import annotations
 
@@ -13,38 +13,45 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
-__all__ = ["import_timm"]
+__all__ = ["import_timm", "import_without_torchvision"]
 
 
 def import_timm(wanted_for: str) -> Any:
-    """Import timm.
+    """Import timm, see :func:`import_without_torchvision`."""
+    return import_without_torchvision("timm", wanted_for, "timm")
 
-    timm imports torchvision, for its data loaders and for one class of frozen norms, neither of which a backbone
-    needs. Where torchvision is missing, or was made for another torch, timm gets stand-ins in its place, which are gone
-    again when timm is there: a later ``import torchvision`` says what it would have said.
+
+def import_without_torchvision(package: str, wanted_for: str, extra: str) -> Any:
+    """Import a package that imports torchvision, but does not need it for what is used here.
+
+    timm wants it for its data loaders and for one class of frozen norms, peft for models of images that it imports and
+    nobody asked for. Where torchvision is missing, or was made for another torch, they get stand-ins in its place,
+    which are gone again when the package is there: a later ``import torchvision`` says what it would have said.
 
     Args:
+        package: ``timm`` or ``peft``.
         wanted_for: what needs it, for the message.
+        extra: of this package that installs it.
 
     Raises:
-        ImportError: when timm itself is missing or can't be imported.
+        ImportError: when the package itself is missing or can't be imported.
     """
-    if "timm" in sys.modules:
+
+    def fail(what: str) -> Any:
+        raise ImportError(f"{wanted_for} needs {package}, which {what}: pip install 'monai-fgssl[{extra}]'.")
+
+    if package in sys.modules:
         # None stands for a module that is not to be imported.
-        return importlib.import_module("timm") if sys.modules["timm"] is not None else _fail(wanted_for, "is missing")
+        return importlib.import_module(package) if sys.modules[package] is not None else fail("is missing")
     try:
         if _torchvision_works():
-            return importlib.import_module("timm")
+            return importlib.import_module(package)
         with _torchvision_replaced():
-            return importlib.import_module("timm")
+            return importlib.import_module(package)
     except ModuleNotFoundError as error:
-        _fail(wanted_for, f"can't be imported ({error})")
+        fail(f"can't be imported ({error})")
     except Exception as error:
-        _fail(wanted_for, f"can't be imported ({type(error).__name__}: {str(error).splitlines()[0][:100]})")
-
-
-def _fail(wanted_for: str, what: str) -> Any:
-    raise ImportError(f"{wanted_for} needs timm, which {what}: pip install 'monai-fgssl[timm]'.")
+        fail(f"can't be imported ({type(error).__name__}: {str(error).splitlines()[0][:100]})")
 
 
 def _torchvision_works() -> bool:
@@ -65,7 +72,7 @@ class _Anything(type):
         return _Anything(f"{cls.__name__}.{name}", (), {})
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
-        raise ImportError(f"this part of timm needs torchvision.{cls.__name__}: install the torchvision of your torch.")
+        raise ImportError(f"this needs torchvision.{cls.__name__}: install the torchvision of your torch.")
 
 
 class _StandIn(ModuleType):
