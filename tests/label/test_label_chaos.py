@@ -11,6 +11,8 @@ pytest.importorskip("monailabel", reason="MONAI Label has an environment of its 
 from benchmarks.chaos_labels import FAULTS, run_chaos
 from benchmarks.faults import OF_A_DISK
 
+pytestmark = pytest.mark.slow
+
 
 def test_no_confirmed_label_is_lost() -> None:
     told: list[str] = []
