@@ -292,7 +292,7 @@ SETTINGS = (
         "network",
         "`timm:NAME` (any model of timm, 2D), or of MONAI, 2D and 3D: `resnet10/18/34/50/101/152/200`, "
         "`efficientnet-b0` ... `b7`, `densenet121/169/201/264`, `seresnet50/101/152`, `swin-unetr-24/48`, "
-        "`vit-tiny/small/base`",
+        "`vit-tiny/small/base`; `tiny-cnn`: four convolutions, for a first try on a CPU",
         label_app=True,
         identity=BOTH,
     ),

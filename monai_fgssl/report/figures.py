@@ -25,6 +25,8 @@ PANELS = (
     ("effective rank of the features", "rank_"),
     ("growth of the weights' norms", "weight_growth"),
 )
+MOST_DOTS = 30
+"""Of one curve, each for an epoch; more of them run together."""
 
 
 def plot_confusion(
@@ -126,7 +128,8 @@ def plot_learning_curves(history: Mapping[str, Mapping[str, Sequence[tuple[int, 
                     label = readable(name.removeprefix(prefix).strip("_")) or "median"
                     # Later curves are thinner, so that an earlier one shows below one that hides it.
                     width = 1.2 + 2.4 * (len(shown) - 1 - number) / max(1, len(shown) - 1)
-                    axes.plot(epochs, values, "o-", color=color, markersize=1.5 * width, linewidth=width, label=label)
+                    dot = 1.5 * width if len(epochs) <= MOST_DOTS else 0
+                    axes.plot(epochs, values, "o-", color=color, markersize=dot, linewidth=width, label=label)
                 before = ", 0: before the first step" if any(pairs[0][0] == 0 for pairs in shown.values()) else ""
                 axes.set(title=f"{phase}: {title}", xlabel=f"epoch{before}")
                 axes.xaxis.get_major_locator().set_params(integer=True)

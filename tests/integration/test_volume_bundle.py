@@ -68,7 +68,8 @@ def test_a_copy_stands_alone_and_shares_the_configs(tmp_path: Path) -> None:
 def test_the_whole_recipe(trained: Path) -> None:
     output = trained / "output"
     metrics = json.loads((output / "metrics.json").read_text())
-    assert set(metrics["methods"]) == {"FG-SSL", "random weights"}
+    methods = ["FG-SSL", "random weights"]
+    assert list(metrics["methods"]) == methods + [f"{method}, linear probe" for method in methods]
     assert metrics["settings"]["spatial_dims"] == 3
     assert metrics["settings"]["image_size"] == [16, 16, 8]
     for picture in ("views", "confusion_matrix", "roc", "learning_curves"):

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from monai.networks.nets import DenseNet121, EfficientNetBN, ViT
@@ -49,6 +51,17 @@ def test_channels_and_strides_are_those_of_the_maps(name, spatial_dims):
         check_maps(backbone, torch.empty(1, 2, *[256] * spatial_dims))
     assert backbone.channels == CHANNELS[name]
     assert backbone.strides == (4, 8, 16, 32)
+
+
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+def test_the_tiny_network_halves_the_map_at_each_of_its_convolutions(spatial_dims):
+    backbone = make_backbone("tiny-cnn", spatial_dims, in_channels=2)
+    check_maps(backbone, torch.rand(2, 2, *[32] * spatial_dims))
+    assert backbone.strides == (2, 4, 8, 16)
+    # Kernels of 3 without bias, and two parameters of the norm for each channel.
+    widths = (2, *backbone.channels)
+    expected = sum(3**spatial_dims * a * b + 2 * b for a, b in pairwise(widths))
+    assert sum(parameter.numel() for parameter in backbone.parameters()) == expected
 
 
 @pytest.mark.parametrize("name", RESNET_PARAMETERS)

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""MONAI's convolutional networks in stages, in 2D and 3D."""
+"""Convolutional networks in stages, in 2D and 3D: MONAI's, and a tiny one."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from monai.networks import nets
+from monai.networks.blocks import Convolution
 from torch import nn
 
 from .staged import Backbone, StagedBackbone
@@ -17,11 +18,14 @@ __all__ = [
     "EFFICIENTNETS",
     "RESNETS",
     "SERESNETS",
+    "TINY",
+    "TINY_CHANNELS",
     "Built",
     "build_densenet",
     "build_efficientnet",
     "build_resnet",
     "build_seresnet",
+    "build_tiny",
 ]
 
 Built = tuple[nn.Module, Callable[[], Backbone]]
@@ -50,6 +54,8 @@ SERESNETS = {
     "seresnext50": nets.SEResNext50,
     "seresnext101": nets.SEResNext101,
 }
+TINY = "tiny-cnn"
+TINY_CHANNELS = (24, 32, 64, 96)
 
 
 def build_resnet(name: str, spatial_dims: int, in_channels: int, small: bool) -> Built:
@@ -138,3 +144,14 @@ def build_densenet(name: str, spatial_dims: int, in_channels: int) -> Built:
         )
 
     return net, make
+
+
+def build_tiny(spatial_dims: int, in_channels: int) -> Built:
+    """Build a chain of four convolutions of stride 2, which learns simple textures in seconds on a CPU."""
+    inputs = (in_channels, *TINY_CHANNELS)
+    stages = [
+        Convolution(spatial_dims, channels, outputs, strides=2, adn_ordering="NA", act="RELU", norm="BATCH", bias=False)
+        for channels, outputs in zip(inputs, TINY_CHANNELS, strict=False)
+    ]
+    net = nn.Sequential(*stages)
+    return net, lambda: StagedBackbone(nn.Identity(), stages, channels=TINY_CHANNELS, strides=(2, 4, 8, 16))

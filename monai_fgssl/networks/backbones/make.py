@@ -17,11 +17,13 @@ from .convolutional import (
     EFFICIENTNETS,
     RESNETS,
     SERESNETS,
+    TINY,
     Built,
     build_densenet,
     build_efficientnet,
     build_resnet,
     build_seresnet,
+    build_tiny,
 )
 from .staged import Backbone
 from .timm_models import TIMM_PREFIX, build_timm, published_weights, translation
@@ -29,7 +31,7 @@ from .transformers import SWINS, VITS, build_swin, build_vit
 
 __all__ = ["BACKBONES", "make_backbone"]
 
-BACKBONES = (*RESNETS, *EFFICIENTNETS, *DENSENETS, *SERESNETS, *SWINS, *VITS)
+BACKBONES = (*RESNETS, *EFFICIENTNETS, *DENSENETS, *SERESNETS, *SWINS, *VITS, TINY)
 STEMS = ("imagenet", "small")
 
 
@@ -48,9 +50,10 @@ def make_backbone(
     Args:
         name: ``resnet10|18|34|50|101|152|200``, ``efficientnet-b0`` to ``-b7``, ``densenet121|169|201|264``,
             ``seresnet50|101|152``, ``seresnext50|101``, ``senet154``, ``swin-unetr-24|48`` (the encoder of SwinUNETR),
-            ``vit-tiny|small|base`` (MONAI's ViT with patches of 16), ``medicalnet-resnet18|34``, all in 2D and 3D; or
-            ``timm:<model>`` for any model of timm (2D only, needs the extra ``timm``). The stages of a plain
-            transformer are four groups of its blocks, and the grid of its tokens is the map.
+            ``vit-tiny|small|base`` (MONAI's ViT with patches of 16), ``medicalnet-resnet18|34``, ``tiny-cnn``
+            (four convolutions, for a first try), all in 2D and 3D; or ``timm:<model>`` for any model of timm (2D only,
+            needs the extra ``timm``). The stages of a plain transformer are four groups of its blocks, and the grid of
+            its tokens is the map.
         spatial_dims: 2 or 3.
         in_channels: channels of the image.
         stem: ``imagenet`` for the network as published; ``small`` (ResNets only) replaces the 7x7 convolution of
@@ -100,6 +103,8 @@ def _build(
         return build_vit(name, spatial_dims, in_channels, image_size)
     if name in RESNETS:
         return build_resnet(name, spatial_dims, in_channels, small=stem == "small")
+    if name == TINY:
+        return build_tiny(spatial_dims, in_channels)
     if name in SERESNETS:
         return build_seresnet(name, spatial_dims, in_channels)
     if name in EFFICIENTNETS:
