@@ -52,6 +52,9 @@ SETTINGS: dict[str, object] = {
     "max_epochs": 3,
     "label_fraction": 1,
     "compare": False,
+    "seeds": 1,
+    # Every epoch has its line.
+    "progress_seconds": 0,
     # A checkpoint after each iteration: whatever is written may be what the fault meets.
     "checkpoint_minutes": 0,
     "device": "cpu",
@@ -101,6 +104,8 @@ class Run:
             log = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
             os.dup2(log, 1)
             os.dup2(log, 2)
+            # A test has put objects of its own in their place.
+            sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1, closefd=False) for number in (1, 2))
             sys.argv = ["monai.bundle", *arguments]
             try:
                 runpy.run_module("monai.bundle", run_name="__main__", alter_sys=True)

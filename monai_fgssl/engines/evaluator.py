@@ -119,5 +119,7 @@ class HierarchicalEvaluator(SupervisedEvaluator):
             output[Keys.LABEL] = labels
         engine.state.output = output
         engine.fire_event(IterationEvents.FORWARD_COMPLETED)
+        # Handlers have had the headers of DICOM files. MONAI's decollation, which comes now, would take them apart.
+        batchdata.pop("headers", None)
         engine.fire_event(IterationEvents.MODEL_COMPLETED)
         return engine.state.output

@@ -175,6 +175,8 @@ class Report:
         stages = {
             f"{method}, {step} alone": bootstrap_intervals(logits.softmax(1), labels, groups)
             for step, logits in zip(step_names(first.stage_logits.shape[1]), first.stage_logits.unbind(1), strict=True)
+            # The only step is the prediction itself.
+            if first.stage_logits.shape[1] > 1
         }
         differences = {
             f"{name} - {other}": bootstrap_difference(scores[name], scores[other], labels, groups)

@@ -51,7 +51,7 @@ def test_from_unlabeled_images_to_classes_in_folders(lesions: Path, tmp_path: Pa
     pretraining = "['bundles/fgssl/configs/train.json','bundles/fgssl/configs/pretrain.json']"
     printed = run(pretraining, unlabeled, tmp_path / "first", pretrain_epochs=1)
     assert f"{len(table.items)} images" in printed
-    assert "before pre-training: rank_concat" in printed
+    assert "before pre-training: rank concat" in printed
     pretrained = tmp_path / "first" / "pretrained.pt"
     settings = {"pretrained": pretrained, "pretrain_epochs": 0, "compare": False, "balance": "sampling"}
     run("bundles/fgssl/train.json", classes, tmp_path / "second", **settings)

@@ -164,6 +164,8 @@ SETTINGS = {
     "balance": None,
     "batch_size": 8,
     "pretrain_batch_size": 8,
+    "fine_tuning": "full",
+    "puzzles": False,
 }
 
 
