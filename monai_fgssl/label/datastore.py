@@ -38,6 +38,9 @@ logger = logging.getLogger(__name__)
 
 FINAL = DefaultLabelTag.FINAL.value
 CLASS = "class"
+READINGS = "readings"
+"""Key in the information of a label: the class that each person who has signed in gave the image last."""
+
 MARKS = ("skipped", "unsure")
 """What people may say of an image besides its class: that it comes last, and that somebody else is to look at it."""
 
@@ -133,6 +136,13 @@ class ClassLabels(LocalDatastore):
         user = label.info.get("user") if label else None
         return user if isinstance(user, str) else None
 
+    def readings_of(self, image_id: str) -> dict[str, str]:
+        """Class that each person who has signed in gave an image last."""
+        obj = self._datastore.objects.get(image_id)
+        label = obj.labels.get(FINAL) if obj else None
+        readings = label.info.get(READINGS) if label else None
+        return dict(readings) if isinstance(readings, dict) else {}
+
     def marks_of(self, image_id: str) -> list[str]:
         """Those of :data:`MARKS` that an image has."""
         obj = self._datastore.objects.get(image_id)
@@ -190,6 +200,12 @@ class ClassLabels(LocalDatastore):
     def _put_label(self, image_id: str, label_info: dict[str, Any]) -> None:
         """Make a class the label of an image; the index is written by the caller, and the label file after it."""
         info = {**label_info, "ts": int(time.time()), "name": self._filename(image_id, LABEL_SUFFIX)}
+        user, readings = info.get("user"), self.readings_of(image_id)
+        if isinstance(user, str):
+            readings[user] = info[CLASS]
+        info.pop(READINGS, None)
+        if readings:
+            info[READINGS] = readings
         obj = self._datastore.objects[image_id]
         obj.labels[FINAL] = DataModel(info=info, ext=LABEL_SUFFIX)
         obj.image.info.pop("skipped", None)

@@ -11,11 +11,12 @@ from typing import Any
 import torch
 from sklearn.metrics import cohen_kappa_score
 
+from monai_fgssl.metrics import nearest_neighbors
 from monai_fgssl.metrics.acquisition import entropy_scores
 
 from .scores import Scores
 
-__all__ = ["agreements", "suggestions"]
+__all__ = ["agreements", "similar", "suggestions"]
 
 
 def suggestions(scores: Scores, class_names: Sequence[str]) -> dict[str, tuple[str, float]]:
@@ -36,6 +37,29 @@ def suggestions(scores: Scores, class_names: Sequence[str]) -> dict[str, tuple[s
         name: (class_names[index], round(doubt, 4))
         for name, index, doubt in zip(logits, prob.argmax(1).tolist(), doubts.tolist(), strict=True)
     }
+
+
+def similar(scores: Scores, image: str, labeled: Mapping[str, str], neighbors: int) -> list[dict[str, Any]]:
+    """Labeled images that are most like an image to the model, see :func:`~monai_fgssl.metrics.nearest_neighbors`.
+
+    Args:
+        scores: with the features.
+        image: to compare with; it is none of its neighbors.
+        labeled: class by image.
+        neighbors: how many at most.
+
+    Returns:
+        ``id``, ``class`` and ``similarity`` of each, the most similar first; none while there are no features.
+    """
+    known = [name for name in labeled if name != image and name in scores.features]
+    if not known or image not in scores.features:
+        return []
+    features = torch.stack([scores.features[name] for name in known])
+    similarity, indices = nearest_neighbors(features, scores.features[image][None], neighbors)
+    return [
+        {"id": known[index], "class": labeled[known[index]], "similarity": round(value, 4)}
+        for index, value in zip(indices[0].tolist(), similarity[0].tolist(), strict=True)
+    ]
 
 
 def agreements(readings: Mapping[str, Mapping[str, str]]) -> list[dict[str, Any]]:

@@ -21,6 +21,7 @@ from monai_fgssl.bundle import SettingsError
 from monai_fgssl.data import DataError
 
 from .datastore import ClassLabels
+from .history import remember_training
 from .model import LabelModel, ranked, without_folder
 from .options import train_settings
 from .pictures import as_png
@@ -148,6 +149,7 @@ class ClassTrain(TrainTask):
             fine_tune(
                 self.bundle_root, [(datastore.get_image_uri(name), label) for name, label in labeled.items()], settings
             )
+            remember_training(self.bundle_root, len(labeled))
         return self.stats()
 
 

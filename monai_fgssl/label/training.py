@@ -29,7 +29,7 @@ from monai_fgssl.utils.tensors import read_state_dict
 from .model import read_model, without_folder
 from .options import train_settings
 
-__all__ = ["fine_tune", "pretrain", "train_stats", "write_data_list"]
+__all__ = ["fine_tune", "pretrain", "train_stats", "training_refusal", "write_data_list"]
 
 NETWORK_SETTINGS = ("backbone", "stages", "width", "embedding_dim", "stem", *GEOMETRY)
 """Settings that must be the same in a training and in the weights that it starts from."""
@@ -71,6 +71,16 @@ def _patient_of(image: Path) -> str:
     return ""
 
 
+def training_refusal(counts: Mapping[str, int]) -> str | None:
+    """Reason why no training can work with so many labeled images of each class; None if one can."""
+    if len(counts) >= 2 and min(counts.values()) >= MIN_IMAGES:
+        return None
+    return (
+        f"training needs two classes or more with at least {MIN_IMAGES} labeled images each; there are: "
+        f"{', '.join(f'{name} ({count})' for name, count in sorted(counts.items())) or 'none'}."
+    )
+
+
 def fine_tune(bundle_root: Path, images: Sequence[tuple[str | Path, str]], settings: Mapping[str, Any]) -> None:
     """Train on labeled images, starting from the newest weights. At the end the new model replaces the former one.
 
@@ -82,13 +92,8 @@ def fine_tune(bundle_root: Path, images: Sequence[tuple[str | Path, str]], setti
     Raises:
         SettingsError: when there are too few images of a class, or the bundle's run fails.
     """
-    counts = Counter(label for _, label in images)
-    few = [f"{name} ({count})" for name, count in sorted(counts.items()) if count < MIN_IMAGES]
-    if len(counts) < 2 or few:
-        raise SettingsError(
-            f"training needs two classes or more with at least {MIN_IMAGES} labeled images each; there are: "
-            f"{', '.join(f'{name} ({count})' for name, count in sorted(counts.items())) or 'none'}."
-        )
+    if refusal := training_refusal(Counter(label for _, label in images)):
+        raise SettingsError(refusal)
     weights, base = newest_weights(bundle_root)
     fractions = settings.get("fractions", FRACTIONS)
     batch_size = max(2, min(MAX_BATCH_SIZE, int(len(images) * fractions["train"]) // 2))

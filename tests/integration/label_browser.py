@@ -58,6 +58,11 @@ class StandIn:
         self.marks: dict[str, dict[str, bool]] = {}
         self.people: dict[str, str] = {}
         self.suggestions: dict[str, tuple[str, float]] = {}
+        self.readings: dict[str, dict[str, str]] = {}
+        self.user: str | None = None
+        self.trainings: dict[str, Any] = {"trainings": [], "labels_until_better": None}
+        self.neighbors: list[dict[str, Any]] = []
+        self.agreement: list[dict[str, Any]] = []
         self.has_model = True
         self.classes = CLASSES
         self.notices: list[str] = []
@@ -88,9 +93,11 @@ class StandIn:
             if f"{method} {path}".startswith(start):
                 raise Refusal(status, detail)
         time.sleep(self.delay)
-        if own := re.fullmatch(r"/fgssl/images/(.+)/(marks|thumbnail)", path):
+        if own := re.fullmatch(r"/fgssl/images/(.+)/(marks|thumbnail|similar)", path):
             if own[2] == "thumbnail":
                 return self.pictures[own[1]]
+            if own[2] == "similar":
+                return self.neighbors
             assert method == "PUT"
             self.marks[own[1]] = self.marks.get(own[1], {}) | json.loads(body)
             return self.describe(own[1])
@@ -99,6 +106,8 @@ class StandIn:
             case "GET", "/fgssl/" if image == "info":
                 return {
                     "classes": self.classes,
+                    "user": self.user,
+                    "training_refused": None if self.labels else "nothing is labeled",
                     "model": "fgssl",
                     "has_model": self.has_model,
                     "notices": self.notices,
@@ -108,6 +117,12 @@ class StandIn:
                     "num_labeled": len(self.labels),
                     "counts": {name: list(self.labels.values()).count(name) for name in self.classes},
                 }
+            case "GET", "/fgssl/" if image == "trainings":
+                return self.trainings
+            case "GET", "/fgssl/" if image == "agreement":
+                return self.agreement
+            case "GET", "/fgssl/" if image == "confusion_matrix":
+                return self.heat_map
             case "GET", "/fgssl/image/":
                 return self.pictures[image]
             case "GET", "/fgssl/heat_maps/":
@@ -139,6 +154,8 @@ class StandIn:
                 parts = form_parts(headers, body)
                 assert parts["label"] == b""
                 self.labels[query["image"][0]] = json.loads(parts["params"])["class"]
+                if self.user:
+                    self.readings.setdefault(query["image"][0], {})[self.user] = self.labels[query["image"][0]]
                 self.marks.get(query["image"][0], {}).pop("skipped", None)
                 return {}
             case "POST", "/train/":
@@ -160,6 +177,7 @@ class StandIn:
             "user": self.people.get(name),
             "suggestion": suggestion,
             "doubt": doubt,
+            **({"readings": self.readings[name]} if name in self.readings else {}),
             **{mark: True for mark, is_set in self.marks.get(name, {}).items() if is_set},
         }
 

@@ -37,7 +37,8 @@ def test_an_image_and_its_suggestion(page: Page, server: StandIn) -> None:
         ["4", "DOTS", "14", "%"],
     ]
     widths = [
-        float(bar.value_of_css_property("width")[:-2]) for bar in page.chrome.find_elements("css selector", ".bar")
+        float(bar.value_of_css_property("width")[:-2])
+        for bar in page.chrome.find_elements("css selector", ".class .bar")
     ]
     assert [width / sum(widths) for width in widths] == pytest.approx(SCORES, abs=0.01)
     assert [row.text for row in page.chrome.find_elements("css selector", "#stages tbody tr")] == [
@@ -356,7 +357,18 @@ def test_all_by_tab_key_with_visible_focus(page: Page) -> None:
             break
         assert focused.value_of_css_property("outline-width") == "3px"
         reached.append(focused.get_attribute("id") or focused.get_attribute("data-name"))
-    assert reached == ["to-label", "to-review", "strategy", "pretrain", "skip", "unsure", "heat", *CLASSES, "show-help"]
+    assert reached == [
+        "to-label",
+        "to-review",
+        "strategy",
+        "pretrain",
+        "skip",
+        "unsure",
+        "heat",
+        *CLASSES,
+        "hide",
+        "show-help",
+    ]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -406,9 +418,10 @@ def test_nothing_is_cut_off(page: Page, width: int) -> None:
     assert scroll_width <= client_width
     assert page.find("#stage").size["height"] >= 190
     if width > 800:
-        # Beside each other, image and classes need no scrolling.
+        # Beside each other, image, classes and suggestion need no scrolling.
         assert scroll_height <= client_height
-        assert page.chrome.execute_script("return side.scrollHeight <= side.clientHeight")
+        script = "return uncertainty.getBoundingClientRect().bottom <= side.getBoundingClientRect().bottom"
+        assert page.chrome.execute_script(script)
 
 
 def test_nothing_comes_from_elsewhere(page: Page, server: StandIn) -> None:
@@ -457,7 +470,7 @@ def test_label_train_and_see_suggestions_change(chrome: Chrome, real: tuple[Serv
 
     def suggestion() -> str:
         page.wait(lambda: " with " in page.text("#suggestion"))
-        return str([bar.get_attribute("style") for bar in page.chrome.find_elements("css selector", ".bar")])
+        return str([bar.get_attribute("style") for bar in page.chrome.find_elements("css selector", ".class .bar")])
 
     def train() -> None:
         page.find("#train").click()

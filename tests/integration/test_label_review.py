@@ -200,3 +200,91 @@ def test_two_thousand_images_are_listed_and_few_are_drawn(page: Page, server: St
     assert len(tiles(page)) < 80
     page.wait(lambda: "GET /fgssl/images/lesion 1999/thumbnail" in server.requests)
     assert sum("thumbnail" in request for request in server.requests) < 200
+
+
+def test_suggestions_are_hidden_until_somebody_has_chosen(page: Page, server: StandIn) -> None:
+    server.user = "uma"
+    server.labels, server.readings = {NAMES[1]: "DOTS"}, {NAMES[1]: {"anna": "DOTS"}}
+    page.chrome.refresh()
+    page.wait(lambda: page.text("#suggestion").startswith("GLOBULES"))
+    page.find("#hide").click()
+    page.wait(lambda: page.text("#suggestion") == "Hidden until you have chosen.")
+    assert page.chrome.find_elements("css selector", ".class.scored, .class.suggested") == []
+    assert not page.find("#heat").is_enabled()
+    page.press("1")
+    page.wait(lambda: page.image == NAMES[2])
+    page.press(Keys.BACKSPACE)
+    page.wait(lambda: page.image == NAMES[0] and page.text("#suggestion").startswith("GLOBULES"))
+    # The label of another person is hidden too, for this person alone.
+    open_review(page)
+    Select(page.find("#filter-show")).select_by_value("unread")
+    page.wait(lambda: NAMES[1] in tiles(page))
+    page.find("#grid").send_keys(Keys.HOME)
+    while page.find(".tile.focused").get_attribute("data-name") != NAMES[1]:
+        page.find("#grid").send_keys(Keys.ARROW_RIGHT)
+    page.find("#grid").send_keys(Keys.ENTER)
+    page.wait(lambda: page.find("#main").is_displayed() and page.image == NAMES[1])
+    assert page.pressed == []
+    server.user = "anna"
+    page.chrome.refresh()
+    page.wait(lambda: page.text("#suggestion").startswith("GLOBULES"))
+
+
+def test_agreement_opens_what_two_people_differ_on(page: Page, server: StandIn) -> None:
+    server.user = "uma"
+    server.agreement = [
+        {"people": ["anna", "uma"], "images": 5, "agreed": 3, "kappa": 0.2857, "differ": [NAMES[4], NAMES[2]]}
+    ]
+    page.chrome.refresh()
+    page.wait(lambda: page.image)
+    open_review(page)
+    page.find("#show-agreement").click()
+    page.wait(lambda: "anna and uma: 3 of 5 alike, kappa 0.29." in page.text("#pairs"))
+    page.find("#pairs button").click()
+    page.wait(lambda: page.find("#main").is_displayed() and page.image == NAMES[4])
+    assert page.text("#queue-text") == "1 more of your list"
+
+
+def test_similar_images_counts_and_results_of_trainings(page: Page, server: StandIn) -> None:
+    server.neighbors = [{"id": NAMES[3], "class": "dots", "similarity": 0.91}]
+    server.labels = {NAMES[3]: "DOTS", NAMES[5]: "NETWORK"}
+    figures = [{"value": value, "low": value - 0.1, "high": value + 0.08} for value in (0.71, 0.8)]
+    server.trainings = {
+        "trainings": [
+            {"num_labels": 50, "num_test_images": 12, "accuracy": one, "balanced_accuracy": one} for one in figures
+        ],
+        "labels_until_better": 23,
+    }
+    page.chrome.refresh()
+    page.wait(lambda: page.text("#neighbors") == "DOTS")
+    assert page.find("#neighbors li").get_attribute("title") == f"{NAMES[3]}: similarity 91 % to the model"
+    page.wait(lambda: page.text("#pace") == "About 23 more labels until a training gains a percent.")
+    counts = [row.text.split() for row in page.chrome.find_elements("css selector", "#counts div")]
+    assert {name: int(count) for name, count in counts} == dict.fromkeys(CLASSES, 0) | {"DOTS": 1, "NETWORK": 1}
+    change = "71 % (61\N{EN DASH}79 %) → 80 % (70\N{EN DASH}88 %)"
+    assert page.text("#result-text") == f"Accuracy {change}, balanced over the classes {change}."
+    page.find("#show-confusion").click()
+    page.wait(lambda: page.find("#confusion-picture").get_property("naturalWidth") == 240)
+    page.find("#confusion-close").click()
+
+
+def test_labels_per_minute(page: Page) -> None:
+    def pace(*seconds: float) -> float | None:
+        return page.chrome.execute_async_script(
+            "const done = arguments[1];"
+            "import('/fgssl/page/progress.js').then((m) => done(m.pace(arguments[0].map((s) => 1000 * s))))",
+            list(seconds),
+        )
+
+    assert pace() is None
+    assert pace(0, 5, 10, 15, 20) is None
+    assert pace(0, 5, 10, 15, 20, 25) == 12
+    # A long pause begins anew.
+    assert pace(0, 5, 1000, 1010, 1020, 1030, 1040, 1050) == 6
+
+
+def test_a_training_of_somebody_else_is_seen(page: Page, server: StandIn) -> None:
+    server.labels = {NAMES[5]: "DOTS"}
+    server.task = {"status": "RUNNING", "request": {"model": "train"}, "details": ["load images", "++++++ x | y"]}
+    page.wait(lambda: page.text("#training-text") == "Training starts …", seconds=120)
+    assert page.find("#training-text").get_attribute("title") == "load images"

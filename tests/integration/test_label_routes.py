@@ -44,13 +44,17 @@ TABLE = {
         GET /datastore/label
         HEAD /datastore/label
         GET /datastore/label/info
+        GET /fgssl/agreement
+        GET /fgssl/confusion_matrix
         GET /fgssl/heat_maps/{image_id}
         GET /fgssl/image/{image_id}
         GET /fgssl/images
         GET /fgssl/images/{image_id}
+        GET /fgssl/images/{image_id}/similar
         GET /fgssl/images/{image_id}/thumbnail
         GET /fgssl/info
         GET /fgssl/label/{image_id}
+        GET /fgssl/trainings
         POST /infer/{model}
         GET /info/
         GET /ohif/{path:path}

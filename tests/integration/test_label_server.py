@@ -201,6 +201,8 @@ def test_before_training_everything_has_an_answer(server: list[Server], truth: t
     assert client.ask("GET", "/fgssl/info") == {
         "classes": list(CLASSES),
         "model": "fgssl",
+        "user": None,
+        "training_refused": "training needs two classes or more with at least 3 labeled images each; there are: none.",
         "has_model": False,
         "notices": [],
         "num_stages": 0,

@@ -93,7 +93,7 @@ def test_the_page_says_nothing_else(page: Page, server: StandIn) -> None:
     page.wait(lambda: page.pressed)
     listen()
     server.failures["PUT /datastore/label"] = (500, None)
-    page.press("1")
+    page.press("2")
     page.wait(lambda: page.error)
     listen()
     page.find("#train").click()

@@ -210,6 +210,21 @@ def test_a_label_file_that_says_something_else_is_written_again(folder: Path) ->
     assert json.loads(file.read_text())["class"] == "nevus"
 
 
+def test_everybody_has_a_reading_of_their_own(folder: Path) -> None:
+    store = open_store(folder)
+    forged = {"class": "nevus", "user": "anna", "readings": {"uma": "nevus"}}
+    store.save_label("a", "", FINAL, forged)
+    store.save_label("a", "", FINAL, {"class": "melanoma", "user": "uma"})
+    assert store.readings_of("a") == {"anna": "nevus", "uma": "melanoma"}
+    (folder / INDEX).unlink()
+    again = open_store(folder)
+    assert (again.class_of("a"), again.user_of("a")) == ("melanoma", "uma")
+    assert again.readings_of("a") == {"anna": "nevus", "uma": "melanoma"}
+    # Where nobody signs in there are none.
+    label(again, "b", "nevus")
+    assert again.readings_of("b") == {}
+
+
 def test_marks_outlive_a_restart_and_a_class_ends_the_waiting(folder: Path) -> None:
     store = open_store(folder)
     store.set_marks("a", {"unsure": True, "skipped": True}, "anna")

@@ -41,9 +41,13 @@ def passed_on(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 def client() -> TestClient:
     server = FastAPI()
     info = {"trainers": {"train": {}}, "scoring": {"fgssl": {}}, "models": {"fgssl": {}}}
-    app: Any = SimpleNamespace(info=lambda: info)
+    labels = {f"{name}{number}": name for name in "ab" for number in range(3)}
+    datastore = SimpleNamespace(labeled=lambda: labels)
+    app: Any = SimpleNamespace(info=lambda: info, datastore=lambda: datastore)
     server.include_router(operations.make_operations_router(app))
-    return TestClient(server)
+    made = TestClient(server)
+    made.labels = labels  # type: ignore[attr-defined]
+    return made
 
 
 def test_only_what_is_known_is_passed_on(client: TestClient, passed_on: dict[str, Any]) -> None:
@@ -72,3 +76,10 @@ def test_what_can_not_be_is_refused_at_once(
 ) -> None:
     assert client.post(path, json=parameters).status_code == 422
     assert passed_on == {}
+
+
+def test_a_training_that_can_not_work_is_refused_at_once(client: TestClient, passed_on: dict[str, Any]) -> None:
+    client.labels.pop("b2")  # type: ignore[attr-defined]
+    answer = client.post("/train/train", json={})
+    assert (answer.status_code, passed_on) == (409, {})
+    assert answer.json()["detail"].endswith("there are: a (3), b (2).")

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from monai_fgssl.label.review import agreements, suggestions
+from monai_fgssl.label.review import agreements, similar, suggestions
 from monai_fgssl.label.scores import Scores
 from monai_fgssl.label.thumbnails import Thumbnails
 
@@ -85,3 +85,17 @@ def test_small_pictures_take_no_more_memory_than_allowed(tmp_path: Path) -> None
     assert drawn == list("abcab")
     thumbnails.of(str(tmp_path / "b"))
     assert drawn == list("abcab")
+
+
+def test_similar_images_are_labeled_ones_and_the_nearest_first() -> None:
+    scores = Scores("1")
+    angles = torch.tensor([0.0, 0.1, 3.1, 0.2, 0.15])
+    features = torch.stack([angles.cos(), angles.sin()], 1)
+    scores.add(list("abcde"), torch.zeros(5, 1, 2), features)
+    # Of e there is no label, f has no features.
+    labeled = {"a": "x", "b": "y", "c": "x", "d": "y", "f": "x"}
+    found = similar(scores, "a", labeled, 2)
+    assert [(one["id"], one["class"]) for one in found] == [("b", "y"), ("d", "y")]
+    assert found[0]["similarity"] > found[1]["similarity"]
+    assert similar(scores, "f", labeled, 2) == []
+    assert similar(scores, "a", {"a": "x"}, 2) == []

@@ -1,6 +1,7 @@
 // Copyright (c) monai-fgssl contributors
 // SPDX-License-Identifier: Apache-2.0
 // A button for each class, with its key, the model's probability, and who has chosen it.
+import { isHidden, visibleClass } from "./blinding.js";
 import { $, element, percent } from "./dom.js";
 import { onChange, sameName, state } from "./state.js";
 import { ranked } from "./suggestion.js";
@@ -96,8 +97,8 @@ function note(chosen, suggested) {
 function draw() {
   fill();
   $("no-classes").hidden = state.info.classes.length > 0;
-  const scores = state.prediction ? ranked() : [];
-  const label = state.image?.class ?? null;
+  const scores = state.prediction && !isHidden() ? ranked() : [];
+  const label = visibleClass();
   for (const button of $("classes").children) {
     const { name } = button.dataset;
     const score = scores.find((entry) => entry.name === name)?.score;

@@ -32,7 +32,7 @@ const KEYS = [
 
 function onKey(event) {
   if (event.altKey || event.repeat || document.querySelector("dialog[open]") || !state.info) return;
-  if (event.target.matches("input")) return;
+  if (event.target.matches("input:not([type=checkbox])")) return;
   // A list has its own use for letters and arrows.
   if (event.target.matches("select") && !/^(\d|Backspace|Delete)$/.test(event.key)) return;
   const action = actionOf(event);

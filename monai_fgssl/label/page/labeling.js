@@ -1,11 +1,14 @@
 // Copyright (c) monai-fgssl contributors
 // SPDX-License-Identifier: Apache-2.0
 // Goes from image to image, and saves the class that a person chooses.
+import { isHidden, visibleClass } from "./blinding.js";
 import { $, percent, quoted } from "./dom.js";
 import { canUndo, change, lookUp, undo } from "./labels.js";
 import { act, announce, showError } from "./messages.js";
+import { countLabel } from "./progress.js";
 import { showPicture } from "./picture.js";
 import { getBlob, getJson } from "./server.js";
+import { findSimilar } from "./similar.js";
 import { changed, current, onChange, state } from "./state.js";
 import { ranked } from "./suggestion.js";
 import { t } from "./texts.js";
@@ -47,6 +50,7 @@ async function open(position, id = state.history[position]) {
   Object.assign(state, { position, image, prediction: null });
   showPicture(picture);
   suggest();
+  findSimilar();
 }
 
 // Opens an image, and then those of a list one after another.
@@ -65,6 +69,7 @@ export async function suggest() {
     if (current() !== id) return;
     Object.assign(state, { prediction, predicting: false });
     changed();
+    if (isHidden()) return;
     const [first] = ranked();
     announce(t("suggestion_spoken", { name: first.name, score: percent(first.score) }));
   } catch (error) {
@@ -79,6 +84,7 @@ export async function save(name) {
   if (!state.image) return;
   const saved = await act(t("not_saved"), async () => {
     await change([state.image], { class: name });
+    countLabel();
     announce(t("saved", { name }));
   });
   if (saved) await next();
@@ -162,7 +168,7 @@ function draw() {
   $("unsure").disabled = !image;
   $("unsure").setAttribute("aria-pressed", String(Boolean(image?.unsure)));
   $("undo").disabled = !canUndo();
-  $("remove").hidden = !image?.class;
+  $("remove").hidden = visibleClass() === null;
   $("queue").hidden = state.queue.length === 0;
   $("queue-text").textContent = t("queue", { count: state.queue.length });
 }

@@ -4,6 +4,7 @@
 import { onChoice } from "./classes.js";
 import "./keys.js";
 import { save, start } from "./labeling.js";
+import { refreshTrainings } from "./progress.js";
 import { state } from "./state.js";
 import { translatePage } from "./texts.js";
 import { follow } from "./training.js";
@@ -15,5 +16,6 @@ drawViews();
 state.busy = false;
 if (await start()) {
   drawViews();
+  refreshTrainings();
   follow();
 }

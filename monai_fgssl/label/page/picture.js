@@ -1,6 +1,7 @@
 // Copyright (c) monai-fgssl contributors
 // SPDX-License-Identifier: Apache-2.0
 // The picture of the image, and its heat maps.
+import { isHidden } from "./blinding.js";
 import { $, element, quoted } from "./dom.js";
 import { showError } from "./messages.js";
 import { getBlob, ServerError } from "./server.js";
@@ -26,7 +27,7 @@ export function showPicture(blob) {
   picture.alt = blob ? t("image_named", { name: current() }) : "";
   if (blob) [picture.src] = show(blob);
   else picture.removeAttribute("src");
-  if (state.heat) showHeatMap();
+  if (state.heat && !isHidden()) showHeatMap();
 }
 
 export async function showHeatMap() {
@@ -81,7 +82,7 @@ export function toggleHeat() {
 }
 
 function draw() {
-  $("heat").disabled = !current() || !state.info.has_model;
+  $("heat").disabled = !current() || !state.info.has_model || isHidden();
   $("heat").setAttribute("aria-pressed", String(state.heat));
 }
 

@@ -4,7 +4,7 @@
 import { $, element, percent } from "./dom.js";
 import { openList, refreshInfo } from "./labeling.js";
 import { change, undo } from "./labels.js";
-import { act, announce } from "./messages.js";
+import { act, announce, showError } from "./messages.js";
 import { getJson } from "./server.js";
 import { changed, onChange, sameName, state } from "./state.js";
 import { t } from "./texts.js";
@@ -20,6 +20,7 @@ const SHOWN = {
   unlabeled: (image) => image.class === null,
   labeled: (image) => image.class !== null,
   differs: (image) => image.class !== null && Boolean(image.suggestion) && !sameName(image.class, image.suggestion),
+  unread: (image) => image.class !== null && !(state.info.user in (image.readings ?? {})),
   unsure: (image) => Boolean(image.unsure),
   skipped: (image) => Boolean(image.skipped),
 };
@@ -79,11 +80,12 @@ function fillFilters() {
   };
   const counts = state.info.counts ?? {};
   const people = [...new Set(images.map(({ user }) => user).filter(Boolean))].sort();
-  options($("filter-show"), Object.keys(SHOWN).map((key) => [key === "all" ? "" : key, t(`show_${key}`)]));
+  options($("filter-show"), Object.keys(SHOWN).filter((key) => key !== "unread" || state.info.user !== null).map((key) => [key === "all" ? "" : key, t(`show_${key}`)]));
   options($("filter-class"), [["", t("every_class")], ...state.info.classes.map((name) => [name, `${name} (${counts[name] ?? 0})`])]);
   options($("filter-person"), [["", t("everybody")], ...people.map((name) => [name, name])]);
   options($("filter-sort"), Object.keys(ORDERS).map((key) => [key === "doubt" ? "" : key, t(`sort_${key}`)]));
   $("person-filter").hidden = people.length === 0;
+  $("show-agreement").hidden = state.info.user === null;
   options($("give-class"), [["", t("give_class")], ...state.info.classes.map((name) => [name, name])]);
 }
 
@@ -172,10 +174,12 @@ function move(step) {
 
 // The rest of what is shown follows, one image after another.
 async function openFocused() {
-  const chosen = found[focused];
-  if (!chosen) return;
-  const rest = found.slice(focused + 1).map(({ id }) => id);
-  const opened = openList(chosen.id, rest);
+  await openAll(found.slice(focused).map(({ id }) => id));
+}
+
+async function openAll([first, ...rest]) {
+  if (!first) return;
+  const opened = openList(first, rest);
   showView("label");
   await opened;
 }
@@ -232,6 +236,31 @@ function onFilter() {
   filter();
 }
 
+// Opens the images that two people differ on.
+async function showAgreement() {
+  try {
+    const pairs = await getJson("/fgssl/agreement");
+    $("pairs").replaceChildren(...pairs.map(({ people, images: count, agreed, kappa, differ }) => {
+      const line = element("p");
+      line.append(t("pair", { first: people[0], second: people[1], count, agreed, kappa: kappa === null ? "–" : kappa.toFixed(2) }), " ");
+      line.dataset.name = people.join(" ");
+      if (differ.length === 0) return line;
+      const button = element("button", "", t("open_differing", { count: differ.length }));
+      button.type = "button";
+      button.onclick = () => {
+        $("agreement").close();
+        openAll(differ);
+      };
+      line.append(button);
+      return line;
+    }));
+    if (pairs.length === 0) $("pairs").textContent = t("no_pairs");
+    $("agreement").showModal();
+  } catch (error) {
+    showError(t("agreement_not_known"), error);
+  }
+}
+
 const indexOf = (event) => Number(event.target.closest(".tile")?.dataset.index ?? NaN);
 
 onChange(draw);
@@ -251,6 +280,8 @@ $("grid").ondblclick = (event) => {
   openFocused();
 };
 for (const select of filters()) select.onchange = onFilter;
+$("show-agreement").onclick = showAgreement;
+$("agreement-close").onclick = () => $("agreement").close();
 $("open-focused").onclick = openFocused;
 $("select-all").onclick = selectAll;
 $("clear-selection").onclick = clearSelection;

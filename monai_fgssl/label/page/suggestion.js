@@ -1,6 +1,7 @@
 // Copyright (c) monai-fgssl contributors
 // SPDX-License-Identifier: Apache-2.0
 // The model's suggestion in words, and what each stage of the network says.
+import { isHidden } from "./blinding.js";
 import { $, element, percent } from "./dom.js";
 import { current, onChange, sameName, state } from "./state.js";
 import { t } from "./texts.js";
@@ -15,7 +16,7 @@ export function ranked() {
 const listed = (name) => state.info.classes.find((other) => sameName(other, name)) ?? name;
 
 function draw() {
-  const { prediction } = state;
+  const prediction = isHidden() ? null : state.prediction;
   const text = $("suggestion");
   $("stages").hidden = !prediction?.stages;
   $("uncertainty").hidden = !prediction;
@@ -37,6 +38,7 @@ function draw() {
 function withoutSuggestion() {
   if (!current()) return "";
   if (!state.info.has_model) return t("no_model");
+  if (isHidden()) return t("hidden");
   return state.predicting ? "…" : t("none_for_image");
 }
 

@@ -5,21 +5,31 @@ import { $ } from "./dom.js";
 import { refreshInfo, suggest } from "./labeling.js";
 import { attempt, showError } from "./messages.js";
 import { showHeatMap } from "./picture.js";
+import { refreshTrainings } from "./progress.js";
 import { getJson, request, sendJson, ServerError } from "./server.js";
 import { changed, onChange, state } from "./state.js";
 import { t } from "./texts.js";
 
 const POLL_MS = 1000;
+// Somebody else may start a training.
+const IDLE_POLL_MS = 15_000;
 const ENDS = { DONE: "finished", ERROR: "failed", STOPPED: "stopped" };
 
 const train = (task) => attempt(t(`${task}_not_started`), async () => {
   const started = await sendJson("POST", `/train/${task}`);
   state.training = true;
   show(started);
-  setTimeout(follow, POLL_MS);
+  later();
 });
 
 const stop = () => attempt(t("train_not_stopped"), () => request("/train/", { method: "DELETE" }));
+
+let timer = 0;
+
+function later() {
+  clearTimeout(timer);
+  timer = setTimeout(follow, state.training ? POLL_MS : IDLE_POLL_MS);
+}
 
 export async function follow() {
   let task;
@@ -27,18 +37,18 @@ export async function follow() {
     task = await getJson("/train/");
   } catch (error) {
     // 404: nothing was trained since the server started.
-    if (error.status === 404) return;
-    showError(t("train_not_known"), error);
-    if (state.training) setTimeout(follow, POLL_MS);
+    if (error.status !== 404) showError(t("train_not_known"), error);
+    later();
     return;
   }
   const running = ["SUBMITTED", "RUNNING"].includes(task.status);
   const finished = state.training && !running;
   state.training = running;
   show(task);
-  if (running) setTimeout(follow, POLL_MS);
+  later();
   if (!finished) return;
   try {
+    await refreshTrainings();
     await refreshInfo();
     changed();
     await suggest();
@@ -61,19 +71,24 @@ function show(task) {
   } else {
     bar.removeAttribute("value");
   }
+  // What it does before the first epoch, in its own words.
+  const doing = lines.filter((line) => /^[A-Za-z][^|+]{3,80}$/.test(line.trim())).pop();
+  $("training-text").title = state.training && !epochs ? doing?.trim() ?? "" : "";
   $("training-text").textContent = state.training
     ? t(epochs ? `${name}_epochs` : `${name}_starts`, { done: epochs?.[1], total: epochs?.[2] })
     : t(`${name}_${ENDS[task.status] ?? "stopped"}`);
   if (task.status === "ERROR") {
     // Without the name that Python puts before the message of an error.
-    const reason = lines.pop()?.trim().replace(/^(error|[\w.]*(Error|Exception)): /, "");
+    const reason = lines.filter((line) => /\p{L}{2}/u.test(line)).pop()?.trim().replace(/^(error|[\w.]*(Error|Exception)): /, "");
     showError(t(`${name}_failed`), new ServerError(reason || t("log_says_why")));
   }
   changed();
 }
 
 function draw() {
-  $("train").disabled = state.training || state.info.num_labeled === 0;
+  $("train").disabled = state.training || state.info.training_refused !== null;
+  $("refusal").hidden = state.training || state.info.training_refused === null || state.info.num_labeled === 0;
+  $("refusal").textContent = state.info.training_refused ?? "";
   $("pretrain").disabled = state.training || state.info.num_images === 0;
   $("stop").hidden = !state.training;
 }

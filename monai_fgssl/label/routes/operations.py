@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections import Counter
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +18,7 @@ from monai_fgssl.bundle import SettingsError
 from monai_fgssl.label.datastore import check_name as check_tag
 from monai_fgssl.label.options import train_settings
 from monai_fgssl.label.stopping import stop_training
+from monai_fgssl.label.training import training_refusal
 
 from .roles import ADMIN, ANNOTATOR
 
@@ -50,6 +52,9 @@ def make_operations_router(app: FGSSLApp) -> APIRouter:
             settings = train_settings(params or {})
         except SettingsError as error:
             raise HTTPException(422, str(error)) from error
+        if model == "train" and (refusal := training_refusal(Counter(app.datastore().labeled().values()))):
+            # At once, and not after the training's process has begun.
+            raise HTTPException(409, refusal)
         return dict(train.run_model(model, settings, run_sync, enqueue))
 
     @router.post("/scoring/{method}", tags=["Scoring"], dependencies=[ANNOTATOR])

@@ -10,9 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, HTTPException
 from fastapi.responses import FileResponse, Response
+from monailabel.config import settings
+from monailabel.endpoints.user.auth import User
 
 from monai_fgssl.label.datastore import FINAL
+from monai_fgssl.label.history import labels_until_better, read_trainings
 from monai_fgssl.label.pictures import as_png
+from monai_fgssl.label.training import training_refusal
 from monai_fgssl.metrics.acquisition import STRATEGIES
 
 from .pictures import answer_picture
@@ -49,14 +53,16 @@ def make_page_router(app: FGSSLApp) -> APIRouter:
             raise HTTPException(404, "the page has no such file.")
         return FileResponse(PAGE / name, headers=ALWAYS_NEW)
 
-    @router.get("/info", dependencies=[USER])
-    async def info() -> dict[str, Any]:
+    @router.get("/info")
+    async def info(user: User = USER) -> dict[str, Any]:
         labeled = app.datastore().labeled()
         counts = Counter(labeled.values())
         classes = app.class_names()
         return {
             "classes": classes,
             "counts": {name: counts[name] for name in classes},
+            "user": user.username if settings.MONAI_LABEL_AUTH_ENABLE else None,
+            "training_refused": training_refusal(counts),
             "model": "fgssl",
             "has_model": app.model.record is not None,
             "notices": app.notices(),
@@ -65,6 +71,18 @@ def make_page_router(app: FGSSLApp) -> APIRouter:
             "num_images": len(app.datastore().list_images()),
             "num_labeled": len(labeled),
         }
+
+    @router.get("/trainings", dependencies=[USER])
+    async def trainings() -> dict[str, Any]:
+        found = read_trainings(app.bundle_root)
+        return {"trainings": found, "labels_until_better": labels_until_better(found, len(app.datastore().labeled()))}
+
+    @router.get("/confusion_matrix", dependencies=[USER])
+    def confusion_matrix() -> FileResponse:
+        file = app.bundle_root / "output" / "train" / "confusion_matrix.png"
+        if not file.is_file():
+            raise HTTPException(404, "no training has ended yet.")
+        return FileResponse(file, media_type="image/png", headers={"Cache-Control": "no-store"})
 
     @router.get("/image/{image_id}", dependencies=[USER])
     def image(image_id: str) -> Response:

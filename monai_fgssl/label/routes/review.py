@@ -12,7 +12,7 @@ from monailabel.config import settings
 from monailabel.endpoints.user.auth import User
 
 from monai_fgssl.label.datastore import MARKS
-from monai_fgssl.label.review import suggestions
+from monai_fgssl.label.review import agreements, similar, suggestions
 
 from .pictures import answer_picture
 from .roles import ANNOTATOR, USER
@@ -22,26 +22,31 @@ if TYPE_CHECKING:
 
 __all__ = ["make_review_router"]
 
+NUM_NEIGHBORS = 4
+"""Similar images beside an image."""
+
 
 def make_review_router(app: FGSSLApp) -> APIRouter:
-    """Routes below ``/fgssl/images``.
+    """Routes ``/fgssl/images`` and below, and ``/fgssl/agreement``.
 
     Args:
         app: whose images they are.
     """
-    router = APIRouter(prefix="/fgssl/images", tags=["FG-SSL"])
+    router = APIRouter(prefix="/fgssl", tags=["FG-SSL"])
 
     def describe(name: str) -> dict[str, Any]:
         datastore = app.datastore()
+        readings = datastore.readings_of(name)
         return {
             "id": name,
             "class": datastore.class_of(name),
             "user": datastore.user_of(name),
             **dict.fromkeys(datastore.marks_of(name), True),
+            **({"readings": readings} if readings else {}),
         }
 
     # In the event loop, as MONAI Label's own routes, so that only one thread uses the data store.
-    @router.get("", dependencies=[USER])
+    @router.get("/images", dependencies=[USER])
     async def images() -> list[dict[str, Any]]:
         record = app.model.record
         known = suggestions(app.scorer.scores, record["class_names"]) if record else {}
@@ -51,12 +56,12 @@ def make_review_router(app: FGSSLApp) -> APIRouter:
             found.append({**describe(name), "suggestion": suggestion, "doubt": doubt})
         return found
 
-    @router.get("/{image_id}", dependencies=[USER])
+    @router.get("/images/{image_id}", dependencies=[USER])
     async def image(image_id: str) -> dict[str, Any]:
         app.datastore().check_image(image_id)
         return describe(image_id)
 
-    @router.put("/{image_id}/marks")
+    @router.put("/images/{image_id}/marks")
     async def mark(image_id: str, marks: Annotated[dict[str, bool], Body()], user: User = ANNOTATOR) -> dict[str, Any]:
         unknown = sorted(marks.keys() - set(MARKS))
         if unknown:
@@ -64,8 +69,18 @@ def make_review_router(app: FGSSLApp) -> APIRouter:
         app.datastore().set_marks(image_id, marks, user.username if settings.MONAI_LABEL_AUTH_ENABLE else None)
         return describe(image_id)
 
-    @router.get("/{image_id}/thumbnail", dependencies=[USER])
+    @router.get("/images/{image_id}/similar", dependencies=[USER])
+    async def neighbors(image_id: str) -> list[dict[str, Any]]:
+        app.datastore().check_image(image_id)
+        return similar(app.scorer.scores, image_id, app.datastore().labeled(), NUM_NEIGHBORS)
+
+    @router.get("/images/{image_id}/thumbnail", dependencies=[USER])
     def thumbnail(image_id: str) -> Response:
         return answer_picture(app, image_id, app.thumbnails.of, "image/jpeg")
+
+    @router.get("/agreement", dependencies=[USER])
+    async def agreement() -> list[dict[str, Any]]:
+        datastore = app.datastore()
+        return agreements({name: datastore.readings_of(name) for name in datastore.list_images()})
 
     return router

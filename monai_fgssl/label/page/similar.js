@@ -1,0 +1,40 @@
+// Copyright (c) monai-fgssl contributors
+// SPDX-License-Identifier: Apache-2.0
+// Labeled images that look like this one to the model, beside it.
+import { $, element, percent, quoted } from "./dom.js";
+import { getJson } from "./server.js";
+import { current, onChange, sameName, state } from "./state.js";
+import { isHidden } from "./blinding.js";
+import { t } from "./texts.js";
+import { showThumbnail } from "./thumbnails.js";
+
+// Of which image, and its neighbors: { id, class, similarity }.
+let found = { id: null, neighbors: [] };
+
+export async function findSimilar() {
+  const id = current();
+  found = { id, neighbors: [] };
+  if (!id || !state.info.has_model) return;
+  // They are a help, and no reason to interrupt.
+  const neighbors = await getJson(`/fgssl/images/${quoted(id)}/similar`).catch(() => []);
+  if (current() !== id) return;
+  found = { id, neighbors };
+  draw();
+}
+
+function draw() {
+  $("similar").hidden = found.neighbors.length === 0 || found.id !== current() || isHidden();
+  if ($("similar").hidden) return;
+  $("neighbors").replaceChildren(...found.neighbors.map(({ id, class: name, similarity }) => {
+    const item = element("li");
+    item.dataset.name = id;
+    item.title = t("similar_tip", { name: id, similarity: percent(similarity) });
+    const picture = element("div", "thumbnail");
+    showThumbnail(picture, id);
+    const listed = state.info.classes.find((other) => sameName(other, name)) ?? name;
+    item.append(picture, element("span", "label", listed));
+    return item;
+  }));
+}
+
+onChange(draw);
