@@ -25,8 +25,8 @@ def test_trainings_are_remembered_in_their_order(tmp_path: Path) -> None:
     assert read_trainings(tmp_path) == []
     folder = tmp_path / "output" / "train"
     folder.mkdir(parents=True)
-    for number in (1, 2):
-        entry = training(100 * number, 0.7 + 0.1 * number)
+    for number, accuracy in ((1, 0.8), (2, 0.9)):
+        entry = training(100 * number, accuracy)
         methods = {"ours": {name: entry[name] for name in ("accuracy", "balanced_accuracy")}}
         (folder / "metrics.json").write_text(json.dumps({"methods": methods, "num_test_images": 1000}))
         remember_training(tmp_path, 100 * number)

@@ -89,13 +89,14 @@ def test_small_pictures_take_no_more_memory_than_allowed(tmp_path: Path) -> None
 
 def test_similar_images_are_labeled_ones_and_the_nearest_first() -> None:
     scores = Scores("1")
-    angles = torch.tensor([0.0, 0.1, 3.1, 0.2, 0.15])
-    features = torch.stack([angles.cos(), angles.sin()], 1)
+    # b is the same as a, d is close, c is far.
+    features = torch.tensor([[1.0, 0.0, 0.2], [1.0, 0.0, 0.2], [-1.0, 0.3, 0.0], [0.9, 0.1, 0.1], [1.0, 0.1, 0.2]])
     scores.add(list("abcde"), torch.zeros(5, 1, 2), features)
     # Of e there is no label, f has no features.
     labeled = {"a": "x", "b": "y", "c": "x", "d": "y", "f": "x"}
     found = similar(scores, "a", labeled, 2)
     assert [(one["id"], one["class"]) for one in found] == [("b", "y"), ("d", "y")]
+    assert found[0]["similarity"] == pytest.approx(1)
     assert found[0]["similarity"] > found[1]["similarity"]
     assert similar(scores, "f", labeled, 2) == []
     assert similar(scores, "a", {"a": "x"}, 2) == []
