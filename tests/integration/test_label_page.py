@@ -416,7 +416,7 @@ def test_nothing_is_cut_off(page: Page, width: int) -> None:
         "const e = document.documentElement;return [e.scrollWidth, e.clientWidth, e.scrollHeight, e.clientHeight]"
     )
     assert scroll_width <= client_width
-    assert page.find("#stage").size["height"] >= 190
+    assert page.find("#stage").size["height"] >= 168
     if width > 800:
         # Beside each other, image, classes and suggestion need no scrolling.
         assert scroll_height <= client_height

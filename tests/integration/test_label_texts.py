@@ -18,7 +18,7 @@ const found = [];
 const walk = document.createTreeWalker(document.documentElement, NodeFilter.SHOW_TEXT);
 while (walk.nextNode()) {
   const parent = walk.currentNode.parentElement;
-  if (!parent.closest("script, style, kbd, option[data-name], [data-name] .label, #name"))
+  if (!parent.closest("script, style, kbd, #refusal, option[data-name], [data-name] .label, #name"))
     found.push(walk.currentNode.data.trim());
 }
 for (const element of document.querySelectorAll("*"))

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The page for annotators, put together.
 import { onChoice } from "./classes.js";
+import { $ } from "./dom.js";
 import "./keys.js";
 import { save, start } from "./labeling.js";
 import { refreshTrainings } from "./progress.js";
@@ -12,6 +13,10 @@ import { draw as drawViews } from "./views.js";
 
 translatePage();
 onChoice(save);
+$("more").onclick = () => {
+  const open = document.body.classList.toggle("more");
+  $("more").setAttribute("aria-expanded", String(open));
+};
 drawViews();
 state.busy = false;
 if (await start()) {
