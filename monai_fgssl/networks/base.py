@@ -115,6 +115,20 @@ class StagedNet(nn.Module):
         """
         return [feature_map.flatten(2).mean(dim=2) for feature_map in self.backbone(self.normalize(x))]
 
+    def __prepare_scriptable__(self) -> StagedNet:
+        """Refuse ``torch.jit.script`` in words where the backbone can't be scripted."""
+        try:
+            torch.jit.script(self.backbone)
+        except NotImplementedError:
+            raise
+        except Exception as error:
+            name = self._backbone_name or type(self.backbone).__name__
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:150]
+            raise NotImplementedError(
+                f"the backbone {name!r} can't be scripted ({reason}): export it to ONNX, or trace it (torch.jit.trace)."
+            ) from error
+        return self
+
     def heat_map_layers(self) -> list[nn.Module]:
         """Modules whose outputs are the maps that heat maps show, from shallow to deep; empty: there are none."""
         return []
