@@ -90,11 +90,14 @@ def main() -> None:
         if arguments.dataset_dir is None:
             draw(Path(drawn))
         source = arguments.dataset_dir or Path(drawn)
+        load = os.getloadavg()[0]
         runs = [measure(source, arguments.threads, arguments.settings) for _ in range(arguments.repeats)]
     best = min(runs, key=lambda run: float(run["whole command"]))
     print("# Time of a linear probe\n")
     print(f"Command: `{command()}`  ")
     print(f"Machine: {processor()}, {arguments.threads} threads  ")
+    busy = f"{load:.1f} processes wanted a core before, {os.getloadavg()[0]:.1f} after"
+    print(f"Load of the machine: {busy} ({os.cpu_count()} cores)  ")
     print(f"Date: {datetime.date.today()}\n")
     print(f"{best['images']} images; the fastest of {len(runs)} run(s). Aim: {GOAL_SECONDS} s on 2 free cores.\n")
     print("| | seconds |\n| --- | --- |")

@@ -20,6 +20,7 @@ EXTRAS = {
     "dicom": "compressed DICOM in, structured reports out",
     "tiff": "rare TIFF: deep samples compressed as LZW, and more",
     "onnx": "export to ONNX, inference by ONNX Runtime",
+    "lora": "adapters in large transformers (--lora_rank)",
     "parquet": "features as Parquet files",
     "tracking": "TensorBoard and MLflow",
     "label": "MONAI Label (it needs older packages: in an environment of its own)",
