@@ -10,12 +10,16 @@ import { labelSelected, onReviewKey, takeBackHere } from "./review.js";
 import { onChange, state } from "./state.js";
 import { t } from "./texts.js";
 import { inReview, onView, showView } from "./views.js";
+import { showWhole, zoomIn, zoomOut } from "./zoom.js";
 
 // "where": on which view a key works; none: on both. "often": below the image too, not in the list of all keys only.
 const KEYS = [
   { keys: ["s"], signs: ["S"], text: "key_skip", run: skip, where: "label", often: true },
   { keys: ["u"], signs: ["U"], text: "key_unsure", run: toggleUnsure, where: "label", often: true },
   { keys: ["h"], signs: ["H"], text: "key_heat", run: toggleHeat, where: "label", often: true },
+  { keys: ["+"], signs: ["+"], text: "key_zoom_in", run: zoomIn, where: "label", often: true },
+  { keys: ["-"], signs: ["-"], text: "key_zoom_out", run: zoomOut, where: "label" },
+  { keys: ["0", "w"], signs: ["W"], text: "key_whole", run: showWhole, where: "label" },
   { keys: ["Backspace", "ArrowLeft"], signs: ["⌫", "←"], text: "key_back", run: back, where: "label", often: true },
   { keys: ["ArrowRight"], signs: ["→"], text: "key_forward", run: forward, where: "label" },
   { keys: ["Delete"], signs: ["Del"], text: "key_remove", run: removeLabel, where: "label" },

@@ -174,9 +174,12 @@ function draw() {
 }
 
 onChange(draw);
+let wasInReview = false;
 onView(() => {
+  const isBack = wasInReview && !inReview();
+  wasInReview = inReview();
   // Its label may have been changed in the grid.
-  if (!inReview() && state.image && !state.busy) act(t("image_not_shown"), async () => {
+  if (isBack && state.image && !state.busy) act(t("image_not_shown"), async () => {
     state.image = await lookUp(state.image.id);
   });
 });

@@ -7,6 +7,10 @@ import { showError } from "./messages.js";
 import { getBlob, ServerError } from "./server.js";
 import { changed, current, onChange, state } from "./state.js";
 import { t } from "./texts.js";
+import { onEnlarged, showWhole } from "./zoom.js";
+
+// Height and width of the largest picture that the server sends.
+const MOST_PIXELS = 8192;
 
 // Addresses of what is on the screen, to be given back when something else is shown.
 let shown = [];
@@ -18,8 +22,14 @@ function show(...blobs) {
 }
 
 let original = null;
+// Image of which more pixels were asked for.
+let detailed = null;
 
 export function showPicture(blob) {
+  if (blob !== original) {
+    detailed = null;
+    showWhole();
+  }
   original = blob;
   const picture = $("picture");
   $("heat-maps").hidden = true;
@@ -80,6 +90,21 @@ export function toggleHeat() {
   if (state.heat) showHeatMap();
   else showPicture(original);
 }
+
+// The picture with all its pixels, or the most that the server sends, in the place of the smaller one.
+onEnlarged(async () => {
+  const id = current();
+  if (detailed === id || !id) return;
+  detailed = id;
+  try {
+    const blob = await getBlob(`/fgssl/image/${quoted(id)}?max_size=${MOST_PIXELS}`);
+    if (current() !== id || $("picture").hidden) return;
+    original = blob;
+    [$("picture").src] = show(blob);
+  } catch (error) {
+    showError(t("no_details"), error);
+  }
+});
 
 function draw() {
   $("heat").disabled = !current() || !state.info.has_model || isHidden();

@@ -6,9 +6,9 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from fastapi import APIRouter, HTTPException
+from fastapi import APIRouter, HTTPException, Query
 from fastapi.responses import FileResponse, Response
 from monailabel.config import settings
 from monailabel.endpoints.user.auth import User
@@ -30,6 +30,9 @@ __all__ = ["make_page_router"]
 PAGE = Path(__file__).parents[1] / "page"
 PARTS = frozenset(path.name for path in PAGE.iterdir() if path.suffix in (".css", ".js"))
 """Names of the page's files. No other file can be asked for."""
+
+MAX_SIZE = 8192
+"""Height and width in pixels, at most, of a picture: a browser holds 256 MB for the largest."""
 
 ALWAYS_NEW = {"Cache-Control": "no-cache"}
 """Header of files that a browser may keep, but asks for again: those of two releases do not belong together."""
@@ -85,8 +88,8 @@ def make_page_router(app: FGSSLApp) -> APIRouter:
         return FileResponse(file, media_type="image/png", headers={"Cache-Control": "no-store"})
 
     @router.get("/image/{image_id}", dependencies=[USER])
-    def image(image_id: str) -> Response:
-        return answer_picture(app, image_id, lambda path: as_png(app.draw(path)))
+    def image(image_id: str, max_size: Annotated[int, Query(ge=16, le=MAX_SIZE)] = 1024) -> Response:
+        return answer_picture(app, image_id, lambda path: as_png(app.draw(path, max_size=max_size)))
 
     @router.get("/heat_maps/{image_id}", dependencies=[USER])
     def heat_maps(image_id: str) -> Response:

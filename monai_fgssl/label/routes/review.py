@@ -50,8 +50,11 @@ def make_review_router(app: FGSSLApp) -> APIRouter:
     async def images() -> list[dict[str, Any]]:
         record = app.model.record
         known = suggestions(app.scorer.scores, record["class_names"]) if record else {}
+        names = app.datastore().list_images()
+        # Those without a suggestion have one the next time.
+        app.scorer.start(names)
         found = []
-        for name in app.datastore().list_images():
+        for name in names:
             suggestion, doubt = known.get(name, (None, None))
             found.append({**describe(name), "suggestion": suggestion, "doubt": doubt})
         return found

@@ -1,0 +1,70 @@
+# Copyright (c) monai-fgssl contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The picture of the page for annotators, enlarged and moved."""
+
+from __future__ import annotations
+
+import pytest
+from label_browser import Page, StandIn, png
+from PIL import Image
+from selenium.webdriver import ActionChains
+from selenium.webdriver.common.actions.wheel_input import ScrollOrigin
+
+NAME = "image 0 #0%"
+
+
+def place(page: Page) -> tuple[float, float, float]:
+    """Scale of the picture, and where its middle lies, from that of its place."""
+    scale, x, y = page.chrome.execute_script(
+        "const p = picture.getBoundingClientRect(), s = stage.getBoundingClientRect();"
+        "return [p.width / s.width, p.x + p.width / 2 - s.x - s.width / 2, p.y + p.height / 2 - s.y - s.height / 2]"
+    )
+    return scale, x, y
+
+
+def wheel(page: Page, x: int, y: int, delta: int) -> None:
+    origin = ScrollOrigin.from_element(page.find("#stage"), x, y)
+    ActionChains(page.chrome).scroll_from_origin(origin, 0, delta).perform()
+
+
+def test_keys_enlarge_and_show_the_whole(page: Page, server: StandIn) -> None:
+    page.press("+", "+")
+    page.wait(lambda: place(page) == pytest.approx((2.25, 0, 0), abs=0.01))
+    page.press("-")
+    page.wait(lambda: place(page) == pytest.approx((1.5, 0, 0), abs=0.01))
+    page.press("0")
+    page.wait(lambda: place(page) == pytest.approx((1, 0, 0), abs=0.01))
+    # Not smaller than the whole.
+    page.press("-")
+    assert place(page) == pytest.approx((1, 0, 0), abs=0.01)
+    page.press("+", "1")
+    page.wait(lambda: page.image != NAME)
+    # The next image begins as a whole.
+    assert place(page) == pytest.approx((1, 0, 0), abs=0.01)
+
+
+def test_the_wheel_keeps_what_is_under_it(page: Page) -> None:
+    wheel(page, 100, -50, -300)
+    page.wait(lambda: place(page)[0] == pytest.approx(2.718, abs=0.05))
+    scale, x, y = place(page)
+    # A point 100 to the right of the middle was there before too.
+    assert (x + 100 * scale, y - 50 * scale) == pytest.approx((100, -50), abs=2)
+    ActionChains(page.chrome).drag_and_drop_by_offset(page.find("#stage"), 30, 20).perform()
+    page.wait(lambda: place(page) == pytest.approx((scale, x + 30, y + 20), abs=2))
+    # It can't be dragged out of sight.
+    for _ in range(6):
+        ActionChains(page.chrome).drag_and_drop_by_offset(page.find("#stage"), 350, 0).perform()
+    width = page.find("#stage").size["width"]
+    assert place(page)[1] == pytest.approx((scale - 1) * width / 2, abs=2)
+    ActionChains(page.chrome).double_click(page.find("#stage")).perform()
+    page.wait(lambda: place(page) == pytest.approx((1, 0, 0), abs=0.01))
+
+
+def test_all_pixels_are_fetched_once_and_only_when_they_are_seen(page: Page, server: StandIn) -> None:
+    server.pictures[NAME] = png(Image.new("RGB", (3000, 2000), "green"))
+    before = server.requests.count(f"GET /fgssl/image/{NAME}")
+    page.press("+")
+    page.wait(lambda: page.pixels() == (3000, 2000))
+    page.press("+", "+")
+    page.wait(lambda: place(page)[0] == pytest.approx(3.375, abs=0.01))
+    assert server.requests.count(f"GET /fgssl/image/{NAME}") == before + 1
