@@ -140,16 +140,24 @@ ELSEWHERE = frozenset(
         *("seed", "spatial_dims", "spacing", "window", "fractions", "label_fraction", "layout", "split_from"),
         *("num_folds", "fold", "pretrained", "probe_interval", "compare", "resume", "checkpoint_minutes"),
         *("frame", "channel", "time", "max_pixels", "untrusted", "decode_seconds", "decode_gb", "labels_per_class"),
-        *("inflate_weights", "linear_probe", "seeds", "fine_tuning_seed", "progress_seconds"),
+        *("inflate_weights", "linear_probe", "seeds", "fine_tuning_seed", "progress_seconds", "coverage"),
+        *("coverage_by_class", "set_score"),
     )
 )
 FINE_TUNING_ONLY = frozenset(
     (
         *("schedule", "puzzles", "freeze_backbone", "balance", "mixup", "batch_size", "max_epochs", "learning_rate"),
-        *("weight_decay", "val_interval", "fine_tuning", "stage_lr_decay"),
+        *("weight_decay", "val_interval", "fine_tuning", "stage_lr_decay", "warmup_epochs", "ema_decay"),
     )
 )
-ALL_ALONG = {"fine_tuning": "full", "stage_lr_decay": 1.0}
+ALL_ALONG = {
+    "fine_tuning": "full",
+    "stage_lr_decay": 1.0,
+    "pretrain_stage_lr_decay": 1.0,
+    "backbone_rate": 1.0,
+    "warmup_epochs": 1,
+    "pretrain_warmup_epochs": 1,
+}
 """Settings that came after the first runs, with the values that those had. They are no part of a run's name."""
 FIRST_NAMES = {"embedding_dim": "features", "freeze_backbone": "heads_first"}
 """Settings that were renamed since the first runs, whose names would change with them."""

@@ -59,6 +59,7 @@ def test_report_of_two_methods(tmp_path: Path, capsys: pytest.CaptureFixture[str
         "metrics.json",
         "predictions.csv",
         "report.html",
+        "risk_coverage.png",
         "roc.png",
     ]
 
