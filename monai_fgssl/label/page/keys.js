@@ -36,9 +36,9 @@ const KEYS = [
 
 function onKey(event) {
   if (event.altKey || event.repeat || document.querySelector("dialog[open]") || !state.info) return;
-  if (event.target.matches("input:not([type=checkbox])")) return;
+  if (event.target.matches?.("input:not([type=checkbox])")) return;
   // A list has its own use for letters and arrows.
-  if (event.target.matches("select") && !/^(\d|Backspace|Delete)$/.test(event.key)) return;
+  if (event.target.matches?.("select") && !/^(\d|Backspace|Delete)$/.test(event.key)) return;
   const action = actionOf(event);
   if (!action) return;
   event.preventDefault();

@@ -215,7 +215,7 @@ export const takeBackHere = () => act(t("not_undone"), async () => {
 export const labelSelected = (name) => give({ class: name });
 
 export function onReviewKey({ key, shiftKey, ctrlKey, target }) {
-  if (target.matches("select, button")) return null;
+  if (target.matches?.("select, button")) return null;
   const steps = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns(), ArrowDown: columns(), Home: -found.length, End: found.length };
   if (ctrlKey) return key === "a" ? selectAll : null;
   if (key in steps) return () => move(steps[key]);
