@@ -181,7 +181,7 @@ def test_settings_of_the_command_line(lesions: Path, tmp_path: Path, capsys: pyt
     assert main(["doctor", "--dataset_dir", str(folder), "--image_size", "128", "--grids=[8,4,2]"]) == 0
     assert "decoded at 128 x 128" in capsys.readouterr().out
     assert main(["doctor", "--dataset_dir", str(folder), "--image_size"]) == 1
-    assert "'--image_size' is no setting: write --name value." in capsys.readouterr().err
+    assert "--image_size has no value: write --image_size VALUE." in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["demo", "--image_size", "64"])
 

@@ -125,7 +125,7 @@ def check_config(bundle_root: str | Path) -> None:
         if nearest:
             raise SettingsError(
                 f"unknown setting {name}: nothing uses it. Did you mean {prefix}{nearest[0]}? If it is an id of your "
-                "own, name it otherwise. All settings are described in docs/README.md."
+                "own, give it a name that is less similar. docs/README.md of the bundle describes all settings."
             )
         tell(f"note: nothing uses the setting {name}")
 

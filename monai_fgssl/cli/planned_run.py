@@ -52,8 +52,10 @@ def as_settings(arguments: Sequence[str]) -> dict[str, str]:
     while rest:
         argument = rest.pop(0)
         name, equals, value = argument.removeprefix("--").partition("=")
-        if not argument.startswith("--") or not name or not (equals or rest):
-            raise SettingsError(f"{argument!r} is no setting: write --name value.")
+        if not argument.startswith("--") or not name:
+            raise SettingsError(f"{argument!r} is not a setting: write --name value.")
+        if not (equals or rest):
+            raise SettingsError(f"--{name} has no value: write --{name} VALUE.")
         settings[name] = value if equals else rest.pop(0)
     return settings
 

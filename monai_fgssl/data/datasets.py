@@ -227,7 +227,11 @@ class APTOS2019Dataset(PublicDataset):
         super().__init__(*args, **kwargs)
 
     def download(self, dataset_dir: Path, part: str, progress: bool) -> None:
-        """Say how to download it: that needs a login."""
+        """Check that the data set is there: it can't be downloaded without a login.
+
+        Raises:
+            DataError: when it is missing; the message has the steps.
+        """
         if not has_aptos2019(dataset_dir):
             raise DataError(
                 "APTOS 2019 can't be downloaded without a Kaggle account. Log in, accept the rules on "

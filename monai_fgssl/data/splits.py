@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -353,8 +354,8 @@ def read_split(path: str | Path, table: ImageTable) -> dict[str, list[dict[str, 
     by_name = {item["name"]: item for item in table.items}
     if unknown := [str(name) for name in names if name not in by_name]:
         raise DataError(f"{path}: {len(unknown)} images are not in the data set ({first_names(unknown)}).")
-    if len(set(names)) < len(names):
-        raise DataError(f"{path}: names {len(names) - len(set(names))} images more than once.")
+    if repeated := [str(name) for name, count in Counter(names).items() if count > 1]:
+        raise DataError(f"{path}: {len(repeated)} images are named more than once ({first_names(repeated)}).")
     if content.get(CHECKSUM, expected := _checksum(names_by_part, table)) != expected:
         raise DataError(
             f"{path} is the split of another data set: it has images of these names, but of other classes. Use the "

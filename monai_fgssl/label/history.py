@@ -80,7 +80,7 @@ def labels_until_better(trainings: Sequence[Mapping[str, Any]], num_labels: int,
     if not trainings:
         return None
     counts = np.array([entry["num_labels"] for entry in trainings], float)
-    # None wrong of n is no error of 0.
+    # Without a mistake in n images the error is not 0: half a mistake is counted.
     errors = np.array([max(1 - entry["accuracy"]["value"], 0.5 / entry["num_test_images"]) for entry in trainings])
     exponent = FIRST_EXPONENT
     if len(set(counts)) > 1:

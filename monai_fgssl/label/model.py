@@ -283,7 +283,7 @@ def read_model(
     load_weights(network, weights)
     broken = [name for name, value in network.state_dict().items() if not value.isfinite().all()]
     if broken:
-        raise SettingsError(f"{weights} holds weights that are no numbers, such as {broken[0]}.")
+        raise SettingsError(f"{weights} holds NaN or infinite weights, such as {broken[0]}.")
     return network, read_record(bundle_root, with_record)
 
 

@@ -235,8 +235,9 @@ def _run(
             process.terminate()
             process.communicate()
             raise
-        if process.wait():
-            raise SettingsError("".join(reason).strip().removeprefix("error: ") or f"status {process.returncode}")
+        if status := process.wait():
+            text = "".join(reason).strip().removeprefix("error: ")
+            raise SettingsError(text or f"it ended with exit status {status} and no message")
         unfinished.unlink()
 
 

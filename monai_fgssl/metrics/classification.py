@@ -153,7 +153,7 @@ def bootstrap_difference(
     first, size = _of_seeds(probabilities_a, labels)
     second, _ = _of_seeds(probabilities_b, labels)
     if len(first) != len(second):
-        raise ValueError(f"both must have the same seeds, got {len(first)} and {len(second)}.")
+        raise ValueError(f"both need the same number of seeds, got {len(first)} and {len(second)}.")
     measures = [partial(_difference, a, b) for a, b in zip(first, second, strict=True)]
     return _intervals(measures, size, groups, num_resamples, seed, confidence)
 

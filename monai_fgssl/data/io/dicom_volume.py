@@ -187,8 +187,9 @@ def _choose_time(slices: Sequence[Slice], time: int | None) -> list[Slice]:
     several = next(place for place in places if len(place) > 1)
     if min(counts) != max(counts) or len({one.uid for one in slices}) not in (1, len(slices)):
         raise DataError(
-            f"has several slices in the same place, such as {several[0].name} and {several[1].name}: copies, or "
-            "several times, echoes or directions, not equally many in each place. Each needs a folder of its own."
+            f"has several slices in the same place, such as {several[0].name} and {several[1].name}: copies, "
+            "points in time, echoes or directions, and not the same number in every place. Put each into a "
+            "folder of its own."
         )
     if any(len({one.number for one in place} - {None}) < len(place) for place in places):
         raise DataError(

@@ -266,7 +266,7 @@ def kind_of(path: Path) -> str:
     if head[344:348] in (b"n+1\0", b"ni1\0") or head[4:8] in (b"n+2\0", b"ni2\0"):
         return "gzipped NIfTI" if is_gzipped else "NIfTI"
     if is_gzipped:
-        raise DataError("is compressed with gzip, and no NIfTI: unpack it first.")
+        raise DataError("is compressed with gzip but is not NIfTI: unpack it first.")
     if head.startswith(b"NRRD"):
         return "NRRD"
     return "MetaImage" if b"DimSize" in head else "picture"

@@ -12,7 +12,7 @@ __all__ = ["every_epochs"]
 
 
 def every_epochs(interval: int) -> Any:
-    """Return the event of the end of every so many epochs, and of the last epoch."""
+    """Return the event at the end of every ``interval`` epochs, and of the last epoch."""
 
     def is_due(engine: Engine, epoch: int) -> bool:
         return epoch % interval == 0 or epoch == engine.state.max_epochs

@@ -87,9 +87,9 @@ class FastestPrecision:
 
     Args:
         precision: of the run.
-        num_steps: of the engine, where it does not know itself.
+        num_steps: how many steps an evaluation will take; a trainer knows its own.
         seconds: of the trial for each precision.
-        clock: seconds that have passed.
+        clock: function that returns the time in seconds.
     """
 
     def __init__(

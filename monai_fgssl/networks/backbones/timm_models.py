@@ -43,7 +43,7 @@ class Cuts:
         channels: channels of each stage's map.
         strides: total reduction of each stage's map.
         chain: names of the modules from each map to the next; None: the model is no chain of modules.
-        indices: of the intermediates that are maps; see :class:`IntermediatesBackbone`, as for the rest.
+        indices: which of the intermediate outputs are the maps of the stages; see :class:`IntermediatesBackbone`.
         norm: whether the model's last norm is applied to each map.
         part_names: names of the parameters of the stem and of each stage.
     """
@@ -283,7 +283,7 @@ def _nearest_sizes(create: Create, example: tuple[int, ...], in_channels: int) -
     def first(sizes: Iterator[tuple[int, ...]]) -> list[tuple[int, ...]]:
         return [*itertools.islice((one for one in itertools.islice(sizes, TRIED_SIZES) if fits(one)), 1)]
 
-    # Both axes of what a model takes are multiples of something; most models are made for squares.
+    # A model takes multiples of a number that is not known here, so every even size is tried, as a square.
     up = (tuple(side - side % 2 + 2 * step for side in example) for step in itertools.count(1))
     down = (tuple(side + side % 2 - 2 * step for side in example) for step in range(1, (min(example) + 1) // 2))
     return first(down) + first(up)

@@ -405,7 +405,7 @@ def test_what_is_not_there_or_no_image_is_named(color: NDArray[np.uint8], tmp_pa
         "empty.png": "empty.png is empty.",
         "notes.txt": "notes.txt is nothing that can be read: DICOM, NIfTI, .*PNG",
         "folder": r"folder is a folder without DICOM images \(0 files\)",
-        "a.png.gz": "a.png.gz is compressed with gzip, and no NIfTI: unpack it first.",
+        "a.png.gz": "a.png.gz is compressed with gzip but is not NIfTI: unpack it first.",
         "image.dat": "image.dat holds NIfTI, which can only be read when its name ends in .nii: rename it.",
     }
     for name, message in messages.items():

@@ -171,7 +171,7 @@ def test_a_dicom_series_with_several_times(tmp_path: Path) -> None:
         assert len(volume.meta["SOPInstanceUID"].split("\\")) == 4
     # One place lost a time: which belong together is not known.
     next(tmp_path.iterdir()).unlink()
-    with pytest.raises(DataError, match="not equally many in each place"):
+    with pytest.raises(DataError, match="not the same number in every place"):
         read_medical_image(tmp_path, 3, time=0)
 
 
