@@ -42,7 +42,7 @@ READINGS = "readings"
 """Key in the information of a label: the class that each person who has signed in gave the image last."""
 
 MARKS = ("skipped", "unsure")
-"""What people may say of an image besides its class: that it comes last, and that somebody else is to look at it."""
+"""Marks that people give an image besides its class: it comes last, or somebody else is to look at it."""
 
 PLAIN_NAME = re.compile(r"[^/\\\x00]+")
 SUFFIX = re.compile(r"(\.[A-Za-z0-9_-]+)*")
@@ -130,7 +130,7 @@ class ClassLabels(LocalDatastore):
         return {name: label for name, label in found.items() if label is not None}
 
     def user_of(self, image_id: str) -> str | None:
-        """Who has given an image its class; None where nobody signs in."""
+        """Person that has given an image its class; None where nobody signs in."""
         obj = self._datastore.objects.get(image_id)
         label = obj.labels.get(FINAL) if obj else None
         user = label.info.get("user") if label else None

@@ -62,7 +62,7 @@ def _is_training(entry: Any) -> bool:
 
 
 def labels_until_better(trainings: Sequence[Mapping[str, Any]], num_labels: int, gain: float = 0.01) -> int | None:
-    """How many more labels let a training gain something.
+    """Number of further labels that let a training gain something.
 
     A power law through the errors of the trainings says it; with one training, the law of :data:`FIRST_EXPONENT`.
 

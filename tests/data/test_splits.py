@@ -288,7 +288,7 @@ def test_split_file(tmp_path: Path) -> None:
         ("[1]", "can't be read as a split"),
         ('{"a": 3}', "can't be read as a split"),
         ("{", "can't"),
-        ('{"a": ["0_0", "0_0"]}', "1 images are named more than once \(0_0\)"),
+        ('{"a": ["0_0", "0_0"]}', r"1 images are named more than once \(0_0\)"),
     ):
         path.write_text(text)
         with pytest.raises(DataError, match=message):
