@@ -211,8 +211,11 @@ def _run(
         unfinished = output / "unfinished.txt"
         parts = __version__, command, data_list.read_bytes(), weights and Path(weights).stat().st_mtime_ns
         digest = hashlib.sha256(repr(parts).encode()).hexdigest()
-        if _can_resume(bundle_root) and unfinished.is_file() and unfinished.read_text(encoding="utf-8") == digest:
+        if _has_setting(bundle_root, "resume") and unfinished.is_file() and unfinished.read_text("utf-8") == digest:
             command += ["--resume", "true"]
+        if _has_setting(bundle_root, "progress_seconds"):
+            # The page counts epochs: each has its line.
+            command += ["--progress_seconds", "0"]
         with atomic_write(unfinished) as temporary:
             temporary.write_text(digest, encoding="utf-8")
         reason: list[str] = []
@@ -241,9 +244,9 @@ def _run(
         unfinished.unlink()
 
 
-def _can_resume(bundle_root: Path) -> bool:
-    config = json.loads((bundle_root / "configs" / "train.json").read_text(encoding="utf-8"))
-    return "resume" in config
+def _has_setting(bundle_root: Path, name: str) -> bool:
+    """Tell whether a bundle, which may be an older copy, has a setting."""
+    return name in json.loads((bundle_root / "configs" / "train.json").read_text(encoding="utf-8"))
 
 
 def train_stats(bundle_root: Path) -> dict[str, Any]:
