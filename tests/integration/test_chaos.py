@@ -44,6 +44,10 @@ def test_a_signal_ends_each_phase_quietly(number: signal.Signals, tmp_path: Path
             # It was over before the signal came.
             assert phase in PHASES[-2:]
             continue
+        if code == -number:
+            # The signal came after the last line, while Python itself ended.
+            assert "Report: " in last_line(text), text
+            continue
         assert code == 128 + number, text
         assert "Traceback" not in text
         assert f"stopped by {number.name}" in last_line(text), text

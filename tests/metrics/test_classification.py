@@ -246,7 +246,7 @@ def test_intervals_over_seeds_cover_what_they_promise() -> None:
 
 
 def test_errors() -> None:
-    with pytest.raises(ValueError, match="the same seeds, got 2 and 3"):
+    with pytest.raises(ValueError, match="the same number of seeds, got 2 and 3"):
         bootstrap_difference(np.ones((2, 4, 2)), np.ones((3, 4, 2)), [0, 1, 0, 1])
     with pytest.raises(ValueError, match="one seed at least"):
         bootstrap_intervals(np.ones((0, 4, 2)), [0, 1, 0, 1])

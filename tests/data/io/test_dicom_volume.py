@@ -323,7 +323,7 @@ def add_color(folder: Path) -> None:
         ),
         (
             copy_a_file,
-            r"has several slices in the same place, such as .*copies, or several times, echoes or directions",
+            r"has several slices in the same place, such as .*copies, points in time, echoes or directions",
         ),
         (cut_a_file, r"has IM\d+, which is damaged, or not what it says it is: The "),
         (add_color, r"has IM\d+, which is in color, but volumes are gray: read it with spatial_dims=2"),
