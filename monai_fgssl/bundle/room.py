@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import ignite.distributed as idist
 from torch import nn
 
 from monai_fgssl.utils.errors import SettingsError
@@ -28,6 +29,8 @@ pre-training has files of its own."""
 def check_room(settings: Mapping[str, Any], network: nn.Module | None = None) -> None:
     """Check that the folders of a run can be written to, and that there is room for its checkpoints and models.
 
+    The first process of each machine checks.
+
     Args:
         settings: with ``output_dir``, and maybe ``model_path`` and ``cache_dir``. Missing folders are not made.
         network: whose weights are saved; None: room is not checked.
@@ -35,6 +38,9 @@ def check_room(settings: Mapping[str, Any], network: nn.Module | None = None) ->
     Raises:
         SettingsError: naming the setting and the folder.
     """
+    # Processes of one machine see the same disks.
+    if idist.get_local_rank() != 0:
+        return
     output = Path(settings["output_dir"])
     check_folder("output_dir", output)
     for name in ("model_path", "cache_dir"):
