@@ -336,6 +336,11 @@ class ClassDICOMWebDatastore(ClassLabels, DICOMWebDatastore):
         # Images in the archive count, also those that were not fetched yet.
         self._init_from_datastore_file()
 
+    def file_here(self, image_id: str) -> str | None:
+        """The file of a series, or its folder when there are several; None while it was not fetched."""
+        folder = Path(os.path.realpath(self._datastore.image_path()), image_id)
+        return _file_or_folder(folder) if folder.is_dir() else None
+
     def get_image_uri(self, image_id: str) -> str:
         """The file of a series, or its folder when there are several; fetched when it is needed first.
 
@@ -347,8 +352,7 @@ class ClassDICOMWebDatastore(ClassLabels, DICOMWebDatastore):
         with self._fetching:
             if not folder.is_dir():
                 self._fetch(image_id, folder)
-        files = sorted(folder.iterdir())
-        return str(files[0] if len(files) == 1 else folder)
+        return _file_or_folder(folder)
 
     def _fetch(self, image_id: str, folder: Path) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -449,6 +453,11 @@ class ClassDICOMWebDatastore(ClassLabels, DICOMWebDatastore):
             with suppress(ValueError):
                 return (datetime.strptime(latest, TIME) + timedelta(microseconds=1)).strftime(TIME)
         return now
+
+
+def _file_or_folder(folder: Path) -> str:
+    files = sorted(folder.iterdir())
+    return str(files[0] if len(files) == 1 else folder)
 
 
 class _RefusedError(Exception):

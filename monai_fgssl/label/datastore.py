@@ -451,6 +451,10 @@ class ClassDatastore(ClassLabels):
     def _own_file(self, image_id: str) -> str | None:
         return str(self.get_image_uri(image_id))
 
+    def file_here(self, image_id: str) -> str | None:
+        """File of an image; None for one that is gone."""
+        return str(self.get_image_uri(image_id)) or None
+
     def _on_any_event(self, event: Any) -> None:
         self._watch(super()._on_any_event, event)
 

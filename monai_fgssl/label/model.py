@@ -254,6 +254,21 @@ class LabelModel:
             maps = stage_heat_maps(network, image)
         return draw_heat_maps(image[0], maps[0])
 
+    def heat_maps(self, path: str | Path, class_name: str) -> Tensor:
+        """Heat maps ``(K, *spatial)`` of the evidence for a class; see :func:`~monai_fgssl.report.stage_heat_maps`.
+
+        Raises:
+            DataError: when the image can't be read.
+            LookupError: when the model has no such class.
+        """
+        with self._lock:
+            network, record = self.load()
+            names = [name.lower() for name in record["class_names"]]
+            if class_name.lower() not in names:
+                raise LookupError(f"the model has no class {class_name[:100]!r}; it has: {', '.join(names)}.")
+            maps = stage_heat_maps(network, self.read(path), [names.index(class_name.lower())])
+        return maps[0].cpu()
+
     def score(self, images: Tensor) -> ScoredBatch:
         """Logits and features of a batch ``(B, C, *spatial)`` in [0, 1]."""
         with self._lock, torch.inference_mode():

@@ -16,10 +16,13 @@ from monai_fgssl.bundle.settings_table import SETTINGS, by_name
 
 from .origins import Sites, origin_of
 
-__all__ = ["TRAIN_SETTINGS", "AppOptions", "read_options", "train_settings"]
+__all__ = ["IMAGE_OPTIONS", "TRAIN_SETTINGS", "AppOptions", "read_options", "train_settings"]
 
 TRAIN_SETTINGS = tuple(sorted(setting.name for setting in SETTINGS if setting.label_app))
 """Settings of the bundle's ``train.json`` that a request may change. None of them names a file."""
+
+IMAGE_OPTIONS = frozenset({"window", "frame", "channel", "time", "max_pixels"})
+"""Those of them that say which image a file holds; with others it may not be readable."""
 
 # MONAI takes text that begins with $ for Python, and @ and % for references.
 WORD = re.compile(r"[A-Za-z0-9][\w.:-]*")

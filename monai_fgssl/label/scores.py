@@ -14,7 +14,7 @@ import torch
 from monai.data import Dataset
 from torch import Tensor
 
-from monai_fgssl.data import ImageStream
+from monai_fgssl.data import DataError, ImageStream
 from monai_fgssl.metrics.acquisition import choose
 from monai_fgssl.utils.tensors import save_tensors
 
@@ -95,12 +95,20 @@ class BackgroundScorer:
         model: that scores the images.
         path: of the file that keeps the scores over a restart.
         path_of: gives the file of an image. It may fetch the file first, and may raise :class:`NotNowError`.
+        on_failure: told of each image that can't be read: its name, its file and the error.
     """
 
-    def __init__(self, model: LabelModel, path: Path, path_of: Callable[[str], str]) -> None:
+    def __init__(
+        self,
+        model: LabelModel,
+        path: Path,
+        path_of: Callable[[str], str],
+        on_failure: Callable[[str, str, Exception], object] = lambda *_: None,
+    ) -> None:
         self.model = model
         self.path = path
         self.path_of = path_of
+        self.on_failure = on_failure
         self.scores = Scores()
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
@@ -154,7 +162,10 @@ class BackgroundScorer:
         for batch in stream:
             result = self.model.score(batch["image"])
             scores.add(batch["name"], result.stage_logits, result.features)
-        scores.failed |= {name for name, _ in stream.failures}
+        paths = {item["name"]: item["image"] for item in items}
+        for name, reason in stream.failures:
+            scores.failed.add(name)
+            self.on_failure(name, paths[name], DataError(reason))
 
 
 def pick(

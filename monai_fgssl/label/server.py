@@ -7,6 +7,7 @@ from __future__ import annotations
 import logging
 import sys
 import threading
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -29,12 +30,15 @@ from .archive import make_client
 from .archive_datastore import ClassDICOMWebDatastore
 from .datastore import ClassDatastore, ClassLabels
 from .guard import guard_server
+from .heat_layers import HeatLayers
 from .model import LabelModel
-from .options import read_options
+from .options import IMAGE_OPTIONS, read_options
 from .origins import open_address
+from .readable import ReadableImages, try_to_read
 from .scores import BackgroundScorer, NotNowError
 from .tasks import ClassInfer, ClassTrain, NextImage, ScoreAll
 from .thumbnails import Thumbnails
+from .viewer import Viewer
 
 __all__ = ["FGSSLApp"]
 
@@ -84,11 +88,16 @@ class FGSSLApp(MONAILabelApp):
             seconds=self.options.decode_seconds,
             memory_gb=self.options.decode_gb,
             start_method="spawn" if sys.platform == "win32" else "forkserver",
-            preload=("monai_fgssl.data.io.geometry", "monai_fgssl.report.pictures"),
+            preload=("monai_fgssl.data.io.geometry", "monai_fgssl.label.readable", "monai_fgssl.label.viewer"),
         )
         self.model = LabelModel(self.bundle_root, max_pixels=self.options.settings.get("max_pixels"), pool=self.pool)
-        self.thumbnails = Thumbnails(partial(self.draw, max_size=THUMBNAIL_SIZE))
-        self.scorer = BackgroundScorer(self.model, root / "scores.pt", partial(_path_of, datastore))
+        self.thumbnails = Thumbnails(self._draw_small)
+        self.viewer = Viewer(self.pool, lambda: self.spatial_dims, lambda: self.image_options)
+        self.heat_layers = HeatLayers(self.model)
+        self.readable = ReadableImages(root / "readable.json", self._try_to_read, lambda: self.image_options)
+        self.scorer = BackgroundScorer(
+            self.model, root / "scores.pt", partial(_path_of, datastore), self.readable.remember
+        )
         return datastore
 
     def is_archive(self) -> bool:
@@ -121,13 +130,13 @@ class FGSSLApp(MONAILabelApp):
     def init_trainers(self) -> dict[str, ClassTrain]:
         """``train`` and ``pretrain``."""
         return {
-            "train": ClassTrain(self.bundle_root, self.options.settings, on_all=False),
-            "pretrain": ClassTrain(self.bundle_root, self.options.settings, on_all=True),
+            "train": ClassTrain(self.bundle_root, self.options.settings, False, self.readable_with),
+            "pretrain": ClassTrain(self.bundle_root, self.options.settings, True, self.readable_with),
         }
 
     def init_strategies(self) -> dict[str, NextImage]:
         """All strategies of :mod:`monai_fgssl.metrics.acquisition`."""
-        return {name: NextImage(name, self.scorer, self.handed_out) for name in STRATEGIES}
+        return {name: NextImage(name, self) for name in STRATEGIES}
 
     def init_scoring_methods(self) -> dict[str, ScoreAll]:
         """One method, ``fgssl``."""
@@ -140,6 +149,31 @@ class FGSSLApp(MONAILabelApp):
         return {name: (self.model.record or self.options.settings).get(name) for name in names} | {
             "max_pixels": self.model.max_pixels
         }
+
+    def readable_with(self, settings: Mapping[str, Any]) -> ReadableImages:
+        """What is known of the images that a training with these settings reads."""
+        changed = {name: value for name, value in settings.items() if name in IMAGE_OPTIONS}
+        options = self.image_options | changed
+        if options == self.image_options:
+            return self.readable
+        return ReadableImages(None, partial(self._try_to_read, **changed), lambda: options)
+
+    def _try_to_read(self, path: str, **changed: Any) -> None:
+        self.pool.run(try_to_read, path, self.spatial_dims, **self.image_options | changed)
+
+    def unreadable(self) -> dict[str, str]:
+        """Reason by image, of those that can't be read as far as that is known."""
+        return self.readable.unreadable(self.datastore().list_images())
+
+    def labeled(self) -> dict[str, str]:
+        """Class by image, of the labeled images that can be read."""
+        unreadable = self.unreadable()
+        return {name: label for name, label in self.datastore().labeled().items() if name not in unreadable}
+
+    def look_through(self, names: Sequence[str]) -> None:
+        """Look for images that can't be read, and score those without a score, both in the background."""
+        self.readable.start(names, self.datastore().file_here)
+        self.scorer.start(names)
 
     @property
     def spatial_dims(self) -> int:
@@ -188,11 +222,10 @@ class FGSSLApp(MONAILabelApp):
             self.datastore().start()
         with suppress(HTTPException):
             # The list of an archive's images may be missing yet.
-            self.scorer.start(self.datastore().list_images())
+            self.look_through(self.datastore().list_images())
 
-    def draw(self, path: str | Path, **options: Any) -> NDArray[np.uint8]:
-        """Picture of an image, see :func:`~monai_fgssl.report.pictures.draw_image`."""
-        return self.pool.run(draw_image, path, self.spatial_dims, **self.image_options, **options)
+    def _draw_small(self, path: str | Path) -> NDArray[np.uint8]:
+        return self.pool.run(draw_image, path, self.spatial_dims, max_size=THUMBNAIL_SIZE, **self.image_options)
 
     def infer(self, request: dict[str, Any], datastore: Any = None) -> dict[str, Any]:
         """Predict an image of the data store.

@@ -7,8 +7,9 @@ from __future__ import annotations
 import os
 import tempfile
 import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import HTTPException
 from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
@@ -25,8 +26,12 @@ from .history import remember_training
 from .model import LabelModel, ranked, without_folder
 from .options import train_settings
 from .pictures import as_png
+from .readable import ReadableImages
 from .scores import BackgroundScorer, pick
 from .training import fine_tune, pretrain, train_stats
+
+if TYPE_CHECKING:
+    from .server import FGSSLApp
 
 __all__ = ["ClassInfer", "ClassTrain", "NextImage", "ScoreAll"]
 
@@ -118,13 +123,20 @@ class ClassInfer(InferTask):
 class ClassTrain(TrainTask):
     """Fine-tuning on the labeled images, or pre-training on all, in the process that MONAI Label starts for it."""
 
-    def __init__(self, bundle_root: Path, settings: dict[str, Any], on_all: bool) -> None:
+    def __init__(
+        self,
+        bundle_root: Path,
+        settings: dict[str, Any],
+        on_all: bool,
+        readable_with: Callable[[Mapping[str, Any]], ReadableImages],
+    ) -> None:
         super().__init__(
             "Pre-training on all images, labeled or not" if on_all else "Fine-tuning on the labeled images"
         )
         self.bundle_root = bundle_root
         self.settings = settings
         self.on_all = on_all
+        self.readable_with = readable_with
 
     def config(self) -> dict[str, Any]:
         """Settings that a client may change."""
@@ -141,40 +153,57 @@ class ClassTrain(TrainTask):
             SettingsError: when a setting can't be used, there are too few labels, or the run fails.
         """
         settings = {**self.settings, **train_settings(request)}
+        labels = dict.fromkeys(datastore.list_images(), "") if self.on_all else datastore.labeled()
+        paths = self._readable(list(labels), datastore, settings)
+        images = [(path, labels[name]) for name, path in paths.items()]
         if self.on_all:
-            images = [(datastore.get_image_uri(name), "") for name in datastore.list_images()]
             pretrain(self.bundle_root, images, settings)
         else:
-            labeled = datastore.labeled()
-            fine_tune(
-                self.bundle_root, [(datastore.get_image_uri(name), label) for name, label in labeled.items()], settings
-            )
-            remember_training(self.bundle_root, len(labeled))
+            fine_tune(self.bundle_root, images, settings)
+            remember_training(self.bundle_root, len(images))
         return self.stats()
+
+    def _readable(self, names: Sequence[str], datastore: ClassLabels, settings: dict[str, Any]) -> dict[str, str]:
+        """Files of the images that can be read: one that can't would end the training after minutes."""
+        print(f"look at {len(names)} images", flush=True)
+        paths, left_out = {}, {}
+        for name in names:
+            try:
+                paths[name] = datastore.get_image_uri(name)
+            except HTTPException as error:
+                # The archive is away: nothing is wrong with the image.
+                if error.status_code == 503:
+                    raise
+                left_out[name] = str(error.detail)
+        left_out |= self.readable_with(settings).check(paths)
+        if left_out:
+            print(f"left out {len(left_out)} of {len(names)} images, which can't be read:", flush=True)
+            for reason in left_out.values():
+                print(f"  {reason}", flush=True)
+        return {name: path for name, path in paths.items() if name not in left_out}
 
 
 class NextImage(Strategy):
     """The image to label next by one of :data:`monai_fgssl.metrics.acquisition.STRATEGIES`."""
 
-    def __init__(self, name: str, scorer: BackgroundScorer, handed_out: dict[str, float]) -> None:
+    def __init__(self, name: str, app: FGSSLApp) -> None:
         super().__init__(f"Active learning: {name}")
         self.name = name
-        self.scorer = scorer
-        self.handed_out = handed_out
+        self.app = app
 
     def __call__(self, request: dict[str, Any], datastore: ClassLabels) -> dict[str, Any] | None:
         """Choose an image, and let the missing scores be computed in the background."""
         images = datastore.list_images()
-        self.scorer.start(images)
-        labeled = datastore.labeled()
-        unlabeled = [name for name in images if name not in labeled]
+        self.app.look_through(images)
+        labeled, unreadable = datastore.labeled(), self.app.unreadable()
+        unlabeled = [name for name in images if name not in labeled and name not in unreadable]
         if not unlabeled:
             return None
         # What somebody has put aside comes last.
         unlabeled = [name for name in unlabeled if "skipped" not in datastore.marks_of(name)] or unlabeled
         now = time.monotonic()
-        name, used = pick(self.name, unlabeled, list(labeled), self.scorer.scores, self.handed_out, now)
-        self.handed_out[name] = now
+        name, used = pick(self.name, unlabeled, list(labeled), self.app.scorer.scores, self.app.handed_out, now)
+        self.app.handed_out[name] = now
         return {"id": name, "weight": 1, "strategy_used": used}
 
 

@@ -23,7 +23,7 @@ from monai_fgssl.data.store.stream import ImageStream
 from monai_fgssl.networks import StagedNet, unwrap
 from monai_fgssl.utils.files import atomic_write, concerns_one_file
 
-__all__ = ["HeatMapWriter", "overlay", "stage_heat_maps"]
+__all__ = ["HeatMapWriter", "axial_slices", "color_layer", "overlay", "stage_heat_maps"]
 
 COLORMAP = "inferno"
 # Height in pixels to which smaller pictures are enlarged.
@@ -90,22 +90,45 @@ def overlay(image: Tensor, heat_map: Tensor, opacity: float = 0.6) -> NDArray[np
         ``(H, W, 3)``, RGB.
     """
     picture = image.detach().float().cpu().expand(3, -1, -1).permute(1, 2, 0).numpy()
-    heat = heat_map.detach().cpu().numpy()
-    colors = matplotlib.colormaps[COLORMAP](heat)[..., :3]
+    colors, heat = _colors_of(heat_map)
     alpha = (opacity * heat)[..., None]
     return np.round(255 * np.clip((1 - alpha) * picture + alpha * colors, 0, 1)).astype(np.uint8)
 
 
-def middle_slice(volume: Tensor) -> Tensor:
-    """The axial slice in the middle as radiologists look at it: the patient's right on the left, the front above.
+def color_layer(heat_map: Tensor) -> NDArray[np.uint8]:
+    """A heat map that a program lays over a picture, as opaque as the heat is high; :func:`overlay` does both.
+
+    Args:
+        heat_map: ``(H, W)`` in [0, 1].
+
+    Returns:
+        ``(H, W, 4)``, RGBA, not premultiplied.
+    """
+    colors, heat = _colors_of(heat_map)
+    return np.round(255 * np.dstack([colors, heat])).astype(np.uint8)
+
+
+def _colors_of(heat_map: Tensor) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+    """Colors ``(H, W, 3)`` of a heat map, and the map itself, both in [0, 1]."""
+    heat = heat_map.detach().float().cpu().numpy()
+    return matplotlib.colormaps[COLORMAP](heat)[..., :3], heat
+
+
+def axial_slices(volume: Tensor) -> Tensor:
+    """Slices of a volume as radiologists look at them: the patient's right on the left, the front above.
 
     Args:
         volume: ``(C, X, Y, Z)``, to the patient's right, to the front, to the head.
 
     Returns:
-        ``(C, Y, X)``.
+        ``(C, Z, Y, X)``, a view.
     """
-    return volume[..., volume.shape[-1] // 2].flip(1, 2).transpose(1, 2)
+    return volume.flip(1, 2).permute(0, 3, 2, 1)
+
+
+def middle_slice(volume: Tensor) -> Tensor:
+    """The one of the :func:`axial_slices` in the middle, ``(C, Y, X)``."""
+    return axial_slices(volume)[:, volume.shape[-1] // 2]
 
 
 def draw_heat_maps(image: Tensor, heat_maps: Tensor) -> NDArray[np.uint8]:

@@ -1,22 +1,82 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Images as pictures for a screen."""
+"""Images as pictures for a screen: of any window, and of any slice of a volume."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from monai.transforms import Orientation
 from numpy.typing import NDArray
 from PIL import Image
 
-from monai_fgssl.data import read_medical_image
+from monai_fgssl.data.io.display import LookupTable, StoredImage, Window
+from monai_fgssl.data.io.reader import read_shown
 
-from .heat_maps import middle_slice
+from .heat_maps import axial_slices
 
-__all__ = ["draw_image"]
+__all__ = ["GrayLevels", "Slices", "draw_image", "draw_picture", "read_slices"]
+
+PERCENTILES = (0.5, 99.5)
+"""Percentiles of a volume's values that are shown as black and white where nothing names a window."""
+
+
+@dataclass(frozen=True)
+class GrayLevels:
+    """What can be chosen about the brightness of a gray image, in the units of its modality.
+
+    Attributes:
+        window: ``(center, width)`` that it is shown with at first.
+        values: the lowest and the highest value.
+    """
+
+    window: tuple[float, float]
+    values: tuple[float, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Slices:
+    """The slices of a volume, see :func:`~monai_fgssl.report.heat_maps.axial_slices`.
+
+    Attributes:
+        values: ``(Z, Y, X)`` float32, in the units of the modality.
+        levels: see :class:`GrayLevels`.
+        extent: millimeters from edge to edge, to the patient's right, to the front, to the head.
+        inverted: small values are bright.
+    """
+
+    values: NDArray[np.float32]
+    levels: GrayLevels
+    extent: tuple[float, float, float]
+    inverted: bool = False
+
+    def draw(
+        self, index: int | None = None, window: Sequence[float] | None = None, max_size: int = 1024
+    ) -> NDArray[np.uint8]:
+        """Picture of a slice.
+
+        Args:
+            index: from 0, at the feet; None: the one in the middle.
+            window: ``(center, width)``; None: that of :attr:`levels`.
+            max_size: height and width in pixels, at most.
+
+        Returns:
+            ``(H, W, 3)``.
+
+        Raises:
+            IndexError: when there is no such slice.
+        """
+        index = len(self.values) // 2 if index is None else index
+        if not 0 <= index < len(self.values):
+            raise IndexError(f"there are {len(self.values)} slices, from 0 on: there is no slice {index}.")
+        center, width = window or self.levels.window
+        shown = Window(center, width, "LINEAR_EXACT")(self.values[index])
+        return _shrunk(torch.from_numpy(np.asarray(1 - shown if self.inverted else shown))[None], max_size)
 
 
 def draw_image(
@@ -41,12 +101,71 @@ def draw_image(
     Raises:
         DataError: when it can't be read.
     """
-    values = read_medical_image(path, spatial_dims, 3 if spatial_dims == 2 else 1, window, **others).as_tensor()
     if spatial_dims == 3:
-        values = middle_slice(values)
-        if window is None:
-            low, high = values.aminmax()
-            values = (values - low) / max(float(high - low), 1e-6)
+        return read_slices(path, window, **others).draw(max_size=max_size)
+    return draw_picture(path, window, max_size, **others)[0]
+
+
+def draw_picture(
+    path: str | Path, window: str | Sequence[float] | None = None, max_size: int = 1024, **others: Any
+) -> tuple[NDArray[np.uint8], GrayLevels | None]:
+    """Picture ``(H, W, 3)`` as :func:`draw_image` gives it, and what can be chosen about its brightness.
+
+    Arguments and errors are those of :func:`draw_image`. Color, and gray of 8 bits that is no DICOM, has no levels.
+    """
+    shown, stored = read_shown(path, 2, 3, window, **others)
+    return _shrunk(shown.as_tensor(), max_size), _levels_of(stored, window)
+
+
+def read_slices(path: str | Path, window: str | Sequence[float] | None = None, **others: Any) -> Slices:
+    """Read a volume to look at its slices.
+
+    Args:
+        path: see :func:`draw_image`.
+        window: that it is shown with at first: ``(center, width)``, or ``"dicom"`` for that of the file; None: that of
+            the file where it has one, else the range of the values, without the lowest and the highest 0.5 %.
+        others: see :func:`draw_image`; volumes have no ``frame``.
+
+    Raises:
+        DataError: when it can't be read.
+    """
+    volume, stored = read_shown(path, 3, 1, None, **others)
+    volume = Orientation("RAS", labels=None)(volume)
+    right, front, head = (size * step for size, step in zip(volume.shape[1:], volume.pixdim.tolist(), strict=True))
+    values = axial_slices(volume.as_tensor())[0].contiguous().numpy()
+    if isinstance(window, Sequence) and not isinstance(window, str):
+        first = float(window[0]), float(window[1])
+    elif isinstance(stored.voi, Window):
+        first = stored.voi.center, stored.voi.width
+    else:
+        low, high = np.percentile(values, PERCENTILES).tolist()
+        if not low < high:
+            low, high = float(values.min()), float(values.max())
+        first = (low + high) / 2, max(high - low, 1e-6)
+    levels = GrayLevels(first, (float(values.min()), float(values.max())))
+    return Slices(values, levels, (right, front, head), stored.inverted)
+
+
+def _levels_of(stored: StoredImage, window: str | Sequence[float] | None) -> GrayLevels | None:
+    values = stored.values
+    if len(values) != 1 or not (stored.headers or values.dtype.itemsize > 1):
+        return None
+    if isinstance(window, Sequence) and not isinstance(window, str):
+        first = float(window[0]), float(window[1])
+    elif isinstance(stored.voi, Window):
+        first = stored.voi.center, stored.voi.width
+    elif isinstance(stored.voi, LookupTable):
+        first = stored.voi.first + len(stored.voi.entries) / 2, float(len(stored.voi.entries))
+    elif stored.value_range is not None:
+        low, high = stored.value_range
+        first = (low + high + 1) / 2, high - low + 1.0
+    else:
+        return None
+    return GrayLevels(first, (float(values.min()), float(values.max())))
+
+
+def _shrunk(values: torch.Tensor, max_size: int) -> NDArray[np.uint8]:
+    """Picture ``(H, W, 3)`` of ``(C, H, W)`` in [0, 1], no larger than ``max_size``."""
     pixels = (255 * values.clamp(0, 1)).round().byte().expand(3, -1, -1).permute(1, 2, 0).numpy()
     picture = Image.fromarray(np.ascontiguousarray(pixels))
     picture.thumbnail((max_size, max_size))

@@ -29,7 +29,7 @@ from selenium.common.exceptions import TimeoutException
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.remote.webelement import WebElement
-from selenium.webdriver.support.ui import WebDriverWait
+from selenium.webdriver.support.ui import Select, WebDriverWait
 
 from monai_fgssl.data import make_synthetic_lesions, read_isic2018
 
@@ -64,10 +64,21 @@ class StandIn:
         self.neighbors: list[dict[str, Any]] = []
         self.agreement: list[dict[str, Any]] = []
         self.has_model = True
+        # Of gray images and volumes: what the server offers, by image.
+        self.choices: dict[str, dict[str, Any]] = {}
+        # Images that can't be read, and the reason.
+        self.unreadable: dict[str, str] = {}
+        # Those of them that the server has met.
+        self.noted: set[str] = set()
+        self.heat_layer = png(Image.new("RGBA", (8, 8), (249, 203, 53, 255)))
         self.classes = CLASSES
+        # Why no training can work with the labels that there are.
+        self.refusal: str | None = None
         self.notices: list[str] = []
         self.failures: dict[str, tuple[int, Any]] = {}
         self.requests: list[str] = []
+        # Parameters of each request for a picture or a heat map.
+        self.queries: list[dict[str, str]] = []
         self.token: str | None = None
         self.task: dict[str, Any] | None = None
         self.delay = 0.0
@@ -107,13 +118,14 @@ class StandIn:
                 return {
                     "classes": self.classes,
                     "user": self.user,
-                    "training_refused": None if self.labels else "nothing is labeled",
+                    "training_refused": self.refusal if self.labels else "nothing is labeled",
                     "model": "fgssl",
                     "has_model": self.has_model,
                     "notices": self.notices,
                     "num_stages": 3 if self.has_model else 0,
                     "strategies": ["random", "core_set", "mix"],
-                    "num_images": len(self.pictures),
+                    "num_images": len(self.pictures) - len(self.noted),
+                    "num_unreadable": len(self.noted),
                     "num_labeled": len(self.labels),
                     "counts": {name: list(self.labels.values()).count(name) for name in self.classes},
                 }
@@ -124,7 +136,14 @@ class StandIn:
             case "GET", "/fgssl/" if image == "confusion_matrix":
                 return self.heat_map
             case "GET", "/fgssl/image/":
+                if image in self.unreadable:
+                    self.noted.add(image)
+                    raise Refusal(422, f"the image can't be read: {self.unreadable[image]}")
+                self.queries.append({name: values[0] for name, values in query.items()})
                 return self.pictures[image]
+            case "GET", "/fgssl/heat_layer/":
+                self.queries.append({name: values[0] for name, values in query.items()})
+                return self.heat_layer
             case "GET", "/fgssl/heat_maps/":
                 return self.heat_map
             case "GET", "/fgssl/" if image == "images":
@@ -135,7 +154,7 @@ class StandIn:
                 del self.labels[image]
                 return {}
             case "POST", "/activelearning/":
-                free = [name for name in self.pictures if name not in self.labels]
+                free = [name for name in self.pictures if name not in self.labels and name not in self.noted]
                 free = [name for name in free if not self.marks.get(name, {}).get("skipped")] or free
                 # "random" starts from the front, all others from the back.
                 return {"id": free[0 if image == "random" else -1]} if free else {}
@@ -179,6 +198,7 @@ class StandIn:
             "doubt": doubt,
             **({"readings": self.readings[name]} if name in self.readings else {}),
             **{mark: True for mark, is_set in self.marks.get(name, {}).items() if is_set},
+            **({"unreadable": self.unreadable[name]} if name in self.noted else {}),
         }
 
 
@@ -238,6 +258,9 @@ def server(pictures: dict[str, bytes]) -> Iterator[StandIn]:
                 self.send_response(status)
                 self.send_header("Content-Type", kind)
                 self.send_header("Content-Length", str(len(content)))
+                image = unquote(url.path).removeprefix("/fgssl/image/")
+                if image in stand_in.choices:
+                    self.send_header("X-View", json.dumps(stand_in.choices[image]))
                 self.end_headers()
                 self.wfile.write(content)
 
@@ -349,6 +372,30 @@ class Page:
             """
         )
 
+    def choose(self, selector: str, value: str) -> None:
+        """Choose an entry of a list."""
+        Select(self.find(selector)).select_by_value(value)
+
+    def slide(self, selector: str, value: float) -> None:
+        """Move a slider, as by dragging it."""
+        script = "arguments[0].value = arguments[1]; arguments[0].dispatchEvent(new Event('input', {bubbles: true}))"
+        self.chrome.execute_script(script, self.find(selector), value)
+
+    def color_of(self, selector: str) -> list[int]:
+        """Color and opacity in the middle of a picture or canvas, once it is there."""
+        return self.chrome.execute_script(
+            """
+            const source = document.querySelector(arguments[0]);
+            const canvas = new OffscreenCanvas(1, 1);
+            const context = canvas.getContext("2d");
+            const [width, height] = [source.naturalWidth ?? source.width, source.naturalHeight ?? source.height];
+            if (!width || source.complete === false) return null;
+            context.drawImage(source, width / 2, height / 2, 1, 1, 0, 0, 1, 1);
+            return [...context.getImageData(0, 0, 1, 1).data];
+            """,
+            selector,
+        )
+
     def heat_maps(self) -> list[str]:
         """Captions of the heat maps on the screen."""
         return [caption.text for caption in self.chrome.find_elements("css selector", ".caption") if caption.text]
@@ -369,4 +416,5 @@ def page(chrome: Chrome, server: StandIn) -> Iterator[Page]:
     yield page
     for reset in ("clearDeviceMetricsOverride", "setEmulatedMedia"):
         chrome.execute_cdp_cmd(f"Emulation.{reset}", {})
-    assert page.complaints() == []
+    complaints = page.complaints()
+    assert complaints == [], complaints

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from label_browser import CLASSES, COLORS, SCORES, Page, StandIn, start_chrome
+from label_browser import CLASSES, SCORES, Page, StandIn, start_chrome
 from selenium.webdriver import Chrome, Keys
 from selenium.webdriver.support.ui import Select
 from test_label_server import SETTINGS, Server
@@ -94,25 +94,6 @@ def test_back_to_change_and_to_remove_a_label(page: Page, server: StandIn) -> No
     page.wait(lambda: page.image == second)
 
 
-def test_heat_maps_come_and_go(page: Page, server: StandIn) -> None:
-    page.press("h")
-    page.wait(lambda: page.heat_maps() == ["image", "stage 1", "stage 2", "stage 3"])
-    assert page.find("#heat").get_attribute("aria-pressed") == "true"
-    assert not page.find("#picture").is_displayed()
-    # The strip's four colors, each in the middle of its own panel.
-    page.wait(lambda: page.panel_colors() == COLORS)
-    first = page.image
-    page.press("1")
-    page.wait(lambda: page.image != first)
-    page.wait(lambda: f"GET /fgssl/heat_maps/{page.image}" in server.requests)
-    page.wait(lambda: len(page.heat_maps()) == 4)
-    page.find("#heat").click()
-    page.wait(lambda: page.pixels() == (256, 256))
-    assert page.find("#picture").is_displayed()
-    assert page.heat_maps() == []
-    assert server.requests.count("GET /fgssl/heat_maps/" + page.image) == 1
-
-
 def test_strategy_chooses_the_next_image(page: Page, server: StandIn) -> None:
     Select(page.find("#strategy")).select_by_value("core_set")
     page.wait(lambda: page.image == "image 5 #5%")
@@ -191,7 +172,7 @@ def test_what_fails_after_saving_can_be_tried_again(page: Page, server: StandIn,
 
 
 def test_error_without_reason_names_its_number(page: Page, server: StandIn) -> None:
-    server.failures["GET /fgssl/heat_maps"] = (503, None)
+    server.failures["GET /fgssl/heat_layer"] = (503, None)
     page.press("h")
     page.wait(
         lambda: (
@@ -242,6 +223,22 @@ def test_training_is_watched_until_the_new_model_suggests(page: Page, server: St
     assert not page.find("#train").is_enabled()
     assert not page.find("#pretrain").is_enabled()
     assert server.task is not None
+    # What it does before the first epoch, without what it draws.
+    details = [
+        "look at 6 images",
+        "++++++++ | x | y |",
+        "6 images in images.csv",
+        "  images.csv: classes from column label",
+    ]
+    for shown, phase in (
+        (1, "the images are looked through"),
+        (2, "the images are looked through"),
+        (4, "the images are read"),
+    ):
+        server.task["details"] = details[:shown]
+        page.wait(lambda phase=phase: page.text("#training-text") == f"Training starts … {phase}")
+    server.task["details"] = [*details, "  near-duplicates: 0 pairs", "++++++++"]
+    page.wait(lambda: page.text("#training-text") == "Training starts … the first epoch is computed")
     server.task["details"] = ["reading 6 images", "fine-tune 3/12: loss_concat 0.7, 1/2 of it"]
     page.wait(lambda: page.text("#training-text") == "Training 3 of 12 epochs")
     assert page.find("#training-bar").get_attribute("value") == "3"
@@ -251,6 +248,25 @@ def test_training_is_watched_until_the_new_model_suggests(page: Page, server: St
     page.wait(lambda: page.text("#suggestion").startswith("GLOBULES with 61 %"))
     assert page.find("#train").is_enabled()
     assert not page.find("#training-bar").is_displayed()
+
+
+def test_a_training_that_can_not_work_is_refused_beside_the_button(page: Page, server: StandIn) -> None:
+    page.press("1")
+    page.wait(lambda: page.find("#train").is_enabled())
+    assert not page.find("#refusal").is_displayed()
+    server.refusal = "training needs two classes or more; there are: NETWORK (2)."
+    page.press("1")
+    page.wait(lambda: page.text("#refusal") == server.refusal)
+    assert not page.find("#train").is_enabled()
+    refusal, button = page.find("#refusal").rect, page.find("#train").rect
+    assert 0 <= refusal["y"] - button["y"] - button["height"] < 40
+    # Somebody removed a label meanwhile: the server says the same.
+    server.refusal = None
+    page.press("1")
+    page.wait(lambda: page.find("#train").is_enabled())
+    server.failures["POST /train"] = (409, "training needs two classes or more")
+    page.find("#train").click()
+    page.wait(lambda: page.error == "Training did not start: training needs two classes or more.")
 
 
 def test_training_starts_while_an_image_is_on_its_way(page: Page, server: StandIn) -> None:
@@ -283,7 +299,12 @@ def test_training_that_fails_says_why(page: Page, server: StandIn) -> None:
     assert server.task is not None
     server.task |= {
         "status": "ERROR",
-        "details": ["Traceback", "monai_fgssl.DataError: each class needs two labeled images"],
+        "details": [
+            "Traceback",
+            "monai_fgssl.DataError: each class needs two labeled images",
+            "++++++++",
+            "+--- ab ---+",
+        ],
     }
     page.wait(lambda: page.error == "Training failed: each class needs two labeled images.")
     server.failures["POST /train"] = (429, "Train Task is Already Running")
@@ -426,6 +447,8 @@ def test_nothing_is_cut_off(page: Page, width: int) -> None:
 
 def test_nothing_comes_from_elsewhere(page: Page, server: StandIn) -> None:
     page.press("h")
+    page.wait(lambda: page.find("#heat-layer").is_displayed())
+    page.choose("#heat-stage", "each")
     page.wait(lambda: len(page.heat_maps()) == 4)
     names = page.chrome.execute_script("return performance.getEntriesByType('resource').map((entry) => entry.name)")
     own = server.url.removesuffix("fgssl/")  # type: ignore[attr-defined]
@@ -488,6 +511,8 @@ def test_label_train_and_see_suggestions_change(chrome: Chrome, real: tuple[Serv
     assert suggestion()
     assert len(page.chrome.find_elements("css selector", "#stages tbody tr")) == 4
     page.press("h")
+    page.wait(lambda: page.find("#heat-layer").is_displayed())
+    page.choose("#heat-stage", "each")
     page.wait(lambda: page.heat_maps() == ["image", "stage 1", "stage 2", "stage 3"])
     page.press("h")
 

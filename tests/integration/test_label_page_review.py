@@ -22,7 +22,8 @@ def tiles(page: Page) -> list[str]:
 
 def open_review(page: Page) -> None:
     page.press("g")
-    page.wait(lambda: tiles(page))
+    # The grid is drawn once more when all is done.
+    page.wait(lambda: tiles(page) and page.find("#main").get_attribute("aria-busy") == "false")
     page.find("#grid").click()
     page.wait(lambda: page.find("#review").is_displayed())
 
@@ -141,6 +142,13 @@ def test_the_grid_filters_sorts_and_survives_a_reload(page: Page, server: StandI
     page.chrome.refresh()
     page.wait(lambda: tiles(page) == [NAMES[2], NAMES[4]])
     assert Select(page.find("#filter-person")).first_selected_option.text == "uma"
+
+
+def test_the_grid_opens_while_a_label_is_on_its_way(page: Page, server: StandIn) -> None:
+    server.delay = 0.5
+    page.press("1", "g")
+    page.wait(lambda: tiles(page))
+    page.wait(lambda: server.labels == {NAMES[0]: CLASSES[0]})
 
 
 def test_several_labels_are_changed_in_the_grid_and_undone(page: Page, server: StandIn) -> None:
@@ -285,6 +293,6 @@ def test_labels_per_minute(page: Page) -> None:
 
 def test_a_training_of_somebody_else_is_seen(page: Page, server: StandIn) -> None:
     server.labels = {NAMES[5]: "DOTS"}
-    server.task = {"status": "RUNNING", "request": {"model": "train"}, "details": ["load images", "++++++ x | y"]}
-    page.wait(lambda: page.text("#training-text") == "Training starts …", seconds=120)
-    assert page.find("#training-text").get_attribute("title") == "load images"
+    server.task = {"status": "RUNNING", "request": {"model": "train"}, "details": ["look at 20 images"]}
+    page.wait(lambda: page.text("#training-text").startswith("Training starts …"), seconds=120)
+    assert page.text("#training-text") == "Training starts … the images are looked through"

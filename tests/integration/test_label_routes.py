@@ -46,6 +46,7 @@ TABLE = {
         GET /datastore/label/info
         GET /fgssl/agreement
         GET /fgssl/confusion_matrix
+        GET /fgssl/heat_layer/{image_id}
         GET /fgssl/heat_maps/{image_id}
         GET /fgssl/image/{image_id}
         GET /fgssl/images

@@ -14,7 +14,8 @@ from selenium.webdriver import Keys
 AXE = (files("axe_core_python") / "axe.min.js").read_text(encoding="utf-8")
 # Parts of the page that lie over others, of those that a person can press or read.
 OVERLAPS = """
-const looked = "header > :not(h1), #stage, figcaption button, .class, #show-help, #undo";
+const tools = ".tools label, .tools button, #legend";
+const looked = `header > :not(h1), #stage, ${tools}, figcaption button, .class, #show-help, #undo`;
 const parts = [...document.querySelectorAll(looked)]
   .filter((part) => part.checkVisibility());
 const side = document.getElementById("side").getBoundingClientRect();
@@ -80,8 +81,24 @@ def test_classes_are_seen_at_once_and_nothing_overlaps(labeled: Page, size: tupl
         assert labeled.chrome.execute_script(OVERLAPS) == []
 
 
+@pytest.mark.parametrize("size", [(320, 568), (390, 844), (844, 390), (932, 430), (640, 400), (1280, 800)])
+def test_nothing_overlaps_with_a_heat_map_of_a_volume(labeled: Page, server: StandIn, size: tuple[int, int]) -> None:
+    server.choices[labeled.image] = {"window": [40, 400], "values": [-1000, 2000], "slices": 20, "slice": 10}
+    labeled.chrome.refresh()
+    labeled.wait(lambda: labeled.find("#viewing").is_displayed() and labeled.text("#entropy"))
+    labeled.press("h")
+    labeled.wait(lambda: labeled.find("#heat-layer").is_displayed())
+    resize(labeled, *size)
+    assert labeled.chrome.execute_script(OVERLAPS) == []
+    width, client = labeled.chrome.execute_script(
+        "const e = document.documentElement; return [e.scrollWidth, e.clientWidth]"
+    )
+    assert width <= client
+    assert labeled.find("#stage").size["height"] >= 100
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing(labeled: Page, scheme: str) -> None:
+def test_axe_finds_nothing(labeled: Page, server: StandIn, scheme: str) -> None:
     feature = {"name": "prefers-color-scheme", "value": scheme}
     labeled.chrome.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
     assert findings(labeled) == []
@@ -89,10 +106,19 @@ def test_axe_finds_nothing(labeled: Page, scheme: str) -> None:
     labeled.wait(lambda: labeled.find("#help").is_displayed())
     assert findings(labeled) == []
     labeled.press(Keys.ESCAPE)
+    name = labeled.image
+    server.choices[name] = {"window": [40, 400], "values": [-1000, 2000], "slices": 20, "slice": 10}
+    server.unreadable = {list(server.pictures)[-1]: "it is damaged"}
+    server.noted = set(server.unreadable)
+    labeled.chrome.refresh()
+    labeled.wait(lambda: labeled.find("#viewing").is_displayed() and labeled.text("#entropy"))
     labeled.press("h")
+    labeled.wait(lambda: labeled.find("#heat-layer").is_displayed())
+    assert findings(labeled) == []
+    labeled.choose("#heat-stage", "each")
     labeled.wait(lambda: labeled.heat_maps())
     assert findings(labeled) == []
-    labeled.press("g")
+    labeled.find("#to-review").click()
     labeled.wait(lambda: labeled.chrome.find_elements("css selector", ".tile"))
     labeled.find(".tile").click()
     labeled.wait(lambda: labeled.find("#selection").is_displayed())

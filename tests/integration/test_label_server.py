@@ -208,6 +208,7 @@ def test_before_training_everything_has_an_answer(server: list[Server], truth: t
         "num_stages": 0,
         "strategies": list(STRATEGIES),
         "num_images": 24,
+        "num_unreadable": 0,
         "num_labeled": 0,
         "counts": dict.fromkeys(CLASSES, 0),
     }

@@ -11,6 +11,7 @@ import pytest
 from label_browser import CLASSES, PAGE, Page, StandIn
 from selenium.webdriver import Chrome, Keys
 
+NAME = "image 0 #0%"
 TEXTS = (PAGE / "texts.js").read_text(encoding="utf-8")
 # Everything that a person reads, hears or sees in a tip, but for the names of classes and images.
 READ_ALL = """
@@ -80,10 +81,16 @@ def test_the_page_says_nothing_else(page: Page, server: StandIn) -> None:
     def listen() -> None:
         said.update(page.chrome.execute_script(READ_ALL))
 
+    server.choices[NAME] = {"window": [40, 400], "values": [-1000, 2000], "slices": 20, "slice": 10}
+    server.unreadable = {"image 5 #5%": "it is damaged"}
+    server.noted = set(server.unreadable)
     page.chrome.refresh()
     page.wait(lambda: "61 %" in page.text("#suggestion"))
     listen()
     page.press("h")
+    page.wait(lambda: page.find("#heat-layer").is_displayed())
+    listen()
+    page.choose("#heat-stage", "each")
     page.wait(lambda: len(page.heat_maps()) == 4)
     listen()
     first = page.image

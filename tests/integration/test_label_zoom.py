@@ -68,3 +68,39 @@ def test_all_pixels_are_fetched_once_and_only_when_they_are_seen(page: Page, ser
     page.press("+", "+")
     page.wait(lambda: place(page)[0] == pytest.approx(3.375, abs=0.01))
     assert server.requests.count(f"GET /fgssl/image/{NAME}") == before + 1
+
+
+def touch(page: Page, kind: str, *points: tuple[float, float]) -> None:
+    """Fingers on the image, at places from its middle."""
+    box = page.chrome.execute_script(
+        "const b = stage.getBoundingClientRect(); return [b.x + b.width / 2, b.y + b.height / 2]"
+    )
+    fingers = [{"x": box[0] + x, "y": box[1] + y, "id": number} for number, (x, y) in enumerate(points)]
+    page.chrome.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": kind, "touchPoints": fingers})
+
+
+def test_two_fingers_enlarge_and_move(page: Page) -> None:
+    page.chrome.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": True, "maxTouchPoints": 2})
+    try:
+        touch(page, "touchStart", (-20, 0))
+        touch(page, "touchStart", (-20, 0), (60, 0))
+        # What was between the fingers stays there: 20 to the right of the middle.
+        for step in range(1, 9):
+            touch(page, "touchMove", (-20 - 10 * step, 0), (60 + 10 * step, 0))
+        page.wait(lambda: place(page)[0] == pytest.approx(3, abs=0.1))
+        scale, x, y = place(page)
+        assert (x + 20 * scale, y) == pytest.approx((20, 0), abs=6)
+        touch(page, "touchMove", (-20, 0), (60, 0))
+        page.wait(lambda: place(page)[0] == pytest.approx(1, abs=0.05))
+        for step in range(1, 9):
+            touch(page, "touchMove", (-20 - 10 * step, 0), (60 + 10 * step, 0))
+        touch(page, "touchEnd")
+        # One finger moves it.
+        scale, x, y = place(page)
+        touch(page, "touchStart", (0, 0))
+        for step in range(1, 6):
+            touch(page, "touchMove", (6 * step, -4 * step))
+        touch(page, "touchEnd")
+        page.wait(lambda: place(page) == pytest.approx((scale, x + 30, y - 20), abs=3))
+    finally:
+        page.chrome.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": False})

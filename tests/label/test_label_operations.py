@@ -43,7 +43,7 @@ def client() -> TestClient:
     info = {"trainers": {"train": {}}, "scoring": {"fgssl": {}}, "models": {"fgssl": {}}}
     labels = {f"{name}{number}": name for name in "ab" for number in range(3)}
     datastore = SimpleNamespace(labeled=lambda: labels)
-    app: Any = SimpleNamespace(info=lambda: info, datastore=lambda: datastore)
+    app: Any = SimpleNamespace(info=lambda: info, datastore=lambda: datastore, labeled=lambda: labels)
     server.include_router(operations.make_operations_router(app))
     made = TestClient(server)
     made.labels = labels  # type: ignore[attr-defined]

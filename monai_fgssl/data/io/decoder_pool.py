@@ -172,7 +172,7 @@ class DecoderPool:
         headers: list[Dataset] | None = None,
     ) -> torch.Tensor:
         """Read an image in a process; see :meth:`ImageGeometry.read <monai_fgssl.data.ImageGeometry.read>`."""
-        values, encoded = self._run(_read_with_headers, path, geometry, frame, headers is not None)
+        values, encoded = self.call(_read_with_headers, path, geometry, frame, headers is not None)
         if headers is not None:
             headers += map(decode_header, encoded)
         return torch.from_numpy(values)
@@ -195,12 +195,12 @@ class DecoderPool:
             DataError: the function's own, or when the file ends the process, or takes too long or too much memory.
             RuntimeError: when the function raises anything else.
         """
-        return self._run(function, path, *arguments, **options)[0]
+        return self.call(function, path, *arguments, **options)[0]
 
-    def _run(
+    def call(
         self, function: Callable[..., Any], path: str | os.PathLike[str], *arguments: Any, **options: Any
     ) -> Answer:
-        """Like :meth:`run`; the function may give a list of bytes beside the array."""
+        """Like :meth:`run`; the function may give a pair of an array and a list of bytes, and so does this."""
         task = (function, (os.fspath(path), *arguments), options)
         seconds = self.seconds * _count_files(path)
         try:

@@ -36,7 +36,7 @@ from .reasons import reason_of
 from .selection import Selection, choose, choose_channel
 from .tiff import TIFF_STARTS, count_pages, read_tiff, read_tiff_stack
 
-__all__ = ["check_options", "count_frames", "read_medical_image", "read_stored"]
+__all__ = ["check_options", "count_frames", "read_medical_image", "read_shown", "read_stored"]
 
 PathLike = str | os.PathLike[str]
 
@@ -117,6 +117,26 @@ def read_medical_image(
         >>> read_medical_image("lesion.dcm", channels=3).shape
         torch.Size([3, 450, 600])
     """
+    shown, stored = read_shown(path, spatial_dims, channels, window, frame, channel, time, max_pixels)
+    if headers is not None:
+        headers.extend(stored.headers)
+    return shown
+
+
+def read_shown(
+    path: PathLike | Sequence[PathLike],
+    spatial_dims: int = 2,
+    channels: int | None = None,
+    window: str | Sequence[float] | None = None,
+    frame: int | None = None,
+    channel: int | None = None,
+    time: int | None = None,
+    max_pixels: int | None = None,
+) -> tuple[MetaTensor, StoredImage]:
+    """Read an image as :func:`read_medical_image` does, and also give what its file holds, for those who offer windows.
+
+    Arguments and errors are those of :func:`read_medical_image`.
+    """
     check_options(spatial_dims, channels, window, frame, channel, time, max_pixels)
     selection = Selection(frame, channel, time)
     paths = [Path(path)] if isinstance(path, (str, os.PathLike)) else [Path(one) for one in path]
@@ -144,8 +164,6 @@ def read_medical_image(
         if is_out_of_memory(error):
             raise MemoryError(f"{name} does not fit into the memory") from error
         raise DataError(printable(f"{name} {reason_of(error)}")) from error
-    if headers is not None:
-        headers.extend(image.headers)
     meta = {
         "filename_or_obj": str(paths[0]),
         "original_affine": image.affine.copy(),
@@ -156,7 +174,7 @@ def read_medical_image(
         # Several values are joined as DICOM writes them.
         **{key: "\\".join(dict.fromkeys(str(one.get(key, "")) for one in image.headers)) for key in UID_KEYS},
     }
-    return MetaTensor(torch.from_numpy(np.ascontiguousarray(values)), torch.from_numpy(image.affine), meta)
+    return MetaTensor(torch.from_numpy(np.ascontiguousarray(values)), torch.from_numpy(image.affine), meta), image
 
 
 def check_options(

@@ -3,16 +3,18 @@
 // All keys, in one table: what they do, and what the page says of them.
 import { keysOf, startSearch, typeKey } from "./classes.js";
 import { $, element } from "./dom.js";
+import { toggleHeat } from "./heat.js";
 import { back, forward, removeLabel, save, skip, takeBack, toggleUnsure } from "./labeling.js";
 import { hideError } from "./messages.js";
-import { toggleHeat } from "./picture.js";
 import { labelSelected, onReviewKey, takeBackHere } from "./review.js";
 import { onChange, state } from "./state.js";
 import { t } from "./texts.js";
+import { hasSlices, hasWindow, sliceDown, sliceUp } from "./viewing.js";
 import { inReview, onView, showView } from "./views.js";
 import { showWhole, zoomIn, zoomOut } from "./zoom.js";
 
-// "where": on which view a key works; none: on both. "often": below the image too, not in the list of all keys only.
+// "where": on which view a key works; none: on both. "when": for which images; none: for all. "often": below the image
+// too, not in the list of all keys only.
 const KEYS = [
   { keys: ["s"], signs: ["S"], text: "key_skip", run: skip, where: "label", often: true },
   { keys: ["u"], signs: ["U"], text: "key_unsure", run: toggleUnsure, where: "label", often: true },
@@ -20,6 +22,8 @@ const KEYS = [
   { keys: ["+"], signs: ["+"], text: "key_zoom_in", run: zoomIn, where: "label", often: true },
   { keys: ["-"], signs: ["-"], text: "key_zoom_out", run: zoomOut, where: "label" },
   { keys: ["0", "w"], signs: ["W"], text: "key_whole", run: showWhole, where: "label" },
+  { keys: ["ArrowUp"], signs: ["↑"], text: "key_slice_up", run: sliceUp, where: "label", when: hasSlices, often: true },
+  { keys: ["ArrowDown"], signs: ["↓"], text: "key_slice_down", run: sliceDown, where: "label", when: hasSlices, often: true },
   { keys: ["Backspace", "ArrowLeft"], signs: ["⌫", "←"], text: "key_back", run: back, where: "label", often: true },
   { keys: ["ArrowRight"], signs: ["→"], text: "key_forward", run: forward, where: "label" },
   { keys: ["Delete"], signs: ["Del"], text: "key_remove", run: removeLabel, where: "label" },
@@ -28,6 +32,9 @@ const KEYS = [
   { keys: ["g"], signs: ["G"], text: "key_view", run: () => showView(inReview() ? "label" : "review") },
   { keys: ["Escape"], signs: ["Esc"], text: "key_dismiss", run: hideError },
   { keys: ["?"], signs: ["?"], text: "key_help", run: () => $("help").showModal(), often: true },
+  // The picture itself takes these.
+  { keys: [], signs: ["Shift"], text: "key_slice_wheel", where: "label", when: hasSlices },
+  { keys: [], signs: ["Shift"], text: "key_window", where: "label", when: hasWindow },
   // The grid itself takes these.
   { keys: [], signs: ["←", "↑", "↓", "→"], text: "key_move", where: "review" },
   { keys: [], signs: ["Space"], text: "key_select", where: "review", often: true },
@@ -36,7 +43,9 @@ const KEYS = [
 
 function onKey(event) {
   if (event.altKey || event.repeat || document.querySelector("dialog[open]") || !state.info) return;
-  if (event.target.matches?.("input:not([type=checkbox])")) return;
+  if (event.target.matches?.("input:not([type=checkbox], [type=range])")) return;
+  // A slider has its own use for these.
+  if (event.target.matches?.("input[type=range]") && /^(Arrow|Page|Home|End)/.test(event.key)) return;
   // A list has its own use for letters and arrows.
   if (event.target.matches?.("select") && !/^(\d|Backspace|Delete)$/.test(event.key)) return;
   const action = actionOf(event);
@@ -51,7 +60,7 @@ function actionOf(event) {
   const name = pressed.length === 1 && typeKey(pressed);
   if (name === "wait") return () => {};
   if (name) return () => (inReview() ? labelSelected(name) : save(name));
-  const allowed = KEYS.filter(({ where }) => !where || where === view);
+  const allowed = KEYS.filter(({ where, when }) => (!where || where === view) && (!when || when()));
   const found = allowed.find(({ keys }) => keys.includes(pressed) || keys.includes(pressed.toLowerCase()));
   return found?.run ?? (inReview() ? onReviewKey(event) : null);
 }
@@ -70,7 +79,7 @@ function classEntries() {
 
 function draw() {
   const view = inReview() ? "review" : "label";
-  const often = KEYS.filter(({ often, where }) => often && (!where || where === view));
+  const often = KEYS.filter(({ often, where, when }) => often && (!where || where === view) && (!when || when()));
   $("keys").replaceChildren(...classEntries(), ...often.map(({ signs, text }) => entry(signs, text)));
   for (const [place, view] of [["help-label", "label"], ["help-review", "review"]]) {
     const listed = KEYS.filter(({ where }) => !where || where === view);

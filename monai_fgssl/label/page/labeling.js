@@ -7,7 +7,7 @@ import { canUndo, change, lookUp, undo } from "./labels.js";
 import { act, announce, showError } from "./messages.js";
 import { countLabel } from "./progress.js";
 import { showPicture } from "./picture.js";
-import { getBlob, getJson } from "./server.js";
+import { getJson, getPicture } from "./server.js";
 import { findSimilar } from "./similar.js";
 import { changed, current, onChange, state } from "./state.js";
 import { ranked } from "./suggestion.js";
@@ -32,9 +32,19 @@ async function chooseNext() {
   return (await getJson(`/activelearning/${quoted($("strategy").value)}`, { method: "POST" })).id;
 }
 
-async function goForward() {
-  const id = state.history[state.position + 1] ?? state.queue[0] ?? await chooseNext();
-  await open(id ? Math.min(state.position + 1, state.history.length) : state.history.length, id);
+async function goForward(unreadable = []) {
+  const before = state.history[state.position + 1];
+  const id = before ?? state.queue[0] ?? await chooseNext();
+  try {
+    await open(id ? Math.min(state.position + 1, state.history.length) : state.history.length, id);
+  } catch (error) {
+    // An image that can't be read: the server has noted it, and does not choose it again.
+    if (error.status !== 422 || before || unreadable.includes(id)) throw error;
+    state.queue = state.queue.filter((waiting) => waiting !== id);
+    announce(t("passed_over", { name: id }));
+    await refreshInfo();
+    await goForward([...unreadable, id]);
+  }
 }
 
 async function open(position, id = state.history[position]) {
@@ -43,7 +53,7 @@ async function open(position, id = state.history[position]) {
     showPicture(null);
     return;
   }
-  const [picture, image] = await Promise.all([getBlob(`/fgssl/image/${quoted(id)}`), lookUp(id)]);
+  const [picture, image] = await Promise.all([getPicture(`/fgssl/image/${quoted(id)}`), lookUp(id)]);
   // Only now, so that a picture and its label never belong to different images.
   state.history[position] = id;
   state.queue = state.queue.filter((waiting) => waiting !== id);
@@ -150,12 +160,12 @@ function fillStrategies() {
 }
 
 function draw() {
-  const { num_images: total, num_labeled: done, notices } = state.info;
+  const { num_images: total, num_labeled: done, num_unreadable: unreadable, notices } = state.info;
   const { image } = state;
   $("done-text").textContent = t("done", { done, total });
   $("done-bar").max = Math.max(total, 1);
   $("done-bar").value = done;
-  const notice = notices.join(" ");
+  const notice = [...notices, unreadable ? t("unreadable_images", { count: unreadable }) : ""].filter(Boolean).join(" ");
   $("notice").hidden = !notice;
   if ($("notice").textContent !== notice) $("notice").textContent = notice;
   $("nothing").hidden = Boolean(image);

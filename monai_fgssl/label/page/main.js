@@ -3,6 +3,7 @@
 // The page for annotators, put together.
 import { onChoice } from "./classes.js";
 import { $ } from "./dom.js";
+import "./heat.js";
 import "./keys.js";
 import { save, start } from "./labeling.js";
 import { refreshTrainings } from "./progress.js";

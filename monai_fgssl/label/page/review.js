@@ -23,6 +23,7 @@ const SHOWN = {
   unread: (image) => image.class !== null && !(state.info.user in (image.readings ?? {})),
   unsure: (image) => Boolean(image.unsure),
   skipped: (image) => Boolean(image.skipped),
+  unreadable: (image) => Boolean(image.unreadable),
 };
 
 const ORDERS = {
@@ -42,11 +43,18 @@ const filters = () => ["show", "class", "person", "sort"].map((name) => $(`filte
 
 const columns = () => Math.max(1, Math.floor($("grid").clientWidth / TILE));
 
-const load = () => act(t("images_not_listed"), async () => {
-  images = await getJson("/fgssl/images");
-  await refreshInfo();
-  filter();
-}, load);
+// The list is to be fetched as soon as nothing else goes on.
+let isDue = false;
+
+async function load() {
+  isDue = state.busy;
+  if (isDue) return;
+  await act(t("images_not_listed"), async () => {
+    images = await getJson("/fgssl/images");
+    await refreshInfo();
+    filter();
+  }, load);
+}
 
 function filter() {
   const wanted = filterOf();
@@ -109,10 +117,14 @@ function tile(index) {
   const model = element("span", differs ? "model other" : "model");
   if (image.suggestion)
     model.append(element("span", "label", image.suggestion), " ", t("doubt_of", { doubt: percent(image.doubt) }));
-  const marks = [image.unsure && t("mark_unsure"), image.skipped && t("mark_skipped")].filter(Boolean);
+  const marks = [
+    image.unreadable && t("mark_unreadable"),
+    image.unsure && t("mark_unsure"),
+    image.skipped && t("mark_skipped"),
+  ].filter(Boolean);
   picture.append(...marks.map((text) => element("span", "mark", text)));
   made.append(picture, label, model);
-  made.title = image.id;
+  made.title = image.unreadable ?? image.id;
   return made;
 }
 
@@ -263,7 +275,10 @@ async function showAgreement() {
 
 const indexOf = (event) => Number(event.target.closest(".tile")?.dataset.index ?? NaN);
 
-onChange(draw);
+onChange(() => {
+  if (isDue && inReview()) load();
+  draw();
+});
 let wasShown = false;
 onView(() => {
   if (inReview() && state.info && !wasShown) load();

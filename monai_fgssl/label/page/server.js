@@ -41,6 +41,12 @@ export const getJson = async (path, options) => (await request(path, options)).j
 
 export const getBlob = async (path) => (await request(path)).blob();
 
+// A picture, and what else can be seen of its image; null: nothing.
+export async function getPicture(path) {
+  const response = await request(path);
+  return { blob: await response.blob(), choices: JSON.parse(response.headers.get("X-View") ?? "null") };
+}
+
 export const sendJson = (method, path, content = {}) =>
   getJson(path, { method, headers: { "Content-Type": "application/json" }, body: JSON.stringify(content) });
 

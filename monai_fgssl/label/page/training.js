@@ -4,7 +4,6 @@
 import { $ } from "./dom.js";
 import { refreshInfo, suggest } from "./labeling.js";
 import { attempt, showError } from "./messages.js";
-import { showHeatMap } from "./picture.js";
 import { refreshTrainings } from "./progress.js";
 import { getJson, request, sendJson, ServerError } from "./server.js";
 import { changed, onChange, state } from "./state.js";
@@ -14,6 +13,15 @@ const POLL_MS = 1000;
 // Somebody else may start a training.
 const IDLE_POLL_MS = 15_000;
 const ENDS = { DONE: "finished", ERROR: "failed", STOPPED: "stopped" };
+
+// Lines of the trainer that say how far it is before the first epoch, the latest first.
+const PHASES = [
+  [/^\s*(near-duplicates:|train \d+ )/, "phase_first"],
+  [/^\s*\d+ images in /, "phase_read"],
+  [/^\s*look at \d+ images/, "phase_look"],
+];
+// Frames, bars and rules that programs draw with letters.
+const DRAWN = /^\s*[+|│]|[+|=~│─█]{2,}/;
 
 const train = (task) => attempt(t(`${task}_not_started`), async () => {
   const started = await sendJson("POST", `/train/${task}`);
@@ -52,7 +60,6 @@ export async function follow() {
     await refreshInfo();
     changed();
     await suggest();
-    if (state.heat) await showHeatMap();
   } catch (error) {
     showError(t("not_up_to_date"), error);
   }
@@ -71,18 +78,19 @@ function show(task) {
   } else {
     bar.removeAttribute("value");
   }
-  // What it does before the first epoch, in its own words.
-  const doing = lines.filter((line) => /^[A-Za-z][^|+]{3,80}$/.test(line.trim())).pop();
-  $("training-text").title = state.training && !epochs ? doing?.trim() ?? "" : "";
-  $("training-text").textContent = state.training
-    ? t(epochs ? `${name}_epochs` : `${name}_starts`, { done: epochs?.[1], total: epochs?.[2] })
-    : t(`${name}_${ENDS[task.status] ?? "stopped"}`);
+  $("training-text").textContent = state.training ? going(name, lines, epochs) : t(`${name}_${ENDS[task.status] ?? "stopped"}`);
   if (task.status === "ERROR") {
     // Without the name that Python puts before the message of an error.
-    const reason = lines.filter((line) => /\p{L}{2}/u.test(line)).pop()?.trim().replace(/^(error|[\w.]*(Error|Exception)): /, "");
+    const reason = lines.filter((line) => /\p{L}{2}/u.test(line) && !DRAWN.test(line)).pop()?.trim().replace(/^(error|[\w.]*(Error|Exception)): /, "");
     showError(t(`${name}_failed`), new ServerError(reason || t("log_says_why")));
   }
   changed();
+}
+
+function going(name, lines, epochs) {
+  if (epochs) return t(`${name}_epochs`, { done: epochs[1], total: epochs[2] });
+  const phase = PHASES.find(([start]) => lines.some((line) => start.test(line)))?.[1];
+  return phase ? `${t(`${name}_starts`)} ${t(phase)}` : t(`${name}_starts`);
 }
 
 function draw() {

@@ -24,7 +24,8 @@ function apply({ scale, x, y }) {
   // The middle of the stage always shows a part of the picture.
   const [far, deep] = [((kept - 1) * width) / 2, ((kept - 1) * height) / 2];
   view = { scale: kept, x: Math.min(Math.max(x, -far), far), y: Math.min(Math.max(y, -deep), deep) };
-  $("picture").style.transform = kept === 1 ? "" : `translate(${view.x}px, ${view.y}px) scale(${kept})`;
+  const transform = kept === 1 ? "" : `translate(${view.x}px, ${view.y}px) scale(${kept})`;
+  for (const part of ["picture", "heat-layer"]) $(part).style.transform = transform;
   $("stage").classList.toggle("zoomed", kept > 1);
   $("stage").classList.toggle("near", kept >= 4);
   if (kept > 1) enlarged();

@@ -16,7 +16,7 @@ from monailabel.interfaces.tasks.batch_infer import BatchInferImageType
 
 from monai_fgssl.bundle import SettingsError
 from monai_fgssl.label.datastore import check_name as check_tag
-from monai_fgssl.label.options import train_settings
+from monai_fgssl.label.options import IMAGE_OPTIONS, train_settings
 from monai_fgssl.label.stopping import stop_training
 from monai_fgssl.label.training import training_refusal
 
@@ -52,7 +52,9 @@ def make_operations_router(app: FGSSLApp) -> APIRouter:
             settings = train_settings(params or {})
         except SettingsError as error:
             raise HTTPException(422, str(error)) from error
-        if model == "train" and (refusal := training_refusal(Counter(app.datastore().labeled().values()))):
+        # Whether an image can be read depends on some settings.
+        labeled = app.datastore().labeled() if IMAGE_OPTIONS & settings.keys() else app.labeled()
+        if model == "train" and (refusal := training_refusal(Counter(labeled.values()))):
             # At once, and not after the training's process has begun.
             raise HTTPException(409, refusal)
         return dict(train.run_model(model, settings, run_sync, enqueue))

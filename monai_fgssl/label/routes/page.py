@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,7 +21,7 @@ from monai_fgssl.label.pictures import as_png
 from monai_fgssl.label.training import training_refusal
 from monai_fgssl.metrics.acquisition import STRATEGIES
 
-from .pictures import answer_picture
+from .pictures import answer_picture, image_file
 from .roles import ANNOTATOR, USER
 
 if TYPE_CHECKING:
@@ -58,7 +60,8 @@ def make_page_router(app: FGSSLApp) -> APIRouter:
 
     @router.get("/info")
     async def info(user: User = USER) -> dict[str, Any]:
-        labeled = app.datastore().labeled()
+        unreadable = app.unreadable()
+        labeled = app.labeled()
         counts = Counter(labeled.values())
         classes = app.class_names()
         return {
@@ -71,14 +74,15 @@ def make_page_router(app: FGSSLApp) -> APIRouter:
             "notices": app.notices(),
             "num_stages": app.model.num_stages,
             "strategies": list(STRATEGIES),
-            "num_images": len(app.datastore().list_images()),
+            "num_images": len(app.datastore().list_images()) - len(unreadable),
+            "num_unreadable": len(unreadable),
             "num_labeled": len(labeled),
         }
 
     @router.get("/trainings", dependencies=[USER])
     async def trainings() -> dict[str, Any]:
         found = read_trainings(app.bundle_root)
-        return {"trainings": found, "labels_until_better": labels_until_better(found, len(app.datastore().labeled()))}
+        return {"trainings": found, "labels_until_better": labels_until_better(found, len(app.labeled()))}
 
     @router.get("/confusion_matrix", dependencies=[USER])
     def confusion_matrix() -> FileResponse:
@@ -88,12 +92,37 @@ def make_page_router(app: FGSSLApp) -> APIRouter:
         return FileResponse(file, media_type="image/png", headers={"Cache-Control": "no-store"})
 
     @router.get("/image/{image_id}", dependencies=[USER])
-    def image(image_id: str, max_size: Annotated[int, Query(ge=16, le=MAX_SIZE)] = 1024) -> Response:
-        return answer_picture(app, image_id, lambda path: as_png(app.draw(path, max_size=max_size)))
+    def image(
+        image_id: str,
+        max_size: Annotated[int, Query(ge=16, le=MAX_SIZE)] = 1024,
+        window: str | None = None,
+        index: Annotated[int | None, Query(alias="slice", ge=0)] = None,
+    ) -> Response:
+        chosen = None if window is None else _window(window)
+        with image_file(app, image_id) as path:
+            view = app.viewer.draw(path, max_size, chosen, index)
+        return answer_picture(as_png(view.pixels), X_View=json.dumps(view.choices()))
 
     @router.get("/heat_maps/{image_id}", dependencies=[USER])
     def heat_maps(image_id: str) -> Response:
-        return answer_picture(app, image_id, lambda path: as_png(app.model.draw_heat_maps(path)))
+        with image_file(app, image_id) as path:
+            return answer_picture(as_png(app.model.draw_heat_maps(path)))
+
+    @router.get("/heat_layer/{image_id}", dependencies=[USER])
+    def heat_layer(
+        image_id: str,
+        class_name: Annotated[str, Query(alias="class")],
+        stage: Annotated[int | None, Query(ge=0)] = None,
+        index: Annotated[int | None, Query(alias="slice", ge=0)] = None,
+    ) -> Response:
+        place, extent = 0.5, None
+        with image_file(app, image_id) as path:
+            if app.spatial_dims == 3:
+                volume = app.viewer.slices(path)
+                extent = volume.extent
+                if index is not None:
+                    place = (index + 0.5) / len(volume.values)
+            return answer_picture(as_png(app.heat_layers.draw(path, class_name, stage, place, extent)))
 
     # In the event loop, as MONAI Label's own routes, so that only one thread uses the data store.
     @router.get("/label/{image_id}", dependencies=[USER])
@@ -107,3 +136,14 @@ def make_page_router(app: FGSSLApp) -> APIRouter:
         return {"class": None}
 
     return router
+
+
+def _window(text: str) -> tuple[float, float]:
+    """Center and width of a request."""
+    try:
+        center, width = map(float, text.split(","))
+    except ValueError:
+        center, width = math.nan, math.nan
+    if not (math.isfinite(center) and math.isfinite(width) and width > 0):
+        raise HTTPException(422, "window must be its center and its width, two numbers with a comma between them.")
+    return center, width

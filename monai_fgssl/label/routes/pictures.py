@@ -4,7 +4,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from fastapi import HTTPException
@@ -17,28 +18,42 @@ from monai_fgssl.label.model import without_folder
 if TYPE_CHECKING:
     from monai_fgssl.label.server import FGSSLApp
 
-__all__ = ["answer_picture"]
+__all__ = ["answer_picture", "image_file"]
 
 
-def answer_picture(app: FGSSLApp, image_id: str, draw: Callable[[str], bytes], kind: str = "image/png") -> Response:
-    """Answer with a picture of an image.
+@contextmanager
+def image_file(app: FGSSLApp, image_id: str) -> Iterator[str]:
+    """File or folder of an image, to draw something of it.
 
     Args:
         app: whose image it is.
         image_id: of the image.
-        draw: makes the picture's file out of the image's.
-        kind: of the picture.
 
     Raises:
-        HTTPException: 404 for an unknown image, 409 without a model that the picture needs, 422 for an image that can't
-            be read.
+        HTTPException: 404 for an unknown image, or a class, stage or slice that it has not; 409 without a model that
+            the picture needs; 422 for an image that can't be read.
     """
     app.datastore().check_image(image_id)
     path = app.datastore().get_image_uri(image_id)
     try:
-        content = draw(path)
+        yield path
     except SettingsError as error:
         raise HTTPException(409, str(error)) from error
+    except LookupError as error:
+        raise HTTPException(404, str(error)) from error
     except (DataError, OSError) as error:
+        if isinstance(error, DataError):
+            app.readable.remember(image_id, path, error)
         raise HTTPException(422, f"the image can't be read: {without_folder(error, path)}") from error
-    return Response(content, media_type=kind, headers={"Cache-Control": "no-store"})
+
+
+def answer_picture(content: bytes, kind: str = "image/png", **headers: str) -> Response:
+    """Answer with a picture, which no browser keeps.
+
+    Args:
+        content: of its file.
+        kind: of the file.
+        headers: more of them, with ``_`` for ``-``.
+    """
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Response(content, media_type=kind, headers={"Cache-Control": "no-store", **named})

@@ -14,7 +14,7 @@ from monailabel.endpoints.user.auth import User
 from monai_fgssl.label.datastore import MARKS
 from monai_fgssl.label.review import agreements, similar, suggestions
 
-from .pictures import answer_picture
+from .pictures import answer_picture, image_file
 from .roles import ANNOTATOR, USER
 
 if TYPE_CHECKING:
@@ -52,11 +52,13 @@ def make_review_router(app: FGSSLApp) -> APIRouter:
         known = suggestions(app.scorer.scores, record["class_names"]) if record else {}
         names = app.datastore().list_images()
         # Those without a suggestion have one the next time.
-        app.scorer.start(names)
+        app.look_through(names)
+        unreadable = app.unreadable()
         found = []
         for name in names:
             suggestion, doubt = known.get(name, (None, None))
-            found.append({**describe(name), "suggestion": suggestion, "doubt": doubt})
+            reason = {"unreadable": unreadable[name]} if name in unreadable else {}
+            found.append({**describe(name), "suggestion": suggestion, "doubt": doubt, **reason})
         return found
 
     @router.get("/images/{image_id}", dependencies=[USER])
@@ -75,11 +77,12 @@ def make_review_router(app: FGSSLApp) -> APIRouter:
     @router.get("/images/{image_id}/similar", dependencies=[USER])
     async def neighbors(image_id: str) -> list[dict[str, Any]]:
         app.datastore().check_image(image_id)
-        return similar(app.scorer.scores, image_id, app.datastore().labeled(), NUM_NEIGHBORS)
+        return similar(app.scorer.scores, image_id, app.labeled(), NUM_NEIGHBORS)
 
     @router.get("/images/{image_id}/thumbnail", dependencies=[USER])
     def thumbnail(image_id: str) -> Response:
-        return answer_picture(app, image_id, app.thumbnails.of, "image/jpeg")
+        with image_file(app, image_id) as path:
+            return answer_picture(app.thumbnails.of(path), "image/jpeg")
 
     @router.get("/agreement", dependencies=[USER])
     async def agreement() -> list[dict[str, Any]]:
