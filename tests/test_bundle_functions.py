@@ -212,15 +212,15 @@ def test_only_a_full_fine_tuning_trains_the_network_of_the_pretraining() -> None
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"_target_": "os.system", "command": "touch ran"}, "network is 'os.system', none of"),
-        ({"_target_": "torch.nn.Linear"}, "network is 'torch.nn.Linear', none of"),
+        ({"_target_": "os.system", "command": "touch ran"}, "network is 'os.system', not one of"),
+        ({"_target_": "torch.nn.Linear"}, "network is 'torch.nn.Linear', not one of"),
         ({"_target_": ["os.system"]}, "names no network"),
-        ({"_target_": "my_parts.Net", "command": "$__import__('os').system('touch ran')"}, "which is no argument"),
-        ({"backbone": "$__import__('os').system('touch ran') or 'resnet18'"}, "which is no argument of a network"),
-        ({"backbone": {"_target_": "os.system", "command": "touch ran"}}, "which is no argument of a network"),
-        ({"weights": "/etc/passwd"}, "which is no argument of a network"),
-        ({"width": "8"}, "which is no argument of a network"),
-        ({"stages": [0, "$1"]}, "which is no argument of a network"),
+        ({"_target_": "my_parts.Net", "command": "$__import__('os').system('touch ran')"}, "which is not an argument"),
+        ({"backbone": "$__import__('os').system('touch ran') or 'resnet18'"}, "which is not an argument of a network"),
+        ({"backbone": {"_target_": "os.system", "command": "touch ran"}}, "which is not an argument of a network"),
+        ({"weights": "/etc/passwd"}, "which is not an argument of a network"),
+        ({"width": "8"}, "which is not an argument of a network"),
+        ({"stages": [0, "$1"]}, "which is not an argument of a network"),
     ],
 )
 def test_a_model_runs_no_code(
@@ -245,7 +245,7 @@ def test_a_model_runs_no_code(
         ({"stem": "imaggenet"}, "imaggenet"),
         ({"stages": [1, 10**30, 3]}, "stages must be"),
         ({"width": 0}, "width"),
-        ({"width": 2**15}, "parameters, of which it may have"),
+        ({"width": 2**15}, "parameters, but at most"),
         ({"width": 10**9}, ""),
         ({"embedding_dim": 10**30}, ""),
         ({"num_classes": -1}, ""),
@@ -445,8 +445,8 @@ def test_a_batch_is_as_large_as_the_images_allow(capsys: pytest.CaptureFixture[s
     assert fit_batch_size("batch_size", 10, images) == 10
     assert capsys.readouterr().out == ""
     assert fit_batch_size("batch_size", 32, images) == 10
-    assert capsys.readouterr().out == "note: --batch_size 32 is more than there are images: batches of 10\n"
-    with pytest.raises(DataError, match=r"there are 1 images to learn from, and at least 2"):
+    assert capsys.readouterr().out == "note: --batch_size 32 is larger than the number of images: each batch has 10\n"
+    with pytest.raises(DataError, match=r"there are 1 images to learn from, but 1 process\(es\) need at least 2"):
         fit_batch_size("batch_size", 32, data_of([0], names="a").train)
 
 

@@ -104,7 +104,7 @@ def test_any_loader_takes_both_forms(tmp_path: Path) -> None:
     # Weights of another program, without a record and a hash.
     save_file({name: value.clone() for name, value in network.state_dict().items()}, tmp_path / "plain.safetensors")
     load_weights(again, tmp_path / "plain.safetensors")
-    with pytest.raises(SettingsError, match=r"plain\.safetensors holds weights alone"):
+    with pytest.raises(SettingsError, match=r"plain\.safetensors holds only weights"):
         read_record(BUNDLE, tmp_path / "plain.safetensors")
 
 

@@ -82,7 +82,7 @@ def test_other_weights_at_the_address_are_refused_by_monai(trained: Path, server
 
 
 def test_mistakes(trained: Path, tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="is no address"):
+    with pytest.raises(SettingsError, match="is not an address"):
         write_release(trained, tmp_path / "release", "my server")
     (tmp_path / "there").mkdir()
     with pytest.raises(FileExistsError, match="exists already"):

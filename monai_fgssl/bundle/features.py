@@ -36,15 +36,16 @@ def frozen_network(
     pretrained: str | Path | None = None,
     **start: Any,
 ) -> StagedNet:
-    """Build the network whose features are asked for: that of a trained model, or a published backbone.
+    """Build the network that computes the features: the network of a trained model, or a published backbone.
 
     Args:
         bundle_root: see :func:`~monai_fgssl.bundle.read_record`.
-        model_path: weights of a trained model, with its record beside them; None: the backbone that ``start`` names.
+        model_path: weights of a trained model, with its record in the same folder; None: use the backbone that
+            ``start`` names.
         device: where to compute.
         trusted_networks: see :func:`~monai_fgssl.bundle.make_network`.
-        pretrained: ``pretrained.pt`` of an earlier run with that backbone; without ``model_path``.
-        start: arguments of :class:`~monai_fgssl.networks.PooledNet`; without ``model_path``.
+        pretrained: ``pretrained.pt`` of an earlier run with that backbone; used only without ``model_path``.
+        start: arguments of :class:`~monai_fgssl.networks.PooledNet`; used only without ``model_path``.
 
     Raises:
         SettingsError: when the model is missing, damaged, or has no stages.
@@ -55,17 +56,17 @@ def frozen_network(
             load_pretrained(network, pretrained)
         elif start.get("weights") is None:
             print(
-                "note: the backbone has random weights; --weights names published ones, --pretrained or --model_path "
-                "those of an earlier run",
+                "note: the backbone has random weights. For published weights add --weights; for weights of an earlier "
+                "run add --pretrained or --model_path",
                 flush=True,
             )
     else:
         if Path(model_path).suffix == ".onnx":
-            raise SettingsError(f"{model_path} gives classes, and no features: name the model.pt with --model_path.")
+            raise SettingsError(f"{model_path} gives classes, not features: name a model.pt with --model_path.")
         network = make_network(bundle_root, model_path, trusted_networks)
         load_weights(network, model_path)
     if not isinstance(network, StagedNet):
-        raise SettingsError(f"features need a network with stages, {type(network).__name__} has none.")
+        raise SettingsError(f"features need a network with stages, but {type(network).__name__} has no stages.")
     move(network, device, memory_format(network))
     return network.eval()
 
@@ -80,9 +81,9 @@ def embed_folder(
     """Compute the features of all images in a folder, see :func:`~monai_fgssl.engines.embed_files`.
 
     Args:
-        network: of :func:`frozen_network`.
+        network: network of :func:`frozen_network`.
         dataset_dir: see :func:`~monai_fgssl.data.list_images`.
-        geometry: of the images.
+        geometry: geometry of the images.
         batch_size: images that are computed at once.
         cache_dir: see :func:`~monai_fgssl.engines.embed_files`.
     """
@@ -97,16 +98,16 @@ def embed_folder(
 
 
 def embed_query(network: StagedNet, query: str | Path | None, geometry: ImageGeometry) -> Embeddings:
-    """Compute the features of the image that others are compared with.
+    """Compute the features of the image that the others are compared with.
 
     Raises:
-        SettingsError: when ``query`` names no image, or several.
+        SettingsError: when ``query`` does not name exactly one image.
     """
     if query is None:
         raise SettingsError("there is no image to compare with: name its file with --query.")
     items = list_images(query, geometry.spatial_dims, geometry.frame)
     if len(items) != 1:
-        raise SettingsError(f"--query {query} holds {len(items)} images: name the file of one.")
+        raise SettingsError(f"--query {query} holds {len(items)} images: name the file of one image.")
     stream = ImageStream(Dataset(items, ReadImaged("image", geometry)), 1)
     return embed_files(network, stream, geometry, network.mean.device)
 
@@ -114,17 +115,18 @@ def embed_query(network: StagedNet, query: str | Path | None, geometry: ImageGeo
 def embed_parts(
     network: nn.Module, data: PreparedData, device: str | torch.device, cache_dir: str | Path | None = None
 ) -> dict[str, Tensor]:
-    """Compute the features of the labeled images of each part, each image once.
+    """Compute the features of the labeled images of each part. Each image is computed once.
 
     Args:
-        network: a :class:`~monai_fgssl.networks.PooledNet`, maybe wrapped.
-        data: of the run.
+        network: a :class:`~monai_fgssl.networks.PooledNet`, which may be wrapped.
+        data: data of the run.
         device: where to compute.
-        cache_dir: folder that keeps the features of all images, for other splits and shares of the labels too; None:
-            they are not kept.
+        cache_dir: folder that keeps the features of all images, so that runs with another split or other labels find
+            them; None: they are not kept.
 
     Returns:
-        By ``train`` (labeled images only), ``validation`` and ``test``: ``(N, D)``, what the classifier reads.
+        Features ``(N, D)`` that the classifier reads, for the keys ``train`` (labeled images only), ``validation`` and
+        ``test``.
     """
     module: PooledNet = unwrap(network)
     parts = {"train": data.train.labeled(), "validation": data.validation, "test": data.test}
@@ -152,13 +154,13 @@ def solve_probe(
     """Solve the classifier of a network on known features, see :func:`~monai_fgssl.engines.solve_pooled`.
 
     Args:
-        network: a :class:`~monai_fgssl.networks.PooledNet`, maybe wrapped.
-        features: of :func:`embed_parts`.
-        images: labeled training images of which the features ``train`` are.
+        network: a :class:`~monai_fgssl.networks.PooledNet`, which may be wrapped.
+        features: result of :func:`embed_parts`.
+        images: labeled training images, in the order of the features ``train``.
         class_weights: see :func:`~monai_fgssl.metrics.solve_linear_probe`.
 
     Returns:
-        The chosen penalty.
+        Chosen penalty.
     """
     start = time.perf_counter()
     penalty = solve_pooled(unwrap(network), features["train"], images.labels, images.groups, class_weights)
@@ -176,13 +178,13 @@ def predict_features(
     temperature: float = 1.0,
     prediction_sets: PredictionSets | None = None,
 ) -> PredictionCollector:
-    """Predictions of a solved network on images whose features are known.
+    """Predict images whose features are known with a solved network.
 
     Args:
-        network: a :class:`~monai_fgssl.networks.PooledNet`, maybe wrapped.
-        features: ``(N, D)`` of the images.
-        images: of one part.
-        temperature: of the calibration.
+        network: a :class:`~monai_fgssl.networks.PooledNet`, which may be wrapped.
+        features: features ``(N, D)`` of the images.
+        images: images of one part.
+        temperature: temperature of the calibration.
         prediction_sets: see :class:`~monai_fgssl.engines.handlers.PredictionCollector`.
     """
     module: PooledNet = unwrap(network)

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Locks an output folder for one run, and ties checkpoints to their data and settings."""
+"""Lock an output folder for one run, and tie checkpoints to their data and settings."""
 
 from __future__ import annotations
 
@@ -36,16 +36,19 @@ _locks: dict[Path, FileLock] = {}
 def phase_identity(
     phase: str, settings: Mapping[str, Any], data: PreparedData, views: Sequence[object]
 ) -> dict[str, str]:
-    """Data and settings that the checkpoints of a phase belong to. With others the results would be wrong.
+    """Describe the data and settings that the checkpoints of a phase belong to.
+
+    A checkpoint that continues with other data or settings would give wrong results.
 
     Args:
-        phase: ``"pretrain"``, or ``"train"``, which also includes those of pre-training.
+        phase: ``"pretrain"`` or ``"train"``. ``"train"`` includes the data and settings of pre-training.
         settings: values by the names of the settings.
         data: images of the run.
-        views: of the phase. Only the class is compared of a view that is no :class:`~monai_fgssl.transforms.RandView`.
+        views: views of the phase. If a view is not a :class:`~monai_fgssl.transforms.RandView`, only its class is
+            compared.
 
     Returns:
-        Each entry as text, by its name.
+        Entries as text, by their names.
     """
     names = [setting.name for setting in SETTINGS if phase in setting.identity]
     identity = {name: json.dumps(settings.get(name), default=str) for name in names}
@@ -60,7 +63,7 @@ def phase_identity(
 
 
 def phase_hyperparameters(phase: str, settings: Mapping[str, Any]) -> dict[str, str]:
-    """Settings that may change when a phase goes on. The run names those that have changed.
+    """Settings that may differ when a phase is resumed. The run prints the ones that changed.
 
     Args:
         phase: ``"pretrain"`` or ``"train"``.
@@ -93,7 +96,7 @@ def lock_output(output_dir: str | Path) -> None:
         output_dir: folder of the run.
 
     Raises:
-        SettingsError: when another run uses the folder; with its host, process and start.
+        SettingsError: when another run uses the folder. The message has its host, process and start.
         StorageError: when the folder can't be written to.
     """
     path = Path(output_dir).resolve() / ".run.lock"
@@ -113,5 +116,5 @@ def lock_output(output_dir: str | Path) -> None:
     started = time.strftime("%Y-%m-%d %H:%M:%S")
     with atomic_write(owner) as temporary:
         temporary.write_text(f"host {platform.node()}, process {os.getpid()}, since {started}\n", encoding="utf-8")
-    # Whoever has left them is dead: nobody else uses the folder.
+    # The lock is ours, so no living process uses these files.
     remove_leftovers(path.parent, depth=2)

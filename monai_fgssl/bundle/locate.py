@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Bundles on disk: those of the package, copies of them, and the one that is running."""
+"""Bundles on disk: the bundles of the package, their copies, and the bundle that is running."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def command_line_overrides(arguments: Sequence[str] | None = None) -> dict[str, 
 
 
 def command_config_files() -> list[Path]:
-    """Config files on the command line, also those in the file after ``--args_file``."""
+    """Config files that the command line names, or the file after ``--args_file``."""
     overrides = command_line_overrides()
     files: Any = overrides.get("config_file")
     if files is None and Path(overrides.get("args_file", "")).is_file():
@@ -61,9 +61,10 @@ def command_config_files() -> list[Path]:
 
 
 def workflows() -> Iterator[Mapping[str, Any]]:
-    """Attributes of the workflows whose configs are being evaluated now, also from Python and in ``monai.bundle.load``.
+    """Attributes of the workflows that evaluate a config now, also from Python and in ``monai.bundle.load``.
 
-    MONAI tells an expression neither the place of its config nor its parser. Both are known to those that evaluate it.
+    MONAI passes neither the place of a config nor its parser to an expression in it. The workflow knows both, so we
+    look for it in the callers.
     """
     frame = inspect.currentframe()
     while frame is not None:
@@ -80,8 +81,8 @@ def workflows() -> Iterator[Mapping[str, Any]]:
 def find_root(name: str = "fgssl") -> str:
     """Folder of the bundle that is running.
 
-    These places are tried in this order: the folder of the config that is being evaluated, those of the config files on
-    the command line, the working folder, ``bundles/<name>`` in it, the bundle of the package.
+    It is looked for in this order: the folder of the config that is being evaluated, the folders of the config files on
+    the command line, the working folder, ``bundles/<name>`` in the working folder, the bundle of the package.
     """
     places = [attributes.get("config_root_path") for attributes in workflows()]
     folders = [Path(os.path.abspath(place)) for place in places if place is not None]
@@ -98,7 +99,7 @@ def config_path(bundle_root: str | Path, name: str) -> Path:
     """Find a config of a bundle by its name, as JSON or YAML.
 
     Raises:
-        FileNotFoundError: when there is neither.
+        FileNotFoundError: when neither file exists.
     """
     folder = Path(bundle_root) / "configs"
     for suffix in CONFIG_SUFFIXES:
@@ -108,6 +109,6 @@ def config_path(bundle_root: str | Path, name: str) -> Path:
 
 
 def read_defaults(bundle_root: str | Path) -> dict[str, Any]:
-    """Defaults in which a bundle differs from ``train.json``, which all bundles share: ``configs/defaults.json``."""
+    """Read ``configs/defaults.json``: the defaults of a bundle that differ from ``train.json``, which bundles share."""
     file = Path(bundle_root) / "configs" / "defaults.json"
     return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}

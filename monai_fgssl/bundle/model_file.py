@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""A trained model on disk: its weights, and a record from which the network and its class names are rebuilt."""
+"""Trained models on disk: the weights, and a record that says how to rebuild the network and names its classes."""
 
 from __future__ import annotations
 
@@ -61,9 +61,9 @@ __all__ = [
 ]
 
 NETWORKS = {f"monai_fgssl.networks.{kind.__name__}": kind for kind in (HierarchicalNet, PlainNet, PooledNet)}
-"""Networks that a record may name. Models come from other people, so a record must not choose code to run."""
+"""Networks that a record may name. A model may come from anybody, so its record must not choose code to run."""
 GEOMETRY = ("image_size", "spacing", "window", "frame", "channel", "time")
-"""Entries of a record about its images. It has no limit of pixels: each machine sets its own."""
+"""Entries of a record about the images. The limit of pixels is not among them: each machine sets its own."""
 ARGUMENTS = {
     "backbone": str,
     "stem": str,
@@ -72,9 +72,9 @@ ARGUMENTS = {
 }
 """Types of a network's arguments in a record."""
 NUMBERS = {"stages": 0, "image_size": 1}
-"""Arguments that are a whole number or a list of them, and the smallest one."""
+"""Arguments that are a whole number or a list of whole numbers, and the smallest allowed number."""
 LARGEST = {"spatial_dims": 3, "in_channels": 1024, "num_classes": 100_000, "width": 65_536, "embedding_dim": 65_536}
-"""Largest values of arguments: a larger one would take all of the memory."""
+"""Largest values of arguments: larger values would take all of the memory."""
 RECORD = "monai_fgssl"
 """Entry of a safetensors file's metadata that holds the record, as JSON."""
 SAFETENSORS = ".safetensors"
@@ -82,7 +82,7 @@ WEIGHTS_HASH = "weights_sha256"
 """Entry of a record in a JSON file: see :func:`~monai_fgssl.utils.tensors.hash_of_weights`."""
 
 MAX_PARAMETERS = 2**31
-"""Most parameters of a network that a record describes: a few bytes must not take all of the memory."""
+"""Largest number of parameters of a network that a record describes: a short record must not take all the memory."""
 
 
 @idist.one_rank_only()
@@ -96,22 +96,21 @@ def save_model(
     window: str | Sequence[float] | None = None,
     prediction_sets: PredictionSets | None = None,
 ) -> None:
-    """Write the weights, and what it takes to rebuild the network and to name its outputs.
+    """Write the weights, and a record that says how to rebuild the network and names its classes.
 
-    A name that ends in ``.safetensors`` makes one file with all of it. Otherwise the state dict is written as
-    ``torch.save`` does, and beside it a JSON file. Both hold the hash of the weights, by which a damaged file and one
-    that belongs to other weights are told when they are loaded.
+    If the path ends in ``.safetensors``, one file holds everything. Otherwise ``torch.save`` writes the state dict, and
+    a JSON file with the same name holds the record. The record has the hash of the weights. When a model is loaded,
+    the hash shows whether a file is damaged or belongs to other weights.
 
     Args:
-        network: to save, maybe wrapped by ``DistributedDataParallel``.
-        path: ``models/model.safetensors``, or that of the state dict, ``models/model.pt``; its JSON file has the same
-            name with ``.json``.
-        class_names: one for each score.
-        geometry: that the network was trained with, or the image size alone.
-        temperature: of the calibration, see :func:`monai_fgssl.metrics.fit_temperature`.
-        spacing: if only the image size is given; see :class:`~monai_fgssl.data.ImageGeometry`.
-        window: if only the image size is given; see :class:`~monai_fgssl.data.ImageGeometry`.
-        prediction_sets: rule that makes sets of possible classes; None: there is none.
+        network: network to save, which may be wrapped by ``DistributedDataParallel``.
+        path: file to write, such as ``models/model.safetensors`` or ``models/model.pt``.
+        class_names: names of the classes, one for each score.
+        geometry: geometry that the network was trained with, or only the image size.
+        temperature: temperature of the calibration, see :func:`monai_fgssl.metrics.fit_temperature`.
+        spacing: spacing, if ``geometry`` is only the image size; see :class:`~monai_fgssl.data.ImageGeometry`.
+        window: window, if ``geometry`` is only the image size; see :class:`~monai_fgssl.data.ImageGeometry`.
+        prediction_sets: rule that makes sets of possible classes; None: the model has no rule.
     """
     if isinstance(geometry, ImageGeometry):
         images = {name: getattr(geometry, name) for name in GEOMETRY}
@@ -137,26 +136,28 @@ def save_model(
 
 
 def own_model(bundle_root: str | Path) -> str:
-    """File of the model in a bundle: ``models/model.pt``, or ``models/model.safetensors`` where only that is there."""
+    """File of the model in a bundle: ``models/model.pt``, or ``models/model.safetensors`` if only that exists."""
     model = Path(bundle_root) / "models" / "model.pt"
     other = model.with_suffix(SAFETENSORS)
     return str(other if other.is_file() and not model.is_file() else model)
 
 
 def read_record(bundle_root: str | Path, model_path: str | Path | None = None) -> dict[str, Any]:
-    """Read the record that :func:`save_model` wrote beside the weights; the defaults before any training.
+    """Read the record that :func:`save_model` wrote. Before any training, the bundle's record has the defaults.
 
     Args:
         bundle_root: the bundle's folder.
-        model_path: of a safetensors file with its record in it, of weights, or of the model that was exported beside
-            one of them. Where nothing of the same name has a record, and by default, the bundle's own model is meant.
+        model_path: safetensors file with the record in it, file of weights, or ONNX model that was exported from one of
+            these into the same folder. If no file of this name has a record, and by default, the record of the bundle's
+            own model is read.
 
     Raises:
-        SettingsError: when the record of a model is missing or damaged, or holds what :func:`save_model` never writes.
+        SettingsError: when the record of a model is missing or damaged, or has an entry that :func:`save_model` never
+            writes.
     """
     root = Path(bundle_root)
     model = Path(own_model(root) if model_path is None else model_path)
-    # The first models did not have these.
+    # Models of the first releases lack these entries.
     defaults = dict.fromkeys(GEOMETRY) | {"temperature": 1.0, "prediction_sets": None}
     if model.is_file() and is_safetensors(model):
         return defaults | _record_in(model)
@@ -167,8 +168,8 @@ def read_record(bundle_root: str | Path, model_path: str | Path | None = None) -
             return defaults | _record_in(file.with_suffix(SAFETENSORS))
     if model.is_file():
         raise SettingsError(
-            f"{model.with_suffix('.json')} is missing: it says what the network of {model} looks like and which "
-            "classes it has. Take it from where the model comes from."
+            f"{model.with_suffix('.json')} is missing: it describes the network of {model} and names its classes. "
+            "Copy it from where the model comes from."
         )
     metadata = json.loads((root / "configs" / "metadata.json").read_text(encoding="utf-8"))
     channels = metadata["network_data_format"]["outputs"]["pred"]["channel_def"]
@@ -179,7 +180,7 @@ def read_record(bundle_root: str | Path, model_path: str | Path | None = None) -
     return {
         "network_def": definition,
         "class_names": parser["class_names"],
-        # A copy of the bundle may be older than some of these.
+        # An old copy of the bundle may lack some of these entries.
         **{name: parser.get_parsed_content(name) if name in parser else None for name in GEOMETRY},
         "temperature": 1.0,
         "prediction_sets": None,
@@ -187,10 +188,10 @@ def read_record(bundle_root: str | Path, model_path: str | Path | None = None) -
 
 
 def prediction_sets(record: Mapping[str, Any]) -> PredictionSets | None:
-    """Rule that makes sets of possible classes, from the record of a model; None: it has none.
+    """Rule that makes sets of possible classes, from the record of a model; None: the model has no rule.
 
     Args:
-        record: of :func:`read_record`.
+        record: record of :func:`read_record`.
     """
     sets = record["prediction_sets"]
     return None if sets is None else PredictionSets.from_record(sets, len(record["class_names"]))
@@ -205,18 +206,18 @@ def _read_json(file: Path) -> dict[str, Any]:
 
 
 def _record_in(file: Path) -> dict[str, Any]:
-    """The record in a safetensors file."""
+    """Read the record in a safetensors file."""
     text = read_metadata(file).get(RECORD)
     if text is None:
         raise SettingsError(
-            f"{file} holds weights alone, and nothing says which classes they are for: take a file that save_model "
+            f"{file} holds only weights, and nothing says which classes they are for: take a file that save_model "
             "wrote."
         )
     return _checked(file, text)
 
 
 def _checked(file: Path, text: str) -> dict[str, Any]:
-    """Read a record, and check every value that is used: anybody may have written it."""
+    """Read a record, and check every value that is used: the record may come from anybody."""
 
     def fail(what: str) -> NoReturn:
         raise SettingsError(f"{file}: {what}. Take the file that belongs to the model, or train again.")
@@ -249,13 +250,13 @@ def _checked(file: Path, text: str) -> dict[str, Any]:
             valid = all(type(one) in (int, float) and math.isfinite(one) for one in values)
             valid = valid and bool(values) and (name == "mean" or all(one > 0 for one in values))
         elif name in ARGUMENTS:
-            # A bool passes for an int in Python.
+            # In Python a bool is an int too.
             valid = type(value) is ARGUMENTS[name] and _is_plain(value)
             valid = valid and (name not in LARGEST or 1 <= value <= LARGEST[name])
         else:
             valid = name == "_target_"
         if not valid:
-            fail(f"network_def has {name} {value!r}, which is no argument of a network")
+            fail(f"network_def has {name} {value!r}, which is not an argument of a network")
     dims = definition.get("spatial_dims", 2)
     for name in ("image_size", "spacing"):
         value, kind = record.get(name), int if name == "image_size" else float
@@ -267,7 +268,7 @@ def _checked(file: Path, text: str) -> dict[str, Any]:
     except (TypeError, ValueError) as error:
         fail(str(error).rstrip("."))
     if not _is_number(record.get("temperature", 1.0), float):
-        fail(f"temperature {record['temperature']!r} is no positive number")
+        fail(f"temperature {record['temperature']!r} is not a positive number")
     if record.get("prediction_sets") is not None:
         try:
             prediction_sets(record)
@@ -279,7 +280,7 @@ def _checked(file: Path, text: str) -> dict[str, Any]:
 
 
 def _is_plain(value: Any) -> bool:
-    """True for a value, or a list of values, that no config would evaluate."""
+    """True for a plain value or a list of plain values: none that a config would evaluate."""
     if isinstance(value, list):
         return all(_is_plain(one) for one in value)
     return value is None or (isinstance(value, (bool, int, float, str)) and not str(value).startswith(("$", "@", "%")))
@@ -309,7 +310,7 @@ def make_network(
         model_path: see :func:`read_record`.
         trusted_networks: classes of your own that a record may name besides those of this package, such as
             ``"my_parts.SmallNet"``. Building one runs its code.
-        changes: arguments of the network other than the record's, such as ``num_classes``.
+        changes: arguments of the network that replace those of the record, such as ``num_classes``.
 
     Raises:
         SettingsError: when the record names another class, or arguments that make no network; see also
@@ -324,10 +325,10 @@ def make_network(
             with torch.device("meta"):
                 size = sum(value.numel() for value in NETWORKS[target](**definition).parameters())
             if size > MAX_PARAMETERS:
-                raise ValueError(f"{size} parameters, of which it may have {MAX_PARAMETERS}")
+                raise ValueError(f"{size} parameters, but at most {MAX_PARAMETERS} are allowed")
             return NETWORKS[target](**definition)
         except Exception as error:
-            # Numbers that are no sizes, and names of no backbone, end in errors of many kinds.
+            # A wrong size or an unknown backbone may raise any kind of error.
             reason = " ".join(str(error).split())[:300].rstrip(".")
             raise SettingsError(
                 f"{source}: the network_def of its record makes no network ({reason}). Take the file that belongs to "
@@ -335,8 +336,8 @@ def make_network(
             ) from error
     if target not in trusted:
         raise SettingsError(
-            f"{source}: the model's network is {target[:100]!r}, none of {', '.join(NETWORKS)}: is it a class of your "
-            "own, or of somebody that you trust? Then allow it to run with --trusted_networks and its name."
+            f"{source}: the model's network is {target[:100]!r}, not one of {', '.join(NETWORKS)}. If you trust its "
+            "author, allow its code to run with --trusted_networks and this name."
         )
     network: Any = locate(target)
     if network is None:
@@ -366,7 +367,7 @@ def export_model(network: StagedNet, path: str | Path, image_size: int | Sequenc
 def load_weights(network: nn.Module, path: str | Path) -> None:
     """Load a model of :func:`save_model`, or a state dict, plain or under ``model`` as MONAI's handlers may write it.
 
-    An ONNX model has its weights already, and does not change.
+    An ONNX model already has its weights, so nothing is loaded.
 
     Raises:
         SettingsError: when the file is missing, damaged, or belongs to another network or to another JSON file.
@@ -385,14 +386,14 @@ def load_weights(network: nn.Module, path: str | Path) -> None:
 
 
 def load_pretrained(network: nn.Module, path: str | Path, classifiers: bool = True) -> None:
-    """Load weights of a pre-training, which may have had other classes or none; see :func:`load_weights`.
+    """Load the weights of a pre-training, which may have had other classes or no classes; see :func:`load_weights`.
 
-    Pre-training does not change the classifiers, so they are loaded only if their shapes fit. Of a
-    :class:`~monai_fgssl.networks.PooledNet` for another network, and the other way round, only the backbone is loaded.
+    Pre-training does not change the classifiers, so they are loaded only if their shapes fit. Between a
+    :class:`~monai_fgssl.networks.PooledNet` and another network, in either direction, only the backbone is loaded.
 
     Args:
-        network: to load into.
-        path: of the state dict.
+        network: network to load into.
+        path: file of the state dict.
         classifiers: False keeps the network's own classifiers in any case.
     """
     own = plain_state(unwrap(network))
@@ -400,7 +401,7 @@ def load_pretrained(network: nn.Module, path: str | Path, classifiers: bool = Tr
     if ("feature_mean" in state) != ("feature_mean" in own):
         rest = {name: value for name, value in own.items() if not _is_of_backbone(name)}
         state = {name: value for name, value in state.items() if _is_of_backbone(name)} | rest
-        tell(f"note: {path} belongs to a network with other classifiers: its backbone is loaded alone")
+        tell(f"note: {path} belongs to a network with other classifiers: only its backbone is loaded")
     found = {name for name in own if ".classifier." in name and name in state}
     if not classifiers or any(state[name].shape != own[name].shape for name in found):
         state |= {name: own[name] for name in found}
@@ -408,7 +409,7 @@ def load_pretrained(network: nn.Module, path: str | Path, classifiers: bool = Tr
 
 
 def _is_of_backbone(name: str) -> bool:
-    """Tell the values that all networks on a backbone have."""
+    """True for the name of a value that all networks on a backbone share."""
     return name.startswith("backbone.") or name in ("mean", "std")
 
 

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Fine-tunings that a run adds to its own: with other seeds, and without its pre-training."""
+"""Further fine-tunings of a run: with other seeds, and without its pre-training."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ RANDOM_WEIGHTS = "random weights"
 
 FROM_RANDOM_WEIGHTS = {
     "pretrained": None,
-    # Random weights have no features to keep, so the comparison trains the whole network.
+    # Random weights have no features worth keeping, so the comparison trains the whole network.
     "fine_tuning": "full",
     "stage_lr_decay": 1.0,
     "freeze_backbone": 0,
@@ -35,7 +35,7 @@ FROM_RANDOM_WEIGHTS = {
     "freeze_stages": 0,
     "lora_rank": None,
 }
-"""Settings in which a run from random weights differs."""
+"""Settings that a run from random weights changes."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,9 @@ class Repeat:
     """One more fine-tuning.
 
     Attributes:
-        folder: below the output folder of the run.
-        title: of its progress.
-        changes: settings in which it differs from the run.
+        folder: folder below the output folder of the run.
+        title: title of its progress bar.
+        changes: settings that differ from the run's, with their values.
     """
 
     folder: Path
@@ -54,11 +54,11 @@ class Repeat:
 
 
 def start_name(pretrained: object, weights: object) -> str:
-    """Name of what a fine-tuning starts from, which is the name of its method in the report.
+    """Name of the start of a fine-tuning, which the report uses as the name of the method.
 
     Args:
         pretrained: true if this run or an earlier one has pre-trained the network.
-        weights: setting of the run, of weights from elsewhere; None: there are none.
+        weights: setting ``weights`` of the run; None: no weights from elsewhere.
 
     Example:
         >>> start_name(40, None), start_name(0, "imagenet"), start_name(0, None)
@@ -74,8 +74,8 @@ def phase_title(phase: str, seeds: int, number: int = 0) -> str:
 
     Args:
         phase: the title without seeds.
-        seeds: fine-tunings of this kind in all.
-        number: of this one, from 0.
+        seeds: number of fine-tunings of this kind.
+        number: number of this fine-tuning, from 0.
 
     Example:
         >>> phase_title("fine-tune", 1), phase_title("fine-tune", 3, 1)
@@ -85,17 +85,18 @@ def phase_title(phase: str, seeds: int, number: int = 0) -> str:
 
 
 def repeat_fine_tuning(report: Report, bundle_root: str | Path, settings: Mapping[str, Any]) -> None:
-    """Fine-tune again with the other seeds, and with every seed without the pre-training; nothing else differs.
+    """Fine-tune again with the other seeds, and with every seed without the pre-training. Nothing else changes.
 
-    A fine-tuning without the pre-training is the same config from random weights, or from the given ones where the run
-    has some. Each has a folder of its own below the output folder: ``seed_<number>``, ``random_weights`` or
-    ``given_weights``, and ``random_weights/seed_<number>``. When all are done their checkpoints are removed.
+    A fine-tuning without the pre-training runs the same config from random weights, or from the given weights if the
+    run has them. Each fine-tuning has a folder of its own below the output folder: ``seed_<number>``,
+    ``random_weights`` or ``given_weights``, and ``random_weights/seed_<number>``. When all are done, their checkpoints
+    are removed.
 
     Args:
-        report: gets the predictions.
+        report: report that gets the predictions.
         bundle_root: the folder of the bundle.
-        settings: values of the run's top-level ids. Nested ids are taken over from the command line; from Python they
-            are not known here.
+        settings: values of the run's top-level ids. Nested ids of the command line are passed on too; nested ids that
+            were set from Python are not known here.
     """
     repeats = list(_repeats(settings))
     for repeat in repeats:
@@ -116,13 +117,13 @@ def _repeats(settings: Mapping[str, Any]) -> Iterator[Repeat]:
     kinds: list[tuple[str, Path, dict[str, Any]]] = [("fine-tune", output, {"pretrained": pretrained})]
     if pretrained is not None and as_bool("compare", settings["compare"]):
         start = start_name(None, settings["weights"])
-        # Given weights have features to keep, so there the fine-tuning is the same.
+        # Given weights have features worth keeping, so the fine-tuning does not change.
         changes = FROM_RANDOM_WEIGHTS if start == RANDOM_WEIGHTS else {"pretrained": None}
         kinds.append((start, output / start.replace(" ", "_"), changes))
     for title, folder, changes in kinds:
         for number in range(seeds):
             if folder == output and number == 0:
-                # The run itself.
+                # This is the run itself.
                 continue
             seed = {"fine_tuning_seed": int(settings["fine_tuning_seed"]) + number}
             of_seed = folder / f"seed_{number + 1}" if number else folder
@@ -130,14 +131,14 @@ def _repeats(settings: Mapping[str, Any]) -> Iterator[Repeat]:
 
 
 def _run(repeat: Repeat, bundle_root: str | Path, settings: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """Predictions of one more fine-tuning by method."""
+    """Run one more fine-tuning and return its predictions, by method."""
     overrides = command_line_overrides() if in_bundle_command() else {}
     nested = {name: DefaultParseValue(value) for name, value in overrides.items() if "#" in name}
     files = command_config_files() if in_bundle_command() else []
     changes = {
         **repeat.changes,
         "pretrain_epochs": 0,
-        # The one that was found to be the fastest, where the run chose it.
+        # If the run has timed the precisions, its choice is used again.
         "amp": str(settings["amp"]),
         "seeds": 1,
         "compare": False,

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Folders that a run writes to, tried before it begins."""
+"""Check before a run begins that its folders can be written to and have enough room."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ __all__ = ["check_folder", "check_room"]
 COPIES = 25
 """Size of all files of a long run, as a multiple of the size of its weights.
 
-A checkpoint has the weights and their two moments; that of fine-tuning has the best weights too. A phase keeps up to
-three checkpoints, and one when it has ended. Then there are pretrained.pt, best.pt and model.pt. The comparison without
-pre-training has files of its own."""
+A checkpoint has the weights and their two moments; in fine-tuning it has the best weights too. A phase keeps up to
+three checkpoints, and one after its end. In addition there are pretrained.pt, best.pt and model.pt. The comparison
+without pre-training has its own files."""
 
 
 def check_room(settings: Mapping[str, Any], network: nn.Module | None = None) -> None:
@@ -32,11 +32,12 @@ def check_room(settings: Mapping[str, Any], network: nn.Module | None = None) ->
     The first process of each machine checks.
 
     Args:
-        settings: with ``output_dir``, and maybe ``model_path`` and ``cache_dir``. Missing folders are not made.
-        network: whose weights are saved; None: room is not checked.
+        settings: settings of the run: ``output_dir``, and perhaps ``model_path`` and ``cache_dir``. Missing folders are
+            not made.
+        network: network whose weights are saved; None: the room is not checked.
 
     Raises:
-        SettingsError: naming the setting and the folder.
+        SettingsError: when a check fails; the message names the setting and the folder.
     """
     # Processes of one machine see the same disks.
     if idist.get_local_rank() != 0:
@@ -51,20 +52,20 @@ def check_room(settings: Mapping[str, Any], network: nn.Module | None = None) ->
         free = shutil.disk_usage(_existing(output)).free
         if free < needed:
             raise SettingsError(
-                f"the disk of {output} has {free / 1e9:.2f} GB left, and checkpoints and models may take "
-                f"{needed / 1e9:.2f} GB: free some, or name a folder on another disk (--output_dir)."
+                f"the disk of {output} has {free / 1e9:.2f} GB left, but checkpoints and models may take "
+                f"{needed / 1e9:.2f} GB: free some space, or name a folder on another disk (--output_dir)."
             )
 
 
 def check_folder(name: str, folder: Path) -> None:
-    """Try to write a file into a folder, or where it will be made.
+    """Try to write a file into a folder, or into the place where the folder will be made.
 
     Args:
-        name: of the setting that names it.
-        folder: that need not be there.
+        name: name of the setting that names the folder.
+        folder: folder, which need not exist.
 
     Raises:
-        SettingsError: naming the setting and the folder.
+        SettingsError: when a check fails; the message names the setting and the folder.
     """
     existing = _existing(folder)
     try:
@@ -79,7 +80,7 @@ def check_folder(name: str, folder: Path) -> None:
 
 
 def _existing(folder: Path) -> Path:
-    """The folder, or the nearest one above it that is there."""
+    """The folder, or its nearest parent that exists."""
     folder = Path(os.path.abspath(folder))
     while not os.path.lexists(folder):
         folder = folder.parent

@@ -33,12 +33,12 @@ __all__ = [
 
 
 def renamed(old_name: str, old_value: Any, value: Any) -> Any:
-    """Value of a setting that may have its former name; a warning names the new one.
+    """Value of a setting that may be given by its former name. A warning then names the new one.
 
     Args:
-        old_name: one of :data:`RENAMED_SETTINGS`.
-        old_value: None if the old name is not given.
-        value: given by the new name.
+        old_name: key of :data:`RENAMED_SETTINGS`.
+        old_value: value given by the old name; None if it is not given.
+        value: value given by the new name.
     """
     if old_value is None:
         return value
@@ -49,7 +49,7 @@ def renamed(old_name: str, old_value: Any, value: Any) -> Any:
 def with_new_names(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Rename settings that have the name of an earlier release.
 
-    Where both names of a setting are given, the value of the new one is taken.
+    If both names of a setting are given, the value of the new name is taken.
     """
     moved = {new: settings[old] for old, new in RENAMED_SETTINGS.items() if old in settings}
     return moved | {name: value for name, value in settings.items() if name not in RENAMED_SETTINGS}
@@ -62,7 +62,7 @@ def _warn_of_old_name(old_name: str) -> None:
 
 
 def as_bool(name: str, value: Any) -> bool:
-    """A switch from the command line. MONAI passes ``--amp true`` on as text.
+    """Read a switch from the command line. MONAI passes the value of ``--amp true`` as text.
 
     Raises:
         SettingsError: when it is neither true nor false.
@@ -74,14 +74,14 @@ def as_bool(name: str, value: Any) -> bool:
 
 
 def as_path(name: str, value: Any) -> str | None:
-    """A file or folder from the command line. MONAI turns ``--output_dir 2024_05`` into the number 202405.
+    """Read a file or folder from the command line. MONAI turns ``--output_dir 2024_05`` into the number 202405.
 
     Args:
-        name: of the setting.
-        value: as MONAI understood it.
+        name: name of the setting.
+        value: value that MONAI made of the text.
 
     Returns:
-        The value as it was typed; None if none was.
+        Value as it was typed; None if no value was typed.
     """
     if value is None or isinstance(value, str):
         return value
@@ -90,10 +90,10 @@ def as_path(name: str, value: Any) -> str | None:
 
 
 def check_command(bundle_root: str | Path) -> None:
-    """Refuse misspelled settings, and make errors of this package one readable line.
+    """Refuse misspelled settings, and print errors of this package as one readable line.
 
     Raises:
-        SettingsError: on an unknown override, or an id in a config or from Python that is nearly a known one.
+        SettingsError: on an unknown override, or on an id in a config or from Python that resembles a known id.
     """
     if in_bundle_command():
         stop_quietly()
@@ -160,7 +160,7 @@ def check_settings(bundle_root: str, settings: Mapping[str, Any]) -> None:
 
 
 def _per_axis(name: str, value: Any, dims: int, whole: bool) -> tuple[Any, ...]:
-    """A positive number for each axis, given as one number for all or as a list."""
+    """Read a positive number for each axis, given as one number for all axes or as a list."""
     numbers = tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else (value,) * dims
     if len(numbers) != dims or not all(
         isinstance(number, int if whole else (int, float)) and number > 0 for number in numbers

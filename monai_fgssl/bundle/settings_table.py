@@ -22,7 +22,7 @@ from monai_fgssl.utils.errors import SettingsError
 __all__ = ["GROUPS", "SETTINGS", "Setting", "by_name", "default_of", "markdown_table"]
 
 Check = Callable[[str, Any], None]
-"""A check takes name and value. It raises a SettingsError that names the values that are allowed."""
+"""A check takes the name and the value of a setting. It raises a SettingsError that names the allowed values."""
 
 
 def _number(name: str, value: Any, valid: bool, must_be: str) -> None:
@@ -37,7 +37,7 @@ def positive(name: str, value: Any) -> None:
 
 
 def positive_or_none(name: str, value: Any) -> None:
-    """Check a number above 0, or nothing."""
+    """Check a number above 0, or None."""
     if value is not None:
         positive(name, value)
 
@@ -86,7 +86,7 @@ def at_least_two(name: str, value: Any) -> None:
 
 
 LARGEST_SIZE = 2**16
-"""Of an image in pixels along an axis, and of tiles."""
+"""Largest size of an image along an axis, in pixels, and largest number of tiles."""
 
 
 def sizes(name: str, value: Any) -> None:
@@ -118,7 +118,7 @@ def optional(check: Check) -> Check:
 
 
 def one_of(*choices: Any) -> Check:
-    """Make a check for one of some values."""
+    """Make a check that allows the given values only."""
 
     def check(name: str, value: Any) -> None:
         if value not in choices:
@@ -132,15 +132,15 @@ class Setting:
     """An option of ``python -m monai.bundle run``.
 
     Attributes:
-        name: of the option, and of the id in the configs.
+        name: name of the option, and of the id in the configs.
         group: key of :data:`GROUPS`.
-        meaning: in Markdown, with the unit and what ``none`` means.
-        default: in words, if the configs compute it.
-        check: of this value alone; :func:`~monai_fgssl.bundle.check_settings` compares settings with each other.
+        meaning: meaning in Markdown, with the unit and the meaning of ``none``.
+        default: default in words, if the configs compute it.
+        check: check of this value alone; :func:`~monai_fgssl.bundle.check_settings` compares settings with each other.
         label_app: True if a request to the Label app may set it. Settings that name a file are never allowed.
-        identity: phases (``"pretrain"``, ``"train"``) whose checkpoints are valid for one value only. Training goes on
-            from pre-training, so a setting of pre-training has both.
-        hyperparameter: phase that may go on with another value; the run then prints the change.
+        identity: phases (``"pretrain"``, ``"train"``) whose checkpoints are valid for one value only. Fine-tuning
+            continues from pre-training, so a setting of pre-training has both phases.
+        hyperparameter: phase that may be resumed with another value; the run then prints the change.
         volumes: meaning for volumes, if it differs.
         volumes_default: ``default`` for volumes, if it differs.
     """
@@ -167,7 +167,7 @@ GROUPS = {
     "inference": "Inference and evaluation",
     "features": "Features",
 }
-"""Titles of the groups, in their order."""
+"""Titles of the groups, in the order of the table."""
 
 BOTH, TRAIN = ("pretrain", "train"), ("train",)
 
@@ -185,9 +185,9 @@ SETTINGS = (
         "folder for the decoded images, for data sets larger than the memory and for several processes; none: memory",
     ),
     Setting("fractions", "data", "shares of train, validation and test, split by lesion or patient", label_app=True),
-    Setting("split_from", "data", "`split.json` of an earlier run: the same parts again"),
+    Setting("split_from", "data", "`split.json` of an earlier run, whose parts are used again; none: a new split"),
     Setting("num_folds", "data", "cross-validation: number of folds; none: one split by `fractions`"),
-    Setting("fold", "data", "cross-validation: the fold that is tested on, from 0"),
+    Setting("fold", "data", "cross-validation: number of the fold to test on, from 0"),
     Setting(
         "label_fraction",
         "data",
@@ -199,14 +199,14 @@ SETTINGS = (
     Setting(
         "labels_per_class",
         "data",
-        "training images of each class that keep their label, instead of `label_fraction`; whole lesions, so it may be "
-        "one more",
+        "number of training images of each class that keep their label, instead of `label_fraction`; a lesion keeps "
+        "the labels of all its images, so there may be more",
         default="none; synthetic: 6",
         check=optional(whole),
         volumes_default="none",
     ),
     Setting("synthetic_images", "data", "number of synthetic lesions", volumes="number of synthetic volumes"),
-    Setting("synthetic_dir", "data", "place of the synthetic lesions", default="in `output_dir`"),
+    Setting("synthetic_dir", "data", "folder for the synthetic lesions", default="in `output_dir`"),
     Setting(
         "image_size",
         "images",
@@ -219,26 +219,27 @@ SETTINGS = (
     Setting(
         "window",
         "images",
-        'of gray DICOM: `"[40, 400]"` (center, width), or `dicom` for that of the file; none: all values',
+        'window of gray DICOM images: `"[40, 400]"` (center, width), or `dicom` for the window in the file; none: all '
+        "values",
         label_app=True,
         identity=BOTH,
-        volumes='`"[40, 400]"`: center and width in the units of the modality; `dicom`: that of the series; none: the '
-        "range of each volume without its outer 0.5 %",
+        volumes='`"[40, 400]"`: center and width in the units of the modality; `dicom`: the window of the series; '
+        "none: the range of each volume without its outer 0.5 %",
     ),
     Setting("spatial_dims", "images", "2 for pictures, 3 for volumes: see the bundle `fgssl_volume`", identity=BOTH),
     Setting(
         "spacing",
         "images",
-        "of volumes in mm: see the bundle `fgssl_volume`",
+        "spacing of volumes in mm: see the bundle `fgssl_volume`",
         label_app=True,
         identity=BOTH,
-        volumes="of these voxels in mm; `--spacing '$None'` scales the whole volume to `image_size` instead",
+        volumes="size of a voxel in mm; `--spacing '$None'` scales the whole volume to `image_size` instead",
     ),
     Setting(
         "frame",
         "images",
-        "of files with several frames, pages or slices: the number of the one that is the picture, from 0; `all`: each "
-        "is an image of its own, with the label of its file and in the same part",
+        "number of the frame, page or slice to read, from 0, for files with several; `all`: each becomes an image of "
+        "its own, with the label of its file and in the same part",
         label_app=True,
         identity=BOTH,
         volumes="for pictures only",
@@ -246,74 +247,76 @@ SETTINGS = (
     Setting(
         "channel",
         "images",
-        "number of the channel that is read as gray, from 0: 1 is the green of a color picture; none: all colors",
+        "number of the channel to read as gray, from 0: 1 is the green of a color picture; none: all colors",
         label_app=True,
         identity=BOTH,
-        volumes="number of the channel, from 0, of files with several, such as the sequences of an MRI",
+        volumes="number of the channel, from 0, for files with several, such as the sequences of an MRI",
     ),
     Setting(
         "time",
         "images",
-        "number of the point in time, from 0, of files with several",
+        "number of the point in time, from 0, for files with several",
         label_app=True,
         identity=BOTH,
     ),
     Setting(
         "max_pixels",
         "images",
-        "pixels or voxels, times channels, that an image may have; larger ones are refused before they take memory",
+        "largest size of an image, in pixels or voxels times channels; larger images are refused before they take "
+        "memory",
         default="2^30",
         label_app=True,
     ),
     Setting(
         "untrusted",
         "images",
-        "true: files are decoded in processes of their own with limits of time and memory, so that one that is damaged "
-        "or made to do harm is reported, and everything else goes on; false: in threads",
+        "true: files are decoded in separate processes with limits of time and memory. A damaged or harmful file is "
+        "reported, and the run continues. false: files are decoded in threads",
     ),
-    Setting("decode_seconds", "images", "seconds that a file may take to decode, with `untrusted`", check=positive),
+    Setting("decode_seconds", "images", "seconds that decoding a file may take, with `untrusted`", check=positive),
     Setting(
         "decode_gb",
         "images",
-        "gigabytes of memory that all processes together may take for images, with `untrusted`",
+        "gigabytes of memory that all decoding processes together may take for images, with `untrusted`",
         default="half of what is free",
         check=positive_or_none,
     ),
     Setting(
         "regularized_view",
         "images",
-        "light changes of the images that the puzzles are cut from; `help(monai_fgssl.transforms.RandView)` lists the "
+        "small changes of the images that the puzzles are cut from; `help(monai_fgssl.transforms.RandView)` lists the "
         "strengths of all views, such as `--distorted_view#blur_prob 0.5`",
     ),
-    Setting("distorted_view", "images", "strong changes of the copy that pre-training compares with"),
-    Setting("augmentation", "images", "changes of the images of fine-tuning"),
+    Setting("distorted_view", "images", "strong changes of the copy that the puzzles are compared with"),
+    Setting("augmentation", "images", "changes of the images in fine-tuning"),
     Setting(
         "backbone",
         "network",
         "`timm:NAME` (any model of timm, 2D), or of MONAI, 2D and 3D: `resnet10/18/34/50/101/152/200`, "
         "`efficientnet-b0` ... `b7`, `densenet121/169/201/264`, `seresnet50/101/152`, `swin-unetr-24/48`, "
-        "`vit-tiny/small/base`; `tiny-cnn`: four convolutions, for a first try on a CPU",
+        "`vit-tiny/small/base`; `tiny-cnn`: a network of four convolutions, for a first try on a CPU",
         label_app=True,
         identity=BOTH,
     ),
     Setting(
         "stem",
         "network",
-        "`small`: no stride in the stem of a ResNet, four times the resolution, about eight times the time",
+        "`small`: the stem of a ResNet has no stride, which gives four times the resolution and takes about eight "
+        "times as long",
         label_app=True,
         identity=BOTH,
     ),
     Setting(
         "weights",
         "network",
-        "weights to start from: `pretrained` or `imagenet` (those that the network's authors published), "
+        "weights to start from: `pretrained` or `imagenet` (published by the network's authors), "
         "`hf-hub:OWNER/NAME`, or a file of this or any other training; none: random weights",
         identity=BOTH,
     ),
     Setting(
         "inflate_weights",
         "network",
-        "true: let `weights` of a 2D network load into a 3D one",
+        "true: `weights` of a 2D network may be loaded into a 3D network",
         identity=BOTH,
     ),
     Setting(
@@ -327,9 +330,9 @@ SETTINGS = (
     Setting(
         "backbone_rate",
         "network",
-        "learning rate of the backbone, as a share of that of blocks and heads, in pre-training and fine-tuning. "
-        "Published weights are to be kept, so from them it is 0.1, as in the code of FG-SSL's authors",
-        default="1; with `weights` 0.1, unless LoRA keeps them",
+        "learning rate of the backbone, as a multiple of that of blocks and heads, in pre-training and fine-tuning. "
+        "0.1 keeps most of what published weights know, as in the code of FG-SSL's authors",
+        default="1; with `weights` and without LoRA 0.1",
         check=positive,
         label_app=True,
         identity=BOTH,
@@ -337,8 +340,8 @@ SETTINGS = (
     Setting(
         "freeze_stages",
         "network",
-        "the stem and the first so many stages of the backbone learn nothing, in pre-training and fine-tuning; 0: all "
-        "learn",
+        "number of stages of the backbone, from the first, that are frozen in pre-training and fine-tuning, together "
+        "with the stem; 0: none",
         check=whole_or_zero,
         label_app=True,
         identity=BOTH,
@@ -346,16 +349,16 @@ SETTINGS = (
     Setting(
         "train_norms",
         "network",
-        "true: the norms of the frozen stages learn all the same",
+        "true: the norms of the frozen stages are trained nevertheless",
         label_app=True,
         identity=BOTH,
     ),
     Setting(
         "lora_rank",
         "network",
-        "rank of LoRA: the backbone is frozen, and adapters of this rank in its linear layers learn, in pre-training "
-        "and fine-tuning; they are in the weights of all files that a run leaves. For transformers; needs "
-        "`monai-fgssl[lora]`. None: no adapters",
+        "rank of LoRA: the backbone is frozen except for adapters of this rank in its linear layers, in pre-training "
+        "and fine-tuning. All weights that a run saves contain them. For transformers; needs `monai-fgssl[lora]`. "
+        "none: no adapters",
         check=optional(whole),
         label_app=True,
         identity=BOTH,
@@ -363,7 +366,7 @@ SETTINGS = (
     Setting(
         "stages",
         "network",
-        "the last so many stages of the backbone get a block",
+        "number of stages of the backbone, from the last, that get a block",
         label_app=True,
         identity=BOTH,
     ),
@@ -379,31 +382,37 @@ SETTINGS = (
     Setting(
         "linear_projection",
         "network",
-        "pre-training compares the vectors that the classifiers read; true: those below their norm and ELU",
+        "false: pre-training compares the vectors that the classifiers read; true: it compares them before their norm "
+        "and ELU",
         identity=BOTH,
     ),
     Setting(
         "grids",
         "pretraining",
-        "tiles per axis of the puzzles, one for each stage, fine to coarse; a tile should hold a lesion's texture: 16 "
-        "px at least",
+        "tiles of the puzzles along each axis, one number for each stage, from fine to coarse. A tile should be at "
+        "least 16 px, to hold a lesion's texture",
         check=lists_of_sizes,
         label_app=True,
         identity=BOTH,
         volumes="tiles of the puzzles along each axis, for each stage; they must divide `image_size`",
     ),
-    Setting("permutation", "pretraining", "or `cyclic`, as the codes of PMG and FG-SSL do", identity=BOTH),
+    Setting(
+        "permutation",
+        "pretraining",
+        "order of the tiles: `uniform` (any), or `cyclic` as in the code of PMG and FG-SSL",
+        identity=BOTH,
+    ),
     Setting(
         "pretrain_schedule",
         "pretraining",
-        "`progressive`: with each batch an optimizer step for each stage; `joint`: one for all; `alternating`: one "
-        "stage with each batch",
+        "`progressive`: each batch is used for one optimizer step of each stage; `joint`: for one step of all stages; "
+        "`alternating`: for one step of one stage",
         identity=BOTH,
     ),
     Setting(
         "pretrain_epochs",
         "pretraining",
-        "epochs; 0: none",
+        "epochs of pre-training; 0: no pre-training",
         check=not_negative,
         label_app=True,
         identity=TRAIN,
@@ -421,7 +430,7 @@ SETTINGS = (
     Setting(
         "pretrain_learning_rate",
         "pretraining",
-        "of AdamW, after the warm-up, with a cosine to 0",
+        "learning rate of AdamW after the warm-up; it then falls to 0 as a cosine",
         check=positive,
         label_app=True,
         identity=TRAIN,
@@ -439,7 +448,7 @@ SETTINGS = (
     Setting(
         "pretrain_stage_lr_decay",
         "pretraining",
-        "factor of the learning rate from each stage of the backbone to the one before it; 1: all learn equally fast",
+        "learning rate of each stage of the backbone, as a multiple of that of the next stage; 1: the same for all",
         check=factor,
         label_app=True,
         identity=BOTH,
@@ -447,7 +456,7 @@ SETTINGS = (
     Setting(
         "pretrain_weight_decay",
         "pretraining",
-        "of AdamW; norms and biases are not decayed",
+        "weight decay of AdamW; norms and biases have none",
         check=not_negative,
         identity=TRAIN,
         hyperparameter="pretrain",
@@ -472,18 +481,20 @@ SETTINGS = (
     Setting(
         "pretrained",
         "fine-tuning",
-        "`pretrained.pt` of an earlier run to start from, mostly with `--pretrain_epochs 0`",
+        "`pretrained.pt` of an earlier run to start from, usually with `--pretrain_epochs 0`",
         identity=TRAIN,
     ),
     Setting("schedule", "fine-tuning", "as `pretrain_schedule`", identity=TRAIN),
-    Setting("puzzles", "fine-tuning", "true: cut the images of each stage into puzzles too", identity=TRAIN),
+    Setting(
+        "puzzles", "fine-tuning", "true: fine-tuning cuts the images of each stage into puzzles too", identity=TRAIN
+    ),
     Setting(
         "fine_tuning",
         "fine-tuning",
-        "`full`: everything is trained, classifiers from random weights; `probe`: the backbone stays as it is, and one "
-        "linear classifier on the means of all its stages is solved in seconds as a regularized logistic regression "
-        "(`max_epochs` and what belongs to it do nothing); `lp_ft`: that classifier first, then everything trained, "
-        "gently",
+        "`full`: the whole network is trained, with new classifiers; `probe`: the backbone is frozen, and one linear "
+        "classifier on the means of all its stages is solved in seconds as a regularized logistic regression "
+        "(`max_epochs` and the settings of the optimizer do nothing); `lp_ft`: first that classifier, then a gentle "
+        "training of the whole network",
         check=one_of("full", "probe", "lp_ft"),
         label_app=True,
         identity=TRAIN,
@@ -491,7 +502,7 @@ SETTINGS = (
     Setting(
         "stage_lr_decay",
         "fine-tuning",
-        "factor of the learning rate from each stage of the backbone to the one before it; 1: all learn equally fast",
+        "learning rate of each stage of the backbone, as a multiple of that of the next stage; 1: the same for all",
         default="1; with `lp_ft` 0.65",
         check=factor,
         label_app=True,
@@ -500,7 +511,8 @@ SETTINGS = (
     Setting(
         "freeze_backbone",
         "fine-tuning",
-        "share of the epochs, in [0, 1), in which the pre-trained backbone is frozen and only blocks and heads learn",
+        "share of the epochs, in [0, 1), for which the pre-trained backbone is frozen at the beginning, while blocks "
+        "and heads learn",
         default="0; with `lp_ft` 0.25",
         check=share_of_epochs,
         hyperparameter="train",
@@ -509,13 +521,16 @@ SETTINGS = (
     Setting(
         "balance",
         "fine-tuning",
-        "`sampling`: an epoch has all classes equally often; `weights`: the loss is weighed by class, so that all "
-        "count the same; `sqrt_weights`: half the way there. A linear probe takes `sampling` for `weights`",
+        "`sampling`: an epoch has equally many images of each class; `weights`: the loss has a weight for each class, "
+        "so that all classes count the same; `sqrt_weights`: halfway between. A linear probe treats `sampling` as "
+        "`weights`",
         check=one_of(None, "sampling", "weights", "sqrt_weights"),
         label_app=True,
         hyperparameter="train",
     ),
-    Setting("max_epochs", "fine-tuning", "epochs", check=positive, label_app=True, hyperparameter="train"),
+    Setting(
+        "max_epochs", "fine-tuning", "epochs of fine-tuning", check=positive, label_app=True, hyperparameter="train"
+    ),
     Setting(
         "batch_size",
         "fine-tuning",
@@ -527,7 +542,7 @@ SETTINGS = (
     Setting(
         "learning_rate",
         "fine-tuning",
-        "of AdamW, after the warm-up, with a cosine to 0",
+        "learning rate of AdamW after the warm-up; it then falls to 0 as a cosine",
         check=positive,
         label_app=True,
         hyperparameter="train",
@@ -543,7 +558,7 @@ SETTINGS = (
     Setting(
         "weight_decay",
         "fine-tuning",
-        "of AdamW; norms and biases are not decayed",
+        "weight decay of AdamW; norms and biases have none",
         check=not_negative,
         label_app=True,
         hyperparameter="train",
@@ -551,8 +566,8 @@ SETTINGS = (
     Setting(
         "ema_decay",
         "fine-tuning",
-        "decay of a moving average of the weights over the steps, such as 0.999; what is validated and saved is the "
-        "average. None: the weights themselves",
+        "decay of a moving average of the weights over the steps, such as 0.999; the average is validated and saved. "
+        "none: no average",
         check=optional(inner_share),
         label_app=True,
         identity=TRAIN,
@@ -561,26 +576,27 @@ SETTINGS = (
     Setting(
         "compare",
         "fine-tuning",
-        "fine-tune without the pre-training too, from `weights` or else from random ones, and report the difference",
+        "true: fine-tune without the pre-training too, from `weights` or else from random weights, and report the "
+        "difference",
     ),
     Setting(
         "linear_probe",
         "fine-tuning",
-        "report a linear classifier of the frozen features too",
+        "true: report a linear classifier of the frozen features too",
         default="as `compare`",
     ),
     Setting(
         "coverage",
         "fine-tuning",
-        "share of images whose set of possible classes shall hold the true one, as measured on the validation part; an "
-        "image with several possible classes is referred to a person. none: no sets",
+        "share of images whose set of possible classes should contain the true class, fitted on the validation part. "
+        "An image with several possible classes is referred to a person. none: no sets",
         check=optional(inner_share),
         label_app=True,
     ),
     Setting(
         "coverage_by_class",
         "fine-tuning",
-        "true: `coverage` holds for the images of each class, with larger sets; false: over all images",
+        "true: `coverage` holds for the images of each class, and the sets are larger; false: it holds over all images",
         label_app=True,
     ),
     Setting(
@@ -594,8 +610,8 @@ SETTINGS = (
     Setting(
         "seeds",
         "fine-tuning",
-        "number of fine-tunings after the one pre-training, from `fine_tuning_seed` up; the report has their means, "
-        "and intervals over images and seeds",
+        "number of fine-tunings after the one pre-training, with seeds from `fine_tuning_seed` up; the report has "
+        "their means, and intervals over images and seeds",
         default="1; synthetic: 3",
         check=whole,
         volumes_default="1",
@@ -603,18 +619,18 @@ SETTINGS = (
     Setting(
         "fine_tuning_seed",
         "fine-tuning",
-        "of what a fine-tuning draws: the labels that `labels_per_class` or `label_fraction` keep, classifiers "
-        "(without a pre-training the whole network), order and augmentation",
+        "seed of a fine-tuning: of the labels that `labels_per_class` or `label_fraction` keep, of the classifiers "
+        "(without a pre-training, of the whole network), of order and augmentation",
         default="`seed`",
         check=not_negative,
         identity=TRAIN,
     ),
-    Setting("output_dir", "run", "where everything but the model goes", default="`output` in the bundle"),
-    Setting("model_path", "run", "where the trained model goes", default="`models/model.pt` in the bundle"),
+    Setting("output_dir", "run", "folder for everything but the model", default="`output` in the bundle"),
+    Setting("model_path", "run", "file of the trained model", default="`models/model.pt` in the bundle"),
     Setting(
         "seed",
         "run",
-        "of synthetic images, split, and pre-training: weights, order, puzzles and views",
+        "seed of synthetic images, of the split, and of pre-training: weights, order, puzzles and views",
         check=not_negative,
         label_app=True,
         identity=BOTH,
@@ -622,7 +638,7 @@ SETTINGS = (
     Setting(
         "resume",
         "run",
-        "true: go on from the newest checkpoint in `output_dir/checkpoints`, or start where there is none",
+        "true: continue from the newest checkpoint in `output_dir/checkpoints`; without a checkpoint, start",
     ),
     Setting(
         "checkpoint_minutes",
@@ -634,17 +650,17 @@ SETTINGS = (
     Setting(
         "progress_seconds",
         "run",
-        "seconds between two lines of progress where the output is a file; a terminal has bars",
+        "seconds between two lines of progress, if the output is a file; a terminal shows bars",
         check=not_negative,
     ),
-    Setting("device", "run", "where to compute", default="`cuda` if there is one", label_app=True),
+    Setting("device", "run", "device to compute on", default="`cuda` if there is one", label_app=True),
     Setting(
         "amp",
         "run",
-        "numbers and order in memory: `auto` times each that may be the fastest for about a second, and takes the "
-        "fastest for the whole run; `true` (bfloat16) and `false` (float32), or `float32`, `tf32` or `bfloat16`, each "
-        "with or without `_channels_last`. A run of few steps takes the usual one of the device untimed; "
-        "`inference.json` chooses among those that predict the same",
+        "precision and memory format. `auto` times each choice that may be the fastest for about a second, and takes "
+        "the fastest for the whole run. Fixed choices: `true` (bfloat16), `false` (float32), or `float32`, `tf32` or "
+        "`bfloat16`, each with or without `_channels_last`. A run of few steps takes the usual choice of the device "
+        "untimed; `inference.json` chooses only among those that give the same predictions",
         label_app=True,
         volumes="as for pictures; on a CPU torch's 3D convolutions have wrong gradients in bfloat16, so `auto` leaves "
         "it out",
@@ -652,7 +668,7 @@ SETTINGS = (
     Setting(
         "orientations",
         "inference",
-        "with `inference.json`: mean over all flips and quarter turns, and how far they disagree",
+        "with `inference.json`: predict the mean over all flips and quarter turns, and how much they disagree",
     ),
     Setting("heat_maps", "inference", "with `inference.json`: Grad-CAM of each stage as a picture"),
     Setting(
@@ -666,18 +682,18 @@ SETTINGS = (
         "with `inference.json` and `evaluate.json`: a network class of your own that `models/model.json` may name, "
         "such as `my_parts.SmallNet`; a model that somebody sends runs no code unless you name its class here",
     ),
-    Setting("part", "inference", "with `evaluate.json`: official part to score on"),
+    Setting("part", "inference", "with `evaluate.json`: official part to evaluate on"),
     Setting(
         "formats",
         "features",
-        "with `embed.json`: files to write, some of `npz,csv,parquet`",
+        "with `embed.json`: formats to write, some of `npz,csv,parquet`",
         default="all; `parquet` needs `monai-fgssl[parquet]`",
     ),
-    Setting("query", "features", "with `similar.json`: file of the image that others are compared with"),
+    Setting("query", "features", "with `similar.json`: file of the image that the others are compared with"),
     Setting("neighbors", "features", "with `similar.json`: number of images to find", check=whole),
 )
 
-# Values that a bundle overrides in ``configs/defaults.json``.
+# Default values that a bundle may override in ``configs/defaults.json``.
 OF_BUNDLE = re.compile(r"\$@defaults\.get\('(\w+)'(?:, (.+))?\)")
 
 
@@ -690,7 +706,7 @@ def default_of(name: str, bundle_root: str | Path) -> str | None:
     """Default of a setting in the configs of a bundle, as Markdown; None if they have none or compute it.
 
     Args:
-        name: of the setting.
+        name: name of the setting.
         bundle_root: the bundle's folder.
     """
     configs = Path(bundle_root) / "configs"

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Misspelled settings, from wherever they come: MONAI takes any name, and what nothing uses does nothing."""
+"""Find misspelled settings, wherever they come from. MONAI accepts any name, and ignores a name that nothing uses."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ RUN_ARGUMENTS = {
 }
 
 RENAMED_SETTINGS = {"features": "embedding_dim", "heads_first": "freeze_backbone"}
-"""Names of settings in earlier releases, which work for one more release, and their present names."""
+"""Former names of settings, which work for one more release, and their present names."""
 
 RENAMED_IDS = RENAMED_SETTINGS | {"calibration_dataloader": "batch_norm_dataloader"}
 
@@ -46,7 +46,7 @@ OF_TRACKING = tuple(DEFAULT_EXP_MGMT_SETTINGS["mlflow"]["configs"])
 """Ids that MONAI adds with ``--tracking``."""
 
 SIMILARITY = 0.8
-"""Of two names, from which on one is taken for a misspelled other."""
+"""Similarity of two names from which on one is taken for a misspelling of the other."""
 
 
 def _known_ids(bundle_root: str | Path, with_command: bool = True) -> dict[str, Any]:
@@ -57,7 +57,7 @@ def _known_ids(bundle_root: str | Path, with_command: bool = True) -> dict[str, 
     known: dict[str, Any] = {}
     for file in files:
         if file.name != "metadata.json":
-            # A plus merges with the value of another file, and # names a part of it.
+            # A plus merges with the value of another file, and # names a part of a value.
             for name, value in ConfigParser.load_config_file(file).items():
                 first, *rest = name.removeprefix("+").replace("::", "#").split("#")
                 if not rest:
@@ -70,7 +70,7 @@ def _known_ids(bundle_root: str | Path, with_command: bool = True) -> dict[str, 
 
 
 def _merged(before: Any, value: Any) -> Any:
-    """A value that several configs have: of two dictionaries all keys."""
+    """Merge the values of an id that several configs have: two dictionaries become one with all keys."""
     return {**before, **value} if isinstance(before, dict) and isinstance(value, dict) else value
 
 
@@ -78,14 +78,14 @@ def check_overrides(bundle_root: str | Path, names: Sequence[str]) -> None:
     """Refuse overrides of ids that no config of the bundle has. MONAI itself accepts and ignores them.
 
     Raises:
-        SettingsError: naming the unknown id and the nearest known ones.
+        SettingsError: on an unknown id; the message names it and the nearest known ids.
     """
     known = _known_ids(bundle_root)
     for former, today in RENAMED_SETTINGS.items():
         if former in names and today in names:
             raise SettingsError(f"--{former} is the former name of --{today}: give --{today} only.")
     for name in names:
-        # A component accepts any argument of its class, so only the first part of an id is known here.
+        # A component accepts any argument of its class, so only the first part of an id is checked here.
         top_level = name.replace("::", "#").split("#")[0]
         if top_level not in known and top_level not in RUN_ARGUMENTS and top_level != "_meta_":
             new = RENAMED_IDS.get(top_level)
@@ -95,13 +95,13 @@ def check_overrides(bundle_root: str | Path, names: Sequence[str]) -> None:
 
 
 def check_config(bundle_root: str | Path) -> None:
-    """Look for misspelled ids in the config that is being evaluated, be they from a file, from Python or a command.
+    """Look for misspelled ids in the config that is being evaluated: from a file, from Python or from a command.
 
-    An id that no config of the bundle has, and that nothing refers to, does nothing. One that is spelled like a known
-    one is refused; any other gets a note. The arguments of components are left to their classes.
+    An id has no effect if no config of the bundle has it and nothing refers to it. If it resembles a known id, it is
+    refused; otherwise a note is printed. The arguments of components are not checked here, since their classes do so.
 
     Raises:
-        SettingsError: naming the id and the known one.
+        SettingsError: on an id that resembles a known id; the message names both.
     """
     workflow = next(iter(workflows()), None)
     if workflow is None:
@@ -115,7 +115,7 @@ def check_config(bundle_root: str | Path) -> None:
     used.update(workflow.get(name) for name in ("init_id", "run_id", "final_id"))
     used.update(OF_TRACKING)
     for name, candidates in _unknown(config, known):
-        # A group that a reference takes as a whole, as @autocast, has the arguments of somebody else.
+        # A group that a reference takes as a whole, such as @autocast, holds arguments of another function.
         taken_whole = "#" in name and name.split("#")[0] in whole
         if name in used or taken_whole or name in RENAMED_IDS or name in RUN_ARGUMENTS:
             continue
@@ -131,7 +131,7 @@ def check_config(bundle_root: str | Path) -> None:
 
 
 def _unknown(config: Mapping[str, Any], known: Mapping[str, Any]) -> Iterator[tuple[str, Iterable[str]]]:
-    """Ids that the bundle lacks, at the top and in the groups below it, with those beside which they stand."""
+    """Find ids that the bundle lacks, at the top level and in groups, each with the known ids of the same level."""
     for name, value in config.items():
         if name == "_meta_":
             continue

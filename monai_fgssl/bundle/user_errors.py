@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""One line instead of a traceback for a mistake in the input."""
+"""Print one line instead of a traceback for a mistake in the input."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _is_of_disk(error: BaseException) -> bool:
 
 
 def _is_readable(error: BaseException) -> bool:
-    """True for an error that this package raises on purpose, and not for a bug in it."""
+    """True for an error that this package raises on purpose, False for a bug in it."""
     frames = traceback.extract_tb(error.__traceback__)
     if not frames:
         return False

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Parts of a run that the configs call: process group and batch sizes."""
+"""Parts of a run that the configs call, such as the process group, the log and the batch sizes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ __all__ = [
 
 
 def open_log(output_dir: str | Path, settings: Mapping[str, Any]) -> None:
-    """Open the log of a run, ``run.log`` in its output folder: command, versions, settings, and all that follows.
+    """Open the log of a run, ``run.log`` in its output folder. It begins with command, versions and settings.
 
     Args:
         output_dir: folder of the run.
@@ -45,10 +45,10 @@ def open_log(output_dir: str | Path, settings: Mapping[str, Any]) -> None:
 
 
 def named_handler(handler: Any) -> Any:
-    """Use a handler that has a name in a list of handlers: ``{"_target_": ..., "handler": "@train#history"}``.
+    """Return the handler. Configs use it to name one in a list: ``{"_target_": ..., "handler": "@train#history"}``.
 
-    MONAI's check of a bundle's properties expects a component in each entry of ``train#handlers``, so a bare reference
-    is not allowed there.
+    MONAI's check of a bundle's properties expects a component in each entry of ``train#handlers``. A reference alone
+    is not a component.
     """
     return handler
 
@@ -56,8 +56,8 @@ def named_handler(handler: Any) -> Any:
 def build_first(*parts: Any) -> None:
     """Build parts of a run before its first phase, so that a mistake ends the run now and not after hours.
 
-    A config passes references, ``$fgssl.build_first(@pretrain#trainer, @train#trainer)``. MONAI builds them before the
-    call, so this function has nothing to do.
+    A config passes references, ``$fgssl.build_first(@pretrain#trainer, @train#trainer)``. MONAI builds the parts before
+    it calls this function, so the function has nothing to do.
     """
 
 
@@ -68,12 +68,12 @@ def check_puzzles(network: Any, image_size: int | Sequence[int], grids: Sequence
     network would learn to find seams.
 
     Args:
-        network: with or without a backbone that has patches.
+        network: any network; without patches in its backbone there is nothing to check.
         image_size: pixels along each axis.
         grids: tiles along each axis, for each stage.
 
     Raises:
-        SettingsError: when a tile is no multiple of a patch; it names grids that are.
+        SettingsError: when a tile is not a multiple of a patch. The message names grids that fit.
     """
     backbone = getattr(network, "backbone", None)
     patch = getattr(backbone, "patch_size", 0)
@@ -88,7 +88,7 @@ def check_puzzles(network: Any, image_size: int | Sequence[int], grids: Sequence
                 whole = [n for n in range(1, patches + 1) if patches % n == 0]
                 raise SettingsError(
                     f"--grids {list(grids)}: a tile of {size // tiles} px cuts the backbone's patches of {patch} px. "
-                    f"Along {size} px these grids do not: {', '.join(map(str, whole))}."
+                    f"Grids that fit along {size} px: {', '.join(map(str, whole))}."
                 )
 
 
@@ -96,30 +96,31 @@ def fit_batch_size(name: str, batch_size: int, dataset: CachedImages) -> int:
     """Batch size of a phase: the setting, or the number of images if it is smaller, with a note.
 
     Args:
-        name: of the setting, for messages.
+        name: name of the setting, for messages.
         batch_size: images for each process and step.
         dataset: images of the phase.
 
     Raises:
-        DataError: when there are fewer than 2 images for each process: batch norm needs a batch.
+        DataError: when a process would have fewer than 2 images: batch norm needs at least 2.
     """
     share = len(dataset) // idist.get_world_size()
     if share >= batch_size:
         return batch_size
     if share < 2:
         raise DataError(
-            f"there are {len(dataset)} images to learn from, and at least 2 for each of {idist.get_world_size()} "
-            f"process(es) are needed (--{name}): add labeled images, or raise --label_fraction."
+            f"there are {len(dataset)} images to learn from, but {idist.get_world_size()} process(es) need at least 2 "
+            f"each (--{name}): add labeled images, or raise --label_fraction."
         )
-    tell(f"note: --{name} {batch_size} is more than there are images: batches of {share}")
+    tell(f"note: --{name} {batch_size} is larger than the number of images: each batch has {share}")
     return share
 
 
 def network_to_train(network: nn.Module, fine_tuning: str, num_classes: int) -> nn.Module:
-    """Network that fine-tuning trains and the run leaves behind.
+    """Network that fine-tuning trains and that the run saves.
 
     Args:
-        network: of the pre-training; on several processes prepared by :func:`~monai_fgssl.networks.distribute`.
+        network: network of the pre-training. For several processes it was prepared by
+            :func:`~monai_fgssl.networks.distribute`.
         fine_tuning: setting of the run. ``"full"``: the network itself. ``"probe"`` and ``"lp_ft"``: a
             :class:`~monai_fgssl.networks.PooledNet` that shares its backbone.
         num_classes: number of classes.
@@ -132,25 +133,25 @@ def network_to_train(network: nn.Module, fine_tuning: str, num_classes: int) -> 
 
 
 def tell_backbone_rate(weights: object, backbone_rate: float) -> None:
-    """Say how fast the backbone learns, and why, where the run starts from published weights.
+    """Print how fast the backbone learns, and why, if the run starts from published weights.
 
     Args:
-        weights: setting of the run; None: it starts from random ones, and nothing is said.
+        weights: setting of the run; None: it starts from random weights, and nothing is printed.
         backbone_rate: setting of the run.
     """
     if weights is not None:
         tell(
-            f"the backbone learns at {backbone_rate:g} of the learning rate (by default 0.1 from --weights, to keep "
-            "what they know, and 1 from random ones): --backbone_rate sets it"
+            f"the backbone learns at {backbone_rate:g} of the learning rate: --backbone_rate sets this (default: 0.1 "
+            "with --weights, to keep what they know; 1 with random weights)"
         )
 
 
 def start_process() -> str:
-    """Join the process group that ``torchrun`` describes, if that is still to do, and return this process's device."""
+    """Join the process group that ``torchrun`` describes, unless done already, and return this process's device."""
     if dist.is_available() and dist.is_initialized():
         return str(idist.device())
-    # Not torch's own function: idist.finalize() ends the group, and Ignite must know of it.
-    # For an hour one process may work while the others wait: the first one decodes all images. A process that dies is
-    # noticed at once, by its connections or by torchrun. The limit is for one that hangs, or whose machine is lost.
+    # Ignite must know the group, since idist.finalize() ends it. So torch's own function is not used.
+    # The others may wait for an hour while the first process decodes all images. A process that dies is noticed at
+    # once, by its connections or by torchrun. The limit is for a process that hangs, or whose machine is lost.
     idist.initialize("nccl" if torch.cuda.is_available() else "gloo", timeout=timedelta(hours=1))
     return str(idist.device())
