@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Calibration on the validation part: of probabilities, and of sets of possible classes."""
+"""Calibrate probabilities and sets of possible classes on the validation part."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from monai_fgssl.utils.run_log import record, tell
 __all__ = ["MIN_CALIBRATION_IMAGES", "calibrate", "calibrate_sets"]
 
 MIN_CALIBRATION_IMAGES = 30
-"""In the validation part."""
+"""Smallest number of images in the validation part for a calibration."""
 
 
 def calibrate(predictions: PredictionCollector) -> float:
     """Fit a temperature to predictions on the validation part, and write it to the log.
 
-    Fewer than :data:`MIN_CALIBRATION_IMAGES` leave probabilities as they are: a handful of images that are all right
+    With fewer than :data:`MIN_CALIBRATION_IMAGES` images the temperature is 1. A handful of images that are all right
     or all wrong would turn every probability into a certainty or a guess.
 
     Returns:
-        The temperature.
+        Temperature.
     """
     if len(predictions.labels) < MIN_CALIBRATION_IMAGES:
         tell(
-            f"probabilities are not calibrated: that takes {MIN_CALIBRATION_IMAGES} validation images, there are "
+            f"probabilities are not calibrated: that needs {MIN_CALIBRATION_IMAGES} validation images, and there are "
             f"{len(predictions.labels)}"
         )
         return 1.0
@@ -42,24 +42,24 @@ def calibrate_sets(
 ) -> PredictionSets | None:
     """Fit sets of possible classes to predictions on the validation part.
 
-    The validation part has also chosen the best epoch and the temperature, which flatters it a little: look at the
-    coverage on the test part, which the report has.
+    The best epoch and the temperature were chosen on the same validation part, so the coverage there looks slightly too
+    good. The report has the coverage on the test part.
 
     Args:
-        predictions: on the validation part.
-        temperature: of the probabilities.
+        predictions: predictions on the validation part.
+        temperature: temperature of the probabilities.
         coverage: see :func:`~monai_fgssl.metrics.fit_prediction_sets`; None: no sets.
         by_class: see :func:`~monai_fgssl.metrics.fit_prediction_sets`.
         score: see :func:`~monai_fgssl.metrics.fit_prediction_sets`.
 
     Returns:
-        None without a coverage, or with fewer than :data:`MIN_CALIBRATION_IMAGES`.
+        Rule that makes the sets; None without a coverage, or with fewer than :data:`MIN_CALIBRATION_IMAGES` images.
     """
     if coverage is None:
         return None
     if len(predictions.labels) < MIN_CALIBRATION_IMAGES:
         tell(
-            f"no sets of possible classes: they take {MIN_CALIBRATION_IMAGES} validation images, there are "
+            f"no sets of possible classes: they need {MIN_CALIBRATION_IMAGES} validation images, and there are "
             f"{len(predictions.labels)}"
         )
         return None

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Features of images: the means of the maps of a backbone's stages, computed once."""
+"""Features of images: the mean of each stage's feature map, computed once."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ class Embeddings:
     """Features of images.
 
     Attributes:
-        names: of the images.
-        paths: of their files.
-        features: ``(N, D)`` float32, the means of the stages side by side, from shallow to deep.
-        frames: of files with several; None: the file is one image.
+        names: names of the images.
+        paths: paths of their files.
+        features: means of the stages, concatenated from shallow to deep: ``(N, D)`` float32.
+        frames: numbers of the frames, for files with several; None: the file is one image.
         widths: number of features of each stage; they add up to ``D``.
-        failures: name of each image that could not be read, and why.
+        failures: name of each image that could not be read, and the reason.
     """
 
     names: tuple[str, ...]
@@ -64,15 +64,15 @@ def embed_images(
     """Compute the means of all stages for each image, in evaluation mode, without augmentation and in float32.
 
     Args:
-        network: a :class:`~monai_fgssl.networks.StagedNet` on the device, maybe wrapped by
-            ``DistributedDataParallel``; its mode is left as it was.
-        images: to embed; a progress bar counts them.
+        network: a :class:`~monai_fgssl.networks.StagedNet` on the device, which may be wrapped by
+            ``DistributedDataParallel``; its mode does not change.
+        images: images to embed; a progress bar counts them.
         device: where to compute.
         batch_size: images that are computed at once.
         cache_dir: folder that keeps the result for the same pixels and weights; None: it is not kept.
 
     Returns:
-        ``(N, D)`` float32 on the CPU: the means of the stages side by side, from shallow to deep.
+        Means of the stages, concatenated from shallow to deep: ``(N, D)`` float32 on the CPU.
     """
     module: Any = unwrap(network)
     file = None
@@ -100,12 +100,12 @@ def embed_files(
     device: str | torch.device,
     cache_dir: str | Path | None = None,
 ) -> Embeddings:
-    """Compute the features of :func:`embed_images` for any number of files; only the features stay in memory.
+    """Compute the features of :func:`embed_images` for any number of files. Only the features stay in memory.
 
     Args:
-        network: see :func:`embed_images`.
-        stream: reads the files, and shows the progress. An image that can't be read costs no other one.
-        geometry: in which the stream reads them.
+        network: network of :func:`embed_images`.
+        stream: stream that reads the files and shows the progress. An image that can't be read does not affect others.
+        geometry: geometry in which the stream reads the images.
         device: where to compute.
         cache_dir: folder that keeps the result for the same files and weights; None: it is not kept. Files that could
             not be read are tried again.
@@ -164,7 +164,7 @@ def _digest_of_pixels(images: CachedImages, batch_size: int) -> str:
 
 
 def _digest_of_weights(module: Any) -> str:
-    """All that the features of an image depend on: backbone with its statistics, and normalization."""
+    """Digest of all values that the features of an image depend on: backbone, its statistics, and normalization."""
     digest = hashlib.blake2b(repr(module.backbone).encode(), digest_size=16)
     values = module.backbone.state_dict() | {"mean": module.mean, "std": module.std}
     for name, value in sorted(values.items()):

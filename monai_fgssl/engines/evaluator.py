@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Evaluation of the whole network and of each of its stages."""
+"""Evaluate a network as a whole, and each of its stages."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ __all__ = ["HierarchicalEvaluator"]
 
 
 class HierarchicalEvaluator(SupervisedEvaluator):
-    """Sum of the logits of all classifiers on the whole image (PMG eq. 7), with each stage's own logits beside it.
+    """Predict whole images with the sum of the logits of all classifiers (PMG eq. 7), and with each stage by itself.
 
-    ``engine.state.output`` holds ``image``, ``label`` (when the batch has one), ``pred`` (logits,
+    ``engine.state.output`` holds ``image``, ``label`` (if the batch has labels), ``pred`` (logits,
     ``(B, num_classes)``), ``stage_logits`` (``(B, K + 1, num_classes)``) and ``orientation_logits``
     (``(B, V, num_classes)``), float32. With ``orientations`` (test-time augmentation) the network sees each image in
-    all V orientations that need no resampling, and ``pred`` and ``stage_logits`` are means over them; else V is 1.
+    all V orientations that need no resampling, and ``pred`` and ``stage_logits`` are means over them. Otherwise V is 1.
 
-    Processes of a group share the work: each computes its part of every batch, and then has the output of the whole
-    batch. All of them must run the evaluation.
+    The processes of a group share the work: each computes its part of every batch, and then all have the output of the
+    whole batch. All of them must run the evaluation.
 
     Args:
-        device: where to evaluate.
-        val_data_loader: yields dictionaries that ``prepare_batch`` understands; the same ones on every process.
-        network: has ``stage_logits(images)``, as :class:`~monai_fgssl.networks.HierarchicalNet`.
-        orientations: see above; see :func:`~monai_fgssl.functional.all_orientations`.
-        batch_size_setting: which to lower when the memory is not enough.
-        precision: of the run; an argument ``amp`` counts instead.
+        device: device to evaluate on.
+        val_data_loader: loader of dictionaries that ``prepare_batch`` understands; it is the same on every process.
+        network: network with ``stage_logits(images)``, such as :class:`~monai_fgssl.networks.HierarchicalNet`.
+        orientations: True for test-time augmentation, see above and :func:`~monai_fgssl.functional.all_orientations`.
+        batch_size_setting: setting that the message names when the memory is not enough.
+        precision: precision of the run; an argument ``amp`` overrides it.
         kwargs: passed on to ``monai.engines.SupervisedEvaluator``; ``amp_kwargs`` go to ``torch.autocast`` of the
             device's type.
 
@@ -74,34 +74,34 @@ class HierarchicalEvaluator(SupervisedEvaluator):
         """Evaluate.
 
         Args:
-            global_epoch: of a training that it belongs to.
+            global_epoch: epoch of the training that the evaluation belongs to.
 
         Raises:
-            SettingsError: when the memory is not enough; with the setting to lower.
+            SettingsError: when the memory is not enough; the message names the setting to lower.
         """
         with naming_setting("evaluation", self.batch_size_setting):
             super().run(global_epoch)
 
     def _logits(self, images: Tensor) -> Tensor:
-        """``(B, V, K + 1, num_classes)``, float32."""
+        """Logits ``(B, V, K + 1, num_classes)``, float32."""
         network = unwrap(self.network)
         views = all_orientations(images) if self.orientations else images[None]
         return torch.stack([self.inferer(view, network.stage_logits).float() for view in views], dim=1)
 
     def _shared_logits(self, images: Tensor) -> Tensor:
-        """The same, each process computing every so many-th image."""
+        """Logits as in :meth:`_logits`. With N processes, each computes every N-th image."""
         count = num_processes()
         if count == 1:
             return self._logits(images)
         own = slice(self.state.rank, None, count)
-        # A process without an image computes one for the shape of the result.
+        # A process without an image computes one anyway, since it needs the shape of the result.
         logits = self._logits(images[own] if self.state.rank < len(images) else images[:1])
         shared = logits.new_zeros(len(images), *logits.shape[1:])
         shared[own] = logits[: len(shared[own])]
         return sum_over_processes(shared)
 
     def compute(self, batchdata: dict[str, Any]) -> tuple[Tensor, Tensor | None, Tensor]:
-        """Images, labels, and logits ``(B, V, K + 1, num_classes)`` of a batch; no event is fired."""
+        """Compute images, labels, and logits ``(B, V, K + 1, num_classes)`` of a batch, without firing an event."""
         images, labels = self.prepare_batch(batchdata, self.state.device, self.non_blocking, **self.to_kwargs)
         with self.mode(self.network), autocast_of(self.state.device, self.precision, self.amp, self.amp_kwargs):
             return images, labels, self._shared_logits(images)
@@ -119,7 +119,7 @@ class HierarchicalEvaluator(SupervisedEvaluator):
             output[Keys.LABEL] = labels
         engine.state.output = output
         engine.fire_event(IterationEvents.FORWARD_COMPLETED)
-        # Handlers have had the headers of DICOM files. MONAI's decollation, which comes now, would take them apart.
+        # Handlers have used the headers of DICOM files already. MONAI's decollation comes next and would break them.
         batchdata.pop("headers", None)
         engine.fire_event(IterationEvents.MODEL_COMPLETED)
         return engine.state.output

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""A linear classifier of frozen features: how far a network comes without any fine-tuning."""
+"""Linear classifier on frozen features: it shows how good a network is without fine-tuning."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ def probe_frozen(
     num_classes: int,
     statistics_loader: Iterable[dict[str, Any]] | None = None,
 ) -> PredictionCollector:
-    """Solve a linear probe of the means of all stages, and predict images with it; the weights stay as they are.
+    """Solve a linear probe on the means of all stages, and predict images with it. The weights do not change.
 
     Args:
         network: a :class:`~monai_fgssl.networks.StagedNet` on the device.
-        train: labeled images to solve it on.
+        train: labeled images to solve the probe on.
         test: images to predict.
         device: where to compute.
-        num_classes: classes of the probe.
-        statistics_loader: batches of images that the running statistics of batch norms are measured on first, as random
-            weights need it; None leaves them as they are.
+        num_classes: number of classes of the probe.
+        statistics_loader: batches of images on which the running statistics of batch norms are measured first; a
+            network with random weights needs that. None: the statistics do not change.
 
     Returns:
-        The predictions for ``test``, not calibrated, with one step.
+        Predictions for ``test``, not calibrated, with one step.
 
     Raises:
         ValueError: when fewer than two classes have a labeled image.

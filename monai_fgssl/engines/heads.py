@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Classifiers of a pre-trained network, solved instead of trained."""
+"""Solve the classifiers of a pre-trained network instead of training them."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ __all__ = ["solve_heads", "solve_pooled"]
 def solve_heads(
     network: nn.Module, images: CachedImages, device: str | torch.device, class_weights: Tensor | None = None
 ) -> dict[str, float]:
-    """Replace the weights of each classifier of a network by the linear probe of the vectors that it reads.
+    """Replace the weights of each classifier of a network by a linear probe on the vectors that the classifier reads.
 
-    A classifier with random weights sends large and aimless gradients into what pre-training learned. Solved ones are
-    right from the first step, and without any further step they are a classifier on frozen features. Each step of
-    :class:`~monai_fgssl.networks.HierarchicalNet` is solved by itself; the sum of their logits is the prediction. The
-    one classifier of a :class:`~monai_fgssl.networks.PooledNet` is solved by :func:`solve_pooled`.
+    A classifier with random weights sends large and useless gradients into the pre-trained backbone. A solved
+    classifier is useful from the first step, and without any training it is a classifier on frozen features. Each step
+    of :class:`~monai_fgssl.networks.HierarchicalNet` is solved by itself, and the prediction is the sum of their
+    logits. The single classifier of a :class:`~monai_fgssl.networks.PooledNet` is solved by :func:`solve_pooled`.
 
     Args:
-        network: one of :mod:`monai_fgssl.networks`, maybe wrapped by ``DistributedDataParallel``; it is
+        network: network of :mod:`monai_fgssl.networks`, which may be wrapped by ``DistributedDataParallel``; it is
             used in evaluation mode, with the running statistics that it has.
         images: labeled training images; they are not augmented.
         device: where to compute.
         class_weights: see :func:`~monai_fgssl.metrics.solve_linear_probe`.
 
     Returns:
-        The chosen penalty by the name of the classifier.
+        Chosen penalty of each classifier, by its name.
 
     Raises:
-        ValueError: when fewer than two classes have an image; no weight is changed then.
+        ValueError: when fewer than two classes have an image; no weight changes then.
 
     Source:
         Kumar et al., Fine-Tuning can Distort Pretrained Features and Underperform Out-of-Distribution, ICLR 2022,
@@ -66,26 +66,26 @@ def solve_heads(
 def solve_pooled(
     network: PooledNet, means: Tensor, labels: Tensor, groups: Sequence[str], class_weights: Tensor | None = None
 ) -> float:
-    """Replace standardization and classifier of a network by those of the linear probe of known features.
+    """Replace standardization and classifier of a network by those of a linear probe on known features.
 
     Args:
-        network: whose ``feature_mean``, ``feature_std`` and ``classifier`` are set.
-        means: ``(N, D)``, of the stages that the classifier reads, see :func:`embed_images`.
-        labels: ``(N,)``, integers from 0.
+        network: network whose ``feature_mean``, ``feature_std`` and ``classifier`` are set.
+        means: means ``(N, D)`` of the stages that the classifier reads, see :func:`embed_images`.
+        labels: labels ``(N,)``, integers from 0.
         groups: lesion or patient of each image.
         class_weights: see :func:`~monai_fgssl.metrics.solve_linear_probe`.
 
     Returns:
-        The chosen penalty, see :func:`~monai_fgssl.metrics.solve_linear_probe`.
+        Chosen penalty, see :func:`~monai_fgssl.metrics.solve_linear_probe`.
 
     Raises:
-        ValueError: when fewer than two classes have an image; the network is not changed then.
+        ValueError: when fewer than two classes have an image; the network does not change then.
     """
     probe = solve_linear_probe(means, labels, groups, network.classifier.out_features, class_weights=class_weights)
     network.fit_standardization(means)
     center, scale = network.feature_mean.double().cpu(), network.feature_std.double().cpu()
     weight, bias = probe.weight.double(), probe.bias.double()
-    # The same classifier, of standardized features.
+    # This is the same classifier, written for standardized features.
     solved = LinearProbe((weight * scale).float(), (bias + weight @ center).float(), probe.penalty)
     _copy(solved, network.classifier)
     for value in (network.feature_mean, network.feature_std):
@@ -127,7 +127,7 @@ def _solve_steps(
 
 @torch.no_grad()
 def _copy(probe: LinearProbe, classifier: nn.Linear) -> None:
-    """Set a classifier, on all processes to the same: unlike machines may differ in the last digits."""
+    """Set a classifier to the same values on all processes, since different machines may differ in the last digits."""
     device = classifier.weight.device
     classifier.weight.copy_(of_first_process(probe.weight.to(device)))
     classifier.bias.copy_(of_first_process(probe.bias.to(device)))

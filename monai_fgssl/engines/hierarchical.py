@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Base of pre-training and fine-tuning: an iteration of several steps, from the finest puzzle to the whole image."""
+"""Base of pre-training and fine-tuning: each iteration has several steps, from the finest puzzle to the whole image."""
 
 from __future__ import annotations
 
@@ -37,8 +37,9 @@ def prepare_images(
     """Move a batch to the device and scale uint8 images to [0, 1].
 
     Args:
-        batchdata: ``"image"`` of shape ``(B, C, *spatial)``, uint8 or float in [0, 1]; ``"label"`` ``(B,)`` or absent.
-        device: where to.
+        batchdata: batch with ``"image"``, ``(B, C, *spatial)``, uint8 or float in [0, 1]; and maybe ``"label"``,
+            ``(B,)``.
+        device: device to move to.
         non_blocking: passed to ``Tensor.to``.
         kwargs: passed to ``Tensor.to``.
 
@@ -59,10 +60,10 @@ def step_names(num_steps: int) -> list[str]:
 
 @contextmanager
 def frozen_running_statistics(network: nn.Module) -> Iterator[None]:
-    """Normalize with the batch's own statistics, but leave the running ones as they are.
+    """Normalize with the batch's own statistics, without updating the running statistics.
 
-    Evaluation sees whole images only. Were the running averages fed with puzzles and distorted views too, they would
-    describe a mixture that no image at evaluation comes from.
+    Evaluation sees whole images only. If puzzles and distorted views entered the running averages too, the averages
+    would fit none of the images at evaluation.
     """
     norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     momenta = [norm.momentum for norm in norms]
@@ -76,36 +77,40 @@ def frozen_running_statistics(network: nn.Module) -> Iterator[None]:
 
 
 class HierarchicalTrainer(SupervisedTrainer):
-    """Base of the two trainers: each iteration goes through the network's steps, fine to coarse.
+    """Base of the two trainers: each iteration goes through the network's steps, from fine to coarse.
 
-    Steps 1..K train one stage each on a jigsaw puzzle of its grid, step K+1 the concatenation of all stages on the
-    whole image. ``"progressive"`` gives every step a backward pass and an optimizer step of its own (PMG, FG-SSL);
-    ``"joint"`` sums the losses and makes one; ``"alternating"`` goes through the steps batch by batch, so that an image
-    costs two (fine-tuning: one) passes at most, whatever the number of stages. Running statistics of batch norms are
-    those of undistorted whole images.
+    Steps 1..K train one stage each, on a jigsaw puzzle of its grid. Step K+1 trains the concatenation of all stages on
+    the whole image. The schedule says which steps an iteration makes:
 
-    It fires MONAI's ``IterationEvents``, and stores in ``engine.state.output`` the keys ``image``, ``label``, ``pred``,
-    ``loss`` (sum of the weighted step losses) and ``loss_<step>`` (unweighted) of the steps that were made. At the end
-    of an epoch the means are in ``engine.state.metrics`` under the same names, so stock handlers log them.
+    - ``"progressive"``: all steps, each with its own backward pass and optimizer step (PMG, FG-SSL);
+    - ``"joint"``: all steps, whose losses are summed for one optimizer step;
+    - ``"alternating"``: one step, another one for each batch. An image then needs at most two forward passes (one in
+      fine-tuning), whatever the number of stages.
+
+    Running statistics of batch norms come from undistorted whole images only.
+
+    It fires MONAI's ``IterationEvents``. ``engine.state.output`` has the keys ``image``, ``label``, ``pred``, ``loss``
+    (sum of the weighted step losses) and, for each step that was made, ``loss_<step>`` (unweighted). At the end of an
+    epoch ``engine.state.metrics`` has the means under the same names, so stock handlers log them.
 
     Args:
-        device: where to train.
+        device: device to train on.
         max_epochs: number of epochs.
-        train_data_loader: yields dictionaries that ``prepare_batch`` understands.
-        network: has ``num_steps`` and for pre-training ``vectors_at_step(images, step)`` and ``stage_vectors(images)``,
-            for fine-tuning ``logits_at_step(images, step)`` and ``stage_logits(images)``, as
-            :class:`~monai_fgssl.networks.HierarchicalNet`. On several processes it is prepared by
-            :func:`~monai_fgssl.networks.distribute`; gradients are averaged by ``DistributedDataParallel``.
-        optimizer: one optimizer over all parameters. A step leaves parameters that it does not use without gradient,
-            so neither momentum nor weight decay moves them.
-        loss_function: see the subclass.
-        grids: tiles per axis of the puzzles for step 1..K, an int or one int per axis each.
+        train_data_loader: loader of dictionaries that ``prepare_batch`` understands.
+        network: network with ``num_steps``; for pre-training also with ``vectors_at_step(images, step)`` and
+            ``stage_vectors(images)``, for fine-tuning with ``logits_at_step(images, step)`` and
+            ``stage_logits(images)``, as in :class:`~monai_fgssl.networks.HierarchicalNet`. For several processes it
+            was prepared by :func:`~monai_fgssl.networks.distribute`; ``DistributedDataParallel`` averages gradients.
+        optimizer: optimizer of all parameters. A parameter that a step does not use has no gradient then, so neither
+            momentum nor weight decay moves it.
+        loss_function: loss; the subclass says what it gets.
+        grids: tiles of the puzzles along each axis, one entry for each of the steps 1..K: an int, or an int per axis.
         permutation: ``"uniform"`` or ``"cyclic"``, see :func:`~monai_fgssl.functional.random_permutations`.
         final_weight: weight of the last step's loss; the others weigh 1 (PMG eq. 4-5, FG-SSL).
         schedule: ``"progressive"``, ``"joint"`` or ``"alternating"``.
-        max_grad_norm: gradients are clipped to this norm before each optimizer step; None leaves them.
+        max_grad_norm: norm to which gradients are clipped before each optimizer step; None: they are not clipped.
         seed: seed of puzzles and views.
-        precision: of the run; an argument ``amp`` counts instead.
+        precision: precision of the run; an argument ``amp`` overrides it.
         kwargs: passed on to ``monai.engines.SupervisedTrainer``. ``amp_kwargs`` go to ``torch.autocast`` of the
             device's type; a gradient scaler is used for float16 only.
 
@@ -161,44 +166,44 @@ class HierarchicalTrainer(SupervisedTrainer):
         self._average = GradientAverage(self.module)
         self._reset_loss_means()
         self.add_event_handler(Events.EPOCH_COMPLETED, self._store_loss_means)
-        # Last, so that they find the means of the epoch that they are called for.
+        # Attached last, so that these handlers find the means of the epoch.
         self._register_handlers(train_handlers or [])
-        # Ignite leaves it to the handlers of this event to raise: without this an error could pass unseen.
+        # Ignite does not raise an error if this event has a handler, so the handler must raise it.
         self.add_event_handler(Events.EXCEPTION_RAISED, self._raise)
 
     def run(self) -> None:
-        """Train. A second call goes on from where the first ended.
+        """Train. A second call continues where the first ended.
 
         Raises:
-            SettingsError: when the memory is not enough; with the setting to lower.
+            SettingsError: when the memory is not enough; the message names the setting to lower.
         """
         uses_float16 = self.amp and self._autocast_dtype() == torch.float16
         self.scaler = torch.amp.GradScaler(self.state.device.type) if uses_float16 else None
         batch_size = getattr(getattr(self.data_loader, "sampler", None), "batch_size", "")
         with naming_setting(self.activity, f"{self.batch_size_setting} {batch_size}".strip()):
-            # Past `Trainer.run`, which makes a CUDA gradient scaler for any device and dtype.
+            # `Trainer.run` is skipped, since it makes a CUDA gradient scaler for any device and dtype.
             super(Trainer, self).run()
 
     activity = "training"
     batch_size_setting = "--batch_size"
-    """Advice of the message where the memory is not enough."""
+    """Setting that the message names if the memory is not enough."""
 
     @abstractmethod
     def make_step_inputs(self, images: Tensor) -> Any:
-        """Views that all steps of one iteration share, made once from images ``(B, C, *spatial)``."""
+        """Make the views that all steps of one iteration share, from images ``(B, C, *spatial)``."""
 
     @abstractmethod
     def step_loss(self, step: int, inputs: Any, labels: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Prediction and unweighted scalar loss of one step (1 .. num_steps)."""
+        """Compute the prediction and the unweighted scalar loss of one step (1 .. num_steps)."""
 
     def forward(self, method: Callable[..., Tensor], images: Tensor, *step: int, update_statistics: bool) -> Tensor:
-        """Output of the network in training mode.
+        """Call a method of the network in training mode.
 
         Args:
-            method: of the network, which maps images, and for some methods a step, to logits or vectors.
-            images: ``(B, C, *spatial)``.
-            step: for methods that take one.
-            update_statistics: whether the images count for the running statistics of batch norms.
+            method: method of the network that maps images (some methods: and a step) to logits or vectors.
+            images: images ``(B, C, *spatial)``.
+            step: step, for methods that take one.
+            update_statistics: True if the images count for the running statistics of batch norms.
         """
         with nullcontext() if update_statistics else frozen_running_statistics(self.network):
             return self.inferer(images, method, *step)
@@ -211,16 +216,16 @@ class HierarchicalTrainer(SupervisedTrainer):
 
     @contextmanager
     def rehearsal(self, batchdata: dict[str, Any]) -> Iterator[Callable[[], None]]:
-        """Give a function that computes a step of the whole network without effect, to time it.
+        """Yield a function that computes a step of the whole network without any effect, to time it.
 
-        It makes the views of a batch, forward and backward. No event is fired and no weight is changed. When the block
-        ends, random states and statistics of batch norms are as before.
+        The function makes the views of a batch, a forward and a backward pass. It fires no event and changes no weight.
+        When the block ends, random states and statistics of batch norms are as before.
 
         Args:
-            batchdata: as the loader yields it.
+            batchdata: batch of the loader.
 
         Yields:
-            The function.
+            Function without arguments that computes the step.
         """
         random_state = get_random_state(self.generator)
         buffers = [(buffer, buffer.clone()) for buffer in self.module.buffers()]
@@ -275,7 +280,7 @@ class HierarchicalTrainer(SupervisedTrainer):
     def _group_loss(
         self, group: Sequence[int], inputs: Any, labels: Tensor | None
     ) -> tuple[Tensor, Tensor, dict[int, Tensor]]:
-        """Weighted loss of a group of steps, prediction of the last one, and the unweighted loss of each."""
+        """Compute the weighted loss of a group of steps, the last prediction, and each unweighted loss."""
         loss: Tensor | None = None
         losses: dict[int, Tensor] = {}
         for step in group:
@@ -287,7 +292,7 @@ class HierarchicalTrainer(SupervisedTrainer):
         return loss, pred.detach(), losses
 
     def _groups(self) -> list[list[int]]:
-        """Steps of this iteration; those of a group share an optimizer step."""
+        """Groups of steps of this iteration; the steps of a group share an optimizer step."""
         groups = self._all_groups()
         return [groups[(self.state.iteration - 1) % len(groups)]] if self.schedule == "alternating" else groups
 
@@ -314,8 +319,9 @@ class HierarchicalTrainer(SupervisedTrainer):
         self._loss_counts = [0] * self.num_steps
 
     def _store_loss_means(self) -> None:
-        # Of all processes, whose shares of a batch are equally large. Alternating, an epoch of fewer batches than steps
-        # lacks some of them: they keep the mean of the epoch that made them last, and have none before.
+        # Means over all processes, whose shares of a batch are equally large. With the alternating schedule, an epoch
+        # with fewer batches than steps does not make all steps: the others keep the mean of the last epoch that made
+        # them, and have none before.
         counts = self._loss_sums.new_tensor(self._loss_counts)
         means = (sum_over_processes(self._loss_sums / counts) / num_processes()).tolist()
         names = [f"loss_{name}" for name in step_names(self.num_steps)]
@@ -328,7 +334,7 @@ class HierarchicalTrainer(SupervisedTrainer):
         if found:
             raise ValueError(
                 f"the loss is not finite in epoch {self.state.epoch} of {self.state.max_epochs} ({', '.join(found)}): "
-                "the training has diverged. Start anew with a lower learning rate; should it happen again, with "
+                "the training has diverged. Start anew with a lower learning rate; if that does not help, add "
                 "--amp false."
             )
 
@@ -336,7 +342,7 @@ class HierarchicalTrainer(SupervisedTrainer):
         raise error
 
     def training_state(self) -> dict[str, Any]:
-        """State of the trainer itself, with which it goes on as if it had never been stopped."""
+        """State of the trainer itself, from which it can continue as if it had never been stopped."""
         return {
             "iteration": self.state.iteration,
             "epoch_length": self.state.epoch_length,
@@ -348,8 +354,8 @@ class HierarchicalTrainer(SupervisedTrainer):
         }
 
     def load_training_state(self, state: Mapping[str, Any]) -> None:
-        """Go on from a :meth:`training_state`; call it when the run has started."""
-        # Checkpoints of earlier releases have none; a precision that the command names counts.
+        """Continue from a :meth:`training_state`. Call it after the run has started."""
+        # Checkpoints of earlier releases have no precision; a precision in the command overrides the checkpoint's.
         recorded = state.get("precision")
         if self.precision is not None and self.precision.open and recorded not in (None, AUTO):
             self.precision.choose(recorded, self.module)

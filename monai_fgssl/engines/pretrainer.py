@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Self-supervised pre-training: puzzles of one view against a distortion of the same image, stage by stage."""
+"""Self-supervised pre-training: it compares puzzles of an image with a distorted view of it, stage by stage."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Views:
     """Views and results that the steps of an iteration share.
 
     Attributes:
-        regularized: ``(B, C, *spatial)``.
-        distorted: ``(B, C, *spatial)``.
-        features: of the distorted view at every step, ``(B, K + 1, embedding_dim)``, once they are computed.
+        regularized: regularized view ``(B, C, *spatial)``.
+        distorted: distorted view ``(B, C, *spatial)``.
+        features: vectors of the distorted view at every step, ``(B, K + 1, embedding_dim)``, once they are computed.
     """
 
     regularized: Tensor
@@ -37,20 +37,21 @@ class Views:
 class PreTrainer(HierarchicalTrainer):
     """FG-SSL pre-training (Park & Ryu, sec. 3).
 
-    At step k = 1..K the vectors ``z_k`` of a jigsaw puzzle of the regularized view, cut with grid ``n_k``, and of the
-    distorted view of the same images are compared; at step K+1 the concat vectors of the whole regularized view and of
-    the distorted view, with weight 2. The network needs its labels nowhere.
+    Step k = 1..K compares the vectors ``z_k`` of two images: of a jigsaw puzzle of the regularized view, cut with grid
+    ``n_k``, and of the distorted view. Step K+1 compares the concat vectors of the whole regularized view and of the
+    distorted view, with weight 2. No labels are used.
 
     With ``schedule="joint"`` the weights are the same at every step, so the distorted view goes through the network
-    only once: 5 forwards instead of 8.
+    only once: with three stages, 5 forward passes instead of 8.
 
     Args:
-        regularized_view: callable ``(images (B, C, *spatial) in [0, 1], generator) -> images`` of light changes; the
-            puzzles are cut from its result. For example ``RandRegularizedView().batch``.
-        distorted_view: the same of stronger changes. For example ``RandDistortedView().batch``.
-        loss_function: of two feature matrices ``(B, embedding_dim)``, see
+        regularized_view: callable ``(images (B, C, *spatial) in [0, 1], generator) -> images`` that makes small
+            changes; the puzzles are cut from its result. For example ``RandRegularizedView().batch``.
+        distorted_view: callable of the same form that makes stronger changes. For example
+            ``RandDistortedView().batch``.
+        loss_function: function of two feature matrices ``(B, embedding_dim)``, see
             :class:`~monai_fgssl.losses.CrossCorrelationLoss`.
-        kwargs: those of :class:`HierarchicalTrainer`.
+        kwargs: arguments of :class:`HierarchicalTrainer`.
 
     Source:
         Park & Ryu, Fine-Grained Self-Supervised Learning with Jigsaw Puzzles for Medical Image Classification,
@@ -66,11 +67,11 @@ class PreTrainer(HierarchicalTrainer):
         self.distorted_view = distorted_view
 
     def make_step_inputs(self, images: Tensor) -> Views:
-        """The regularized and the distorted view."""
+        """Make the regularized and the distorted view."""
         return Views(self.regularized_view(images, self.generator), self.distorted_view(images, self.generator))
 
     def step_loss(self, step: int, inputs: Views, labels: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Vectors of the regularized side ``(B, embedding_dim)``, and the loss against the distorted side."""
+        """Compute the vectors of the regularized view ``(B, embedding_dim)``, and their loss against the distorted."""
         regularized = inputs.regularized
         whole = step == self.num_steps
         if not whole:

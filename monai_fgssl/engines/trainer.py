@@ -24,9 +24,9 @@ class Augmented:
     """Images and results that the steps of an iteration share.
 
     Attributes:
-        images: ``(B, C, *spatial)``.
-        mixture: how they were mixed; None: they were not.
-        logits: of every step, ``(B, K + 1, num_classes)``, once they are computed.
+        images: images ``(B, C, *spatial)``.
+        mixture: record of how the images were mixed; None: they were not mixed.
+        logits: logits of every step, ``(B, K + 1, num_classes)``, once they are computed.
     """
 
     images: Tensor
@@ -37,17 +37,17 @@ class Augmented:
 class ProgressiveTrainer(HierarchicalTrainer):
     """Progressive training with labels (PMG, sec. 3.3; the second phase of FG-SSL).
 
-    At step k = 1..K the classifier of stage k learns from a puzzle cut with grid ``n_k``, at step K+1 the concat
-    classifier from the whole image, with weight 2. ``pred`` holds the logits of the last step.
+    At step k = 1..K the classifier of stage k learns from a puzzle cut with grid ``n_k``. At step K+1 the concat
+    classifier learns from the whole image, with weight 2. ``pred`` holds the logits of the last step.
 
-    With ``schedule="joint"`` and grids of 1 every classifier sees the whole image with the same weights: one pass then
-    serves all.
+    With ``schedule="joint"`` and grids of 1 every classifier sees the whole image with the same weights, so one forward
+    pass is enough for all.
 
     Args:
-        view: callable ``(images (B, C, *spatial) in [0, 1], generator) -> images``, the augmentation of all steps.
-        loss_function: of logits ``(B, num_classes)`` and labels ``(B,)``.
+        view: augmentation of all steps, a callable ``(images (B, C, *spatial) in [0, 1], generator) -> images``.
+        loss_function: function of logits ``(B, num_classes)`` and labels ``(B,)``.
         mixup: alpha of :func:`~monai_fgssl.functional.mixup`, before puzzles are cut; 0: images are not mixed.
-        kwargs: those of :class:`HierarchicalTrainer`.
+        kwargs: arguments of :class:`HierarchicalTrainer`.
 
     Source:
         Du et al., Fine-Grained Visual Classification via Progressive Multi-Granularity Training of Jigsaw Patches,
@@ -60,12 +60,12 @@ class ProgressiveTrainer(HierarchicalTrainer):
         self.mixup = mixup
 
     def make_step_inputs(self, images: Tensor) -> Augmented:
-        """The augmented images."""
+        """Augment the images."""
         images = self.view(images, self.generator)
         return Augmented(*mixup(images, self.mixup, self.generator)) if self.mixup else Augmented(images)
 
     def step_loss(self, step: int, inputs: Augmented, labels: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Logits ``(B, num_classes)`` and their loss."""
+        """Compute the logits ``(B, num_classes)`` and their loss."""
         if labels is None:
             raise ValueError(f"fine-tuning needs labels: the batches have no entry {Keys.LABEL.value!r}.")
         if self._one_pass_serves_all:

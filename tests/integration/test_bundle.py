@@ -464,8 +464,8 @@ def test_a_stopped_run_goes_on_with_the_same_result(tmp_path: Path) -> None:
     assert "pretrain is finished" in resumed.stdout
     assert "train is finished" in resumed.stdout
     # The comparison prints its progress only; what it says is in the log.
-    assert "train goes on after iteration" not in resumed.stdout
-    assert "train goes on after iteration" in (output / "run.log").read_text(encoding="utf-8")
+    assert "train continues after iteration" not in resumed.stdout
+    assert "train continues after iteration" in (output / "run.log").read_text(encoding="utf-8")
 
     for name in ("pretrained.pt", "best.pt", "models/model.pt", "random_weights/model.pt"):
         expected, found = (torch.load(folder / name, weights_only=True) for folder in (tmp_path / "whole", output))

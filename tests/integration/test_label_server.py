@@ -421,7 +421,7 @@ def test_a_training_that_is_stopped_leaves_the_model_and_goes_on(
     assert client.infer(min(classes))["prediction"] == before
 
     start()
-    assert any("train goes on after iteration" in line for line in lines())
+    assert any("train continues after iteration" in line for line in lines())
     orphans = client.process.children(recursive=True)
     client.process.terminate()
     client.process.wait(30)
@@ -430,7 +430,7 @@ def test_a_training_that_is_stopped_leaves_the_model_and_goes_on(
     assert client.infer(min(classes))["prediction"] == before
     shown = client.train("train", **settings)
     assert not psutil.wait_procs(orphans, 1)[1]
-    assert any("train goes on after iteration" in line for line in shown)
+    assert any("train continues after iteration" in line for line in shown)
     assert any("fine-tune 20/20" in line for line in shown)
     assert client.infer(min(classes))["prediction"] != before
     # What has ended is not gone on with.

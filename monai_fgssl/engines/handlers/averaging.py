@@ -19,18 +19,19 @@ __all__ = ["WeightAverager"]
 
 
 class WeightAverager:
-    """Exponential moving average of the weights, which is what is evaluated and what the training leaves behind.
+    """Keep an exponential moving average of the weights. The average is evaluated, and the training ends with it.
 
     After each iteration the average moves towards the weights: ``average = d * average + (1 - d) * weights``. Early on,
-    ``d`` is smaller than ``decay``, or the average would remember the start for ``1 / (1 - decay)`` iterations.
+    ``d`` is smaller than ``decay``. Otherwise the average would contain the start for ``1 / (1 - decay)`` iterations.
 
-    Between the end of an epoch and the start of the next, the network has the averaged weights: attach this before
-    the handlers that evaluate or save, and after those that watch the training itself. When the training ends, the
-    network keeps them. Statistics of batch norms are not averaged, but those that are measured in between.
+    Between the end of an epoch and the start of the next epoch, the network has the averaged weights. Attach this
+    handler before handlers that evaluate or save, and after handlers that watch the training itself. When the training
+    ends, the network keeps the averaged weights. Statistics of batch norms are not averaged: they are the statistics
+    that were measured last.
 
     Args:
-        network: whose parameters are averaged; may be wrapped by ``DistributedDataParallel``.
-        decay: in (0, 1), such as 0.999; None: nothing is averaged.
+        network: network whose parameters are averaged; it may be wrapped by ``DistributedDataParallel``.
+        decay: decay of the average in (0, 1), such as 0.999; None: nothing is averaged.
 
     Source of the smaller decay early on:
         ``tf.train.ExponentialMovingAverage``, argument ``num_updates``.
@@ -89,7 +90,7 @@ class WeightAverager:
             self._raw = None
 
     def state_dict(self) -> dict[str, Any]:
-        """Averaged weights, how many iterations they are of, and the network's own ones where it has the average."""
+        """Averaged weights, their number of iterations, and the network's own weights while it has the average."""
         if self._average is None:
             return {}
         average = [value.detach() for value in self._average.module.parameters()]
@@ -97,7 +98,7 @@ class WeightAverager:
 
     @torch.no_grad()
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a :meth:`state_dict`, after the network has its own state."""
+        """Continue from a :meth:`state_dict`, after the network has its own state."""
         if self.decay is None or not state:
             return
         self._start()
@@ -105,6 +106,6 @@ class WeightAverager:
         self._average.n_averaged.fill_(state["count"])
         for own, value in zip(self._average.module.parameters(), state["average"], strict=True):
             own.copy_(value)
-        # Where the network has the average, it has it until the next epoch starts, as in the interrupted training.
+        # If the network had the average, it keeps it until the next epoch starts, as in the interrupted training.
         raw = state["raw"]
         self._raw = None if raw is None else [v.to(p) for v, p in zip(raw, self._parameters, strict=True)]

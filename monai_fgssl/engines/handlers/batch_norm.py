@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Running statistics of batch norms, measured anew before they are used."""
+"""Measure the running statistics of batch norms anew before they are used."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ __all__ = ["BatchNormUpdater"]
 
 
 class StageVectors(nn.Module):
-    """A network with ``stage_vectors`` as its ``forward``: all batch norms take part in them.
+    """Network whose ``forward`` is ``stage_vectors``, which uses all batch norms.
 
-    Those of a projector do not in the network's own ``forward``, which gives logits.
+    The network's own ``forward`` gives logits, and does not use the batch norms of a projector.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -42,18 +42,18 @@ class StageVectors(nn.Module):
 class BatchNormUpdater:
     """Measures the running statistics of all batch norms on whole images, before something uses them.
 
-    The running averages of a short or fast training lag behind the weights. Attached to an evaluator, this measures
-    when an evaluation starts. Attached to a trainer, it measures at the start and after every so many epochs; attach it
-    before the handlers that use the network then.
+    The running averages of a short or fast training lag behind the weights. If attached to an evaluator, this handler
+    measures when an evaluation starts. If attached to a trainer, it measures at the start and after every ``interval``
+    epochs; attach it before the handlers that use the network at these times.
 
     Args:
         network: network whose batch norms are updated.
         loader: batches of undistorted images, of the size that training uses.
         device: where to compute.
-        num_batches: how many batches are averaged at most.
-        interval: epochs of a trainer between two measurements; after the last epoch it always measures.
+        num_batches: largest number of batches to average.
+        interval: epochs of a trainer between two measurements; the last epoch is always measured.
         amp: compute in mixed precision, with ``amp_kwargs`` for ``torch.autocast``.
-        precision: of the run, instead of ``amp`` and ``amp_kwargs``.
+        precision: precision of the run, instead of ``amp`` and ``amp_kwargs``.
 
     Source:
         Wu & Johnson, Rethinking "Batch" in BatchNorm, sec. 3: https://arxiv.org/abs/2105.07576
@@ -86,7 +86,7 @@ class BatchNormUpdater:
             engine.add_event_handler(every_epochs(self.interval), self.update)
 
     def update(self) -> None:
-        """Measure now."""
+        """Measure the statistics now."""
         images = (prepare_images(batch, self.device)[0] for batch in islice(self.loader, self.num_batches))
         with autocast_of(self.device, self.precision, self.amp, self.amp_kwargs):
             update_bn(images, StageVectors(unwrap(self.network)))

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Ends of epochs that a handler waits for."""
+"""Event at the end of every few epochs."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Quality and variety of the features while pre-training runs without labels."""
+"""Watch the quality and the variety of the features during pre-training."""
 
 from __future__ import annotations
 
@@ -29,36 +29,36 @@ __all__ = ["FeatureMonitor"]
 logger = logging.getLogger(__name__)
 
 MIN_IMAGES_OF_RANK = 16
-"""Images that it takes to tell a collapse by the effective rank."""
+"""Smallest number of images for which the effective rank shows a collapse."""
 
 
 class FeatureMonitor:
-    """kNN on labeled images and signs of collapse, every few epochs of a pre-training.
+    """Measures kNN accuracy and signs of collapse, every few epochs of a pre-training.
 
-    The network sees whole images in evaluation mode. Written to ``engine.state.metrics``:
+    The network sees whole images in evaluation mode. The handler writes to ``engine.state.metrics``:
 
-    - ``knn_accuracy``, ``knn_balanced_accuracy``: the validation part classified by the labeled training images, on
-      the concatenated vectors of all steps. Epoch 0, before the first iteration, is measured too: a pre-training that
-      makes features worse than random ones is seen at once;
+    - ``knn_accuracy``, ``knn_balanced_accuracy``: accuracy on the validation part, classified by the labeled training
+      images on the concatenated vectors of all steps. Epoch 0, before the first iteration, is measured too, so that a
+      pre-training that makes features worse than random features is seen at once;
     - ``rank_<step>``, ``std_<step>``: effective rank and standard deviation of each step's vectors on the validation
-      part, see :mod:`monai_fgssl.metrics.collapse`. The rank of N images is below N, so that of few images says
-      nothing of a collapse.
+      part, see :mod:`monai_fgssl.metrics.collapse`. The rank of N images is below N, so a low rank of few images is
+      not a sign of collapse.
 
-    Epochs that are not measured have none of them.
+    Epochs that are not measured have none of these metrics.
 
     Args:
-        network: has ``stage_vectors(images)``.
-        train_loader: labeled training images, batches of ``"image"`` and ``"label"``; None where there are no labels:
-            kNN is left out then.
-        val_loader: labeled validation images; any images where there are no labels.
+        network: network with ``stage_vectors(images)``.
+        train_loader: batches of labeled training images, with ``"image"`` and ``"label"``; None: there are no labels,
+            and kNN is left out.
+        val_loader: batches of labeled validation images; without labels, of any images.
         device: where to compute.
         interval: epochs between two measurements; the last epoch is always measured.
         neighbors: k of kNN.
-        min_rank: a step whose effective rank falls below it is reported as collapsed, once; only with
-            :data:`MIN_IMAGES_OF_RANK` images or more.
-        min_std: the same for the standard deviation.
+        min_rank: smallest effective rank. A step that falls below it is reported once as collapsed, if there are at
+            least :data:`MIN_IMAGES_OF_RANK` images.
+        min_std: smallest standard deviation. A step that falls below it is reported once as collapsed.
         amp: compute in mixed precision, with ``amp_kwargs`` for ``torch.autocast``.
-        precision: of the run, instead of ``amp`` and ``amp_kwargs``.
+        precision: precision of the run, instead of ``amp`` and ``amp_kwargs``.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class FeatureMonitor:
         return {"reported": sorted(self._reported)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Report these no more."""
+        """Continue from a :meth:`state_dict`: these steps are not reported again."""
         self._reported = set(state["reported"])
 
     def _measure_start(self, engine: Workflow) -> None:
@@ -112,7 +112,7 @@ class FeatureMonitor:
             tell(f"before pre-training: {values}")
 
     def _forget(self, engine: Workflow) -> None:
-        # An epoch that is not measured has no figures, rather than those of an earlier one.
+        # An epoch that is not measured must not show the figures of an earlier epoch.
         for name in self._written:
             engine.state.metrics.pop(name, None)
 

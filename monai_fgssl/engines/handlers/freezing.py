@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Freezing of the backbone: for the first epochs, or its first stages for good."""
+"""Freeze the backbone for the first epochs, or its first stages for the whole training."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ __all__ = ["BackboneFreezer"]
 
 
 class BackboneFreezer:
-    """Freezes the backbone for the first epochs of a training, and its first stages for the whole of it.
+    """Freezes the backbone for the first epochs of a training, and its first stages for the whole training.
 
-    Classifiers start from random weights. Were the backbone to follow their gradients from the first step, it would
-    lose what it learned in pre-training before they know anything. The weights are frozen; the statistics of batch
-    norms are not. An epoch with a frozen backbone is faster: nothing goes back through what is frozen.
+    Classifiers start from random weights. If the backbone followed their gradients from the first step, it would lose
+    what it learned in pre-training before the classifiers have learned anything. Weights are frozen; the statistics of
+    batch norms are not. An epoch with a frozen backbone is faster, since there is no backward pass through it.
 
-    What was frozen before the training, such as weights under adapters, stays so. When the training ends, everything
-    else can learn again.
+    Weights that were frozen before the training, such as weights under adapters, stay frozen. When the training ends,
+    all others can learn again.
 
     Args:
-        network: has the attribute ``backbone``; may be wrapped by ``DistributedDataParallel``.
+        network: network with the attribute ``backbone``; it may be wrapped by ``DistributedDataParallel``.
         share: share of the trainer's epochs with a frozen backbone, in [0, 1), rounded down to whole epochs; 0: the
             backbone is never frozen as a whole.
-        stages: the stem and so many stages of the backbone, from shallow to deep, are frozen in all epochs; 0: none,
-            and not the stem either.
-        train_norms: let the norms of these stages learn: they are few parameters, and move every feature.
+        stages: number of stages of the backbone, from the first, that are frozen in all epochs, together with the
+            stem; 0: neither stages nor stem.
+        train_norms: True: the norms of these stages learn. They have few parameters, and change every feature.
 
     Raises:
         ValueError: when ``share`` is out of range.
@@ -71,7 +71,7 @@ class BackboneFreezer:
 
 
 def _parameters_of_norms(network: nn.Module) -> set[int]:
-    """Those of modules that are norms by the name of their class, as in torch, MONAI and timm."""
+    """Find the ids of the parameters of all norms. A norm is known by the name of its class, as in torch and timm."""
     return {
         id(parameter)
         for module in network.modules()

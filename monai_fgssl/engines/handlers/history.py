@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Figures of every epoch, kept for curves and tables."""
+"""Keep the metrics of every epoch for curves and tables."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["EpochHistory"]
 
 
 def metrics_with_validation(engine: Workflow, evaluator: Workflow | None) -> dict[str, float]:
-    """Metrics of a trainer, and under ``val_<name>`` those that its evaluator has found in the same epoch."""
+    """Metrics of a trainer, and as ``val_<name>`` the metrics of its evaluator in the same epoch."""
     metrics = dict(engine.state.metrics)
     # MONAI's ValidationHandler gives the evaluator the trainer's epoch.
     if evaluator is not None and evaluator.state.epoch == engine.state.epoch:
@@ -25,11 +25,12 @@ def metrics_with_validation(engine: Workflow, evaluator: Workflow | None) -> dic
 class EpochHistory:
     """Keeps ``engine.state.metrics`` of every epoch in ``engine.state.history``: name to list of (epoch, value).
 
-    Attach it after the handlers that write metrics. What they measure before the first iteration is kept as epoch 0. A
-    validation run by ``ValidationHandler`` within the epoch is kept too when its evaluator is given.
+    Attach it after the handlers that write metrics. Metrics that they measure before the first iteration are kept as
+    epoch 0. If an evaluator is given, the metrics of a ``ValidationHandler`` that runs it within the epoch are kept
+    too.
 
     Args:
-        evaluator: engine whose metrics are kept beside the trainer's, under ``val_<name>``.
+        evaluator: engine whose metrics are kept as ``val_<name>``.
     """
 
     def __init__(self, evaluator: Workflow | None = None) -> None:
@@ -51,12 +52,12 @@ class EpochHistory:
             engine.state.history.setdefault(name, []).append((engine.state.epoch, value))
 
     def state_dict(self) -> dict[str, Any]:
-        """All series, and what the evaluator found last."""
+        """All series, and the last metrics of the evaluator."""
         evaluated = {} if self.evaluator is None else dict(self.evaluator.state.metrics)
         return {"history": self._engine.state.history, "evaluated": evaluated}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on with these series."""
+        """Continue these series."""
         self._engine.state.history = {name: list(series) for name, series in state["history"].items()}
         if self.evaluator is not None:
             self.evaluator.state.metrics.update(state["evaluated"])

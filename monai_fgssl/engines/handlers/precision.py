@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The fastest precision of a run, found by timing its own step."""
+"""Find the fastest precision of a run by timing its own step."""
 
 from __future__ import annotations
 
@@ -27,29 +27,29 @@ Clock = Callable[[], float]
 Candidate = TypeVar("Candidate")
 
 HOPELESS = 1.5
-"""A candidate whose first step took so many times the best one's is not timed again."""
+"""A candidate is not timed again if its first step took this many times as long as the fastest candidate's."""
 GAIN = 0.95
-"""A candidate takes the place of a more exact one if its step takes at most this share of the time."""
+"""A candidate replaces a more exact candidate if its step takes at most this share of the other's time."""
 STEPS_WORTH_A_TRIAL = 50
-"""In a shorter phase the trial would cost more than it gains."""
+"""Smallest number of steps of a phase for a trial. In a shorter phase the trial would cost more than it gains."""
 LONG = 5
-"""Of a step that is so many times longer than a trial should be, the first one tells enough."""
+"""If a step takes this many times the seconds of a trial, its first measurement is enough."""
 
 
 def shortest_times(
     candidates: Sequence[Candidate], measure: Callable[[Candidate], float], seconds: float = 1.0
 ) -> dict[Candidate, float]:
-    """Time a step of several candidates, in turns, so that what else the machine does meets all alike.
+    """Time a step of several candidates in turns, so that other work of the machine slows all of them alike.
 
-    The first step of each, in which kernels are chosen, counts only where there is no other.
+    Kernels are chosen in the first step of a candidate. That step counts only if the candidate has no other.
 
     Args:
-        candidates: to compare.
-        measure: makes a step and returns its seconds.
-        seconds: for each candidate, the first step included; each that may win is timed twice at least.
+        candidates: precisions to compare.
+        measure: function that makes a step and returns its seconds.
+        seconds: seconds for each candidate, with the first step. Each candidate that may win is timed at least twice.
 
     Returns:
-        Seconds of the shortest step of each candidate.
+        Seconds of the fastest step of each candidate.
     """
     first = {candidate: measure(candidate) for candidate in candidates}
     fastest = min(first.values())
@@ -67,7 +67,7 @@ def shortest_times(
 
 
 def _fastest(times: dict[Precision, float]) -> Precision:
-    """The fastest precision; of those that are as fast, the first."""
+    """Fastest precision; if several are about equally fast, the first of them."""
     best, *others = times
     for precision in others:
         if times[precision] <= GAIN * times[best]:
@@ -76,19 +76,19 @@ def _fastest(times: dict[Precision, float]) -> Precision:
 
 
 class FastestPrecision:
-    """Times each precision that may be the fastest, and chooses one, where ``--amp auto`` leaves it open.
+    """Times each precision that may be the fastest, and chooses the fastest. ``--amp auto`` asks for it.
 
-    In a training it times the views, forward and backward of the whole network on real images. Everything is then as if
-    nothing had been computed. In an evaluation it times the first batch. On several processes the first one decides.
-    Where there is little to compute, the usual precision of the device is taken without a trial.
+    In a training it times the views, forward and backward of the whole network on real images. The trial has no effect
+    on the training. In an evaluation it times the first batch. With several processes, the first process decides. If
+    there is little to compute, the usual precision of the device is taken without a trial.
 
-    Attach it after the :class:`~monai_fgssl.engines.handlers.Resumer`, which goes on with the precision of the
+    Attach it after the :class:`~monai_fgssl.engines.handlers.Resumer`, which continues with the precision of the
     checkpoint, and before the handlers that compute.
 
     Args:
-        precision: of the run.
-        num_steps: how many steps an evaluation will take; a trainer knows its own.
-        seconds: of the trial for each precision.
+        precision: precision of the run.
+        num_steps: number of steps that an evaluation will take; a trainer knows its own number.
+        seconds: seconds of the trial for each precision.
         clock: function that returns the time in seconds.
     """
 
@@ -124,9 +124,9 @@ class FastestPrecision:
             self._choose(network, lambda: engine.compute(batch), len(batch[Keys.IMAGE]))
 
     def _is_settled(self, network: nn.Module, steps: int) -> bool:
-        """Tell whether there is nothing to time; the usual precision is taken then."""
+        """Return True if there is nothing to time. The usual precision is then taken."""
         precision = self.precision
-        # ONNX Runtime, which has no parameters here, has its own ways.
+        # A model of ONNX Runtime has no parameters here, and chooses its precision itself.
         is_torch = any(True for _ in network.parameters())
         if precision.open and is_torch and (steps < STEPS_WORTH_A_TRIAL or len(precision.candidates) == 1):
             precision.choose(precision.current, network)
@@ -140,7 +140,7 @@ class FastestPrecision:
             precision.place(network)
             start = self._now()
             step()
-            # All processes must take equally many steps.
+            # All processes must make the same number of steps.
             elapsed = torch.tensor(self._now() - start, dtype=torch.float64, device=precision.device)
             return of_first_process(elapsed).item()
 

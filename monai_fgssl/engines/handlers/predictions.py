@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Predictions of an evaluation, image by image."""
+"""Collect the predictions of an evaluation for each image."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ __all__ = ["PredictionCollector"]
 
 @dataclass
 class PredictionCollector:
-    """Collects what a :class:`~monai_fgssl.engines.HierarchicalEvaluator` says of each image.
+    """Collects the predictions of a :class:`~monai_fgssl.engines.HierarchicalEvaluator` for each image.
 
     Attributes:
-        names: of each image, as in the batches.
-        groups: lesion or patient of each image, where the batches have labels.
-        temperature: of the calibration, see :func:`~monai_fgssl.metrics.fit_temperature`.
-        prediction_sets: rule that makes sets of possible classes from the probabilities; None: there are none.
+        names: name of each image, as in the batches.
+        groups: lesion or patient of each image, if the batches have labels.
+        temperature: temperature of the calibration, see :func:`~monai_fgssl.metrics.fit_temperature`.
+        prediction_sets: rule that makes sets of possible classes from the probabilities; None: no sets.
     """
 
     names: list[str] = field(default_factory=list)
@@ -40,7 +40,7 @@ class PredictionCollector:
     def attach(self, engine: Workflow) -> None:
         """Attach to an evaluator."""
         engine.add_event_handler(Events.STARTED, self._clear)
-        # Before a decollation, which would take the batch apart.
+        # This must come before a decollation, which splits the batch.
         engine.add_event_handler(IterationEvents.FORWARD_COMPLETED, self._add)
 
     def _clear(self) -> None:
@@ -57,12 +57,12 @@ class PredictionCollector:
 
     @property
     def labels(self) -> Tensor:
-        """``(N,)`` int64, where the batches have labels."""
+        """Labels ``(N,)`` int64, if the batches have labels."""
         return torch.cat(self._labels)
 
     @property
     def stage_logits(self) -> Tensor:
-        """``(N, K + 1, num_classes)`` float32."""
+        """Logits of each step, ``(N, K + 1, num_classes)`` float32."""
         return torch.cat(self._stage_logits)
 
     @property

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Progress bar of a training phase."""
+"""Show the progress of a training phase."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ SECONDS_BETWEEN_READS = 0.5
 
 
 class PhaseProgress:
-    """One bar over all epochs of a phase on a terminal: losses, images/s, time left. A line at its end.
+    """Shows one bar for all epochs of a phase on a terminal (losses, images/s, time left), and a line at the end.
 
-    Where the output goes to a file, lines of epochs stand for the bar: one when the last was printed some time ago. The
-    log of the run, see :mod:`monai_fgssl.utils.run_log`, gets a line with every metric for each epoch. On ranks other
-    than 0 nothing is printed.
+    If the output goes to a file, lines replace the bar: after an epoch a line is printed if the last line is at least
+    ``seconds`` old. The log of the run, see :mod:`monai_fgssl.utils.run_log`, gets a line with every metric for each
+    epoch. Only rank 0 prints.
 
     Args:
         name: title of the phase, e.g. ``"pre-train"``.
-        metrics: names in ``engine.state.metrics`` that a printed line shows; those that were not measured in the epoch
-            are left out.
+        metrics: names in ``engine.state.metrics`` that a printed line shows; metrics that were not measured in the
+            epoch are left out.
         evaluator: engine whose metrics can be named too, as ``val_<name>``.
-        seconds: between two printed lines.
+        seconds: seconds between two printed lines.
     """
 
     def __init__(
@@ -126,10 +126,10 @@ class PhaseProgress:
 
     def _fail(self, engine: Workflow, error: Exception) -> None:
         self._close(engine)
-        # Ignite leaves it to the handlers of this event to raise: without this the error would pass unseen.
+        # Ignite does not raise the error if this event has a handler, so the handler must raise it.
         raise error
 
 
 def _clock(seconds: float) -> str:
-    """Minutes and seconds, and hours where there are any: ``2:05``."""
+    """Format seconds as minutes and seconds, and hours if there are any: ``2:05``."""
     return str(tqdm.format_interval(seconds)).removeprefix("0")

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Checkpoints of a whole training, and going on from the newest."""
+"""Write checkpoints of a whole training, and continue from the newest."""
 
 from __future__ import annotations
 
@@ -34,39 +34,39 @@ __all__ = ["Resumer"]
 logger = logging.getLogger(__name__)
 
 KEPT_CHECKPOINTS = 2
-# Processes agree to save by exchanging a number; on GPUs that waits for the device.
+# Processes agree to save by exchanging a number, which on GPUs waits for the device.
 GPU_ITERATIONS_BETWEEN_AGREEMENTS = 10
 TIME_IS_UP = 1
 SECONDS_OF_ONE_SIGNAL = 1.0
 OF_OTHER_TYPES = (TypeError, AttributeError, IndexError, ZeroDivisionError, OverflowError)
-"""Raised where a checkpoint holds something else than what this class writes."""
+"""Errors that a checkpoint raises if it holds something that this class never writes."""
 
 
 class Resumer:
-    """Saves all that a training needs to go on as if it had never been stopped, and goes on from it.
+    """Saves everything that a training needs to continue as if it had never been stopped, and continues from it.
 
-    A checkpoint is written every few minutes, when the process gets SIGTERM (as from SLURM) or SIGINT (Ctrl-C), which
-    then end it, and at the end of the training. It holds the objects named, the trainer's place in its epoch, and the
-    random states of all processes: on a CPU a resumed training ends with the same weights, bit for bit. With another
-    number of processes or another batch size it goes on after the same images, with new random views. With a loader
-    that is not made by :func:`~monai_fgssl.data.make_loader` it repeats the epoch that was interrupted.
+    A checkpoint is written every few minutes, at the end of the training, and when the process gets SIGTERM (for
+    example from SLURM) or SIGINT (Ctrl-C), which then end it. It holds the objects of ``save_dict``, the trainer's
+    place in its epoch, and the random states of all processes. On a CPU a resumed training ends with the same weights,
+    bit for bit. With another number of processes or another batch size it continues after the same images, with new
+    random views. With a loader that :func:`~monai_fgssl.data.make_loader` did not make, it repeats the interrupted
+    epoch.
 
-    Ignite's ``Checkpoint`` would keep one checkpoint, not two, while it writes the next, and would know none that an
-    earlier process has written.
+    Why not Ignite's ``Checkpoint``: it keeps one checkpoint, not two, while it writes the next, and does not know the
+    checkpoints of an earlier process.
 
-    Attach it before all other handlers: what they do at the start sees the training as it is resumed. Where processes
-    share the work, all of them must see the folder.
+    Attach it before all other handlers, so that they see the resumed training at its start. If several processes share
+    the work, all of them must see the folder.
 
     Args:
-        save_dir: folder of the checkpoints. Those of an earlier training move to its subfolder ``previous`` when a new
-            one starts.
-        name: of the phase; the files begin with it.
-        save_dict: network, optimizer, scheduler, handlers: all that has ``state_dict`` and ``load_state_dict``.
-        minutes: between checkpoints; 0 writes one after each iteration.
-        resume: go on from the newest checkpoint that is not damaged, or start where there is none.
-        identity: data and settings by name that checkpoints belong to, as text. None: they are not compared.
-        hyperparameters: settings by name, as text, that may be others when the training goes on; those that are get a
-            printed line.
+        save_dir: folder of the checkpoints. When a new training starts, checkpoints of an earlier training move to the
+            subfolder ``previous``.
+        name: name of the phase; the files begin with it.
+        save_dict: objects with ``state_dict`` and ``load_state_dict``: network, optimizer, scheduler, handlers.
+        minutes: minutes between checkpoints; 0: a checkpoint after each iteration.
+        resume: True: continue from the newest checkpoint that is not damaged. Without a checkpoint, start.
+        identity: data and settings that checkpoints belong to, by name, as text. None: they are not compared.
+        hyperparameters: settings that may change when the training continues, by name, as text. Changes are printed.
 
     Raises:
         ValueError: at the start of the training, when the newest checkpoint belongs to other data or settings; the
@@ -103,7 +103,7 @@ class Resumer:
         engine.add_event_handler(Events.EXCEPTION_RAISED, self._restore_signals)
 
     def _start(self, engine: HierarchicalTrainer) -> None:
-        # A second run of one engine goes on where the first ended.
+        # A second run of an engine continues where the first ended.
         if engine.state.iteration == 0:
             if self.resume:
                 self._restore(engine)
@@ -111,17 +111,17 @@ class Resumer:
                 self._put_aside()
             idist.barrier()
         if not engine.has_event_handler(self._after_iteration):
-            # Only now, so that they come after all others: a checkpoint holds what these have done.
+            # Attached only now, so that they come after all other handlers: a checkpoint holds the work of these.
             engine.add_event_handler(Events.ITERATION_COMPLETED, self._after_iteration)
             engine.add_event_handler(Events.EPOCH_COMPLETED, self._save_if_due)
         self._saved_at = time.monotonic()
         self._signal = 0
-        # Python allows it in the main thread only.
+        # Python allows signal handlers in the main thread only.
         if threading.current_thread() is threading.main_thread():
             self._previous_handlers = {number: signal.signal(number, self._remember_signal) for number in STOP_SIGNALS}
 
     def _remember_signal(self, number: int, frame: Any) -> None:
-        # A launcher passes on what the processes were sent already: that is one signal.
+        # A launcher passes on a signal that the processes have got already: both are one signal.
         if self._signal and time.monotonic() - self._signalled_at < SECONDS_OF_ONE_SIGNAL:
             return
         if self._signal:
@@ -139,7 +139,7 @@ class Resumer:
         self._previous_handlers = {}
 
     def _after_iteration(self, engine: HierarchicalTrainer) -> None:
-        # At the end of an epoch other handlers have work to do first.
+        # At the end of an epoch other handlers must do their work first.
         if engine.state.iteration % engine.state.epoch_length:
             self._save_if_due(engine)
 
@@ -157,7 +157,7 @@ class Resumer:
             if idist.get_rank() == 0:
                 print(
                     f"stopped by {signal.Signals(reason).name} in epoch {engine.state.epoch} of "
-                    f"{engine.state.max_epochs} ({self.name}). The same command with --resume true goes on from there.",
+                    f"{engine.state.max_epochs} ({self.name}). To continue, repeat the command with --resume true.",
                     file=sys.stderr,
                     flush=True,
                 )
@@ -202,12 +202,12 @@ class Resumer:
             path.rename(previous / path.name)
         if not paths[0].stem.endswith("_final"):
             tell(
-                f"{self.name} starts anew (--resume true would go on). The checkpoints of the earlier, unfinished run "
-                f"are now in {previous}."
+                f"{self.name} starts anew (--resume true would continue). The checkpoints of the earlier, unfinished "
+                f"run are now in {previous}."
             )
 
     def _restore(self, engine: HierarchicalTrainer) -> None:
-        # Files that a killed process was writing.
+        # Remove files that a killed process was writing.
         if idist.get_rank() == 0:
             remove_leftovers(self.save_dir)
         path, checkpoint = self._load_newest()
@@ -216,7 +216,7 @@ class Resumer:
         self._compare(path, checkpoint)
         try:
             for name, value in self.save_dict.items():
-                # What has no state now may be newer than the checkpoint.
+                # Objects that have no state in the checkpoint may be newer than it.
                 if name in checkpoint["objects"] or unwrap(value).state_dict():
                     unwrap(value).load_state_dict(checkpoint["objects"][name])
         except (KeyError, RuntimeError, ValueError, *OF_OTHER_TYPES) as error:
@@ -232,14 +232,14 @@ class Resumer:
                 set_random_state(engine.generator, states[idist.get_rank()])
                 is_random_state_set = True
         except (RuntimeError, *OF_OTHER_TYPES) as error:
-            raise ValueError(f"{path} is no checkpoint of this package, or damaged ({error}): remove it.") from error
+            raise ValueError(f"{path} is not a checkpoint of this package, or damaged ({error}): remove it.") from error
         except KeyError as error:
             raise ValueError(
-                f"{path} lacks the entry {error}: another version of monai-fgssl wrote it. Go on with that version, or "
-                "leave --resume out to start anew."
+                f"{path} lacks the entry {error}: another version of monai-fgssl wrote it. Continue with that version, "
+                "or leave --resume out to start anew."
             ) from error
         if not is_random_state_set:
-            # Not those of any process of the run until now.
+            # These random states belong to none of the processes of the run so far.
             engine.generator.manual_seed(engine.generator.initial_seed() + 1_000_000_007 * (engine.state.iteration + 1))
         state = engine.state
         total = state.max_epochs * state.epoch_length
@@ -247,7 +247,7 @@ class Resumer:
             self._finished_at = state.iteration
         if idist.get_rank() == 0:
             where = (
-                "is finished" if state.iteration >= total else f"goes on after iteration {state.iteration} of {total}"
+                "is finished" if state.iteration >= total else f"continues after iteration {state.iteration} of {total}"
             )
             tell(f"{self.name} {where} ({path})")
 
@@ -255,13 +255,13 @@ class Resumer:
         """Refuse a checkpoint of other data or settings, and name the hyperparameters that have changed."""
         before = checkpoint.get("identity")
         if not isinstance(before, (Mapping, type(None))) or not isinstance(checkpoint.get("trainer", {}), Mapping):
-            raise ValueError(f"{path} is no checkpoint of this package: remove it.")
+            raise ValueError(f"{path} is not a checkpoint of this package: remove it.")
         if self.identity is not None and before is not None:
-            # A setting that the earlier release did not have was none.
+            # A setting that an earlier release did not have counts as none.
             before = dict.fromkeys(self.identity, "null") | dict(before)
             names = sorted(before)
             others = [
-                f"\n  - {name} was {before.get(name)}, and is {self.identity.get(name)} now"
+                f"\n  - {name} was {before.get(name)}, and is now {self.identity.get(name)}"
                 for name in names
                 if before.get(name) != self.identity.get(name)
             ]
@@ -271,21 +271,21 @@ class Resumer:
                     "that run, leave --resume out to start anew, or give this run its own --output_dir."
                 )
         elif self.identity is not None and idist.get_rank() == 0:
-            tell(f"warning: an earlier release wrote {path}; whether data and settings are the same is not known.")
+            tell(f"warning: an earlier release wrote {path}, so data and settings can't be compared.")
         changed = checkpoint.get("hyperparameters")
         for name, value in changed.items() if isinstance(changed, Mapping) else ():
             if name in self.hyperparameters and self.hyperparameters[name] != value and idist.get_rank() == 0:
-                tell(f"{self.name} goes on with another {name}: {value} before, {self.hyperparameters[name]} now.")
+                tell(f"{self.name} continues with another {name}: {value} before, {self.hyperparameters[name]} now.")
 
     def _load_newest(self) -> tuple[Path, dict[str, Any] | None]:
-        """The newest checkpoint that can be read, the same on all processes."""
+        """Load the newest checkpoint that can be read; all processes load the same."""
         newest = ""
         checkpoint: dict[str, Any] | None = None
         if idist.get_rank() == 0:
             for path in self._newest_first():
                 checkpoint = _read(path)
                 if checkpoint is not None and (reason := self._misfit(checkpoint)):
-                    logger.warning(f"{path} does not fit its own run ({reason}); an older checkpoint is looked for.")
+                    logger.warning(f"{path} does not fit its own run ({reason}): trying an older checkpoint.")
                     checkpoint = None
                 if checkpoint is not None:
                     newest = path.name
@@ -296,15 +296,15 @@ class Resumer:
                 checkpoint = _read(self.save_dir / newest)
                 if checkpoint is None:
                     raise ValueError(
-                        f"{self.save_dir / newest}: process {idist.get_rank()} can't read what process 0 can. All "
-                        "processes must see the folder of the checkpoints."
+                        f"{self.save_dir / newest}: process {idist.get_rank()} can't read this file; process 0 can. "
+                        "All processes must see the folder of the checkpoints."
                     )
         return self.save_dir / newest, checkpoint
 
     def _misfit(self, checkpoint: Mapping[str, Any]) -> str:
-        """Say which tensor of a checkpoint of this very run has another shape than it must; empty when all fit.
+        """Describe the tensor of a checkpoint of this run that has the wrong shape; empty if all shapes fit.
 
-        Those of other runs, which :meth:`_compare` names, are not looked at.
+        A checkpoint of another run is not looked at: :meth:`_compare` reports it.
         """
         identity, objects = checkpoint.get("identity"), checkpoint.get("objects")
         if self.identity is None or not isinstance(identity, Mapping) or not isinstance(objects, Mapping):
@@ -313,7 +313,7 @@ class Resumer:
             return ""
         for name, value in self.save_dict.items():
             if name not in objects:
-                # Another release wrote it, which is told when it is loaded.
+                # Another release wrote it, which is reported when it is loaded.
                 return ""
             found = ""
             if isinstance(value, Optimizer):
@@ -325,7 +325,7 @@ class Resumer:
         return ""
 
     def _set_position(self, engine: HierarchicalTrainer, path: Path, checkpoint: dict[str, Any]) -> bool:
-        """Go to the place in the epoch; return whether the next steps are those that would have been."""
+        """Go to the place in the epoch. Return True if the next steps are the same as without the interruption."""
         trainer, data, length = checkpoint["trainer"], checkpoint["data"], engine.state.epoch_length
         if trainer["iteration"] < 0 or trainer["epoch_length"] < 1:
             raise IndexError("no training is in such a place")
@@ -338,12 +338,12 @@ class Resumer:
         for field in ("images", "seed"):
             if data[field] != now[field]:
                 raise ValueError(
-                    f"{path} belongs to a training with other data: {field} was {data[field]}, and is {now[field]} "
-                    "now. Repeat the command of the interrupted training, or leave --resume out to start anew."
+                    f"{path} belongs to a training with other data: {field} was {data[field]}, and is now {now[field]}."
+                    " Repeat the command of the interrupted training, or leave --resume out to start anew."
                 )
         same_steps = data["images_per_step"] == now["images_per_step"]
         if not same_steps:
-            # After the same images; an epoch that was not finished stays so.
+            # Continue after the same images; an unfinished epoch stays unfinished.
             batch = min(batch * data["images_per_step"] // now["images_per_step"], length - 1)
         engine.load_training_state({**trainer, "iteration": epoch * length + batch})
         sampler.set_epoch(epoch, batch)
@@ -351,7 +351,7 @@ class Resumer:
 
 
 def _misfit_of_state(own: Mapping[str, Any], stored: Any) -> str:
-    """Compare the tensors of a network."""
+    """Compare the tensors of a network with stored ones. Return the first difference, or an empty text."""
     if not isinstance(stored, Mapping):
         return f"is {type(stored).__name__}"
     for key, value in own.items():
@@ -361,7 +361,7 @@ def _misfit_of_state(own: Mapping[str, Any], stored: Any) -> str:
 
 
 def _misfit_of_optimizer(optimizer: Optimizer, stored: Any) -> str:
-    """Compare moments with their parameters: torch itself finds out at the next step only."""
+    """Compare moments with their parameters. torch itself would notice a difference only at the next step."""
     try:
         groups, moments = stored["param_groups"], stored["state"]
         places = [place for group in groups for place in group["params"]]
@@ -373,22 +373,22 @@ def _misfit_of_optimizer(optimizer: Optimizer, stored: Any) -> str:
                 if isinstance(value, Tensor) and value.ndim and value.shape != parameter.shape:
                     return f"{name} of parameter {place} is not of shape {tuple(parameter.shape)}"
     except (KeyError, *OF_OTHER_TYPES) as error:
-        return f"is no state of an optimizer ({error!r})"
+        return f"is not the state of an optimizer ({error!r})"
     return ""
 
 
 def _read(path: Path) -> dict[str, Any] | None:
-    """A checkpoint, or None and a warning where it is damaged."""
+    """Read a checkpoint; if it is damaged, warn and return None."""
     try:
-        # PyTorch itself does not look at the checksums.
+        # PyTorch itself does not check the checksums.
         with zipfile.ZipFile(path) as file:
             damaged = file.testzip()
         if damaged is not None:
-            raise OSError(f"{damaged} in it is not what was written")
+            raise OSError(f"its entry {damaged} has a wrong checksum")
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
         if not isinstance(checkpoint, dict):
             raise TypeError(f"it holds {type(checkpoint).__name__}")
         return checkpoint
     except Exception as error:
-        logger.warning(f"{path} is damaged ({type(error).__name__}: {error}); an older checkpoint is looked for.")
+        logger.warning(f"{path} is damaged ({type(error).__name__}: {error}): trying an older checkpoint.")
         return None

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Weights of a network in a file that is always complete."""
+"""Save the weights of a network in a file that is always complete."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ __all__ = ["WeightsSaver"]
 class WeightsSaver:
     """Writes the weights at the end of a training, or after each evaluation whose key metric is the best so far.
 
-    ``monai.handlers.CheckpointSaver`` and Ignite's ``Checkpoint``, which it is made of, remove the file before they
-    write it anew: a run that is stopped in between has lost its best weights. Here the new file replaces the old one,
-    and the weights are in the memory and in the checkpoints too: a file that somebody deletes costs no training.
+    Why not ``monai.handlers.CheckpointSaver``: it uses Ignite's ``Checkpoint``, which removes the file before it writes
+    the new one. A run that is stopped in between loses its best weights. Here the new file replaces the old one. The
+    weights are kept in memory and in the checkpoints too, so they survive if somebody deletes the file.
 
     Args:
-        network: whose state dict is written.
-        path: of the file.
+        network: network whose state dict is written.
+        path: file to write.
     """
 
     def __init__(self, network: nn.Module, path: str | Path) -> None:
@@ -37,7 +37,7 @@ class WeightsSaver:
         self._saved: dict[str, Tensor] | None = None
 
     def attach(self, engine: Workflow) -> None:
-        """Attach to a trainer for its last weights, to an evaluator for the best ones."""
+        """Attach to a trainer to save its last weights, or to an evaluator to save the best weights."""
         if isinstance(engine, Evaluator):
             self._evaluator = engine
             engine.add_event_handler(Events.EPOCH_COMPLETED, self._save_if_best)
@@ -45,10 +45,10 @@ class WeightsSaver:
             engine.add_event_handler(Events.COMPLETED, self.save)
 
     def save(self) -> None:
-        """Write now; of several processes the first one does it.
+        """Write the weights now. Of several processes, only the first writes.
 
         Raises:
-            ValueError: when a weight is not finite; the file stays as it was.
+            ValueError: when a weight is not finite; the file does not change.
         """
         state = plain_state(unwrap(self.network))
         broken = [name for name, value in state.items() if not value.isfinite().all()]
@@ -65,23 +65,23 @@ class WeightsSaver:
         save_tensors(self._saved, self.path, durable=True)
 
     def load(self) -> None:
-        """Give the network the weights that were saved last, by this process or by an earlier one.
+        """Load the weights that were saved last, by this process or by an earlier process, into the network.
 
-        Adapters start anew on them, see :func:`~monai_fgssl.networks.plain_state`.
+        Adapters start anew, see :func:`~monai_fgssl.networks.plain_state`.
 
         Raises:
-            SettingsError: when there are none, or the file is damaged.
+            SettingsError: when no weights were saved, or the file is damaged.
         """
         saved = read_state_dict(self.path) if self._saved is None else self._saved
         load_plain_state(unwrap(self.network), saved)
 
     def _save_if_best(self, engine: Evaluator) -> None:
-        # The engine has compared its key metric already.
+        # The engine has already compared its key metric.
         if engine.state.best_metric_epoch == engine.state.epoch:
             self.save()
 
     def state_dict(self) -> dict[str, Any]:
-        """The best metric so far, of an evaluator, and its weights."""
+        """Best metric of an evaluator so far, and its weights."""
         state = self._evaluator.state
         best = {"best_metric": state.best_metric, "best_metric_epoch": state.best_metric_epoch}
         return {**best, "weights": self._saved}
@@ -90,7 +90,7 @@ class WeightsSaver:
         """Compare with this metric from now on, and write its weights again."""
         self._evaluator.state.best_metric = state["best_metric"]
         self._evaluator.state.best_metric_epoch = state["best_metric_epoch"]
-        # Earlier releases left them to the file.
+        # Checkpoints of earlier releases do not have the weights.
         self._saved = state.get("weights")
         if self._saved is not None:
             self._write()

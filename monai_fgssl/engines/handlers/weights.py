@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Norms of the weights and size of the updates."""
+"""Watch the norms of the weights and the size of the updates."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ __all__ = ["WeightMonitor"]
 
 
 class WeightMonitor:
-    """Growth of the convolution weights and the ratio of update to weight, in ``engine.state.metrics``.
+    """Measures the growth of the weights and the ratio of update to weight.
 
-    A convolution before a norm does not care for the scale of its weights, so its effective learning rate falls with
-    the square of their norm: weights that grow several-fold in pre-training make a fine-tuning that hardly moves.
+    The output of a convolution before a norm does not depend on the scale of its weights, so its effective learning
+    rate falls with the square of their norm. If weights grow several-fold in pre-training, fine-tuning hardly moves.
 
-    Written at the end of each epoch:
+    At the end of each epoch, the handler writes to ``engine.state.metrics``:
 
     - ``weight_growth``, ``weight_growth_max``: median and largest ratio of a layer's norm to that at the start;
     - ``update_ratio``: median over layers of ``|change of the weights| / |weights|`` in the epoch's last iteration.
 
     Args:
-        network: its convolution and linear weights are watched, but for those that are frozen.
+        network: network whose convolution and linear weights are watched, except frozen weights.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -47,7 +47,7 @@ class WeightMonitor:
             self._start_norms = self._norms()
 
     def state_dict(self) -> dict[str, Any]:
-        """The norms at the start."""
+        """Norms at the start."""
         return {"start_norms": self._start_norms}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -59,7 +59,7 @@ class WeightMonitor:
             self._before = [weight.detach().clone() for weight in self.weights]
 
     def _write(self, engine: Workflow) -> None:
-        # What starts from 0, as adapters do, has no growth.
+        # Weights that start from 0, such as adapters, have no growth.
         growth = torch.where(self._start_norms > 0, self._norms() / self._start_norms.clamp_min(1e-12), 1.0)
         updates = torch.stack(
             [
