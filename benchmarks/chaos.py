@@ -68,8 +68,8 @@ class Outcome:
     """Outcome of a run with faults.
 
     Attributes:
-        faults: how many of each kind.
-        trainings: that ended.
+        faults: number of faults of each kind.
+        trainings: number of trainings that ended.
         problems: sentences.
     """
 
@@ -157,10 +157,10 @@ class Chaos:
     """Trainings in a folder, and what disturbs them.
 
     Args:
-        folder: to work in.
-        seed: of the faults.
-        kinds: of :data:`FAULTS`.
-        is_small_disk: whether the folder is a disk of its own, which may be full.
+        folder: folder to work in.
+        seed: seed of the faults.
+        kinds: kinds of faults, from :data:`FAULTS`.
+        is_small_disk: True if the folder is a disk of its own, which may be full.
         tell: takes a line about each fault.
     """
 
@@ -290,9 +290,9 @@ def run_chaos(
     """Disturb trainings.
 
     Args:
-        faults: how many.
-        seed: of kinds and moments.
-        kinds: of :data:`FAULTS`.
+        faults: number of faults.
+        seed: seed of kinds and moments.
+        kinds: kinds of faults, from :data:`FAULTS`.
         tell: takes a line about each fault.
 
     Returns:

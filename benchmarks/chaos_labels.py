@@ -53,8 +53,8 @@ class Labeler:
     Args:
         studies: folder of the data store.
         log: gets a line before each label, and one when it is confirmed.
-        images: that it labels.
-        seed: of images and classes.
+        images: names of the images to label.
+        seed: seed of images and classes.
     """
 
     def __init__(self, studies: Path, log: Path, images: Sequence[str], seed: int) -> None:
@@ -136,9 +136,9 @@ def run_chaos(
     """Disturb a data store.
 
     Args:
-        faults: how many.
-        seed: of labels, kinds and moments.
-        kinds: of :data:`FAULTS`.
+        faults: number of faults.
+        seed: seed of labels, kinds and moments.
+        kinds: kinds of faults, from :data:`FAULTS`.
         tell: takes a line about each fault.
 
     Returns:

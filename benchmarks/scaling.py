@@ -40,11 +40,11 @@ class Iteration:
     """Cost of one iteration, which does not depend on the number of GPUs.
 
     Attributes:
-        flops: for each image, forward and backward.
+        flops: operations for each image, forward and backward.
         gradients: bytes that are averaged.
         norms: batch norms passed, by all forwards.
         channels: channels of these.
-        losses: how many, one for each step.
+        losses: number of losses, one for each step.
     """
 
     flops: float

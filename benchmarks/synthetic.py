@@ -79,7 +79,7 @@ class Run:
     Attributes:
         pretraining: key of :data:`PRETRAININGS`.
         fine_tuning: key of :data:`FINE_TUNINGS`.
-        seed: of lesions, split, labels, weights, order, puzzles and views.
+        seed: seed of lesions, split, labels, weights, order, puzzles and views.
     """
 
     pretraining: str

@@ -141,9 +141,9 @@ def question_page(results: Results, key: str, seeds: Sequence[int], folder: Path
 
     Args:
         results: the finished runs.
-        key: of the question.
-        seeds: that are planned.
-        folder: of the README; plots go into its folder ``plots``.
+        key: key of the question.
+        seeds: number of planned seeds.
+        folder: folder of the README; plots go into its subfolder ``plots``.
     """
     question = QUESTIONS[key]
     lines = [f"# ({key}) {question.title}\n", f"{question.text} [How to read this](../README.md#how-to-read).\n"]

@@ -18,7 +18,7 @@ class LogitAdjustedLoss(nn.Module):
     Args:
         dataset: the labeled images.
         num_classes: classes of the network; each counts one image more than it has.
-        device: of the shares.
+        device: device of the shares.
     """
 
     def __init__(self, dataset: CachedImages, num_classes: int, device: str | torch.device) -> None:

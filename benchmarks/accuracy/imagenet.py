@@ -24,7 +24,7 @@ def efficientnet_lite0(pretrained: bool) -> StagedBackbone:
     It was trained with images scaled to about [-1, 1], which is what the package's networks do by default.
 
     Args:
-        pretrained: with ImageNet weights, else random ones.
+        pretrained: True: ImageNet weights; False: random weights.
     """
     # Only where it is used: neither package is needed for anything else.
     network = import_module("efficientnet_lite_pytorch").EfficientNet

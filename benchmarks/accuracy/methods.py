@@ -44,7 +44,7 @@ class Method:
     """Changes of the configuration.
 
     Attributes:
-        label: in tables.
+        label: label in tables.
         changes: values by id.
         ignores: settings that make no difference to this method.
     """
@@ -172,16 +172,16 @@ class Run:
     """One training with one set of labels, scored on validation and own-test part.
 
     Attributes:
-        data_set: what is classified.
+        data_set: data set to classify.
         pretraining: key of :data:`PRETRAININGS`.
         fine_tuning: key of :data:`FINE_TUNINGS`.
-        seed: of weights, order, views and choice of labels; not of the split.
+        seed: seed of weights, order, views and choice of labels; not of the split.
         budget: share of the training labels.
         transfer: ``"all"`` weights that fit, or ``"backbone"``.
         pretrain_on: data set whose training images are pre-trained on; "" for ``data_set``.
         split: ``"grouped"`` or ``"random"``.
         select_on: part that the best epoch is chosen on; ``"test"`` only to show what that would claim.
-        pretrain_seed: of the pre-training, when another than ``seed``: several fine-tunings share one pre-training.
+        pretrain_seed: seed of the pre-training, if it is not ``seed``: several fine-tunings share one pre-training.
         settings: changes of the configuration of both phases, (id, value as JSON).
     """
 
@@ -274,7 +274,7 @@ def configure(method: Method, settings: dict[str, Any]) -> ConfigParser:
     """The bundle's configuration with settings, then with the changes of a method.
 
     Args:
-        method: one of :data:`PRETRAININGS` or :data:`FINE_TUNINGS`.
+        method: name of the method, a key of :data:`PRETRAININGS` or :data:`FINE_TUNINGS`.
         settings: values by id, ``#`` between the levels.
 
     Raises:
@@ -308,7 +308,7 @@ def describe(name: str, phase: str, settings: tuple[tuple[str, str], ...]) -> di
     Args:
         name: key of :data:`PRETRAININGS` or :data:`FINE_TUNINGS`.
         phase: ``"pretrain"`` or ``"fine-tune"``.
-        settings: of the run.
+        settings: settings of the run.
     """
     method = (PRETRAININGS if phase == "pretrain" else FINE_TUNINGS)[name]
     changes = {key: json.loads(value) for key, value in settings}

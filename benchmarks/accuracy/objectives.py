@@ -34,7 +34,7 @@ class SimSiamLoss(nn.Module):
 
     Args:
         features: D, of the projector. The hidden layer of the predictor has a quarter, as in the paper.
-        device: of the predictor.
+        device: device of the predictor.
     """
 
     def __init__(self, features: int, device: str | torch.device = "cpu") -> None:
@@ -60,8 +60,8 @@ class PuzzleView:
     """A view cut into a puzzle, for a pre-training with puzzles but without stages.
 
     Args:
-        view: what the puzzle is cut from.
-        grids: one of them is drawn for each batch.
+        view: view that the puzzle is cut from.
+        grids: grids of the puzzle; one is drawn for each batch.
         permutation: see :func:`monai_fgssl.functional.random_permutations`.
     """
 

@@ -44,9 +44,9 @@ class Goal:
     """A difference that was hoped for, and the one that was found.
 
     Attributes:
-        least: that was hoped for.
-        gain: that was found.
-        cells: of its row.
+        least: smallest gain that was hoped for.
+        gain: gain that was found.
+        cells: cells of its row.
     """
 
     least: float

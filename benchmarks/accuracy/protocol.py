@@ -53,8 +53,8 @@ class DataSet:
     """Classes and metrics of a data set.
 
     Attributes:
-        class_names: one for each label from 0 up.
-        metrics: those of its field, the one that decides first; see :func:`scoring.measure`.
+        class_names: names of the classes, one for each label from 0 up.
+        metrics: metrics that are usual for the data set; the first one decides; see :func:`scoring.measure`.
         selection: metric of the validation part that the best epoch is chosen by.
     """
 
@@ -81,9 +81,9 @@ def make_split(data_dir: str | Path, name: str, folder: Path = SPLITS, image_siz
     Args:
         data_dir: has the folder ``name`` in the official layout.
         name: key of :data:`DATA_SETS`.
-        folder: where the files are written.
-        image_size: at which near-duplicates are looked for.
-        seed: of the splits.
+        folder: folder to write to.
+        image_size: image size at which near-duplicates are looked for.
+        seed: seed of the splits.
     """
     root = Path(data_dir) / name
     with TemporaryDirectory() as temporary:
@@ -109,7 +109,7 @@ def read_parts(
         data_dir: see :func:`make_split`.
         name: see :func:`make_split`.
         split: ``"grouped"`` or ``"random"``.
-        folder: of the split files.
+        folder: folder of the split files.
     """
     table = read_table(Path(data_dir) / name)
     with (folder / f"{name}_duplicates.csv").open(newline="", encoding="utf-8") as file:

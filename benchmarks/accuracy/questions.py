@@ -81,9 +81,9 @@ class Entry:
     """A point of a question.
 
     Attributes:
-        series: what is varied beside x; one line or one color of the plot.
-        x: what is varied; a number for a line, else a name.
-        run: with seed 0.
+        series: value of the second varied setting; each series is a line or a color of the plot.
+        x: value of the varied setting: a number for a line, else a name.
+        run: run with seed 0.
         reference: the run that it is compared with, paired; None: nothing.
     """
 
@@ -98,15 +98,15 @@ class Question:
     """A question with its runs.
 
     Attributes:
-        slug: of the name of its page.
+        slug: part of the name of its page.
         title: the question.
-        text: what was done, in Markdown.
-        x_name: of the axis or column.
-        reference_name: what differences are taken to.
-        data_sets: that it can be asked of.
-        entries: for a data set, and with the settings that all of them have.
-        log_x: whether a line's axis is logarithmic.
-        pretrain_seed: of the one pre-training that serves all seeds; None: each has its own.
+        text: description of what was done, in Markdown.
+        x_name: name of the axis or column.
+        reference_name: name of the entry that the others are compared with.
+        data_sets: data sets that can answer the question.
+        entries: function from a data set, and the settings that all entries share, to the entries.
+        log_x: True if a line's axis is logarithmic.
+        pretrain_seed: seed of the one pre-training that all seeds share; None: each has its own.
     """
 
     slug: str
@@ -139,7 +139,7 @@ class Question:
 
         Args:
             data_sets: names of data sets.
-            seeds: of each run.
+            seeds: seeds of each run.
             scale: key of :data:`SCALES`.
             former: include runs that can't be made again, see :meth:`~benchmarks.accuracy.methods.Run.former_parts`.
         """

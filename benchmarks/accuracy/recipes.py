@@ -73,8 +73,8 @@ class Training:
         distilled: learn the teacher's probabilities of all training images, labeled or not, instead of labels.
         stage_lr_decay: see :meth:`monai_fgssl.networks.HierarchicalNet.parameter_groups`.
         freeze_backbone: share of the epochs.
-        times: as many epochs; rounded.
-        learning_rate: of the heads.
+        times: factor of the number of epochs; the result is rounded.
+        learning_rate: learning rate of the heads.
     """
 
     solved: bool = False
@@ -165,7 +165,8 @@ class DistillationLoss(nn.Module):
 
     Source:
         Hinton et al., Distilling the Knowledge in a Neural Network, 2015; with unlabeled images Chen et al., Big
-        Self-Supervised Models are Strong Semi-Supervised Learners, NeurIPS 2020, sec. 2: https://arxiv.org/abs/2006.10029
+        Self-Supervised Models are Strong Semi-Supervised Learners, NeurIPS 2020, sec. 2:
+        https://arxiv.org/abs/2006.10029
     """
 
     targets: Tensor
@@ -616,7 +617,7 @@ def main(words: Sequence[str] | None = None) -> None:
     """Do what the command line says.
 
     Args:
-        words: of the command line; None: those of this process.
+        words: arguments of the command line; None: those of this process.
     """
     parser = argparse.ArgumentParser(
         f"python -m {PACKAGE} recipes", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter

@@ -139,8 +139,8 @@ def pages(results: Results, seeds: Sequence[int], folder: Path) -> dict[str, str
 
     Args:
         results: the finished runs.
-        seeds: that are planned.
-        folder: of the pages.
+        seeds: number of planned seeds.
+        folder: folder of the pages.
     """
     made = {"README.md": readme(results)}
     made |= {f"answers/{answer_file(key)}": question_page(results, key, seeds, folder) for key in QUESTIONS}

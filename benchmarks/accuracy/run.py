@@ -264,8 +264,8 @@ def share(words: Sequence[str], processes: int, threads: int | None) -> int:
 
     Args:
         words: the command line.
-        processes: how many.
-        threads: of each; also of libraries that read it from the environment.
+        processes: number of processes.
+        threads: number of threads of each process, also for libraries that read it from the environment.
 
     Returns:
         The exit status: 0 when all processes have finished.

@@ -27,7 +27,7 @@ def measure(
     Args:
         prob: ``(N, num_classes)``.
         labels: ``(N,)``, integers from 0.
-        class_names: one for each class.
+        class_names: names of the classes.
         weights: ``(R, N)``: how often each image counts in each of R samples; None: once, in one sample.
 
     Returns:
@@ -55,8 +55,8 @@ def interval(values: Sequence[float], draws: Sequence[ArrayLike], seed: int = 1,
     Args:
         values: ``S`` values, one for each seed.
         draws: ``S`` arrays ``(R,)``, the same metric in each resample.
-        seed: of the choice of seeds.
-        level: of the interval.
+        seed: seed of the choice of seeds.
+        level: level of the interval.
 
     Returns:
         ``value``, ``low``, ``high``, and ``p``, twice the share of resamples beyond 0 (for differences).
@@ -79,7 +79,7 @@ def difference(
         first: by seed, ``"values"`` (float) and ``"draws"`` ``(R,)`` by metric.
         second: the same of the other method.
         metric: name of the metric.
-        level: of the interval.
+        level: level of the interval.
     """
     seeds = sorted(first.keys() & second.keys())
     if not seeds:

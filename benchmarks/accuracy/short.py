@@ -29,7 +29,7 @@ def spoken(gains: Mapping[str, Interval | None], better: str, worse: str, same: 
 
     Args:
         gains: differences by what they are to, or where; None where there is no run.
-        better: what to say before the names of those above 0.
+        better: words before the names of the entries above 0.
         worse: the same of those below 0.
         same: the same of those that may be 0.
 

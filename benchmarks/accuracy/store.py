@@ -75,7 +75,7 @@ class RunTable:
 
     Attributes:
         folder: has both files of the table; either may be missing.
-        runs: by name, what is known of a run but for its probabilities.
+        runs: record of each run by its name: everything but the probabilities.
     """
 
     folder: Path
@@ -157,8 +157,8 @@ def collect(files: Iterable[Path], folder: Path) -> tuple[list[str], list[str]]:
     """Fold files of runs into the table. What is in it already is left as it is, and no file is changed.
 
     Args:
-        files: of :func:`write_run`.
-        folder: of the table.
+        files: files of :func:`write_run`.
+        folder: folder of the table.
 
     Returns:
         Names of the runs that are new, and a message for each file that could not be folded in.

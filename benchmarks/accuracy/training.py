@@ -46,7 +46,7 @@ class Place:
 
     Attributes:
         data_dir: has a folder for each data set.
-        work_dir: of decoded images and pre-trained weights.
+        work_dir: folder of decoded images and pre-trained weights.
         device: where to compute.
         splits: folder of the split files.
     """
@@ -62,12 +62,12 @@ class Result:
     """Result of a run.
 
     Attributes:
-        logits: by part, ``(N, num_classes)`` in the order of the split file.
-        labels: by part, ``(N,)``.
+        logits: logits by part, ``(N, num_classes)`` in the order of the split file.
+        labels: labels by part, ``(N,)``.
         temperature: fitted to the validation part.
         phases: by phase, its ``history`` ((epoch, value) of each series), ``seconds`` and ``images`` seen; a
             pre-training is told of in each of the runs that share it.
-        details: what else is worth keeping.
+        details: other values that are worth keeping.
     """
 
     logits: dict[str, Array]
@@ -176,8 +176,8 @@ def finish(run: Run, pretrained: dict[str, Any] | None, place: Place) -> Result:
     """Fine-tune or probe, and predict validation and own-test part.
 
     Args:
-        run: what to do.
-        pretrained: of :func:`pretrain`.
+        run: run to do.
+        pretrained: result of :func:`pretrain`.
         place: where.
     """
     parser = configure(FINE_TUNINGS[run.fine_tuning], run.changes())

@@ -49,8 +49,8 @@ def run(options: argparse.Namespace, settings: Sequence[str] = ()) -> int:
     """Run the command that the options name.
 
     Args:
-        options: of the command line.
-        settings: what is left of it, for the commands that take settings of the bundle.
+        options: options of the command line.
+        settings: rest of the command line, for the commands that take settings of the bundle.
     """
     if options.command in features.COMMANDS:
         return features.COMMANDS[options.command](options, settings)
@@ -105,7 +105,7 @@ def doctor(dataset_dir: str | None, spatial_dims: int, settings: Sequence[str] =
     Args:
         dataset_dir: None: the computer alone.
         spatial_dims: 2 for pictures, 3 for volumes.
-        settings: of the run, ``--name value``.
+        settings: settings of the run, ``--name value``.
     """
     checks = check_packages()
     # Only with all packages there: both import them.

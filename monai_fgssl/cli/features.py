@@ -49,7 +49,7 @@ def add_arguments(command: str, parser: argparse.ArgumentParser) -> None:
 
     Args:
         command: key of :data:`EXAMPLES`.
-        parser: of the command.
+        parser: parser of the command.
     """
     parser.epilog = EXAMPLES[command] + "\nEvery other setting of the bundle is an option too, see docs/settings.md."
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
@@ -82,8 +82,8 @@ def split_settings(
     """Part a command's arguments into those that it has itself, and settings of the bundle with their values.
 
     Args:
-        arguments: after the name of the command.
-        own_options: of the command, with ``--``.
+        arguments: arguments after the name of the command.
+        own_options: options of the command, with ``--``.
 
     Example:
         >>> split_settings(["--spacing", "2", "volumes", "--weights", "file.pt", "--window=dicom"])

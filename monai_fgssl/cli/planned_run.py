@@ -27,8 +27,8 @@ class PlannedRun:
     Attributes:
         settings: values by the names of the settings.
         given: names of those that were given.
-        geometry: of the images.
-        split: of the data set.
+        geometry: geometry of the images.
+        split: plan of how the data set is split.
     """
 
     settings: dict[str, Any]
@@ -64,7 +64,7 @@ def plan_run(dataset_dir: str, spatial_dims: int, given: Mapping[str, str]) -> P
     """Work out the settings of a training as its config does, and check them.
 
     Args:
-        dataset_dir: of the training.
+        dataset_dir: data set of the training.
         spatial_dims: 2 for pictures, 3 for volumes.
         given: other settings, as text.
 

@@ -28,10 +28,10 @@ def class_weights(
       to ``1 / (1 - beta)`` in all. ``beta = 0`` gives equal weights, ``beta -> 1`` gives ``"balanced"``.
 
     Args:
-        labels: of the training images; -1 (not known) is ignored.
+        labels: labels of the training images; -1 (not known) is ignored.
         num_classes: number of classes.
         method: ``"balanced"``, ``"square_root"`` or ``"effective_number"``.
-        beta: of the effective number, in [0, 1).
+        beta: number in [0, 1) of the formula above; only ``"effective_number"`` uses it.
 
     Returns:
         float32, ``(num_classes,)``, with mean 1.
@@ -74,7 +74,7 @@ def balanced_order(labels: Tensor | Sequence[int], rng: np.random.Generator) -> 
     frequent class, and repeats those of a rare one.
 
     Args:
-        labels: of all images, from 0 up; classes that do not occur are left out.
+        labels: labels of all images, from 0 up; classes without an image are left out.
         rng: source of randomness; ``np.random.default_rng([seed, epoch])`` gives every epoch its own order.
 
     Returns:
@@ -109,9 +109,9 @@ def loss_weights(balance: str | None, labels: Tensor, num_classes: int, device: 
 
     Args:
         balance: ``"weights"`` or ``"sqrt_weights"``; anything else: none.
-        labels: of the images of fine-tuning, int64 ``(N,)``; -1 where not known.
+        labels: labels of the images of fine-tuning, int64 ``(N,)``; -1 for an unknown label.
         num_classes: classes of the network.
-        device: of the weights.
+        device: device of the weights.
 
     Returns:
         ``(num_classes,)``, or None.

@@ -38,8 +38,8 @@ class PublicDataset(Randomizable, CacheDataset):
             default the images are loaded in their full size: float32 in [0, 1], ``(3, rows, columns)``. That may be
             more than the memory holds: add a transform that resizes, or lower ``cache_rate``.
         download: download and unpack what is missing.
-        seed: of the order of the images, and of the split where there are no official parts.
-        cache_num: as the following arguments, see :class:`monai.data.CacheDataset`.
+        seed: seed of the order of the images, and of the split where there are no official parts.
+        cache_num: this and the following arguments are those of :class:`monai.data.CacheDataset`.
         cache_rate: share of the images that is kept in memory.
         num_workers: threads that fill the cache.
         progress: show bars while downloading and caching.
@@ -48,7 +48,7 @@ class PublicDataset(Randomizable, CacheDataset):
         runtime_cache: fill the cache while training.
 
     Attributes:
-        class_names: one name for each label from 0 up.
+        class_names: names of the classes, one for each label from 0 up.
 
     Raises:
         DataError: when the data set is missing, incomplete or can't be downloaded.

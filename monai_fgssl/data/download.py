@@ -35,9 +35,9 @@ def download_file(url: str, folder: str | Path, md5: str | None = None, progress
     Amazon S3, for files that were uploaded in one piece); and the checksum of each file in an archive.
 
     Args:
-        url: of the file.
-        folder: where to; made if it is missing. An archive ``a.zip`` is unpacked into ``folder/a/``, whether its files
-            are in a folder ``a/`` already or not, and stays beside it.
+        url: address of the file.
+        folder: folder to write to; it is made if it is missing. An archive ``a.zip`` is unpacked into ``folder/a/``,
+            whether its files are in a folder ``a/`` already or not, and stays beside it.
         md5: known checksum.
         progress: show a bar.
 

@@ -51,7 +51,7 @@ class DuplicatePair(NamedTuple):
     Attributes:
         first: name of the one that comes first in the data set.
         second: name of the other.
-        correlation: of their local contrast, at most 1.
+        correlation: correlation of their local contrast, at most 1.
     """
 
     first: str
@@ -168,8 +168,8 @@ def join_duplicates(items: Sequence[dict[str, Any]], pairs: Sequence[DuplicatePa
     """Join duplicates and their groups into one group, so that a split keeps them together.
 
     Args:
-        items: as in :class:`~monai_fgssl.data.ImageTable`.
-        pairs: see :func:`find_duplicates`.
+        items: items as in :class:`~monai_fgssl.data.ImageTable`.
+        pairs: pairs of :func:`find_duplicates`.
 
     Returns:
         The same items in the same order; joined groups get the name of the first of them.

@@ -35,7 +35,7 @@ class PreparedData:
     """Images of the three parts.
 
     Attributes:
-        class_names: one name for each label from 0 up.
+        class_names: names of the classes, one for each label from 0 up.
         train: all images to pre-train on, labeled or not; ``train.labeled()`` are those to fine-tune on.
         validation: labeled images to choose settings and checkpoints on.
         test: labeled images to report on.
@@ -72,8 +72,8 @@ def prepare_data(
 
     Args:
         dataset_dir: a data set in any of :data:`~monai_fgssl.data.LAYOUTS`.
-        geometry: of the images, or their size alone for pictures.
-        plan: how the data set is split.
+        geometry: geometry of the images; for pictures, their size is enough.
+        plan: plan of how the data set is split.
         split_file: JSON file that the split is written to.
         label_fraction: share of the training labels that fine-tuning may use, in (0, 1]; the other training images
             count as unlabeled. None: all.
@@ -82,7 +82,7 @@ def prepare_data(
         require_labels: False also takes a data set without any label, for pre-training alone: the validation and test
             parts are empty then.
         cache_dir: see :func:`~monai_fgssl.data.load_images`.
-        table: of the data set, if it has been read already.
+        table: table of the data set, if it has been read already.
         pool: see :func:`~monai_fgssl.data.load_images`.
         labels_per_class: number of training images of each class that keep their label, instead of a share.
         label_seed: another seed, other images keep their label; None: the seed of the plan.
@@ -124,8 +124,8 @@ def images_of(table: ImageTable, geometry: ImageGeometry, pool: DecoderPool | No
     """Images of a table of files: each frame where the geometry asks for all, each DICOM series for volumes.
 
     Args:
-        table: of files.
-        geometry: of the images.
+        table: table of files.
+        geometry: geometry of the images.
         pool: see :func:`~monai_fgssl.data.load_images`.
 
     Raises:
@@ -194,7 +194,7 @@ def load_test_images(
         split_file: JSON file of that run's split, for None.
         class_names: the model's classes in the order of its scores; the data set may have them in any order, and need
             not have all.
-        geometry: of the images, or their size alone for pictures.
+        geometry: geometry of the images; for pictures, their size is enough.
         layout: see :func:`~monai_fgssl.data.read_table`.
         cache_dir: see :func:`~monai_fgssl.data.load_images`.
         pool: see :func:`~monai_fgssl.data.load_images`.

@@ -45,7 +45,7 @@ class SplitPlan:
     Attributes:
         fractions: share of the labeled images of ``train``, ``validation`` and ``test``, adding up to 1. Parts that
             the data set itself has are kept; see :func:`split_table`.
-        seed: of the split.
+        seed: seed of the split.
         split_from: split file of an earlier run, to use its split again instead of drawing one.
         num_folds: number of folds for cross-validation instead of the fractions of ``train`` and ``test``; see
             :func:`fold_table`.
@@ -270,7 +270,7 @@ def draw_labels(
     """Limit the labels of the training part as the settings of a run say.
 
     Args:
-        items: of the training part.
+        items: items of the training part.
         label_fraction: share of each class that keeps its label; None or 1: all.
         labels_per_class: images of each class that keep their label; it counts before ``label_fraction``.
         seed: see :func:`limit_labels`.
@@ -289,7 +289,7 @@ def limit_labels(items: Sequence[dict[str, Any]], amount: float | int, seed: int
     labeled for a smaller amount are labeled for a larger one too, so that curves over the amount are comparable.
 
     Args:
-        items: of the training part.
+        items: items of the training part.
         amount: float: share of each class that keeps its label, in (0, 1]; int: images of each class.
         seed: another seed, other images.
 
@@ -325,8 +325,8 @@ def write_split(
     Args:
         path: the JSON file.
         split: items by part.
-        table: that was split. A checksum of its classes ties the file to the data set. None: the file fits any data
-            set with images of these names.
+        table: table that was split. A checksum of its classes ties the file to the data set. None: the file fits any
+            data set with images of these names.
     """
     names = {part: [item["name"] for item in items] for part, items in split.items()}
     with atomic_write(path) as temporary:

@@ -36,7 +36,7 @@ def mixup(x: Tensor, alpha: float, generator: torch.Generator | None = None) -> 
     Args:
         x: (B, C, *spatial).
         alpha: the weight is drawn from Beta(alpha, alpha), one for the batch; 1: all weights are equally likely.
-        generator: of the CPU; None takes torch's global one.
+        generator: random generator on the CPU; None takes torch's global one.
 
     Returns:
         The mixed images, and how they were mixed.
@@ -62,10 +62,10 @@ def mixed_loss(
     """Loss of the logits of mixed images: that of both labels, weighed as the images; None: nothing was mixed.
 
     Args:
-        loss_function: of logits ``(B, num_classes)`` and labels ``(B,)``, a scalar.
+        loss_function: function of logits ``(B, num_classes)`` and labels ``(B,)``that returns a scalar.
         logits: (B, num_classes).
         labels: (B,), of the images before they were mixed.
-        mixture: of :func:`mixup`.
+        mixture: result of :func:`mixup`.
     """
     first = loss_function(logits, labels)
     if mixture is None:

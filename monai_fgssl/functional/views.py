@@ -157,7 +157,7 @@ def draw_view(
         batch_size: B.
         spatial_shape: sizes of the 2 or 3 spatial axes. Transposition steps aside unless the last two are equal.
         settings: probabilities and strengths.
-        generator: of the CPU; None takes torch's global one.
+        generator: random generator on the CPU; None takes torch's global one.
 
     Returns:
         The parameters, on the CPU.
@@ -220,7 +220,7 @@ def apply_view(x: Tensor, draw: ViewDraw) -> Tensor:
 
     Args:
         x: (B, C, *spatial) floating point, in [0, 1], 2 or 3 spatial axes, on any device.
-        draw: of :func:`draw_view` for the same B and spatial shape.
+        draw: result of :func:`draw_view` for the same B and spatial shape.
 
     Returns:
         (B, C, *spatial) in [0, 1], a new tensor on the device of ``x``. Samples for which nothing was drawn stay

@@ -52,7 +52,7 @@ def make_client(address: str) -> DICOMwebClientX:
     """Client of the archive's DICOMweb service.
 
     Args:
-        address: of its root.
+        address: address of the archive's root.
     """
     client = DICOMwebClientX(
         url=address,

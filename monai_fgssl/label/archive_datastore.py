@@ -76,8 +76,9 @@ class ClassDICOMWebDatastore(ClassLabels, DICOMWebDatastore):
     """An archive behind DICOMweb; each series is an image.
 
     Args:
-        client: of the archive.
-        search_filter: which series are images; MONAI Label's default, CT, stands for all kinds of pictures or volumes.
+        client: client of the archive.
+        search_filter: filter of the series that are images. MONAI Label's default, CT, means pictures or volumes of all
+            kinds.
         cache_path: folder of the files that were fetched, and of the index.
         classes: the allowed names; empty: any.
         spatial_dims: 2 for pictures, 3 for volumes.

@@ -67,9 +67,9 @@ class ClassLabels(LocalDatastore):
     """Base of the data stores of a folder and of an archive. Several threads and processes may use it.
 
     Args:
-        folder: of the images and the index.
+        folder: folder of the images and the index.
         classes: the allowed names; empty: any.
-        options: of :class:`monailabel.datastore.local.LocalDatastore`.
+        options: options of :class:`monailabel.datastore.local.LocalDatastore`.
     """
 
     # Of MONAI Label, which has no types: the index, and which one was read.
@@ -153,7 +153,7 @@ class ClassLabels(LocalDatastore):
 
         Args:
             image_id: the image.
-            marks: those of :data:`MARKS` that change.
+            marks: marks that change, keys of :data:`MARKS`.
             user: who says so, if somebody has signed in.
         """
         self.check_image(image_id)
@@ -343,7 +343,7 @@ class ClassLabels(LocalDatastore):
         """Write a ZIP file with labeled images, their labels and the index; the caller removes it.
 
         Args:
-            limit_cases: how many images at most; None: all.
+            limit_cases: largest number of images; None: all.
         """
         handle, name = tempfile.mkstemp(suffix=".zip", prefix="fgssl-dataset-")
         try:
@@ -417,10 +417,10 @@ class ClassDatastore(ClassLabels):
     """A folder of images of every kind that the loader reads.
 
     Args:
-        folder: with the images; those in folders below it are not found.
+        folder: folder with the images; images in its subfolders are not found.
         classes: the allowed names; empty: any.
-        auto_reload: whether images that are added later are found.
-        read_only: whether the index is left as it is.
+        auto_reload: True if images that are added later are found.
+        read_only: True if the index is never written.
     """
 
     def __init__(

@@ -32,7 +32,7 @@ def guard_server(server: FastAPI, sites: Sites, max_upload_mb: float) -> None:
     """Put a :class:`Guard` before all routes. It replaces MONAI Label's own rule, which lets every website in.
 
     Args:
-        server: of MONAI Label, before its first request.
+        server: server of MONAI Label, before its first request.
         sites: see :class:`Guard`.
         max_upload_mb: see :class:`Guard`.
     """
@@ -49,7 +49,7 @@ class Guard:
 
     Args:
         app: ASGI application that answers everything else.
-        sites: that may use it.
+        sites: addresses of other sites that may use the server.
         max_upload_mb: megabytes (10^6 bytes) that a request may send.
     """
 

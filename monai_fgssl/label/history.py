@@ -67,8 +67,8 @@ def labels_until_better(trainings: Sequence[Mapping[str, Any]], num_labels: int,
     A power law through the errors of the trainings says it; with one training, the law of :data:`FIRST_EXPONENT`.
 
     Args:
-        trainings: of :func:`read_trainings`.
-        num_labels: that there are now.
+        trainings: result of :func:`read_trainings`.
+        num_labels: number of labels now.
         gain: accuracy that is worth a training.
 
     Returns:

@@ -32,9 +32,9 @@ def write_label(path: Path, info: Mapping[str, Any], image: str | None) -> None:
     """Write a label file, through to the disk.
 
     Args:
-        path: of the file.
+        path: file of the label.
         info: what the index has of the label; its ``"class"`` stands alone too, for other programs.
-        image: see :func:`fingerprint_of`.
+        image: fingerprint of the image, see :func:`fingerprint_of`.
 
     Raises:
         StorageError: when it can't be written.

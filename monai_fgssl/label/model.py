@@ -69,7 +69,7 @@ class LabelModel:
     Args:
         bundle_root: the bundle's folder.
         device: where to compute; None: a GPU if there is one.
-        max_pixels: that an image may have, see :class:`~monai_fgssl.data.ImageGeometry`.
+        max_pixels: largest number of pixels of an image, see :class:`~monai_fgssl.data.ImageGeometry`.
         pool: processes that decode the images; None: this one.
     """
 
@@ -192,7 +192,7 @@ class LabelModel:
         """Read an image as the model sees it: float ``(1, C, *spatial)`` in [0, 1].
 
         Args:
-            path: of the file, or of the folder of a DICOM series.
+            path: file, or folder of a DICOM series.
             headers: see :func:`~monai_fgssl.data.read_medical_image`.
 
         Raises:
@@ -232,9 +232,9 @@ class LabelModel:
         """Write the result of :meth:`predict` for a DICOM file or series as a structured report.
 
         Args:
-            headers: of the image, from :meth:`predict`.
-            result: of :meth:`predict`.
-            report: where to write it; see :func:`~monai_fgssl.report.dicom.structured_report.write_sr`.
+            headers: headers of the image, from :meth:`predict`.
+            result: result of :meth:`predict`.
+            report: file of the report to write; see :func:`~monai_fgssl.report.dicom.structured_report.write_sr`.
 
         Raises:
             DataError: when no report can refer to the image; the message starts after its name.
@@ -286,7 +286,7 @@ def read_model(
 
     Args:
         bundle_root: the bundle's folder.
-        weights: of the network.
+        weights: weights of the network.
         with_record: model whose record is taken; None: the bundle's own.
 
     Raises:

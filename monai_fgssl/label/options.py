@@ -36,7 +36,7 @@ class AppOptions:
         classes: names that labels may have; empty: any name.
         bundle: folder of the bundle, trained or not; None: one is made in the folder of the studies.
         bundle_name: bundle of the package that is copied there.
-        settings: of the bundle, for every training.
+        settings: settings of the bundle, for every training.
         sites: names of the server, and websites that may use it.
         max_upload_mb: megabytes that a request may send.
         decode_seconds: seconds that a file may take to decode; see :class:`~monai_fgssl.data.DecoderPool`.

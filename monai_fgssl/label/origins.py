@@ -61,8 +61,8 @@ class Sites:
         """Reason to refuse a request.
 
         Args:
-            method: of HTTP.
-            headers: by name in lower case.
+            method: method of HTTP.
+            headers: values of the headers by their names in lower case.
 
         Returns:
             Status and reason; None for a request to answer.
@@ -127,7 +127,7 @@ def open_address(arguments: Sequence[str]) -> str | None:
     """The address at which a whole network reaches the server; None if only this machine can.
 
     Args:
-        arguments: of ``monailabel start_server``.
+        arguments: arguments of ``monailabel start_server``.
     """
     parser = ArgumentParser(add_help=False)
     # MONAI Label's default is all networks of the machine.

@@ -23,8 +23,8 @@ def suggestions(scores: Scores, class_names: Sequence[str]) -> dict[str, tuple[s
     """Likeliest class of each scored image, and how much the model doubts it: 0 (sure) to 1 (all classes alike).
 
     Args:
-        scores: of one model.
-        class_names: of the same model.
+        scores: scores of one model.
+        class_names: names of the classes of the same model.
     """
     # A copy: the scorer adds to it meanwhile.
     logits = dict(scores.stage_logits)
@@ -43,10 +43,10 @@ def similar(scores: Scores, image: str, labeled: Mapping[str, str], neighbors: i
     """Labeled images that are most like an image to the model, see :func:`~monai_fgssl.metrics.nearest_neighbors`.
 
     Args:
-        scores: with the features.
-        image: to compare with; it is none of its neighbors.
+        scores: scores of a model, with its features.
+        image: image to compare with; it is never one of its own neighbors.
         labeled: class by image.
-        neighbors: how many at most.
+        neighbors: largest number of neighbors.
 
     Returns:
         ``id``, ``class`` and ``similarity`` of each, the most similar first; none while there are no features.

@@ -37,7 +37,7 @@ class Scores:
     """Logits and features by image, for one version of the model.
 
     Attributes:
-        version: of the model.
+        version: version of the model.
         stage_logits: ``(K + 1, num_classes)`` by image.
         features: ``(D,)`` by image.
         failed: images that can't be read.
@@ -92,8 +92,8 @@ class BackgroundScorer:
     """Keeps the :class:`Scores` of a data store complete. A thread computes them with the model that is in memory.
 
     Args:
-        model: that scores the images.
-        path: of the file that keeps the scores over a restart.
+        model: model that scores the images.
+        path: file that keeps the scores over a restart.
         path_of: gives the file of an image. It may fetch the file first, and may raise :class:`NotNowError`.
         on_failure: told of each image that can't be read: its name, its file and the error.
     """
@@ -182,7 +182,7 @@ def pick(
         strategy: one of :data:`monai_fgssl.metrics.acquisition.STRATEGIES`.
         unlabeled: the images to choose from, at least one.
         labeled: all others.
-        scores: of both, as far as they are known.
+        scores: scores of both kinds of images, as far as they are known.
         handed_out: time in seconds at which an image was given to somebody.
         now: the time on the same clock.
 

@@ -24,7 +24,7 @@ class Thumbnails:
 
     Args:
         draw: draws the small picture of a file or folder.
-        max_bytes: that are kept; those that were asked for long ago go first.
+        max_bytes: largest number of bytes to keep. The thumbnails that nobody asked for lately are dropped first.
     """
 
     def __init__(self, draw: Callable[[str], NDArray[np.uint8]], max_bytes: int = MAX_BYTES) -> None:

@@ -50,7 +50,7 @@ def write_data_list(path: Path, images: Sequence[tuple[str | Path, str]]) -> Non
     """Write a CSV file for the bundle. Images of one patient share a group, whose name does not tell the patient.
 
     Args:
-        path: of the CSV file.
+        path: CSV file to write.
         images: pairs of a file, or the folder of a DICOM series, and a class; an empty class is not known.
     """
     numbers: dict[str, str] = {}
@@ -86,8 +86,8 @@ def fine_tune(bundle_root: Path, images: Sequence[tuple[str | Path, str]], setti
 
     Args:
         bundle_root: the bundle's folder.
-        images: see :func:`write_data_list`, all with a class.
-        settings: of the bundle.
+        images: images as in :func:`write_data_list`; each has a class.
+        settings: settings of the bundle.
 
     Raises:
         SettingsError: when there are too few images of a class, or the bundle's run fails.
@@ -116,8 +116,8 @@ def pretrain(bundle_root: Path, images: Sequence[tuple[str | Path, str]], settin
 
     Args:
         bundle_root: the bundle's folder.
-        images: see :func:`write_data_list`.
-        settings: of the bundle. ``max_epochs`` is used if ``pretrain_epochs`` is missing.
+        images: images as in :func:`write_data_list`.
+        settings: settings of the bundle. ``max_epochs`` is used if ``pretrain_epochs`` is missing.
 
     Raises:
         SettingsError: when the bundle's run fails.

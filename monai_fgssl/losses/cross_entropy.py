@@ -21,7 +21,7 @@ class GlobalCrossEntropyLoss(nn.CrossEntropyLoss):
     as the gradients are by :func:`~monai_fgssl.networks.distribute`, are to be averaged.
 
     Args:
-        weight: of the classes, ``(num_classes,)``.
+        weight: weight of each class, ``(num_classes,)``.
     """
 
     def __init__(self, weight: Tensor | None = None) -> None:

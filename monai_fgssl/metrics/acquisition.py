@@ -154,7 +154,7 @@ def choose(
     Args:
         strategy: one of :data:`STRATEGIES`.
         num_images: N, the unlabeled images to choose from.
-        k: how many, at most N.
+        k: number of images to choose, at most N.
         prob: ``(N, num_classes)``; for ``"entropy"``, ``"margin"`` and ``"mix"``.
         stage_prob: ``(N, num_stages, num_classes)``; for ``"disagreement"``.
         features: ``(N, D)``; for ``"core_set"`` and ``"mix"``.

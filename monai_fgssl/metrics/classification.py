@@ -88,7 +88,7 @@ def resample_weights(groups: Sequence[str], num_resamples: int = 1000, seed: int
     Args:
         groups: ``N`` names.
         num_resamples: R.
-        seed: of the draws.
+        seed: seed of the draws.
 
     Returns:
         ``(R, N)``.
@@ -119,7 +119,7 @@ def bootstrap_intervals(
         labels: ``(N,)``.
         groups: ``N`` names of what is drawn as one (lesion, patient); None: every sample for itself.
         num_resamples: number of resamples.
-        seed: of the resampling.
+        seed: seed of the resampling.
         confidence: share of the resamples within the interval.
 
     Returns:

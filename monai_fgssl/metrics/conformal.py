@@ -29,9 +29,9 @@ class PredictionSets:
         coverage: wanted share of images whose set holds their true class, in (0, 1).
         thresholds: largest score of each class that is in a set; None: the class is in every set, since too few images
             of it were there to exclude it.
-        score: one of :data:`SET_SCORES`.
-        penalty: of RAPS, added for each rank after ``free_ranks``.
-        free_ranks: of RAPS.
+        score: name of the score, one of :data:`SET_SCORES`.
+        penalty: penalty of RAPS, added for each rank after ``free_ranks``.
+        free_ranks: number of ranks without a penalty in RAPS.
     """
 
     coverage: float
@@ -129,13 +129,13 @@ def fit_prediction_sets(
         probabilities: ``(N, num_classes)``.
         labels: ``(N,)``, integers from 0.
         coverage: wanted probability, in (0, 1).
-        by_class: one threshold for each class. A class with fewer than about ``1 / (1 - coverage)`` images is in every
-            set: nothing can be promised for it otherwise.
+        by_class: True: each class has a threshold of its own. A class with fewer than about ``1 / (1 - coverage)``
+            images is in every set: nothing can be promised for it otherwise.
         score: ``raps`` sums the probabilities down to the class, with a penalty for each rank, so that hard images get
             larger sets and easy ones small ones; ``threshold`` takes all classes above one probability, which makes the
             smallest sets on average.
-        penalty: of ``raps``; the larger, the smaller is the largest set.
-        free_ranks: of ``raps``: ranks without a penalty.
+        penalty: penalty of ``raps``. The larger it is, the smaller is the largest set.
+        free_ranks: number of ranks without a penalty in ``raps``.
 
     Raises:
         ValueError: on a coverage outside (0, 1), another score, or no images.
@@ -172,9 +172,9 @@ def binomial_interval(hits: int, count: int, level: float = 0.95) -> tuple[float
     """Confidence interval of a share, after Clopper and Pearson: never narrower than it says.
 
     Args:
-        hits: of ``count``.
+        hits: number of hits among ``count``.
         count: number of trials, above 0.
-        level: of the confidence.
+        level: level of the confidence.
     """
     interval = binomtest(hits, count).proportion_ci(level, method="exact")
     return float(interval.low), float(interval.high)

@@ -144,7 +144,7 @@ def solve_linear_probe(
         groups: lesion or patient of each of the ``N`` images.
         num_classes: rows of the result. A class without an image gets weights of 0, and a bias below all others.
         penalties: the candidates for ``C``.
-        num_folds: of the cross-validation, at most; there are no more folds than groups.
+        num_folds: largest number of folds of the cross-validation; there are never more folds than groups.
         class_weights: ``(num_classes,)``, how much an image of each class counts, see
             :func:`~monai_fgssl.data.class_weights`. Only their ratios matter. None: all images count the same.
 

@@ -33,7 +33,7 @@ def add_adapters(
 
     Args:
         network: changed in place; it computes the same as before until the adapters have learned.
-        rank: of the change; None: nothing is done.
+        rank: rank of the change; None: the function does nothing.
         image_size: pixels along each axis, one number or one for each.
         alpha: scale of the change; None: the rank, so that the factor is 1.
 

@@ -24,13 +24,13 @@ class StagedNet(nn.Module):
             :class:`~monai_fgssl.networks.StagedBackbone`.
         spatial_dims: 2 or 3.
         in_channels: channels of the image.
-        stages: which of the backbone's stages are used: the last so many, or their indices (from 0, increasing).
+        stages: stages of the backbone that are used: the last so many, or their indices (from 0, increasing).
             Deeper ones are dropped. None: all.
         stem: the backbone's stem, ``imagenet`` or ``small``; for named backbones.
         weights: see :func:`~monai_fgssl.networks.make_backbone`; for named backbones.
         mean: subtracted from the image, one number or one per channel. Default: that of the ``weights`` (for another
             number of channels its average over the channels), or 0.5 where they do not say.
-        std: what the image is then divided by, in the same way.
+        std: value for each channel by which the image is divided afterwards.
         image_size: pixels along each axis, one number or one per axis, for backbones that are made for one size; for
             named backbones. None: the size that they were published with.
         drop_path: rate of stochastic depth in training, for named backbones that have it; 0: none.

@@ -43,7 +43,7 @@ class GradientAverage:
     Gradients of parameters that a step does not use remain None. Processes must make the same steps in the same order.
 
     Args:
-        network: on the device of this process.
+        network: network on the device of this process.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -56,7 +56,7 @@ class GradientAverage:
 
         Args:
             loss: a scalar.
-            kind: of the step: steps of one kind use the same parameters.
+            kind: name of the kind of step. All steps of one kind use the same parameters.
         """
         if num_processes() == 1:
             return loss
@@ -79,8 +79,8 @@ def distribute(network: nn.Module) -> nn.Module:
     trainers of this package average the gradients.
 
     Args:
-        network: on the device of this process; its batch norms are replaced, and it begins with the state of the first
-            process.
+        network: network on the device of this process; its batch norms are replaced, and it begins with the state of
+            the first process.
     """
     with torch.no_grad():
         for value in network.state_dict().values():

@@ -32,15 +32,15 @@ class HierarchicalNet(StagedNet):
         spatial_dims: 2 or 3.
         in_channels: channels of the image.
         num_classes: number of classes.
-        stages: which of the backbone's stages get a block: the last so many, or their indices (from 0, increasing).
+        stages: stages of the backbone that get a block: the last so many, or their indices (from 0, increasing).
         width: size of a stage's pooled vector, see :class:`HierarchicalBlock`. Its cost grows with the square.
         embedding_dim: size of the vectors ``z``.
         stem: ``imagenet``, or ``small`` for ResNets on images up to about 64 px.
         weights: ``pretrained``, ``imagenet``, ``hf-hub:OWNER/NAME`` or a file, see
             :func:`~monai_fgssl.networks.make_backbone`.
         mean: subtracted from the image, one number or one per channel. Default: that of the weights, or 0.5.
-        std: what the image is then divided by, in the same way.
-        linear_projection: what of the heads the self-supervised loss gets, see :class:`ProjectionHead`.
+        std: value for each channel by which the image is divided afterwards.
+        linear_projection: vectors of the heads that the self-supervised loss gets, see :class:`ProjectionHead`.
         image_size: see :class:`StagedNet`.
         drop_path: see :class:`StagedNet`.
         inflate_weights: see :class:`StagedNet`.

@@ -37,8 +37,8 @@ def export_onnx(network: StagedNet, path: str | Path, image_shape: tuple[int, ..
     """Export ``stage_logits``, for any batch size.
 
     Args:
-        network: in any mode; it is exported as for evaluation, and left as it was.
-        path: of the file.
+        network: network in any mode. It is exported in evaluation mode, and its own mode does not change.
+        path: file to write.
         image_shape: ``(C, *spatial)``.
 
     Raises:
@@ -69,12 +69,12 @@ class OnnxNet(nn.Module):
     """A file of :func:`export_onnx`, run by ONNX Runtime on the CPU, for evaluation in place of its network.
 
     Args:
-        path: of the file.
-        num_threads: of ONNX Runtime; None: as many as torch uses.
+        path: ONNX file.
+        num_threads: number of threads of ONNX Runtime; None: as many as torch uses.
 
     Attributes:
         num_steps: K + 1.
-        num_classes: of each step.
+        num_classes: number of scores of each step.
         image_shape: ``(C, *spatial)`` of the images that it takes.
 
     Raises:

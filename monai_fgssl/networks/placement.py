@@ -34,9 +34,9 @@ def place_network(
 
     Args:
         network_def: the network.
-        model_path: of its weights; with the suffix ``.onnx`` the exported model is taken.
+        model_path: file of the weights. If its suffix is ``.onnx``, the exported model is taken.
         device: where to compute.
-        precision: that decides the order of the weights in memory; None: :func:`memory_format` does.
+        precision: precision that decides the memory format of the weights; None: :func:`memory_format` decides.
 
     Raises:
         SettingsError: when the ONNX file is missing, damaged, or has other steps or classes than the network.

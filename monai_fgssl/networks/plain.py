@@ -35,7 +35,7 @@ class PlainNet(OneStepNet):
         weights: ``pretrained``, ``imagenet``, ``hf-hub:OWNER/NAME`` or a file, see
             :func:`~monai_fgssl.networks.make_backbone`.
         mean: subtracted from the image, one number or one per channel. Default: that of the weights, or 0.5.
-        std: what the image is then divided by, in the same way.
+        std: value for each channel by which the image is divided afterwards.
         image_size: see :class:`StagedNet`.
         drop_path: see :class:`StagedNet`.
         inflate_weights: see :class:`StagedNet`.

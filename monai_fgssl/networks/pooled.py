@@ -46,13 +46,13 @@ class PooledNet(OneStepNet):
         spatial_dims: 2 or 3.
         in_channels: channels of the image.
         num_classes: number of classes.
-        stages: which of the backbone's stages the classifier reads: the last so many, or their indices (from 0,
+        stages: stages of the backbone that the classifier reads: the last so many, or their indices (from 0,
             increasing). None: all.
         stem: ``imagenet``, or ``small`` for ResNets on images up to about 64 px.
         weights: ``pretrained``, ``imagenet``, ``hf-hub:OWNER/NAME`` or a file, see
             :func:`~monai_fgssl.networks.make_backbone`.
         mean: subtracted from the image, one number or one per channel. Default: that of the weights, or 0.5.
-        std: what the image is then divided by, in the same way.
+        std: value for each channel by which the image is divided afterwards.
         image_size: see :class:`StagedNet`.
         drop_path: see :class:`StagedNet`.
         inflate_weights: see :class:`StagedNet`.

@@ -38,7 +38,7 @@ class Precision:
     Attributes:
         numbers: ``"float32"``; ``"tf32"``: float32 with convolutions that a GPU rounds to TF32, torch's default;
             ``"bfloat16"``: mixed precision.
-        channels_last: whether the channels of a pixel lie side by side. Otherwise the pixels of a channel do.
+        channels_last: True if the channels of a pixel are side by side in memory, False if the pixels of a channel are.
 
     Example:
         >>> Precision("bfloat16", channels_last=True).name
@@ -118,14 +118,14 @@ class PrecisionChoice:
 
     Args:
         amp: ``auto``; the name of a :class:`Precision`; true: mixed precision with bfloat16; false: float32.
-        device: where the run computes.
+        device: device of the run.
         spatial_dims: 2 or 3.
-        exact: see :func:`sensible_precisions`. Predictions do not depend on which precision was the fastest by chance.
+        exact: see :func:`sensible_precisions`. True: predictions do not depend on the choice.
 
     Attributes:
         candidates: precisions to choose from.
         current: the precision. Until one is chosen: that which mostly is the fastest on such a device.
-        open: whether it is still to be chosen.
+        open: True until a precision is chosen.
 
     Raises:
         SettingsError: when ``amp`` is none of these.
@@ -156,8 +156,8 @@ class PrecisionChoice:
         """Decide for a precision.
 
         Args:
-            precision: or its name.
-            network: that is computed with; it is placed anew.
+            precision: precision, or its name.
+            network: network of the run; it is moved to the new memory format.
         """
         self.current = Precision.from_name(precision) if isinstance(precision, str) else precision
         self.open = False

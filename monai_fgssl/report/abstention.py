@@ -25,8 +25,8 @@ def measure_abstention(predictions: PredictionCollector, class_names: Sequence[s
     An image is kept (``triage`` is ``predict``) when its set has one class, and referred otherwise.
 
     Args:
-        predictions: of the test part, with ``prediction_sets``.
-        class_names: one for each score.
+        predictions: predictions of the test part, with ``prediction_sets``.
+        class_names: names of the classes, one for each score.
 
     Returns:
         ``wanted`` (coverage), ``covered`` (share of sets with the true class), ``kept`` (share of images with one
@@ -84,9 +84,9 @@ def plot_risk_coverage(predictions: PredictionCollector, path: str | Path | None
     """Draw the error of the kept images over the share that is kept, the surest first.
 
     Args:
-        predictions: of labeled images. Where they have ``prediction_sets``, a point shows the images with one possible
-            class.
-        path: where to save it; the suffix chooses the format.
+        predictions: predictions of labeled images. Where they have ``prediction_sets``, a point shows the images with
+            one possible class.
+        path: file to save to; the suffix chooses the format.
         title: above it.
 
     Returns:

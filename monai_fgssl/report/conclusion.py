@@ -45,14 +45,14 @@ def conclusion(
 
     Args:
         ours: metrics of the network with pre-training.
-        other: those of the same network without it.
+        other: results of the same network without the pre-training.
         difference: ours - other.
         label_counts: labeled training images of each class.
         num_unlabeled: images that pre-training saw; None where that is not known.
         seeds: fine-tunings of each method.
         num_test_images: images that the metrics are of.
-        frozen: whether a linear classifier of the frozen features is compared, rather than fine-tuned networks.
-        start: what the network without pre-training starts from.
+        frozen: True if linear classifiers of the frozen features are compared, False for fine-tuned networks.
+        start: name of what the network without pre-training starts from.
     """
     gain = difference[METRIC]
     amount = f"{abs(gain['value']):.3f}"

@@ -42,10 +42,10 @@ def step_correlations(
         network: neither its mode nor its running statistics change.
         images: ``(B, C, *spatial)``, float in [0, 1] or uint8, on the network's device. Give more images than features;
             otherwise chance correlations hide the others.
-        grids: of the puzzles, one for each stage.
+        grids: grids of the puzzles, one for each stage.
         regularized: the light view; None takes the defaults of ``RandRegularizedView``.
         distorted: the strong view; None takes the defaults of ``RandDistortedView``.
-        seed: of views and puzzles.
+        seed: seed of views and puzzles.
 
     Returns:
         ``(K + 1, embedding_dim, embedding_dim)`` float32 in [-1, 1].
@@ -74,9 +74,9 @@ def plot_correlations(correlations: Mapping[str, ArrayLike | Tensor], path: str 
     root mean square off it, which should become 0.
 
     Args:
-        correlations: by name, e.g. ``before`` and ``after`` pre-training: ``(K + 1, embedding_dim, embedding_dim)``,
-            see :func:`step_correlations`.
-        path: where to save it; the suffix chooses the format.
+        correlations: correlations by name, e.g. ``before`` and ``after`` pre-training: ``(K + 1, embedding_dim,
+            embedding_dim)``, see :func:`step_correlations`.
+        path: file to save to; the suffix chooses the format.
 
     Returns:
         The figure.

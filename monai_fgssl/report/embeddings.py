@@ -49,7 +49,7 @@ def write_embeddings(
     that could not be read.
 
     Args:
-        embeddings: to write.
+        embeddings: embeddings to write.
         output_dir: folder of the files.
         formats: see :func:`check_formats`.
 

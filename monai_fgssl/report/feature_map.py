@@ -31,7 +31,7 @@ def embed_features(features: ArrayLike, method: str = "tsne", seed: int = 0) -> 
         features: ``(N, D)``; each feature is standardized first, as for kNN.
         method: ``"tsne"`` keeps neighbors together (far distances mean nothing), ``"pca"`` shows the two directions
             of largest variance.
-        seed: of t-SNE.
+        seed: seed of t-SNE.
 
     Returns:
         ``(N, 2)``.
@@ -70,13 +70,13 @@ def plot_feature_map(
     """Draw the vectors of every step, one row of panels for each state of the network.
 
     Args:
-        vectors: by name, e.g. ``before`` and ``after`` pre-training: ``(N, K + 1, embedding_dim)`` of the same images,
-            see :meth:`~monai_fgssl.networks.HierarchicalNet.stage_vectors`.
+        vectors: vectors by name, e.g. ``before`` and ``after`` pre-training: ``(N, K + 1, embedding_dim)`` of the same
+            images, see :meth:`~monai_fgssl.networks.HierarchicalNet.stage_vectors`.
         labels: ``(N,)`` of these images; colors only.
         class_names: names of the classes.
         method: see :func:`embed_features`.
         seed: see :func:`embed_features`.
-        path: where to save it; the suffix chooses the format.
+        path: file to save to; the suffix chooses the format.
 
     Returns:
         The figure.

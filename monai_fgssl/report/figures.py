@@ -42,7 +42,7 @@ def plot_confusion(
         labels: ``(N,)``, true classes.
         predictions: ``(N,)``, predicted classes.
         class_names: names of the classes.
-        path: where to save it; the suffix chooses the format.
+        path: file to save to; the suffix chooses the format.
         title: above it; by default the number of images.
 
     Returns:
@@ -78,7 +78,7 @@ def plot_roc(
         labels: ``(N,)``, true classes.
         probabilities: ``(N, num_classes)``.
         class_names: names of the classes.
-        path: of the picture.
+        path: file of the picture.
         title: above it; by default the number of images.
     """
     truth, scores = np.asarray(labels), np.asarray(probabilities)
@@ -105,9 +105,9 @@ def plot_learning_curves(history: Mapping[str, Mapping[str, Sequence[tuple[int, 
     """Draw the losses, accuracies and diagnostics of every phase over its epochs: a row per phase.
 
     Args:
-        history: by phase and by name of the series, (epoch, value) pairs. Series that belong to no panel (losses,
+        history: series by phase and name, each a list of (epoch, value) pairs. Series that belong to no panel (losses,
             ``knn_``, ``val_``, ``rank_``, ``weight_growth``) are left out.
-        path: of the picture.
+        path: file of the picture.
     """
     rows = {
         phase: [(title, prefix) for title, prefix in PANELS if any(name.startswith(prefix) for name in series)]

@@ -84,7 +84,7 @@ def overlay(image: Tensor, heat_map: Tensor, opacity: float = 0.6) -> NDArray[np
     Args:
         image: ``(C, H, W)`` float in [0, 1], 1 or 3 channels.
         heat_map: ``(H, W)`` in [0, 1].
-        opacity: of the heat map's highest value, in [0, 1].
+        opacity: opacity of the heat map's highest value, in [0, 1].
 
     Returns:
         ``(H, W, 3)``, RGB.
@@ -175,8 +175,8 @@ class HeatMapWriter:
 
     Args:
         output_dir: folder of the folder ``heat_maps``.
-        stream: that the evaluator reads from; a picture that can't be written is added to its ``incomplete``. None: it
-            ends the evaluation.
+        stream: stream that the evaluator reads from; a picture that can't be written is added to its ``incomplete``.
+            None: it ends the evaluation.
     """
 
     def __init__(self, output_dir: str | Path, stream: ImageStream | None = None) -> None:

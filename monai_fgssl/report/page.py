@@ -45,7 +45,7 @@ class Mark:
         value: its mean.
         high: end of the interval.
         seeds: value of each seed.
-        text: what a pointer that rests on it shows.
+        text: text that appears when the pointer rests on it.
     """
 
     method: str
@@ -60,8 +60,8 @@ def write_page(path: str | Path, content: Mapping[str, Any]) -> None:
     """Write the page; it is complete or not there.
 
     Args:
-        path: of the page. The pictures of the run are taken from the same folder, as far as they are there.
-        content: what ``metrics.json`` holds, see :meth:`monai_fgssl.report.Report.write`.
+        path: file of the page. The pictures of the run are taken from the same folder, if they are there.
+        content: content of ``metrics.json``, see :meth:`monai_fgssl.report.Report.write`.
     """
     path = Path(path)
     environment = Environment(

@@ -89,7 +89,7 @@ def draw_image(
     """Picture of an image as the loader reads it; of a volume the middle slice.
 
     Args:
-        path: of the file or the folder of a DICOM series.
+        path: file, or folder of a DICOM series.
         spatial_dims: 2 for pictures, 3 for volumes.
         window: see :func:`~monai_fgssl.data.read_medical_image`.
         max_size: height and width in pixels, at most.

@@ -22,7 +22,7 @@ def write_predictions(
     """Write one row per image: the column ``image``, then one probability per class.
 
     Args:
-        path: of the file, which is complete or not there; missing folders are made.
+        path: file to write; it is never there half-written. Missing folders are made.
         names: ``N`` names of images.
         probabilities: ``(N, num_classes)``.
         class_names: the columns.

@@ -29,7 +29,7 @@ class ReliabilityBins(NamedTuple):
         accuracy: share of them that is classified right.
         low: lower end of the 95 % Wilson interval of the accuracy.
         high: upper end of that interval.
-        num_images: in the bin.
+        num_images: number of images in the bin.
     """
 
     confidence: NDArray[np.float64]
@@ -83,7 +83,7 @@ def plot_reliability(
         probabilities: ``(N, num_classes)``, or several such by name, to compare.
         labels: ``(N,)``, integers from 0.
         num_bins: bins of the confidence.
-        path: where to save it; the suffix chooses the format.
+        path: file to save to; the suffix chooses the format.
 
     Returns:
         The figure.

@@ -45,9 +45,9 @@ def describe(
     Args:
         stage_logits: ``(B, K + 1, num_classes)``.
         orientation_logits: ``(B, V, num_classes)``, summed over the steps.
-        class_names: one for each score.
-        temperature: of the calibration, see :func:`~monai_fgssl.metrics.fit_temperature`; it divides the summed
-            logits. The logits of single stages are not calibrated.
+        class_names: names of the classes, one for each score.
+        temperature: temperature of the calibration, see :func:`~monai_fgssl.metrics.fit_temperature`; it divides the
+            summed logits. The logits of single stages are not calibrated.
         prediction_sets: rule that makes sets of possible classes from the probabilities; None: there is none.
 
     Returns:
@@ -178,8 +178,8 @@ class ResultWriter:
 
     Args:
         output_dir: folder of the files.
-        class_names: one for each score.
-        stream: what the evaluator reads from.
+        class_names: names of the classes, one for each score.
+        stream: stream that the evaluator reads from.
         temperature: see :func:`describe`.
         prediction_sets: see :func:`describe`.
     """

@@ -49,7 +49,7 @@ class Report:
     Args:
         output_dir: folder of the files.
         class_names: names of the classes.
-        settings: of the run, recorded in ``metrics.json``.
+        settings: settings of the run, recorded in ``metrics.json``.
         data: images of the run, to say how many there are; None where they are not known.
         bundle_root: the folder of the bundle, to say how its model is used.
 
@@ -88,7 +88,7 @@ class Report:
 
         Args:
             images: the first ones are shown.
-            grids: of the puzzles, fine to coarse.
+            grids: grids of the puzzles, fine to coarse.
             regularized: view that the puzzles are cut from.
             distorted: view that they are compared with.
         """

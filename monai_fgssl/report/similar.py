@@ -37,9 +37,9 @@ class Neighbor:
     """An image of the collection.
 
     Attributes:
-        name: of the image.
-        path: of its file.
-        frame: of a file with several; None: the file is one image.
+        name: name of the image.
+        path: path of its file.
+        frame: number of the frame, for a file with several; None: the file is one image.
         similarity: cosine of the angle between the standardized features, in [-1, 1].
     """
 
@@ -53,8 +53,8 @@ def find_similar(query: Embeddings, collection: Embeddings, neighbors: int) -> l
     """Find the images of a collection that are nearest to an image, see :func:`~monai_fgssl.metrics.nearest_neighbors`.
 
     Args:
-        query: of one image. If its file is in the collection too, that one is left out.
-        collection: of the same network; its features give mean and standard deviation.
+        query: embedding of one image. If the collection has its file too, that entry is left out.
+        collection: embeddings of the same network; its features give mean and standard deviation.
         neighbors: k.
 
     Returns:
@@ -85,8 +85,8 @@ def write_similar(
     """Print the nearest images, and write ``similar.csv`` and ``similar.png``.
 
     Args:
-        query: of one image.
-        collection: to search.
+        query: embedding of one image.
+        collection: embeddings to search.
         neighbors: k.
         output_dir: folder of the files.
         geometry: dimensions and window of the images.
@@ -119,7 +119,7 @@ def plot_similar(
         query: the image.
         found: its neighbors.
         geometry: see :func:`write_similar`.
-        path: where to save it; the suffix chooses the format.
+        path: file to save to; the suffix chooses the format.
 
     Returns:
         The figure.

@@ -33,11 +33,11 @@ def print_metrics(
     """Print a table with one row per method and one column per metric, each value with its interval.
 
     Args:
-        rows: by method, ``value``, ``low`` and ``high`` of each metric, as
+        rows: for each method ``value``, ``low`` and ``high`` of each metric, as
             :func:`~monai_fgssl.metrics.bootstrap_intervals` returns them.
         title: printed above.
         differences: the same of differences between methods, below a line and with their signs.
-        metrics: those that get a column.
+        metrics: metrics that get a column.
     """
     table = Table(title=title, title_justify="left", box=SIMPLE)
     table.add_column("", no_wrap=True)

@@ -63,8 +63,8 @@ class MlflowWriter:
     run, and names a metric ``epoch loss``, which MLflow does not group as it does ``epoch/loss``.
 
     Args:
-        folder: see above.
-        name: of the run.
+        folder: folder of the files, see above.
+        name: name of the run.
         goes_on: continue the newest run of this name instead of a new one.
         settings: parameters of a new run, by which MLflow compares runs.
 
@@ -120,10 +120,10 @@ def open_writer(
 
     Args:
         tool: ``"tensorboard"`` or ``"mlflow"``.
-        folder: of the files; TensorBoard's are in its subfolder ``name``.
-        name: of the run.
+        folder: folder of the files; TensorBoard's are in its subfolder ``name``.
+        name: name of the run.
         iteration: last one before the training starts. TensorBoard then hides earlier records of later iterations.
-        settings: of the run; MLflow shows them as parameters.
+        settings: settings of the run; MLflow shows them as parameters.
 
     Raises:
         ImportError: when the tool is not installed.
@@ -152,10 +152,10 @@ class RunTracker:
     handlers that write metrics. It changes nothing: a training gives the same weights without it.
 
     Args:
-        name: of the run, one for each phase.
+        name: name of the run, one for each phase.
         folder: see :func:`open_writer`.
         tool: ``"tensorboard"`` or ``"mlflow"``.
-        settings: of the run.
+        settings: settings of the run.
         evaluator: engine whose metrics are written beside the trainer's.
         interval: iterations between two losses. Reading a loss waits for the device.
         figure_interval: epochs between two figures.
@@ -242,7 +242,7 @@ class PretrainTracker(RunTracker):
         images: the first few are shown in the views, the first 256 are correlated.
         regularized: view that the puzzles are cut from.
         distorted: view that they are compared with.
-        kwargs: those of :class:`RunTracker`.
+        kwargs: arguments of :class:`RunTracker`.
     """
 
     def __init__(self, images: CachedImages, regularized: RandView, distorted: RandView, **kwargs: Any) -> None:
@@ -272,9 +272,9 @@ class FinetuneTracker(RunTracker):
     """Tracker of fine-tuning, with the ``confusion`` matrix of the evaluator's newest predictions.
 
     Args:
-        evaluator: that a ``ValidationHandler`` runs within the epochs.
+        evaluator: evaluator that a ``ValidationHandler`` runs within the epochs.
         class_names: names of the classes.
-        kwargs: those of :class:`RunTracker`.
+        kwargs: arguments of :class:`RunTracker`.
     """
 
     def __init__(self, evaluator: Workflow, class_names: Sequence[str], **kwargs: Any) -> None:

@@ -45,8 +45,8 @@ def plot_views(
         regularized: the light view; None takes the defaults of ``RandRegularizedView``.
         distorted: the strong view; None takes the defaults of ``RandDistortedView``.
         spatial_dims: number of spatial axes, 2 or 3.
-        seed: of everything random in the picture.
-        path: where to save it; the suffix chooses the format.
+        seed: seed of everything random in the picture.
+        path: file to save to; the suffix chooses the format.
 
     Returns:
         The figure.

@@ -34,7 +34,7 @@ class OneDrawTransformd(Randomizable, MapTransform):
 
     Args:
         keys: entries to change, each of shape (C, ``*spatial``).
-        transform: of one array.
+        transform: transform of one array.
         allow_missing_keys: skip keys that the data lacks instead of raising.
     """
 

@@ -26,8 +26,8 @@ def copy_bundle(name: str, folder: str | Path) -> Path:
     """Copy a bundle out of the installed package, to run and to change it.
 
     Args:
-        name: one of :data:`BUNDLES`.
-        folder: where to; must not exist yet.
+        name: name of the bundle, one of :data:`BUNDLES`.
+        folder: new folder to copy to; it must not exist yet.
 
     Returns:
         The new folder.

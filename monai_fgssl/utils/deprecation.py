@@ -21,7 +21,7 @@ def warn_former_name(former: str, name: str, kind: str = "name", stacklevel: int
     Args:
         former: the name in earlier releases.
         name: the name today.
-        kind: what is named, as the message begins.
+        kind: kind of the name, such as a function or a setting; the message begins with it.
         stacklevel: as of :func:`warnings.warn`.
     """
     message = f"the {kind} {former} is now called {name}; the next release will not know {former}."

@@ -47,7 +47,7 @@ def global_moments(values: Tensor, axes: Sequence[int]) -> tuple[Tensor, Tensor,
 
     Args:
         values: all axes but one are reduced; this process's share, at least one sample.
-        axes: which these are.
+        axes: names of the axes.
 
     Returns:
         Mean ``(C,)``, variance ``(C,)`` and the number of samples, a scalar, in the type of ``values``. The numbers are

@@ -120,7 +120,7 @@ def check_space(path: str | Path, size: int) -> None:
     """Refuse to begin a file that the disk has no room for.
 
     Args:
-        path: of the file.
+        path: file to write.
         size: bytes that it takes.
 
     Raises:
@@ -202,7 +202,7 @@ def temporary_folder(path: str | Path) -> Iterator[Path]:
     """Make a folder beside ``path``, to be filled and renamed to it; what is left of it goes when the block ends.
 
     Args:
-        path: of the folder that it shall become. Its parents are made.
+        path: path that the folder will have. Its parents are made.
 
     Raises:
         StorageError: see :func:`atomic_write`.
@@ -223,8 +223,8 @@ def remove_leftovers(folder: str | Path, depth: int = 0) -> None:
     Those of processes that live, or of other machines, stay.
 
     Args:
-        folder: to look through; may be missing.
-        depth: of the folders below it that are looked through too.
+        folder: folder to look through; it may be missing.
+        depth: number of levels of subfolders that are looked through too.
     """
     try:
         entries = list(os.scandir(folder))

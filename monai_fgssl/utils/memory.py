@@ -38,7 +38,7 @@ def naming_setting(what: str, setting: str) -> Iterator[None]:
 
     Args:
         what: is done here, such as ``"pre-training"``.
-        setting: on the command line, with its value.
+        setting: setting on the command line, with its value.
 
     Raises:
         SettingsError: in place of the errors of :func:`is_out_of_memory`.

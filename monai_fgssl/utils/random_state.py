@@ -18,7 +18,7 @@ def get_random_state(generator: torch.Generator) -> dict[str, Any]:
     """State of a generator, and of the global ones of PyTorch, NumPy and Python, of tensors and plain numbers only.
 
     Args:
-        generator: of the training.
+        generator: generator of the training.
     """
     # The global one, which MONAI's transforms may use.
     name, keys, *rest = np.random.get_state(legacy=True)  # noqa: NPY002

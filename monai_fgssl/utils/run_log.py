@@ -47,7 +47,7 @@ def tell(text: str, progress: bool = False) -> None:
 
     Args:
         text: the line.
-        progress: whether a run within another prints it too.
+        progress: True if a run within another run prints the line too.
     """
     if process_rank():
         return
@@ -73,7 +73,7 @@ def open_log(path: str | Path, header: Mapping[str, Any]) -> None:
     A run within another, see :func:`within_a_run`, writes into that one's file.
 
     Args:
-        path: of the file.
+        path: file of the log.
         header: its first lines, ``name: value`` each.
     """
     if process_rank() or _quiet.get():

@@ -31,8 +31,8 @@ def save_tensors(content: Any, path: str | Path, durable: bool = False) -> None:
     """Write what ``torch.save`` writes, complete or not at all; see :func:`~monai_fgssl.utils.files.atomic_write`.
 
     Args:
-        content: of tensors and plain values.
-        path: of the file.
+        content: dictionary of tensors and plain values.
+        path: file to write.
         durable: see :func:`~monai_fgssl.utils.files.atomic_write`.
 
     Raises:
@@ -70,7 +70,7 @@ def save_safetensors(state: Mapping[str, torch.Tensor], path: str | Path, metada
 
     Args:
         state: a state dict.
-        path: of the file.
+        path: file to read.
         metadata: text by name.
 
     Raises:

@@ -19,7 +19,7 @@ def palette_depth(colors: NDArray[np.uint16]) -> tuple[NDArray[Any], int]:
     Many writers store 8 bits as the upper half of 16, where white is 0xFF00.
 
     Args:
-        colors: of any shape.
+        colors: colors as an array of any shape.
 
     Returns:
         The colors, and their value of full intensity.

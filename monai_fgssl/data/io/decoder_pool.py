@@ -95,10 +95,10 @@ class DecoderPool:
     Several threads may use one pool. Processes start when they are needed first.
 
     Args:
-        num_processes: that work at the same time; None: one for each core, at most 8, and at most one for each
-            gigabyte of the limit.
-        seconds: of computing that a file may take, and ten times as long by the clock; the files of a series together
-            as often as there are files.
+        num_processes: number of processes that work at the same time; None: one for each core, at most 8, and at most
+            one for each gigabyte of the limit.
+        seconds: seconds of CPU time that a file may take; by the clock it may take ten times as long; the files of a
+            series together as often as there are files.
         memory_gb: gigabytes (10^9 bytes) that all processes together may take for images; None: half of what is free.
         start_method: of :mod:`multiprocessing`; None: ``"fork"`` on Linux, as PyTorch's loaders do, else ``"spawn"``.
             A server with many threads takes ``"forkserver"``.
@@ -183,10 +183,11 @@ class DecoderPool:
         """Call ``function(path, *arguments, **options)`` in a process.
 
         Args:
-            function: of a module, or a method of an object that can be pickled; gives an array or a CPU tensor.
-            path: of the file, or of the folder of a series.
-            arguments: of the function.
-            options: of the function.
+            function: function of a module, or method of an object that can be pickled. It returns an array or a CPU
+                tensor.
+            path: file, or folder of a series.
+            arguments: positional arguments of the function.
+            options: keyword arguments of the function.
 
         Returns:
             What the function gives, as an array.

@@ -63,7 +63,7 @@ def read_dicom(path: Path, frame: int | None = None) -> StoredImage:
     """Read a picture.
 
     Args:
-        path: of the file.
+        path: file to read.
         frame: its number where there are several, from 0 (DICOM itself counts from 1).
 
     Returns:
@@ -87,7 +87,7 @@ def source_header(dataset: Dataset) -> Dataset:
     Functional groups of frames, overlays and pixels are left out, since they may take megabytes.
 
     Args:
-        dataset: of :func:`open_dicom`.
+        dataset: data set of :func:`open_dicom`.
 
     Returns:
         Groups 0008 to 004F.
@@ -108,7 +108,7 @@ def frame_module(dataset: Dataset, frame: int) -> Dataset:
     """Collect the attributes of a frame from the image itself and from its functional groups.
 
     Args:
-        dataset: of an image.
+        dataset: data set of an image.
         frame: number, from 0.
 
     Returns:
@@ -148,7 +148,7 @@ def read_frame(dataset: Dataset, frame: int) -> StoredImage:
     """Decode a frame.
 
     Args:
-        dataset: of :func:`open_dicom`.
+        dataset: data set of :func:`open_dicom`.
         frame: number, from 0.
 
     Returns:

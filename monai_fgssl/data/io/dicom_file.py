@@ -100,7 +100,7 @@ def open_dicom(path: Path, headers_only: bool = False) -> Dataset:
     """Read a file, and check that it is an image.
 
     Args:
-        path: of the file.
+        path: file to read.
         headers_only: leave out the pixels.
 
     Raises:

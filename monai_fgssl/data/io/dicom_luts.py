@@ -32,8 +32,8 @@ def apply_modality_lut(stored: NDArray[Any], module: Dataset, is_signed: bool) -
 
     Args:
         stored: values of any shape.
-        module: of :func:`~monai_fgssl.data.io.dicom.frame_module`.
-        is_signed: whether stored values may be negative.
+        module: result of :func:`~monai_fgssl.data.io.dicom.frame_module`.
+        is_signed: True if stored values may be negative.
 
     Returns:
         Values in units of the modality, and the number of bits of a table's values; None if there is no table.
@@ -52,8 +52,8 @@ def read_voi(module: Dataset, is_signed: bool) -> Window | LookupTable | None:
     """The first VOI LUT, or else the first window; DICOM PS3.3, C.11.2.1 leaves the choice to the viewer.
 
     Args:
-        module: of :func:`~monai_fgssl.data.io.dicom.frame_module`.
-        is_signed: whether values of the modality may be negative.
+        module: result of :func:`~monai_fgssl.data.io.dicom.frame_module`.
+        is_signed: True if values of the modality may be negative.
 
     Returns:
         The table or window that turns values of the modality into brightness. None when the file has neither.
@@ -74,9 +74,9 @@ def palette_colors(dataset: Dataset, indices: NDArray[Any], is_signed: bool) -> 
     byte of padding, and swaps the bytes of big-endian ones.
 
     Args:
-        dataset: with the palette.
+        dataset: data set with the palette.
         indices: ``(rows, columns)``.
-        is_signed: whether indices may be negative.
+        is_signed: True if indices may be negative.
 
     Returns:
         ``(rows, columns, 3)``, and the value of full intensity.

@@ -60,7 +60,7 @@ def decode_frame(dataset: Dataset, frame: int) -> NDArray[Any]:
     A baseline JPEG comes out bit for bit as Pillow decodes it from a file.
 
     Args:
-        dataset: with its pixels.
+        dataset: data set with its pixels.
         frame: number, from 0.
 
     Returns:

@@ -26,7 +26,7 @@ def files_of_series(folder: Path) -> list[Path]:
     those with the name of a DICOM file.
 
     Args:
-        folder: with its files, not those of folders below it.
+        folder: folder with the files; files in its subfolders are ignored.
 
     Returns:
         Sorted by name.

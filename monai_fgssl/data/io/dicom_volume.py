@@ -60,8 +60,8 @@ def read_dicom_volume(paths: Sequence[Path], time: int | None = None) -> StoredI
 
     Args:
         paths: files of one series with a slice each, or one file.
-        time: where each place has several images, as of a perfusion: which of them, from 0, in the order of their
-            Instance Numbers, or of the frames of one file.
+        time: number of the point in time, from 0, where each place has several images (as in a perfusion), in the order
+            of their Instance Numbers, or of the frames of one file.
 
     Returns:
         Gray values in the units of the modality, float32, ``(1, X, Y, Z)``: X runs along the columns, Y along the rows

@@ -27,7 +27,7 @@ class Window:
 
     Args:
         center: its middle, in the units of the values.
-        width: from black to white, in the same units.
+        width: width from black to white, in the same units.
         function: ``"LINEAR"``, ``"LINEAR_EXACT"`` or ``"SIGMOID"``.
 
     Source: DICOM PS3.3, C.11.2.1.2.1 (LINEAR), C.11.2.1.3.2 (LINEAR_EXACT), C.11.2.1.3.1 (SIGMOID).
@@ -72,7 +72,7 @@ class LookupTable:
     Args:
         first: the value of the first entry; smaller values get that entry, larger ones than the last the last.
         entries: ``(N,)``, from 0 (black) to ``2 ** bits - 1`` (white).
-        bits: of an entry.
+        bits: bits of an entry.
 
     Source: DICOM PS3.3, C.11.2.1.1.
     """
@@ -103,7 +103,7 @@ class StoredImage:
         voi: the window or lookup table that the file asks for.
         inverted: small values are bright (MONOCHROME1, WhiteIsZero).
         frame: number of the frame, page or slice that was read.
-        headers: of the DICOM files that the image comes from, see
+        headers: headers of the DICOM files that the image comes from, see
             :func:`~monai_fgssl.data.io.dicom.source_header`; none for other files.
     """
 

@@ -29,8 +29,8 @@ def replace_not_finite(image: StoredImage, name: str) -> None:
     plus infinity the highest.
 
     Args:
-        image: as its reader gives it.
-        name: of the file, for the warning.
+        image: image as its reader returns it.
+        name: name of the file, for the warning.
 
     Raises:
         DataError: when no value is finite.

@@ -39,7 +39,8 @@ class ImageGeometry:
     Attributes:
         image_size: pixels along each axis, one number for all or one for each. Pictures do not keep their aspect ratio.
         spatial_dims: 2 for pictures in RGB, 3 for volumes in gray.
-        spacing: of volumes in mm, one number for all axes or one for each; see :func:`~monai_fgssl.data.fit_volume`.
+        spacing: spacing of volumes in mm, one number for all axes or one for each; see
+            :func:`~monai_fgssl.data.fit_volume`.
         window: values from black to white, ``(center, width)`` in the units of the modality, or ``"dicom"`` for that of
             the file. None: for pictures that of the file, for volumes the range of the values. See
             :func:`~monai_fgssl.data.read_medical_image`.
@@ -133,7 +134,7 @@ class ImageGeometry:
         :func:`~monai_fgssl.data.read_volume`.
 
         Args:
-            path: of the file, or of the folder of a DICOM series for a volume.
+            path: file, or folder of a DICOM series for a volume.
             frame: instead of the frame of the geometry.
             headers: see :func:`~monai_fgssl.data.read_medical_image`.
 

@@ -40,7 +40,7 @@ def make_grid(values: NDArray[Any], meta: dict[str, Any]) -> Grid:
 
     Args:
         values: up to X, Y, Z and T, and channels last.
-        meta: of the reader.
+        meta: metadata of the reader.
 
     Raises:
         DataError: when there are more axes.

@@ -64,7 +64,7 @@ def check_size(shape: Sequence[int]) -> None:
     """Refuse sizes that no image has.
 
     Args:
-        shape: of the array that the header promises, in any order.
+        shape: shape of the array that the header promises, in any order.
 
     Raises:
         DataError: when a length is not positive, or there are more values than :func:`limit_pixels` allows.

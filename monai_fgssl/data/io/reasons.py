@@ -21,8 +21,8 @@ def failure_of(path: object, error: BaseException) -> str:
     """Name a file and the reason why it can't be read, whatever was raised on the way.
 
     Args:
-        path: of the file.
-        error: as it was caught; what MONAI's transforms wrap is found inside.
+        path: file that was read.
+        error: error as it was caught; the error that MONAI's transforms wrap is found inside it.
     """
     while error.__cause__ is not None and not isinstance(error, DataError):
         error = error.__cause__

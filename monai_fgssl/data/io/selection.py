@@ -19,9 +19,9 @@ class Selection:
     """Numbers of what is read, each from 0; None: there must be one only.
 
     Attributes:
-        frame: of the frame, page or slice that is the picture.
-        channel: of the channel that is read as gray.
-        time: of the point in time.
+        frame: number of the frame, page or slice that is the picture.
+        channel: number of the channel that is read as gray.
+        time: number of the point in time.
     """
 
     frame: int | None = None
@@ -33,10 +33,10 @@ def choose(count: int, number: int | None, name: str, kind: str) -> int:
     """Number of the part to read.
 
     Args:
-        count: of parts in the file.
+        count: number of parts in the file.
         number: the one that was asked for, from 0.
-        name: of the setting that asks.
-        kind: what the file has several of, for the message.
+        name: name of the setting that chooses.
+        kind: kind of part, named in the message.
 
     Raises:
         DataError: when there are several and none was asked for, or there is no such part.

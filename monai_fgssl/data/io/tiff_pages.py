@@ -24,8 +24,8 @@ def select_pages(file: TiffFile, pages: Sequence[TiffPage], selection: Selection
     """Choose the slices of one channel and one point in time.
 
     Args:
-        file: with the metadata of ImageJ, OME or tifffile; without them all pages are slices.
-        pages: of the file.
+        file: file with the metadata of ImageJ, OME or tifffile; without such metadata all pages are slices.
+        pages: pages of the file.
         selection: time and channel.
 
     Returns:

@@ -70,7 +70,7 @@ class LoadMedicalImaged(MapTransform):
     """Dictionary version of :class:`LoadMedicalImage`: replaces paths by images.
 
     Args:
-        keys: of the paths.
+        keys: keys of the paths.
         spatial_dims: see :class:`LoadMedicalImage`.
         channels: see :class:`LoadMedicalImage`.
         window: see :class:`LoadMedicalImage`.

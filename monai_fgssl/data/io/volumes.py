@@ -49,7 +49,7 @@ def read_volume(
     Args:
         path: see :func:`~monai_fgssl.data.read_medical_image`.
         image_size: voxels along each axis; see :func:`fit_volume`.
-        spacing: in mm; see :func:`fit_volume`.
+        spacing: spacing in mm; see :func:`fit_volume`.
         window: values that become 0 to 1: ``(center, width)`` in the units of the modality, or ``"dicom"`` for that of
             the file; None: the range of the result's values, without the lowest and the highest 0.5 %.
         channel: see :func:`~monai_fgssl.data.read_medical_image`.
@@ -83,9 +83,9 @@ def fit_volume(
     Args:
         volume: ``(C, X, Y, Z)`` with an affine.
         image_size: voxels of the result along each axis, one number for all or one for each.
-        spacing: of the result in mm, one number for all or one for each; a larger volume is cut around its middle, and
-            a smaller one is filled with the values of its edge. None: the whole volume is scaled to ``image_size``,
-            whatever spacing that gives.
+        spacing: spacing of the result in mm, one number for all axes or one for each; a larger volume is cut around its
+            middle, and a smaller one is filled with the values of its edge. None: the whole volume is scaled to
+            ``image_size``, whatever spacing that gives.
 
     Returns:
         ``(C, *image_size)``, with the affine of its own voxels.

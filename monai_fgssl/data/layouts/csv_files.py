@@ -23,7 +23,7 @@ def read_rows(path: Path, needed: Sequence[str], problems: list[str]) -> tuple[l
     """Read a CSV file whose first row names the columns.
 
     Args:
-        path: in any dialect that :func:`~monai_fgssl.data.layouts.dialects.read_text_table` reads.
+        path: file in any dialect that :func:`~monai_fgssl.data.layouts.dialects.read_text_table` reads.
         needed: names of columns that must be there.
         problems: a sentence is added if the file can't be used.
 
@@ -55,8 +55,8 @@ def read_labels(
     """Labels by the name of the image. The file may write names with or without a suffix.
 
     Args:
-        path: of the file that the rows are from, named in problems.
-        rows: see :func:`read_rows`.
+        path: file that the rows are from; the problems name it.
+        rows: rows of :func:`read_rows`.
         column: name of the column with the image's name.
         label_of: label of a row; None when it has no valid one.
         fault: the mistake in rows without a valid label ("have ..."), and the fix ("correct them").

@@ -104,9 +104,9 @@ def find_image_column(path: Path, table: TextTable, finder: FileFinder, problems
     """The column of images, by its name or by what it names.
 
     Args:
-        path: of the table, for problems.
+        path: file of the table, which the problems name.
         table: the table, or the first rows of it.
-        finder: of the folder that the table is in.
+        finder: finder of the folder that the table is in.
         problems: a sentence is added if two columns name different files.
     """
     named = columns_named(table.columns, IMAGE_COLUMNS)

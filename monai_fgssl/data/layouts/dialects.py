@@ -75,7 +75,7 @@ def read_text_table(path: Path, sample: bool = False) -> TextTable:
     without name and values.
 
     Args:
-        path: of the file.
+        path: file of the table.
         sample: read the first rows only, enough to tell what kind of table it is.
 
     Raises:

@@ -172,7 +172,7 @@ def is_mask(name: str, stems: Collection[str]) -> bool:
     """True if a file is called like another one's mask, as ``scan_mask.png`` beside ``scan.png``.
 
     Args:
-        name: of the file.
+        name: name of the file.
         stems: names without suffix in its folder, in lower case.
 
     Example:

@@ -40,7 +40,7 @@ def list_images(
         spatial_dims: 2 for pictures, 3 for volumes.
         frame: ``"all"``: each frame of a file is an image, see
             :meth:`ImageGeometry.split_frames <monai_fgssl.data.ImageGeometry.split_frames>`.
-        pool: see there.
+        pool: pool of that class.
 
     Returns:
         One dictionary per image, sorted by path: ``"image"`` (path) and ``"name"``: its path within the folder,

@@ -37,7 +37,7 @@ class Entry:
         image: path, relative to the list.
         label: name or number of the class, as it is written.
         groups: lesion, patient or the like, the larger first, as they are written.
-        part: as it is written; None where the list has no parts.
+        part: part as the list writes it; None where the list has no parts.
     """
 
     image: str
@@ -51,7 +51,7 @@ class Listing:
     """A list as it was read.
 
     Attributes:
-        path: of the file.
+        path: file of the list.
         entries: its images.
         class_names: the classes, if columns tell their order; else none.
         problems: mistakes that make the list unusable, each with its fix.

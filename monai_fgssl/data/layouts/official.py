@@ -33,7 +33,7 @@ def find_photos(folder: Path, problems: list[str], ignored: str | None = None) -
     """Images of a folder by their names without suffix.
 
     Args:
-        folder: with the images; folders below it are ignored.
+        folder: folder with the images; its subfolders are ignored.
         problems: a sentence is added if two images have one name, or if there are none.
         ignored: end of the names, without suffix, of files that are no images.
     """
@@ -68,14 +68,14 @@ def make_table(
     """Put images, labels and groups together, sorted by name.
 
     Args:
-        root: of the data set.
+        root: root of the data set.
         truth_file: the CSV file with the labels.
-        folder: of the images.
-        class_names: in the order of the labels.
+        folder: folder of the images.
+        class_names: names in the order of the labels.
         images: files by name.
-        labels: by name; images that have none are unlabeled.
-        problems: that were found so far.
-        groups: by name; images that have none are a group of their own.
+        labels: labels by image name; images without a label are unlabeled.
+        problems: problems found so far.
+        groups: groups by image name; an image without a group is a group of its own.
 
     Raises:
         DataError: when there are problems, or rows of the CSV file have no image in the folder.

@@ -79,7 +79,7 @@ def read_table(dataset_dir: str | Path, layout: str | None = None) -> ImageTable
 
     Args:
         dataset_dir: the folder, or the CSV or JSON file that lists the images. A folder may also hold one such file.
-        layout: one of :data:`LAYOUTS`; None takes the first that fits, and raises an error where two may be meant.
+        layout: key of :data:`LAYOUTS`; None takes the first that fits, and raises an error where two may be meant.
 
     Returns:
         The images with their labels, groups and parts, and notes on how they were read. See

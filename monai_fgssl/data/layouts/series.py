@@ -26,7 +26,7 @@ def find_series(files: Iterable[Path]) -> dict[Path, Path | None]:
     images: the reader of the folder leaves them out too, with a warning. A file that holds many frames is an image.
 
     Args:
-        files: to look at.
+        files: files to look at.
 
     Returns:
         The folder of each file that is a slice, damaged ones included; None for a file that is left out. All other
@@ -67,7 +67,7 @@ def join_series(table: ImageTable) -> ImageTable:
     """Make one image of all slices of a series, as volumes need it.
 
     Args:
-        table: whose images may be slices, each with the label of its series.
+        table: table whose images may be slices, each with the label of its series.
 
     Raises:
         DataError: when slices of one folder have different labels or parts, or a folder is called like another image.

@@ -36,7 +36,7 @@ class ImageTable:
     """Images of a data set with their labels, as a MONAI data list.
 
     Attributes:
-        class_names: one name for each label from 0 up; none where no image has a label.
+        class_names: names of the classes, one for each label from 0 up; empty where no image has a label.
         items: one dictionary per image: ``"image"`` (path), ``"name"`` (unique; the file name without suffix, with the
             folders where there are any), ``"label"`` (int, :data:`UNLABELED` where not known), ``"group"`` (the
             lesion or patient, which a split keeps together) and, where the data set itself is divided,
@@ -63,7 +63,7 @@ def join_parts(tables: Mapping[str, ImageTable], source: Path) -> ImageTable:
     """Join the tables of the parts into one, in which every image has its part.
 
     Args:
-        tables: by part; their classes may be in different orders; the order of the first table is kept.
+        tables: tables by part. Their classes may be in different orders. The order of the first table is kept.
         source: named in errors.
 
     Raises:

@@ -37,8 +37,8 @@ class ReadImaged(MapTransform):
     """:meth:`ImageGeometry.read <monai_fgssl.data.ImageGeometry.read>` as a MONAI transform: a path becomes an image.
 
     Args:
-        keys: of the paths.
-        geometry: of the images, or their size alone for pictures.
+        keys: keys of the paths.
+        geometry: geometry of the images; for pictures, their size is enough.
         allow_missing_keys: leave out keys that are missing.
         headers_key: key of a list that gets the headers of DICOM files, see
             :func:`~monai_fgssl.data.read_medical_image`. None: they are dropped.
@@ -167,7 +167,7 @@ def load_images(
     Args:
         items: dictionaries with ``"image"`` (path), ``"label"``, ``"name"`` and ``"group"``, as in
             :class:`~monai_fgssl.data.ImageTable`, and maybe ``"frame"``.
-        geometry: of the images, or their size alone for pictures.
+        geometry: geometry of the images; for pictures, their size is enough.
         cache_dir: folder for the decoded images. The next run with the same images reads them from there. Nothing in
             it is ever removed. None: they are kept in memory.
         pool: processes that decode the images; None: threads of this one.
@@ -289,7 +289,7 @@ def make_loader(
         dataset: the cached images.
         batch_size: images per batch (and process).
         shuffle: draw a new order for each epoch, the same for the same seed.
-        seed: of the order.
+        seed: seed of the order.
         drop_last: leave out the last batch when it is smaller.
         rank: number of this process among those that share the data set.
         world_size: number of these processes; an epoch leaves out a remainder of fewer images than that.

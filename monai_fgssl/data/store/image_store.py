@@ -38,7 +38,7 @@ def make_store(shape: Sequence[int], fill: Callable[[Tensor], None], file: str |
     Args:
         shape: ``(N, C, *spatial)``.
         fill: writes the images into the empty tensor. Not called when the file is there already.
-        file: where they are kept, written as a whole or not at all, by one process of each machine; None: memory.
+        file: file that keeps the images. One process of each machine writes it, whole or not at all. None: memory.
 
     Returns:
         uint8 of that shape. Do not write to one that is mapped from a file.
@@ -68,7 +68,7 @@ def fingerprint(paths: Iterable[str | Path], **settings: Any) -> str:
     """Name of a store, which changes when a file or a setting changes.
 
     Args:
-        paths: of the images, files or folders of a series, in their order.
+        paths: paths of the images in their order: files, or folders of a series.
         settings: other values that the pixels depend on.
 
     Returns:

@@ -29,7 +29,7 @@ class ImageStream:
             ``(C, *spatial)`` of one shape and raises an error where it can't. It may add ``"headers"``, see
             :class:`~monai_fgssl.data.ReadImaged`.
         batch_size: images per batch; the last one may be smaller.
-        num_threads: that read at the same time; None: one for each core, at most 8.
+        num_threads: number of threads that read at the same time; None: one for each core, at most 8.
 
     Attributes:
         failures: name and reason of each image that could not be read; complete when the iteration has ended.

@@ -21,9 +21,9 @@ def make_synthetic(folder: str | Path, count: int, geometry: ImageGeometry, seed
     """Make synthetic lesions, or volumes where the geometry has three dimensions, or find those that were made before.
 
     Args:
-        folder: where to.
-        count: of images.
-        geometry: of the run.
+        folder: folder to write to.
+        count: number of images.
+        geometry: geometry of the run.
         seed: another seed, other images.
 
     Returns:

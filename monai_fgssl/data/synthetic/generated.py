@@ -21,7 +21,7 @@ def make_generated(folder: str | Path, settings: Mapping[str, int | str], write:
     """Make a folder, unless it was made with the same settings before; with others it is replaced.
 
     Args:
-        folder: where to; must be new, empty or generated.
+        folder: folder to write to; it must be new, empty or generated.
         settings: all that the files depend on, written beside them.
         write: writes the files into a folder that is there.
 

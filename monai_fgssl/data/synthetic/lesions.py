@@ -50,11 +50,11 @@ def cells(
     """Distances to the nearest and the second nearest of points scattered about a grid, in units of the period.
 
     Args:
-        coordinates: one array for each axis, in the unit of ``period``.
+        coordinates: coordinates, one array for each axis, in the unit of ``period``.
         period: distance of the grid's points.
         jitter: largest distance of a point from its place along each axis, in periods, twice.
-        rng: where the points are drawn from.
-        count: of points along each axis, after which they repeat.
+        rng: random generator that draws the points.
+        count: number of points along each axis, after which they repeat.
     """
     scaled = [x / period for x in coordinates]
     dims = len(scaled)
@@ -137,7 +137,7 @@ def draw_lesion(
     Args:
         texture: a key of :data:`TEXTURES`.
         image_size: height and width in pixels; everything scales with it.
-        seed: of the data set.
+        seed: seed of the data set.
         lesion: its number; what belongs to the lesion depends on it.
         photo: number of the photo: place, turn, light, hairs and noise.
 
@@ -214,11 +214,11 @@ def make_synthetic_lesions(
     it is; one with other synthetic images is replaced. It appears complete or not at all.
 
     Args:
-        folder: where to; must be new, empty or synthetic.
+        folder: folder to write to; it must be new, empty or synthetic.
         num_images: photos in all.
         image_size: height and width in pixels.
         num_labeled: photos with a label, by default all; the others have no row in the ground truth.
-        seed: same seed, same files.
+        seed: seed; the same seed gives the same files.
 
     Returns:
         The folder, to be read with :func:`~monai_fgssl.data.read_isic2018`.

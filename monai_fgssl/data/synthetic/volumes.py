@@ -87,7 +87,7 @@ def draw_volume(texture: str, seed: int = 0, lesion: int = 0, scan: int = 0) -> 
 
     Args:
         texture: a key of :data:`VOLUME_TEXTURES`.
-        seed: of the data set.
+        seed: seed of the data set.
         lesion: its number; what belongs to the lesion depends on it.
         scan: number of the scan: place, turn, noise and the orientation of the file.
 
@@ -136,9 +136,9 @@ def make_synthetic_volumes(folder: str | Path, num_images: int = 280, seed: int 
     it is; one with other synthetic images is replaced. It appears complete or not at all.
 
     Args:
-        folder: where to; must be new, empty or synthetic.
+        folder: folder to write to; it must be new, empty or synthetic.
         num_images: scans in all.
-        seed: same seed, same files.
+        seed: seed; the same seed gives the same files.
 
     Returns:
         The folder, to be read with :func:`~monai_fgssl.data.read_table`.

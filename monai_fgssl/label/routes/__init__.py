@@ -31,8 +31,8 @@ def add_routes(server: FastAPI, app: FGSSLApp) -> None:
     """Give the server the routes of this package, and those of MONAI Label that stay as they are.
 
     Args:
-        server: of MONAI Label, before its first request.
-        app: that the routes belong to.
+        server: server of MONAI Label, before its first request.
+        app: app that the routes belong to.
     """
     pages = [route for route in server.router.routes if getattr(route, "path", None) in KEPT_PAGES]
     routers = [

@@ -31,7 +31,7 @@ def make_datastore_router(app: FGSSLApp) -> APIRouter:
     """``PUT /datastore/image``, ``.../label`` and their information, and ``GET /datastore/dataset``.
 
     Args:
-        app: whose data store it is.
+        app: app whose data store the routes serve.
     """
     router = APIRouter(prefix="/datastore", tags=["Datastore"])
 

@@ -35,7 +35,7 @@ def make_infer_router(app: FGSSLApp) -> APIRouter:
     """``POST /infer/{model}``: an image of the data store, of a session, or one that is sent.
 
     Args:
-        app: that predicts.
+        app: app that predicts.
     """
     router = APIRouter()
 

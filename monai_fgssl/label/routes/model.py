@@ -26,7 +26,7 @@ def make_model_router(app: FGSSLApp) -> APIRouter:
     """``PUT`` and ``DELETE /model/{model}``. MONAI Label's own routes let annotators send any bytes.
 
     Args:
-        app: whose model it is.
+        app: app whose model the routes serve.
     """
     router = APIRouter(prefix="/model", tags=["Model"], dependencies=[ADMIN])
 

@@ -37,7 +37,7 @@ def make_operations_router(app: FGSSLApp) -> APIRouter:
     """``POST`` and ``DELETE /train/``, ``POST /scoring/``, ``/batch/infer/`` and ``/reload``, and ``GET /logs/gpu``.
 
     Args:
-        app: that the routes run.
+        app: app whose operations the routes run.
     """
     router = APIRouter()
 

@@ -44,7 +44,7 @@ def make_page_router(app: FGSSLApp) -> APIRouter:
     """Routes below ``/fgssl``; all but the page's own files ask for the roles that MONAI Label asks for.
 
     Args:
-        app: whose data store and model they show.
+        app: app whose data store and model the page shows.
     """
     router = APIRouter(prefix="/fgssl", tags=["FG-SSL"])
 

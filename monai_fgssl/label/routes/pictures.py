@@ -26,8 +26,8 @@ def image_file(app: FGSSLApp, image_id: str) -> Iterator[str]:
     """File or folder of an image, to draw something of it.
 
     Args:
-        app: whose image it is.
-        image_id: of the image.
+        app: app whose image is drawn.
+        image_id: id of the image.
 
     Raises:
         HTTPException: 404 for an unknown image, or a class, stage or slice that it has not; 409 without a model that

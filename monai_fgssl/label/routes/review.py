@@ -30,7 +30,7 @@ def make_review_router(app: FGSSLApp) -> APIRouter:
     """Routes ``/fgssl/images`` and below, and ``/fgssl/agreement``.
 
     Args:
-        app: whose images they are.
+        app: app whose images the routes serve.
     """
     router = APIRouter(prefix="/fgssl", tags=["FG-SSL"])
 

@@ -49,7 +49,7 @@ def make_session_router(app: FGSSLApp) -> APIRouter:
     """``PUT /session/``, ``GET`` and ``DELETE /session/{session_id}``.
 
     Args:
-        app: whose sessions they are.
+        app: app whose sessions the routes serve.
     """
     router = APIRouter(prefix="/session", tags=["Session"], dependencies=[USER])
 

@@ -20,7 +20,8 @@ class IntermediatesBackbone(Backbone):
 
     Args:
         net: the model; its names of parameters are kept.
-        indices: of the intermediate that is the map of each stage, as ``forward_intermediates`` counts them.
+        indices: index of the intermediate output that is the map of each stage, as ``forward_intermediates`` counts
+            them.
         norm: apply the model's last norm to each map, as DINOv2 and DINOv3 do when they are used for dense features.
         channels: channels of each stage's map.
         strides: total reduction of each stage's map relative to the image.

@@ -43,7 +43,8 @@ class Cuts:
         channels: channels of each stage's map.
         strides: total reduction of each stage's map.
         chain: names of the modules from each map to the next; None: the model is no chain of modules.
-        indices: which of the intermediate outputs are the maps of the stages; see :class:`IntermediatesBackbone`.
+        indices: indices of the intermediate outputs that are the maps of the stages; see
+            :class:`IntermediatesBackbone`.
         norm: whether the model's last norm is applied to each map.
         part_names: names of the parameters of the stem and of each stage.
     """
@@ -62,7 +63,7 @@ def build_timm(
     """Build a model of timm without its classifier.
 
     Args:
-        name: as timm knows it, with or without the tag of its weights, which are not loaded here.
+        name: name of the model in timm, with or without the tag of its weights, which this function does not load.
         in_channels: channels of the image.
         image_size: height and width in pixels, one number or two. Models that are made for one size are made for this
             one. None: for that of their weights, and those that can are made for any size.

@@ -30,8 +30,8 @@ def import_without_torchvision(package: str, wanted_for: str, extra: str) -> Any
 
     Args:
         package: ``timm`` or ``peft``.
-        wanted_for: what needs it, for the message.
-        extra: of this package that installs it.
+        wanted_for: the thing that needs timm, named in the message.
+        extra: extra of this package that installs timm.
 
     Raises:
         ImportError: when the package itself is missing or can't be imported.

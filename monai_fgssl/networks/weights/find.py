@@ -56,8 +56,8 @@ class FoundWeights:
     """Weights of a network.
 
     Attributes:
-        path: of the file.
-        label: for messages.
+        path: file with the weights.
+        label: name of the weights in messages.
         normalization: mean and standard deviation of each channel of images in [0, 1]; None: not known.
     """
 
@@ -79,7 +79,7 @@ def find_weights(weights: str | Path, backbone: str, spatial_dims: int, publishe
             a file.
         backbone: name of the network.
         spatial_dims: 2 or 3.
-        published: for models of timm the configurations of their weights (``PretrainedCfg``), the default first.
+        published: configurations of the weights, for models of timm (``PretrainedCfg``), the default first.
 
     Raises:
         SettingsError: when there are none, or they can't be fetched; the message has the command that fetches them.

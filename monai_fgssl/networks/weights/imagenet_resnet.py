@@ -22,8 +22,8 @@ def load_imagenet_resnet(backbone: nn.Module, path: str | Path) -> None:
     """Load weights into a backbone that is there already; ``make_backbone(name, weights=path)`` does all of it.
 
     Args:
-        backbone: of :func:`~monai_fgssl.networks.make_backbone`.
-        path: see :func:`~monai_fgssl.networks.weights.read_checkpoint`.
+        backbone: backbone of :func:`~monai_fgssl.networks.make_backbone`.
+        path: file with the weights, see :func:`~monai_fgssl.networks.weights.read_checkpoint`.
 
     Raises:
         SettingsError: when the file is missing, damaged, or does not fit, see

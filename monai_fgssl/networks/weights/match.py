@@ -50,8 +50,8 @@ def load_matching(
     channels get the first convolution adapted, see :func:`adapt_channels`.
 
     Args:
-        network: with the names of parameters that its authors gave them.
-        states: those of a file, see :func:`~monai_fgssl.networks.weights.read_checkpoint`.
+        network: network whose parameters have the names that its authors gave them.
+        states: state dicts of a file, see :func:`~monai_fgssl.networks.weights.read_checkpoint`.
         label: names the file in messages.
         wanted: names of the tensors that count and are loaded; None: all.
         translations: each turns a state dict with other names, such as those of the network's authors, into one with

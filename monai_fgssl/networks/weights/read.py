@@ -35,7 +35,7 @@ def read_checkpoint(path: str | Path) -> dict[str, dict[str, Tensor]]:
     """Read all state dicts in a file.
 
     Args:
-        path: of safetensors, or what ``torch.save`` wrote: a state dict, or dictionaries with state dicts in them.
+        path: safetensors file, or file of ``torch.save`` with a state dict, alone or inside other dictionaries.
 
     Returns:
         The state dicts by where they are: ``""`` for the file itself, ``"teacher"``, ``"model.state_dict"``.

@@ -62,7 +62,8 @@ def private_code(value: str, meaning: str | None = None) -> Code:
 
     Args:
         value: unique in the scheme.
-        meaning: for people, of which the first 64 characters are kept (DICOM PS3.3, table 8.8-1); None: the value.
+        meaning: meaning for people, of which the first 64 characters are kept (DICOM PS3.3, table 8.8-1); None: the
+            value.
     """
     return Code(value, SCHEME, (meaning or value)[:64])
 
@@ -112,7 +113,7 @@ def class_codes(class_names: Sequence[str]) -> list[Code]:
     All class names together tell the data set: "Mild" alone could be a grade of anything.
 
     Args:
-        class_names: in the order of the scores; case does not matter, and a space may stand for an underscore.
+        class_names: names in the order of the scores; case does not matter, and a space is taken for an underscore.
 
     Returns:
         One code for each. Names that are not exactly those of a known data set get codes of our own scheme.

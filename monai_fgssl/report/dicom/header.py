@@ -47,10 +47,10 @@ class ModelDescription:
     """Model that made a result.
 
     Args:
-        name: at most 64 characters, as the next two.
-        version: of the model, not of this package.
+        name: name of the model, at most 64 characters, as for the next two.
+        version: version of the model, not of this package.
         manufacturer: company or person responsible for it.
-        checksum: of the file of its weights, e.g. SHA-256 as hexadecimal digits.
+        checksum: checksum of the file of its weights, e.g. SHA-256 as hexadecimal digits.
         parameters: other settings that change its results, one text each, such as ``"image_size=224"``.
     """
 
@@ -129,7 +129,7 @@ def copy_patient_and_study(result: SOPClass, source: Dataset) -> None:
     Nothing is checked or corrected: an archive would file a result that differs under another patient.
 
     Args:
-        result: of highdicom, whose attributes of types 1 and 2 are there already; changed in place.
+        result: result of highdicom, which has its attributes of types 1 and 2 already; it is changed in place.
         source: header of the image.
     """
     # Warnings and errors about invalid values would print the values.

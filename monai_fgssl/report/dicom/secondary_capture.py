@@ -62,12 +62,12 @@ def write_secondary_capture(
     picture is a new object in a new series.
 
     Args:
-        path: of the file, which is complete or not there.
+        path: file to write; it is never there half-written.
         source: header of the image, or those of all slices of a volume.
         picture: ``(H, W, 3)``, RGB, 0 to 255.
         description: how it was made, e.g. ``"Grad-CAM of stage 2 for MEL over the image"``; at most 900 characters,
             without anything about the patient.
-        model: that made it.
+        model: model that made the picture.
         frame: the number of the frame, from 0, if the source is a multi-frame image and only one was looked at.
 
     Raises:

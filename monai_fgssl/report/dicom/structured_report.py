@@ -60,7 +60,7 @@ class Prediction:
     Args:
         class_names: names of the ``C`` classes.
         probabilities: ``C`` numbers in [0, 1].
-        stage_probabilities: those of each classifier by itself, in the order of
+        stage_probabilities: probabilities of each classifier by itself, in the order of
             :meth:`~monai_fgssl.networks.HierarchicalNet.stage_logits`: stages from shallow to deep, then all of them
             together; none for a network that has one classifier.
         uncertainty: measures by name, see :func:`~monai_fgssl.report.dicom.codes.uncertainty_code`; numbers in [0, 1].
@@ -104,10 +104,10 @@ def write_sr(
     Identifier, so that reports of several runs can be compared.
 
     Args:
-        path: of the file, which is complete or not there.
+        path: file to write; it is never there half-written.
         source: header of the image, or those of all slices of a volume.
         prediction: content of the report.
-        model: that made the prediction.
+        model: model that made the prediction.
         frame: the number of the frame, from 0, if the source is a multi-frame image and only one was looked at.
 
     Raises:
@@ -153,8 +153,8 @@ def make_measurement_report(
         sources: headers of the images of the report; see :func:`~monai_fgssl.report.dicom.header.as_sources`.
         observer: device or person that observed.
         groups: measurement groups.
-        attributes: of ``highdicom.sr.Comprehensive3DSR``: ``series_number``, ``series_description``, ``manufacturer``
-            and others of the equipment and the document.
+        attributes: attributes of ``highdicom.sr.Comprehensive3DSR``: ``series_number``, ``series_description``,
+            ``manufacturer`` and others of the equipment and the document.
 
     Raises:
         DataError: when no report can refer to this kind of object; the message starts after the name of the file.

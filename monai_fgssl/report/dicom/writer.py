@@ -39,12 +39,12 @@ class DicomResultWriter:
 
     Args:
         output_dir: folder of the folder ``dicom``.
-        class_names: one for each score.
-        model: what the reports say of the model.
-        stream: what the evaluator reads from.
+        class_names: names of the classes, one for each score.
+        model: description of the model for the reports.
+        stream: stream that the evaluator reads from.
         temperature: see :func:`~monai_fgssl.report.results.describe`.
         prediction_sets: see :func:`~monai_fgssl.report.results.describe`.
-        heat_maps: whether to write them too.
+        heat_maps: True: heat maps are written too.
         frame: number of the frame that was looked at, from 0, where the images of the stream do not say theirs.
 
     Raises:

@@ -60,7 +60,7 @@ class RandView(RandomizableTransform):
 
     Args:
         prob: probability that an image is changed at all.
-        strengths: see above.
+        strengths: strengths of the changes, see above.
 
     Raises:
         TypeError: for a strength that does not exist.
@@ -108,7 +108,8 @@ class RandView(RandomizableTransform):
 
         Args:
             images: (B, C, *spatial) floating point in [0, 1], or uint8 in 0..255; on any device.
-            generator: of the CPU, whatever the device; None: one seeded from the transform's random state.
+            generator: random generator on the CPU, whatever the device; None: a generator seeded from the transform's
+                random state.
 
         Returns:
             (B, C, *spatial) floating point in [0, 1], on the same device.

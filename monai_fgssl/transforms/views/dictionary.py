@@ -38,7 +38,7 @@ class RandViewd(OneDrawTransformd):
         keys: entries to change, each of shape (C, *spatial).
         prob: probability that the images are changed at all.
         allow_missing_keys: skip keys that the data lacks instead of raising.
-        strengths: as for :class:`RandView`.
+        strengths: strengths of the changes, as for :class:`RandView`.
     """
 
     backend = RandView.backend
