@@ -104,6 +104,8 @@ class ClassDICOMWebDatastore(ClassLabels, DICOMWebDatastore):
         self._wanted = threading.Event()
         self._away_since: datetime | None = None
         self._unread = 0
+        # An earlier server may have read reports and ended before it had read all.
+        self._has_taken_over = False
         root = Path(cache_path) if cache_path else Path.home() / ".cache" / "monailabel" / "dicom"
         folder = root / md5_digest(client.base_url)
         # Series Instance UID of each report that was read: image, time and class; None for what is no label.
@@ -220,18 +222,24 @@ class ClassDICOMWebDatastore(ClassLabels, DICOMWebDatastore):
             read = [(image, when, name) for image, name, when in filter(None, map(read_label_report, reports))]
             self._reports[series.uid] = max(read, key=lambda one: one[1], default=None)
             if number % SAVED_AT_ONCE == SAVED_AT_ONCE - 1:
-                self._take_over()
+                self._save_reports()
         self._unread = 0
         # Reports that were deleted there do not count any more.
         gone = self._reports.keys() - {series.uid for series in listed}
         for uid in gone:
             del self._reports[uid]
         if new or gone:
+            self._save_reports()
+        if new or gone or not self._has_taken_over:
+            # Only now: a newer report of the same image may have been among the last.
             self._take_over()
+            self._has_taken_over = True
 
-    def _take_over(self) -> None:
+    def _save_reports(self) -> None:
         with atomic_write(self._reports_file) as temporary:
             temporary.write_text(json.dumps(self._reports), encoding="utf-8")
+
+    def _take_over(self) -> None:
         newest: dict[str, tuple[str, str]] = {}
         for report in filter(None, self._reports.values()):
             image, when, name = report

@@ -15,6 +15,8 @@ import pydicom
 import pytest
 from archive_gateway import Gateway
 from dicom_files import write_dicom
+from label_browser import Page
+from selenium.webdriver import Chrome
 from test_label_server import (
     PHOTOGRAPH,
     SETTINGS,
@@ -134,6 +136,42 @@ def test_labels_wait_for_an_archive_that_is_away(site: Site) -> None:
     assert {image: class_name for image, (class_name, _) in found.items()} == {seen: "NETWORK", unseen: "NETWORK"}
     # It counts when somebody chose, and not when it arrived.
     assert started.strftime("%Y%m%d%H%M%S.%f") <= found[seen][1] <= saved.strftime("%Y%m%d%H%M%S.%f")
+
+
+def test_an_archive_is_stopped_while_somebody_labels_on_the_page(site: Site, chrome: Chrome) -> None:
+    """Orthanc itself ends and starts again, and so does the server meanwhile."""
+    client = site.start("cache")
+    # What the page shows lies here before.
+    for name in site.headers:
+        client.ask("GET", f"/fgssl/image/{name}")
+    page = Page(chrome, client.url + "/fgssl/")
+    page.wait(lambda: page.image)
+    site.archive.process.terminate()
+    site.archive.process.wait(30)
+    chosen = {}
+    for key, name in (("1", "COBBLESTONE"), ("2", "NETWORK")):
+        image = page.image
+        page.press(key)
+        page.wait(lambda image=image: page.image != image)
+        chosen[image] = name
+        assert page.error == ""
+    page.wait(lambda: "2 labels wait to be sent to the archive." in page.text("#notice"))
+    assert page.text("#done-text") == "2 of 4 labeled"
+    page.press("g")
+    page.wait(lambda: len(page.chrome.find_elements("css selector", ".tile")) == 4)
+
+    client = site.start("cache")
+    page = Page(chrome, client.url + "/fgssl/")
+    page.wait(lambda: "2 labels wait to be sent to the archive." in page.text("#notice"))
+    site.archive.start()
+    wait_until(lambda: notices(client) == "")
+    assert len(label_reports(site.archive)) == 2
+    page.chrome.refresh()
+    page.wait(lambda: page.image)
+    assert not page.find("#notice").is_displayed()
+    # The archive alone knows them too.
+    client = site.start("other")
+    wait_until(lambda: {image: labels(client, [image])[image] for image in chosen} == chosen)
 
 
 def test_nobody_waits_for_an_archive_that_hangs(site: Site) -> None:

@@ -470,11 +470,17 @@ class Archive(Client):
     """Orthanc with its DICOMweb plug-in."""
 
     def __init__(self, folder: Path) -> None:
-        port = free_port()
-        super().__init__(f"http://127.0.0.1:{port}")
-        log = folder / "orthanc.log"
-        with open(log, "wb") as out:
-            self.process = psutil.Popen(orthanc_command(folder, port), stdout=out, stderr=out, cwd=folder)
+        self.folder = folder
+        self.port = free_port()
+        super().__init__(f"http://127.0.0.1:{self.port}")
+        self.start()
+
+    def start(self) -> None:
+        """Start it, or start it again with all that it holds."""
+        log = self.folder / "orthanc.log"
+        with open(log, "ab") as out:
+            command = orthanc_command(self.folder, self.port)
+            self.process = psutil.Popen(command, stdout=out, stderr=out, cwd=self.folder)
         wait_for(lambda: self.ask("GET", "/system"), self.process, log)
 
 

@@ -19,7 +19,7 @@ from test_label_server import Answer, Server, wait_until
 
 from monai_fgssl.data import read_isic2018
 
-BROKEN = ("no picture", "cut off")
+BROKEN = ("no_picture", "cut_off")
 
 
 def test_the_page_passes_over_them(page: Page, server: StandIn) -> None:

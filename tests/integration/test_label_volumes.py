@@ -9,13 +9,17 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pydicom
 import pytest
 from dicom_files import write_ct_series
+from label_browser import Page
+from monai.transforms import Orientation
 from PIL import Image
+from selenium.webdriver import Chrome, Keys
 from test_label_server import Answer, Archive, Server, complaints, wait_until
 
-from monai_fgssl.data import make_synthetic_volumes, read_table
+from monai_fgssl.data import make_synthetic_volumes, read_medical_image, read_table
 
 CLASSES = ("FOAM", "LAYERS")
 SIZE = (16, 24, 8)
@@ -53,7 +57,10 @@ def test_label_pretrain_train_and_infer(server: Server, volumes: tuple[Path, dic
     image, *others = sorted(classes)
     assert server.ask("GET", "/fgssl/info")["num_images"] == len(classes) == 12
     picture = Image.open(io.BytesIO(server.ask("GET", f"/fgssl/image/{image}")))
-    assert picture.getextrema()[0] == (0, 255)
+    # The lowest and the highest 0.5 % of the volume are black and white.
+    low, high = picture.getextrema()[0]
+    assert low < 10
+    assert high > 245
     with pytest.raises(Answer, match="409"):
         server.infer(image)
     assert server.ask("POST", "/activelearning/random")["id"] in classes
@@ -81,6 +88,68 @@ def test_heat_maps_that_are_not_square(server: Server, volumes: tuple[Path, dict
         server.ask("POST", f"/infer/fgssl?image={image}&output=image"),
     ):
         assert Image.open(io.BytesIO(answer)).size == ((stages + 1) * width, 256)
+
+
+def test_the_page_goes_through_the_slices(chrome: Chrome, server: Server, volumes: tuple[Path, dict[str, str]]) -> None:
+    """Every slice is the loader's, with a window that is chosen, and the heat map follows."""
+    page = Page(chrome, server.url + "/fgssl/")
+    page.wait(lambda: page.image and page.text("#entropy"))
+    path = volumes[0] / f"{page.image}.nii.gz"
+    values = Orientation("RAS", labels=None)(read_medical_image(path, 3, 1)).as_tensor()[0].flip(0, 1)
+    count = values.shape[2]
+    low, high = float(values.min()), float(values.max())
+
+    def shown() -> np.ndarray:
+        """Pixels of the picture on the screen."""
+        script = """
+            const picture = document.getElementById("picture"), { naturalWidth: w, naturalHeight: h } = picture;
+            if (!picture.complete || !w) return null;
+            const canvas = new OffscreenCanvas(w, h), context = canvas.getContext("2d");
+            context.drawImage(picture, 0, 0);
+            return [h, w, [...context.getImageData(0, 0, w, h).data].filter((_, i) => i % 4 === 0)];
+        """
+        height, width, pixels = page.chrome.execute_script(script) or (1, 1, [0])
+        return np.reshape(pixels, (height, width))
+
+    def is_slice(index: int, window: tuple[float, float] | None = None) -> bool:
+        pixels = shown()
+        expected = values[:, :, index].T.numpy()
+        if pixels.shape != expected.shape:
+            return False
+        if window is None:
+            # Whatever the window is: the brighter voxel is nowhere darker.
+            order = np.argsort(expected, axis=None, kind="stable")
+            return bool((np.diff(pixels.ravel()[order].astype(int)) >= 0).all())
+        center, width = window
+        return bool(np.abs(pixels - 255 * np.clip((expected - center) / width + 0.5, 0, 1)).max() <= 1)
+
+    assert page.text("#slice-number") == f"{count // 2 + 1} of {count}"
+    page.wait(lambda: is_slice(count // 2))
+    page.press(Keys.ARROW_UP)
+    page.wait(lambda: is_slice(count // 2 + 1))
+    page.slide("#slice", 0)
+    page.wait(lambda: is_slice(0))
+    window = (round((low + high) / 2), round(high - low) + 1)
+    page.slide("#center", window[0])
+    page.slide("#width", window[1])
+    # The sliders may end before the values of outliers.
+    page.wait(lambda: page.find("#window-reset").is_enabled())
+    chosen = tuple(page.find(f"#{name}").get_property("valueAsNumber") for name in ("center", "width"))
+    page.wait(lambda: is_slice(0, chosen))
+    page.press("h")
+    page.wait(lambda: page.find("#heat-layer").is_displayed())
+    layers = [
+        server.ask("GET", f"/fgssl/heat_layer/{page.image}?class={CLASSES[0].lower()}&slice={index}")
+        for index in (0, count - 1)
+    ]
+    assert layers[0] != layers[1]
+    for wrong in (f"class={CLASSES[0]}&stage=3", "class=other", f"class={CLASSES[0]}&stage=x", ""):
+        with pytest.raises(Answer, match=r"404|422"):
+            server.ask("GET", f"/fgssl/heat_layer/{page.image}?{wrong}")
+    for wrong in (f"slice={count}", "slice=-1", "window=1", "window=1,0", "window=nan,1", "window=1,inf"):
+        with pytest.raises(Answer, match=r"404|422"):
+            server.ask("GET", f"/fgssl/image/{page.image}?{wrong}")
+    assert page.complaints() == []
 
 
 def test_no_report_about_what_is_no_dicom(server: Server, volumes: tuple[Path, dict[str, str]]) -> None:

@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +21,7 @@ pytest.importorskip("monailabel", reason="MONAI Label has an environment of its 
 
 from fastapi import HTTPException
 
+from monai_fgssl.data.layouts.folders import read_image_folder
 from monai_fgssl.label.datastore import FINAL, ClassDatastore
 
 CLASSES = ("nevus", "melanoma")
@@ -236,3 +239,44 @@ def test_marks_outlive_a_restart_and_a_class_ends_the_waiting(folder: Path) -> N
     assert [open_store(folder).marks_of(name) for name in "ab"] == [["unsure"], []]
     with pytest.raises(HTTPException):
         again.set_marks("d", {"unsure": True})
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    while not condition():
+        time.sleep(0.05)
+
+
+@pytest.mark.timeout(120)
+def test_what_is_removed_and_added_while_the_server_runs_is_noticed(folder: Path) -> None:
+    """Also after removals, of images with labels, of all files, and of the folder of labels."""
+    store = ClassDatastore(str(folder), CLASSES, auto_reload=True)
+    label(store, "a", "nevus")
+    (folder / "a.png").unlink()
+    wait_until(lambda: sorted(store.list_images()) == ["b", "c"])
+    shutil.rmtree(folder / "labels")
+    (folder / "b.png").unlink()
+    (folder / "c.png").unlink()
+    wait_until(lambda: store.list_images() == [])
+    for number, name in enumerate("de"):
+        draw(folder, name, number)
+        wait_until(lambda name=name: name in store.list_images())
+    label(store, "e", "melanoma")
+    (folder / "d.png").unlink()
+    wait_until(lambda: store.list_images() == ["e"])
+    assert store.labeled() == {"e": "melanoma"}
+
+
+def test_images_are_found_as_in_training(folder: Path) -> None:
+    pixels = np.zeros((8, 8, 3), np.uint8)
+    for name in ("x.Jpg", "y.JPEG", "z.TIF"):
+        Image.fromarray(pixels).save(folder / name)
+    for name in (".hidden.png", "notes.txt", "k.png.part"):
+        (folder / name).write_bytes((folder / "a.png").read_bytes())
+    (folder / "below").mkdir()
+    draw(folder / "below", "deep")
+    store = open_store(folder)
+    trained_on = {Path(item["image"]).name for item in read_image_folder(folder).items} - {"deep.png"}
+    assert {Path(store.get_image_uri(name)).name for name in store.list_images()} == trained_on
+    assert trained_on == {"a.png", "b.png", "c.png", "x.Jpg", "y.JPEG", "z.TIF"}
+    label(store, "x", "nevus")
+    assert open_store(folder).labeled() == {"x": "nevus"}
