@@ -41,7 +41,7 @@ def make_parser() -> argparse.ArgumentParser:
     def add(name: str, text: str) -> argparse.ArgumentParser:
         return commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
 
-    demo = add("demo", "train on a few synthetic images, to see everything work once")
+    demo = add("demo", "train on a few synthetic images, to see how everything works")
     demo.add_argument("folder", nargs="?", default="fgssl_demo", help="new folder to work in (default: fgssl_demo)")
 
     doctor = add("doctor", "check this computer and a data set, and say what to fix")
@@ -54,8 +54,8 @@ def make_parser() -> argparse.ArgumentParser:
     bundle.add_argument("folder", nargs="?", help="new folder to copy it to (default: its name, in the working folder)")
 
     for name, text in (
-        ("embed", "write the features of your images, of any backbone: NPZ, CSV, Parquet"),
-        ("similar", "find the images that are most like one"),
+        ("embed", "write the features of your images from any backbone: NPZ, CSV, Parquet"),
+        ("similar", "find the images that are most like a given image"),
         ("probe", "fit a linear classifier on the features of a frozen backbone, in seconds"),
     ):
         add_arguments(name, add(name, text))
@@ -86,7 +86,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return status
     except BrokenPipeError:
-        # The program that reads the output, such as `head`, has ended. Python would complain again at the end.
+        # The program that reads the output, such as `head`, has ended. Without this, Python would print an error at
+        # exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     except (OSError, ValueError) as error:

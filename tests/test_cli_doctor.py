@@ -127,7 +127,7 @@ def test_what_a_run_would_say_later_is_said_now(lesions: Path, tmp_path: Path) -
     rows = [f"{file};train" for file in (*first[2:], *second)] + [f"{file};val" for file in first[:2]]
     (folder / "list.csv").write_text("Image;Split;Class\n" + "".join(f"{row};{row[0]}\n" for row in rows))
     checks = by_name(check_data(folder))
-    assert "validation has no image of b: figures there say nothing about it" in checks["split"].fix
+    assert "validation has no image of b: the figures of that part do not cover it" in checks["split"].fix
     told = "list.csv (semicolons): images from column Image; classes from column Class; parts from Split"
     assert told in checks["layout"].finding
 

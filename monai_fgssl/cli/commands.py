@@ -19,7 +19,7 @@ from .packages import check_packages
 
 __all__ = ["run"]
 
-# Small enough for two minutes on two cores. What it reaches says nothing of the method.
+# Small enough for two minutes on two cores. The results of so few images do not show how good the method is.
 DEMO_SETTINGS = {
     "synthetic_images": 420,
     "label_fraction": 0.5,
@@ -30,8 +30,8 @@ DEMO_SETTINGS = {
 }
 
 DEMO_NEXT = """
-That was the whole recipe in small: too few images and epochs to judge the method by.
-What it left in {folder}:
+The demo is done. It has too few images and epochs to show how good the method is.
+Files in {folder}:
   output/views.png              what pre-training compares: puzzles and views
   output/learning_curves.png    every loss and diagnostic
   output/metrics.json           all figures with their 95 % intervals
@@ -72,7 +72,7 @@ def release(bundle_root: str, folder: str, address: str) -> int:
     written = write_release(bundle_root, folder, address)
     print(
         f"Written to {folder}. Upload {Path(folder) / 'weights' / 'model.pt'} to {address}, and publish {written}.\n"
-        f"Whoever has it gets the weights with\n\n  python -m monai.bundle download_large_files --bundle_path "
+        f"To download the weights into a copy of it:\n\n  python -m monai.bundle download_large_files --bundle_path "
         f"{written.name}\n"
     )
     return 0
@@ -93,7 +93,7 @@ def demo(folder: Path) -> int:
     print(f"python {' '.join(command)}\n", flush=True)
     status = subprocess.run([sys.executable, *command], check=False).returncode
     if status:
-        print("error: the demo failed. `python -m monai_fgssl doctor` looks for the reason.", file=sys.stderr)
+        print("error: the demo failed. To find the reason, run `python -m monai_fgssl doctor`.", file=sys.stderr)
         return 1
     print(DEMO_NEXT.format(folder=folder, train=train, inference=folder / "configs" / "inference.json"))
     return 0
@@ -103,12 +103,12 @@ def doctor(dataset_dir: str | None, spatial_dims: int, settings: Sequence[str] =
     """Check the computer and a data set. The exit status is 1 if something must be fixed.
 
     Args:
-        dataset_dir: None: the computer alone.
+        dataset_dir: data set to check; None: only the computer is checked.
         spatial_dims: 2 for pictures, 3 for volumes.
         settings: settings of the run, ``--name value``.
     """
     checks = check_packages()
-    # Only with all packages there: both import them.
+    # These checks import the packages, so all packages must be there.
     if not any(check.mark == "fix" for check in checks):
         from .data_checks import check_data
         from .environment import check_environment

@@ -102,7 +102,7 @@ def check_split(table: ImageTable, run: PlannedRun) -> Check:
         return Check("split", "can't be split into train, validation and test", str(error), required=True)
     found = ", ".join(f"{part} {len(items)}" for part, items in parts.items())
     missing = missing_classes(parts, table.class_names)
-    fixes = [f"{sentence}: figures there say nothing about it" for sentence in missing]
+    fixes = [f"{sentence}: the figures of that part do not cover it" for sentence in missing]
     labeled, batch_size = sum(item["label"] != UNLABELED for item in parts["train"]), run.settings["batch_size"]
     if labeled < batch_size:
         fixes.append(f"{labeled} labeled images to train on do not fill a batch of {batch_size}")
@@ -110,7 +110,7 @@ def check_split(table: ImageTable, run: PlannedRun) -> Check:
 
 
 def check_files(items: Sequence[dict[str, Any]], geometry: ImageGeometry) -> Check:
-    """Read every file as a run does, but for the size of the result."""
+    """Read every file as a run does, but at a smaller size."""
     small = replace(geometry, image_size=READ_SIZE)
 
     def look_at(item: dict[str, Any]) -> Tensor | str:

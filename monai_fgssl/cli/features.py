@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The commands ``embed``, ``similar`` and ``probe``: the bundle's configs, run with the settings that were given."""
+"""The commands ``embed``, ``similar`` and ``probe``, which run the bundle's configs with the given settings."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ The model is {folder}/models/model.pt. Next:
   predict new images  python -m monai.bundle run --config_file {folder}/configs/inference.json --dataset_dir DIR
   as ONNX             python -m monai.bundle run --config_file \
 "['{folder}/configs/inference.json','{folder}/configs/export_onnx.json']"
-  train on from it    python -m monai.bundle run --config_file {folder}/train.json --dataset_dir {dataset_dir} \
+  continue training   python -m monai.bundle run --config_file {folder}/train.json --dataset_dir {dataset_dir} \
 --pretrained {folder}/models/model.pt --pretrain_epochs 0 --fine_tuning lp_ft"""
 
 
 def add_arguments(command: str, parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of a command; those that start a network are the same for all three.
+    """Add the arguments of a command. The arguments that choose the network are the same for all three commands.
 
     Args:
         command: key of :data:`EXAMPLES`.
@@ -59,27 +59,29 @@ def add_arguments(command: str, parser: argparse.ArgumentParser) -> None:
     if command == "similar":
         parser.add_argument("-k", "--neighbors", type=int, default=9, help="number of images to find (default: 9)")
     if command == "probe":
-        parser.add_argument("--folder", default="fgssl_probe", help="where everything goes (default: fgssl_probe)")
+        parser.add_argument("--folder", default="fgssl_probe", help="folder for all results (default: fgssl_probe)")
     output = None if command == "probe" else "fgssl_features"
-    parser.add_argument("--output_dir", default=output, help=f"default: {output or 'output in the folder'}")
+    parser.add_argument(
+        "--output_dir", default=output, help=f"folder for the results (default: {output or 'output in the folder'})"
+    )
     parser.add_argument(
         "--model_path",
-        help="where the model goes (default: models/model.pt in the folder)"
+        help="file of the model (default: models/model.pt in the folder)"
         if command == "probe"
-        else "model.pt of an earlier run, with its model.json beside it",
+        else "model.pt of an earlier run, with its model.json in the same folder",
     )
     parser.add_argument("--pretrained", help="pretrained.pt of an earlier run with that backbone")
     parser.add_argument("--backbone", help="resnet18 (default), timm:NAME, ...")
-    parser.add_argument("--weights", help="file with published weights of the backbone; none: random ones")
+    parser.add_argument("--weights", help="file with published weights of the backbone (default: random weights)")
     parser.add_argument("--image_size", help="pixels along each axis, one number or a list (default: 64)")
     parser.add_argument("--spatial_dims", type=int, choices=(2, 3), default=2, help="2: pictures (default), 3: volumes")
-    parser.add_argument("--cache_dir", help="keeps decoded images and features for the next time")
+    parser.add_argument("--cache_dir", help="folder that keeps decoded images and features for the next run")
 
 
 def split_settings(
     arguments: Sequence[str], own_options: Collection[str] = frozenset(OWN_OPTIONS)
 ) -> tuple[list[str], list[str]]:
-    """Part a command's arguments into those that it has itself, and settings of the bundle with their values.
+    """Divide a command's arguments into its own options, and settings of the bundle with their values.
 
     Args:
         arguments: arguments after the name of the command.
@@ -108,12 +110,12 @@ def embed(options: argparse.Namespace, others: Sequence[str]) -> int:
 
 
 def similar(options: argparse.Namespace, others: Sequence[str]) -> int:
-    """Find the images that are most like one."""
+    """Find the images that are most like a given image."""
     return _run_configs(options, ("embed", "similar"), others)
 
 
 def probe(options: argparse.Namespace, others: Sequence[str]) -> int:
-    """Fit a linear classifier, in a folder that is a bundle, so that the model is used as any other."""
+    """Fit a linear classifier in a folder that is a bundle, so that the model can be used like any other."""
     folder = Path(options.folder)
     if not (folder / "configs" / "probe.json").is_file():
         copy_bundle(_bundle(options), folder)

@@ -46,7 +46,7 @@ def packages_of(extra: str, requirements: Sequence[Requirement]) -> list[Require
 
 
 def find_problem(requirement: Requirement) -> tuple[str, str]:
-    """Installed version of a required package, and its problem; each empty if there is none."""
+    """Return the installed version of a required package, and its problem. Each is empty if there is none."""
     try:
         version = metadata.version(requirement.name)
     except metadata.PackageNotFoundError:

@@ -26,7 +26,7 @@ class PlannedRun:
 
     Attributes:
         settings: values by the names of the settings.
-        given: names of those that were given.
+        given: names of the settings that the command line gave.
         geometry: geometry of the images.
         split: plan of how the data set is split.
     """
@@ -78,7 +78,7 @@ def plan_run(dataset_dir: str, spatial_dims: int, given: Mapping[str, str]) -> P
     parser["bundle_root"] = str(root)
     parser["dataset_dir"] = dataset_dir
     for name, text in given.items():
-        # A folder may be called like a number.
+        # A folder may have a number as its name.
         parser[name.replace("::", "#")] = text if name in paths else DefaultParseValue(text)
     settings = parser.get_parsed_content("settings")
     check_settings(str(root), settings)
