@@ -198,7 +198,7 @@ def test_an_exported_model_is_compared_with_its_record(tmp_path: Path) -> None:
     assert torch.allclose(outputs(exported), outputs(network), atol=1e-4)
     with pytest.raises(SettingsError, match=r"model\.onnx takes images of the shape \(3, 32, 48\)"):
         exported(torch.zeros(1, 3, 32, 32))
-    with pytest.raises(SettingsError, match=r"model\.onnx has num_classes 2, and its record says 3"):
+    with pytest.raises(SettingsError, match=r"model\.onnx has num_classes 2, but its record says 3"):
         place_network(make_net(num_classes=3), path, "cpu")
     cut(path)
     with pytest.raises(SettingsError, match=r"model\.onnx is damaged"):

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Backbones in stages, hierarchical blocks and the networks made of them."""
+"""Backbones in stages, hierarchical blocks, and the networks that consist of them."""
 
 from __future__ import annotations
 

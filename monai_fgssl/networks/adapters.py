@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Low-rank adapters (LoRA) in the linear layers of a backbone, by the package peft."""
+"""Low-rank adapters (LoRA) in the linear layers of a backbone, made by the package peft."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def add_adapters(
 ) -> StagedNet:
     """Freeze the backbone, and let each of its linear layers learn a change of low rank: ``W + alpha / rank * B @ A``.
 
-    Blocks and classifiers learn as ever. Only layers that a forward calls are adapted: some models of timm read the
-    weight of a layer, and never call it.
+    Blocks and classifiers learn as usual. Only layers that a forward pass calls get adapters: some models of timm read
+    the weight of a layer without calling it.
 
     Args:
-        network: changed in place; it computes the same as before until the adapters have learned.
+        network: network to change in place; it computes the same as before until the adapters have learned.
         rank: rank of the change; None: the function does nothing.
         image_size: pixels along each axis, one number or one for each.
         alpha: scale of the change; None: the rank, so that the factor is 1.
@@ -54,7 +54,7 @@ def add_adapters(
     if not names:
         raise SettingsError(
             f"--lora_rank {rank}: the backbone has no linear layers that could be adapted, as transformers have. "
-            "--freeze_stages keeps the first stages of any backbone as they are."
+            "--freeze_stages freezes the first stages of any backbone."
         )
     peft = import_without_torchvision("peft", f"--lora_rank {rank}", "lora")
     parts = [{id(parameter) for parameter in part} for part in backbone.parts()]
@@ -67,7 +67,7 @@ def add_adapters(
 
 
 def _called_linear_layers(network: StagedNet, image_size: int | Sequence[int]) -> list[str]:
-    """Names in the backbone of the linear layers that a forward calls."""
+    """Names of the backbone's linear layers that a forward pass calls."""
     called: set[nn.Module] = set()
     layers = {name: module for name, module in network.backbone.named_modules() if isinstance(module, nn.Linear)}
     hooks = [layer.register_forward_hook(lambda module, *_: called.add(module)) for layer in layers.values()]
@@ -84,7 +84,7 @@ def _called_linear_layers(network: StagedNet, image_size: int | Sequence[int]) -
 
 
 def _names_of_parts(net: nn.Module, parts: Sequence[set[int]]) -> list[list[str]]:
-    """Names of the parameters of each part, with those of the adapters beside the weight that they change."""
+    """Names of the parameters of each part. An adapter belongs to the part of the weight that it changes."""
     part_of_base: dict[str, int] = {}
     own: dict[str, int] = {}
     for name, parameter in net.named_parameters():
@@ -113,9 +113,9 @@ def _adapted(network: nn.Module) -> dict[str, Any]:
 
 @torch.no_grad()
 def plain_state(network: nn.Module) -> dict[str, Tensor]:
-    """State dict of a network as if it had no adapters, with what they have learned in the weights.
+    """State dict of a network without adapters: the weights contain what the adapters have learned.
 
-    Any network of the kind loads it, and computes the same: whoever uses a model needs no peft.
+    A network of the same kind without adapters loads it and computes the same, so users of a model do not need peft.
     """
     state = dict(network.state_dict())
     for name, layer in _adapted(network).items():
@@ -126,7 +126,7 @@ def plain_state(network: nn.Module) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def load_plain_state(network: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Load a :func:`plain_state`; adapters that the network has start anew, from no change.
+    """Load a :func:`plain_state`. Adapters of the network start anew and change nothing at first.
 
     Raises:
         RuntimeError: when names or shapes differ, as ``load_state_dict`` does.

@@ -28,13 +28,13 @@ class StagedNet(nn.Module):
             Deeper ones are dropped. None: all.
         stem: the backbone's stem, ``imagenet`` or ``small``; for named backbones.
         weights: see :func:`~monai_fgssl.networks.make_backbone`; for named backbones.
-        mean: subtracted from the image, one number or one per channel. Default: that of the ``weights`` (for another
-            number of channels its average over the channels), or 0.5 where they do not say.
+        mean: value that is subtracted from the image, one number or one per channel. Default: the mean of the
+            ``weights`` (for another number of channels its average over the channels), or 0.5 if they do not name it.
         std: value for each channel by which the image is divided afterwards.
         image_size: pixels along each axis, one number or one per axis, for backbones that are made for one size; for
             named backbones. None: the size that they were published with.
         drop_path: rate of stochastic depth in training, for named backbones that have it; 0: none.
-        inflate_weights: let weights of a 2D network load into a 3D one; for named backbones.
+        inflate_weights: True: weights of a 2D network may be loaded into a 3D network; for named backbones.
 
     Attributes:
         stage_indices: the backbone's stages in use, from shallow to deep.
@@ -74,7 +74,7 @@ class StagedNet(nn.Module):
         self.spatial_dims = spatial_dims
         self.in_channels = in_channels
         self.stage_indices = _stage_indices(stages, staged.num_stages)
-        # Without the unused stages, which would leave parameters without gradient.
+        # Unused stages are dropped, since their parameters would never get a gradient.
         self.backbone = staged.truncated(self.stage_indices[-1] + 1)
 
         # Persistent, so that a checkpoint carries the normalization that it was trained with.
@@ -94,7 +94,7 @@ class StagedNet(nn.Module):
         Raises:
             ValueError: on another number of axes or channels, or an integer type.
         """
-        # While tracing, sizes are tensors, and to compare them would warn.
+        # While tracing, sizes are tensors, and comparing them would warn.
         if not torch.jit.is_tracing() and (x.dim() != self.spatial_dims + 2 or x.shape[1] != self.in_channels):
             raise ValueError(
                 f"Expected images of shape (batch, {self.in_channels}, ...) with {self.spatial_dims} spatial axes, "
@@ -111,12 +111,12 @@ class StagedNet(nn.Module):
             x: images (B, in_channels, *spatial) in [0, 1].
 
         Returns:
-            (B, channels) of each stage, of all up to the deepest in use.
+            Means (B, channels) of each stage up to the deepest stage in use.
         """
         return [feature_map.flatten(2).mean(dim=2) for feature_map in self.backbone(self.normalize(x))]
 
     def __prepare_scriptable__(self) -> StagedNet:
-        """Refuse ``torch.jit.script`` in words where the backbone can't be scripted."""
+        """Refuse ``torch.jit.script`` with a message that names other ways, if the backbone can't be scripted."""
         try:
             torch.jit.script(self.backbone)
         except NotImplementedError:
@@ -130,14 +130,14 @@ class StagedNet(nn.Module):
         return self
 
     def heat_map_layers(self) -> list[nn.Module]:
-        """Modules whose outputs are the maps that heat maps show, from shallow to deep; empty: there are none."""
+        """Modules whose outputs are the maps that heat maps show, from shallow to deep; empty if there are none."""
         return []
 
     def definition(self) -> dict[str, Any]:
-        """``_target_`` and arguments, as in a MONAI config, that build this network again for its state dict.
+        """Describe the network by ``_target_`` and arguments, as in a MONAI config, so that it can be built again.
 
         Raises:
-            ValueError: when the backbone was given as a module, which no name stands for.
+            ValueError: when the backbone was given as a module, which has no name.
         """
         if not self._backbone_name:
             raise ValueError("only networks whose backbone has a name can be written down as a definition.")
@@ -154,7 +154,7 @@ class StagedNet(nn.Module):
     def parameter_groups(
         self, backbone_lr: float, head_lr: float, weight_decay: float, stage_lr_decay: float = 1.0
     ) -> list[dict[str, Any]]:
-        """Group the parameters for an optimizer: backbone and the rest, each with and without weight decay.
+        """Group the parameters for an optimizer: backbone and all others, each with and without weight decay.
 
         Norms and biases (all parameters of one dimension) are not decayed, as in Barlow Twins.
 
@@ -162,13 +162,14 @@ class StagedNet(nn.Module):
             backbone_lr: learning rate of the backbone.
             head_lr: learning rate of everything else.
             weight_decay: weight decay of the weights of convolutions and linear layers.
-            stage_lr_decay: in (0, 1]. The learning rate of the backbone's deepest stage is multiplied by it, and that
-                of each stage before it, the stem last, once more: early layers keep most of what they learned.
+            stage_lr_decay: factor in (0, 1]. The learning rate of the backbone's deepest stage is multiplied by it
+                once, that of the stage before it twice, and so on down to the stem. So early layers keep most of what
+                they learned.
 
         Returns:
-            Groups with ``params``, ``lr`` and ``weight_decay``, in pairs with and without weight decay: first those of
-            the backbone, one pair in all, or with a decay below 1 one pair for the stem and for each stage; then one
-            pair for everything else.
+            Groups with ``params``, ``lr`` and ``weight_decay``, in pairs with and without weight decay. The first pairs
+            are of the backbone: one pair, or with ``stage_lr_decay`` below 1 one pair for the stem and for each stage.
+            The last pair has all other parameters.
 
         Raises:
             ValueError: when ``stage_lr_decay`` is out of range.

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Batch norm with the statistics of the batch of all processes, on any device."""
+"""Batch norm with the statistics of the batches of all processes, on any device."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _at_least_float32(value: Tensor) -> Tensor:
 
 
 class _Normalize(torch.autograd.Function):
-    """Normalized input, and the moments that it was normalized with."""
+    """Normalize an input; return it with the moments that were used."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> tuple[Tensor, ...]:
@@ -42,14 +42,14 @@ class _Normalize(torch.autograd.Function):
         mean_grad, mean_product = (sum_over_processes(torch.cat([grad_bias, grad_weight])) / count).chunk(2)
         grad = grad - mean_grad.view(shape) - normalized * mean_product.view(shape)
         grad = grad * (scale if weight is None else scale * weight).view(shape)
-        # Those of weight and bias stay this process's share: they are averaged with all other gradients.
+        # The gradients of weight and bias are not summed here: they are averaged later, with all other gradients.
         return grad.to(x.dtype), None if weight is None else grad_weight, None if weight is None else grad_bias, None
 
 
 class SynchronizedBatchNorm(_BatchNorm):
-    """Batch norm over the batch of all processes, in training; see :class:`torch.nn.BatchNorm2d` for the rest.
+    """Batch norm that in training uses the batches of all processes; otherwise :class:`torch.nn.BatchNorm2d`.
 
-    ``torch.nn.SyncBatchNorm`` computes the same, on GPUs only. Processes may hold different numbers of samples.
+    ``torch.nn.SyncBatchNorm`` computes the same, but only on GPUs. Processes may have different numbers of samples.
     """
 
     def _check_input_dim(self, input: Tensor) -> None:
@@ -76,7 +76,7 @@ def _has_activation(module: nn.Module) -> bool:
 
 
 class SynchronizedBatchNormAct(SynchronizedBatchNorm):
-    """The same, followed by ``drop`` and ``act``, as timm's ``BatchNormAct2d``."""
+    """:class:`SynchronizedBatchNorm` followed by ``drop`` and ``act``, like timm's ``BatchNormAct2d``."""
 
     act: nn.Module
     drop: nn.Module
@@ -87,13 +87,13 @@ class SynchronizedBatchNormAct(SynchronizedBatchNorm):
 
 
 def synchronize_batch_norms(module: nn.Module) -> nn.Module:
-    """Put :class:`SynchronizedBatchNorm` in the place of every batch norm, with its parameters and statistics."""
+    """Replace every batch norm by :class:`SynchronizedBatchNorm`, with the same parameters and statistics."""
     if isinstance(module, _BatchNorm):
         kind = SynchronizedBatchNormAct if _has_activation(module) else SynchronizedBatchNorm
         synchronized = kind(module.num_features, module.eps, module.momentum, module.affine, module.track_running_stats)
-        # The activation of timm's norms is a part of them.
+        # A batch norm of timm contains its activation.
         synchronized._modules = module._modules
-        # The same objects: an optimizer may have them already.
+        # The parameters are the same objects, since an optimizer may have them already.
         synchronized._parameters = module._parameters
         synchronized._buffers = module._buffers
         return synchronized.train(module.training)

@@ -14,7 +14,7 @@ __all__ = ["HierarchicalBlock", "ProjectionHead"]
 
 
 class ProjectionHead(nn.Module):
-    """Norm, linear, norm, ELU to a vector ``z``, and a linear classifier on it.
+    """Norm, linear layer, norm and ELU, which give a vector ``z``, and a linear classifier on ``z``.
 
     From PMG (Du et al., "Fine-Grained Visual Classification via Progressive Multi-Granularity Training of Jigsaw
     Patches", ECCV 2020, section 3.1); FG-SSL correlates ``z``.
@@ -23,8 +23,8 @@ class ProjectionHead(nn.Module):
         in_features: size of the pooled vector.
         embedding_dim: size of ``z``.
         num_classes: number of classes.
-        linear_projection: give the self-supervised loss the linear layer's output instead of ``z``. A loss that
-            standardizes each feature over the batch, as ours, is blind to the norm between: they differ by the ELU.
+        linear_projection: True: the self-supervised loss gets the output of the linear layer instead of ``z``. Our loss
+            standardizes each feature over the batch, so the norm makes no difference to it, but the ELU does.
     """
 
     def __init__(self, in_features: int, embedding_dim: int, num_classes: int, linear_projection: bool = False) -> None:
@@ -78,7 +78,7 @@ class HierarchicalBlock(nn.Module):
 
     def pool(self, feature_map: torch.Tensor) -> torch.Tensor:
         """Map (B, in_channels, *spatial) to its pooled vector (B, width)."""
-        # Not an adaptive pooling: its backward is not deterministic on CUDA.
+        # The backward pass of adaptive pooling is not deterministic on CUDA, so it is not used.
         return self.convolutions(feature_map).flatten(2).amax(dim=2)
 
     def forward(self, feature_map: torch.Tensor, project: bool = False) -> torch.Tensor:

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""One network on several processes."""
+"""Train one network on several processes."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ __all__ = ["GradientAverage", "distribute", "unwrap"]
 
 
 class _Passed(nn.Module):
-    """Parameters, and a ``forward`` that a loss passes unchanged."""
+    """Module that holds parameters, and whose ``forward`` returns a loss unchanged."""
 
     def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
         super().__init__()
-        # Without buffers: synchronized batch norms keep them equal.
+        # No buffers: synchronized batch norms keep them equal on all processes.
         self.held = nn.ParameterList(parameters)
 
     def forward(self, loss: Tensor) -> Tensor:
@@ -33,12 +33,13 @@ class _Passed(nn.Module):
 
 
 class GradientAverage:
-    """Makes gradients the means over all processes, by ``DistributedDataParallel``, when a backward ends.
+    """Averages the gradients of all processes at the end of a backward pass, with ``DistributedDataParallel``.
 
-    That wrapper expects one ``forward`` of one module before a backward, in which all its parameters are used, or sends
-    zeros for those that are not. The steps of this package make several forwards of parts of a network. So each kind of
-    step has a wrapper of its own for the parameters that it uses, and its loss passes it. The first loss of a kind
-    costs one more backward, which finds these parameters. In one process nothing is wrapped.
+    ``DistributedDataParallel`` expects one ``forward`` of one module before a backward pass. It sends zeros for
+    parameters that this forward does not use. But a step of this package makes several forward passes through parts of
+    a network. So each kind of step has its own wrapper for the parameters that it uses, and its loss goes through this
+    wrapper. The first loss of a kind needs one more backward pass, to find these parameters. With one process, nothing
+    is wrapped.
 
     Gradients of parameters that a step does not use remain None. Processes must make the same steps in the same order.
 
@@ -52,7 +53,7 @@ class GradientAverage:
         self._trainable: list[nn.Parameter] = []
 
     def __call__(self, loss: Tensor, kind: Hashable) -> Tensor:
-        """Return the loss, from which a backward averages the gradients.
+        """Return the loss. A backward pass from it averages the gradients.
 
         Args:
             loss: a scalar.
@@ -67,7 +68,7 @@ class GradientAverage:
         if kind not in self._wrappers:
             grads = torch.autograd.grad(loss, trainable, allow_unused=True, retain_graph=True)
             used = [parameter for parameter, grad in zip(trainable, grads, strict=True) if grad is not None]
-            # Equal already; and the backward that follows forbids to write them.
+            # They are equal already, and the backward pass that follows does not allow writing them.
             self._wrappers[kind] = DistributedDataParallel(_Passed(used), init_sync=False)
         return self._wrappers[kind](loss)
 
@@ -75,8 +76,8 @@ class GradientAverage:
 def distribute(network: nn.Module) -> nn.Module:
     """Prepare a network for training in the initialized process group.
 
-    N processes then learn as one with their global batch: batch norms use the statistics of the batch of all, and the
-    trainers of this package average the gradients.
+    N processes then learn like one process with the global batch: batch norms use the statistics of all batches, and
+    the trainers of this package average the gradients.
 
     Args:
         network: network on the device of this process; its batch norms are replaced, and it begins with the state of
@@ -85,9 +86,9 @@ def distribute(network: nn.Module) -> nn.Module:
     with torch.no_grad():
         for value in network.state_dict().values():
             value.copy_(of_first_process(value.clone()))
-    # PyTorch's own is for GPUs only, and the faster there.
+    # PyTorch's own synchronized batch norm works on GPUs only, where it is faster.
     on_gpu = next(network.parameters()).is_cuda
-    # PyTorch's would drop the activations that timm's norms have.
+    # PyTorch's own would drop the activations of timm's norms.
     with_activations = any(hasattr(module, "act") for module in network.modules() if isinstance(module, _BatchNorm))
     if on_gpu and not with_activations:
         return nn.SyncBatchNorm.convert_sync_batchnorm(network)
@@ -95,5 +96,5 @@ def distribute(network: nn.Module) -> nn.Module:
 
 
 def unwrap(network: nn.Module) -> Any:
-    """The network itself, also where ``DistributedDataParallel`` or another wrapper holds it as ``module``."""
+    """Return the network itself, also if ``DistributedDataParallel`` or another wrapper holds it as ``module``."""
     return getattr(network, "module", network)

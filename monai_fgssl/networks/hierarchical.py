@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The network of FG-SSL: a hierarchical block on each of several stages and a head on all of them together."""
+"""The network of FG-SSL: a hierarchical block on each of several stages, and a head on all of them together."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ __all__ = ["HierarchicalNet"]
 
 
 class HierarchicalNet(StagedNet):
-    """Backbone with a :class:`HierarchicalBlock` on K of its stages and a concat head on their pooled vectors.
+    """Backbone with a :class:`HierarchicalBlock` on K of its stages, and a concat head on their pooled vectors.
 
-    The network of PMG (Du et al., ECCV 2020) and FG-SSL. Training goes through the steps ``1..num_steps``: step
-    ``k <= K`` is stage k, computed from the network up to that stage and no further; step ``K + 1`` is the concat
-    head. The prediction is the sum of the logits of all K + 1 classifiers (PMG eq. 7).
+    This is the network of PMG (Du et al., ECCV 2020) and FG-SSL. Training goes through the steps ``1..num_steps``. Step
+    ``k <= K`` is stage k, and computes nothing deeper than that stage. Step ``K + 1`` is the concat head. The
+    prediction is the sum of the logits of all K + 1 classifiers (PMG eq. 7).
 
     Args:
         backbone: a name that :func:`~monai_fgssl.networks.make_backbone` knows, or a module with the attributes of
@@ -33,12 +33,13 @@ class HierarchicalNet(StagedNet):
         in_channels: channels of the image.
         num_classes: number of classes.
         stages: stages of the backbone that get a block: the last so many, or their indices (from 0, increasing).
-        width: size of a stage's pooled vector, see :class:`HierarchicalBlock`. Its cost grows with the square.
+        width: size of a stage's pooled vector, see :class:`HierarchicalBlock`. The time grows with its square.
         embedding_dim: size of the vectors ``z``.
         stem: ``imagenet``, or ``small`` for ResNets on images up to about 64 px.
         weights: ``pretrained``, ``imagenet``, ``hf-hub:OWNER/NAME`` or a file, see
             :func:`~monai_fgssl.networks.make_backbone`.
-        mean: subtracted from the image, one number or one per channel. Default: that of the weights, or 0.5.
+        mean: value that is subtracted from the image, one number or one per channel. Default: that of the weights, or
+            0.5.
         std: value for each channel by which the image is divided afterwards.
         linear_projection: vectors of the heads that the self-supervised loss gets, see :class:`ProjectionHead`.
         image_size: see :class:`StagedNet`.
@@ -106,19 +107,19 @@ class HierarchicalNet(StagedNet):
         self.width = width
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Prediction: the sum of the logits of all steps (PMG eq. 7).
+        """Predict with the sum of the logits of all steps (PMG eq. 7).
 
         Args:
             x: images (B, in_channels, *spatial) in [0, 1], of any size.
 
         Returns:
-            (B, num_classes) logits.
+            Logits (B, num_classes).
         """
         return self._all_steps(x, False).sum(dim=1)
 
     @torch.jit.export
     def logits_at_step(self, x: torch.Tensor, step: int) -> torch.Tensor:
-        """Logits (B, num_classes) of one step in 1..K + 1, computing nothing deeper than the step needs."""
+        """Logits (B, num_classes) of one step in 1..K + 1. Nothing deeper than the step needs is computed."""
         return self._one_step(x, step, False)
 
     @torch.jit.export

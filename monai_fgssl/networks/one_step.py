@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Base of the networks that have one classifier, and so one step."""
+"""Base of the networks with one classifier and so one step."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ __all__ = ["OneStepNet"]
 
 
 class OneStepNet(StagedNet):
-    """A network with one classifier, with the interface of :class:`~monai_fgssl.networks.HierarchicalNet`.
+    """Network with one classifier and the interface of :class:`~monai_fgssl.networks.HierarchicalNet`.
 
-    Its one step is the whole network, so the trainers of this package train it as they do a network of several steps.
-    A subclass adds the classifier with ``_add_classifier``, and gives the features that it reads (``_features``) and
-    the vectors that the self-supervised loss compares (``_vectors``). Arguments are those of :class:`StagedNet`.
+    Its only step is the whole network, so the trainers of this package can train it like a network with several steps.
+    A subclass adds the classifier with ``_add_classifier``. It defines the features that the classifier reads
+    (``_features``) and the vectors that the self-supervised loss compares (``_vectors``). The arguments are those of
+    :class:`StagedNet`.
 
     Attributes:
         num_steps: 1.
@@ -57,7 +58,7 @@ class OneStepNet(StagedNet):
         return self._vectors(self._features(x)).unsqueeze(1)
 
     def classifiers(self) -> dict[str, nn.Linear]:
-        """The one classifier, by the name of its module."""
+        """The classifier, by the name of its module."""
         return {"classifier": self.classifier}
 
     def definition(self) -> dict[str, Any]:
@@ -66,7 +67,7 @@ class OneStepNet(StagedNet):
 
     def _add_classifier(self, num_features: int, num_classes: int) -> None:
         self.classifier = nn.Linear(num_features, num_classes)
-        # An attribute of the object, since TorchScript leaves out those of the class.
+        # An attribute of the object, since TorchScript ignores attributes of the class.
         self.num_steps = 1
 
     def _check_step(self, step: int) -> None:

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""A trained network as an ONNX file, and such a file in the place of a network."""
+"""Export a trained network as an ONNX file, and use such a file instead of the network."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["OnnxNet", "export_onnx"]
 
 
 class StageLogits(nn.Module):
-    """A network whose forward gives the logits of every step, for export."""
+    """Network whose ``forward`` gives the logits of every step, for the export."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ def export_onnx(network: StagedNet, path: str | Path, image_shape: tuple[int, ..
     training = network.training
     device = next(network.parameters()).device
     module = StageLogits(network).eval()
-    # Two images: of a batch of 1 the exporter would conclude that there is never another.
+    # Two images: with one image, the exporter would fix the batch size to 1.
     example = torch.zeros(2, *image_shape, device=device)
     try:
         torch.onnx.export(
@@ -66,7 +66,7 @@ def export_onnx(network: StagedNet, path: str | Path, image_shape: tuple[int, ..
 
 
 class OnnxNet(nn.Module):
-    """A file of :func:`export_onnx`, run by ONNX Runtime on the CPU, for evaluation in place of its network.
+    """Run a file of :func:`export_onnx` with ONNX Runtime on the CPU. It replaces the network in evaluation.
 
     Args:
         path: ONNX file.
@@ -75,12 +75,12 @@ class OnnxNet(nn.Module):
     Attributes:
         num_steps: K + 1.
         num_classes: number of scores of each step.
-        image_shape: ``(C, *spatial)`` of the images that it takes.
+        image_shape: shape ``(C, *spatial)`` of the images.
 
     Raises:
         ImportError: without ``monai-fgssl[onnx]``.
-        SettingsError: when the file is missing, damaged, no model of :func:`export_onnx`, or keeps weights in other
-            files, which could be any file of the machine.
+        SettingsError: when the file is missing, damaged, not a model of :func:`export_onnx`, or keeps weights in other
+            files, which could be any files of the machine.
     """
 
     def __init__(self, path: str | Path, num_threads: int | None = None) -> None:
@@ -100,10 +100,10 @@ class OnnxNet(nn.Module):
             raise SettingsError(f"{path} can't be run by ONNX Runtime: {str(error)[:200]}") from error
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         if [one.name for one in inputs] != ["image"] or [one.name for one in outputs] != ["stage_logits"]:
-            raise SettingsError(f"{path} is no model of this package: export it with configs/export_onnx.json.")
+            raise SettingsError(f"{path} is not a model of this package: export it with configs/export_onnx.json.")
         sizes = [*outputs[0].shape[1:], *inputs[0].shape[1:]]
         if len(outputs[0].shape) != 3 or not all(isinstance(size, int) for size in sizes):
-            raise SettingsError(f"{path} is no model of this package: its shapes are {inputs[0].shape} and {sizes}.")
+            raise SettingsError(f"{path} is not a model of this package: its shapes are {inputs[0].shape} and {sizes}.")
         self.path = Path(path)
         self.num_steps, self.num_classes, *image_shape = sizes
         self.image_shape = tuple(image_shape)
@@ -112,11 +112,11 @@ class OnnxNet(nn.Module):
         """Logits of every step, (B, K + 1, num_classes), of images (B, C, *spatial) float in [0, 1].
 
         Raises:
-            SettingsError: when the images have another shape than those that it was exported for.
+            SettingsError: when the images have another shape than the model was exported for.
         """
         if tuple(x.shape[1:]) != self.image_shape:
             raise SettingsError(
-                f"{self.path} takes images of the shape {self.image_shape}, and its record says {tuple(x.shape[1:])}: "
+                f"{self.path} takes images of the shape {self.image_shape}, but its record says {tuple(x.shape[1:])}: "
                 "they belong to different models. Export it again with configs/export_onnx.json."
             )
         (logits,) = self._session.run(None, {"image": x.float().contiguous().cpu().numpy()})
@@ -128,7 +128,7 @@ class OnnxNet(nn.Module):
 
 
 def _tensors(message: Any) -> Iterator[Any]:
-    """All tensors of a model, wherever one may stand: weights, attributes of nodes, graphs inside nodes, functions."""
+    """All tensors of a model: in weights, attributes of nodes, graphs inside nodes, and functions."""
     import onnx
 
     if isinstance(message, onnx.TensorProto):
@@ -141,7 +141,7 @@ def _tensors(message: Any) -> Iterator[Any]:
 
 
 def _check_onnx(path: Path) -> None:
-    """Refuse a damaged file, and one that names other files."""
+    """Refuse a damaged file, and a file that names other files."""
     import onnx
 
     if not path.is_file():
@@ -149,6 +149,6 @@ def _check_onnx(path: Path) -> None:
     try:
         model = onnx.load(path, load_external_data=False)
     except Exception as error:
-        raise SettingsError(f"{path} is damaged, or no ONNX model ({type(error).__name__}).") from error
+        raise SettingsError(f"{path} is damaged, or not an ONNX model ({type(error).__name__}).") from error
     if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in _tensors(model)):
         raise SettingsError(f"{path} keeps weights in other files: export it again with configs/export_onnx.json.")

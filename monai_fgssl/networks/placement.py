@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Device of a network, and order of its weights in memory."""
+"""Choose the device of a network and the memory format of its weights."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["memory_format", "place_network"]
 
 
 def memory_format(network: nn.Module) -> torch.memory_format:
-    """Choose the fastest order of the weights in memory: channels last for pictures, contiguous for volumes."""
+    """Choose the fastest memory format of the weights: channels last for pictures, contiguous for volumes."""
     is_3d = any(parameter.ndim == 5 for parameter in network.parameters())
     return torch.contiguous_format if is_3d else torch.channels_last
 
@@ -30,7 +30,7 @@ def place_network(
     device: str | torch.device,
     precision: PrecisionChoice | None = None,
 ) -> nn.Module:
-    """Move a network to its device, or take ONNX Runtime in its place for a model that ``export_model`` wrote.
+    """Move a network to its device, or replace it by ONNX Runtime for a model that ``export_model`` wrote.
 
     Args:
         network_def: the network.
@@ -46,13 +46,13 @@ def place_network(
             return precision.place(network_def)
         return move(network_def, device, memory_format(network_def))
     exported = OnnxNet(model_path)
-    # Networks of other people may not tell.
+    # Other networks may not have these attributes.
     definition = network_def.definition() if isinstance(network_def, StagedNet) else {}
     for name in ("num_steps", "num_classes"):
         expected = definition.get(name, getattr(network_def, name, None))
         if expected not in (None, getattr(exported, name)):
             raise SettingsError(
-                f"{model_path} has {name} {getattr(exported, name)}, and its record says {expected}: they belong to "
+                f"{model_path} has {name} {getattr(exported, name)}, but its record says {expected}: they belong to "
                 "different models. Export it again with configs/export_onnx.json."
             )
     return exported

@@ -21,7 +21,7 @@ __all__ = ["PlainNet"]
 class PlainNet(OneStepNet):
     """The usual image classifier, for plain supervised training and plain Barlow Twins (Zbontar et al., ICML 2021).
 
-    As there, the projector serves the self-supervised loss only: the classifier reads the pooled features below it.
+    As in Barlow Twins, only the self-supervised loss uses the projector. The classifier reads the pooled features.
     The interface is that of :class:`~monai_fgssl.networks.HierarchicalNet`, with one step.
 
     Args:
@@ -34,7 +34,8 @@ class PlainNet(OneStepNet):
         stem: ``imagenet``, or ``small`` for ResNets on images up to about 64 px.
         weights: ``pretrained``, ``imagenet``, ``hf-hub:OWNER/NAME`` or a file, see
             :func:`~monai_fgssl.networks.make_backbone`.
-        mean: subtracted from the image, one number or one per channel. Default: that of the weights, or 0.5.
+        mean: value that is subtracted from the image, one number or one per channel. Default: that of the weights, or
+            0.5.
         std: value for each channel by which the image is divided afterwards.
         image_size: see :class:`StagedNet`.
         drop_path: see :class:`StagedNet`.

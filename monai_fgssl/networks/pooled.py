@@ -17,14 +17,14 @@ from .one_step import OneStepNet
 __all__ = ["PooledNet"]
 
 MIN_STD = 1e-6
-"""Below it a feature is constant: it is centered, and not scaled."""
+"""Standard deviation below which a feature counts as constant. Such a feature is centered, but not scaled."""
 
 
 class StageMap(nn.Module):
-    """The map of a stage as the classifier gets it, for heat maps.
+    """Map of a stage as the classifier gets it, for heat maps.
 
-    It is a view, so that a gradient with respect to it is the classifier's alone, without what deeper stages make of
-    the map.
+    It is a view of the stage's map. A gradient with respect to it comes from the classifier only, not from deeper
+    stages that use the same map.
     """
 
     def forward(self, feature_map: torch.Tensor) -> torch.Tensor:
@@ -33,11 +33,11 @@ class StageMap(nn.Module):
 
 
 class PooledNet(OneStepNet):
-    """Backbone, global average of the map of each stage, fixed standardization, and one linear classifier on all.
+    """Backbone, global average of each stage's map, fixed standardization, and one linear classifier on all averages.
 
-    It is the network of a linear probe: the classifier is solved on frozen features in seconds, see
-    :func:`~monai_fgssl.engines.solve_heads`, and the result is a model as any other. It may be trained further too; the
-    standardization stays then as it is. The interface is that of :class:`~monai_fgssl.networks.HierarchicalNet`, with
+    This is the network of a linear probe. The classifier is solved on frozen features in seconds, see
+    :func:`~monai_fgssl.engines.solve_heads`, and the result is a model like any other. It can be trained further; the
+    standardization does not change then. The interface is that of :class:`~monai_fgssl.networks.HierarchicalNet`, with
     one step.
 
     Args:
@@ -51,7 +51,8 @@ class PooledNet(OneStepNet):
         stem: ``imagenet``, or ``small`` for ResNets on images up to about 64 px.
         weights: ``pretrained``, ``imagenet``, ``hf-hub:OWNER/NAME`` or a file, see
             :func:`~monai_fgssl.networks.make_backbone`.
-        mean: subtracted from the image, one number or one per channel. Default: that of the weights, or 0.5.
+        mean: value that is subtracted from the image, one number or one per channel. Default: that of the weights, or
+            0.5.
         std: value for each channel by which the image is divided afterwards.
         image_size: see :class:`StagedNet`.
         drop_path: see :class:`StagedNet`.
@@ -59,8 +60,8 @@ class PooledNet(OneStepNet):
 
     Attributes:
         num_steps: 1.
-        feature_mean: ``(D,)``, subtracted from the means of the stages; 0 until it is set.
-        feature_std: ``(D,)``, what they are then divided by; 1 until it is set.
+        feature_mean: vector ``(D,)`` that is subtracted from the means of the stages; 0 until it is set.
+        feature_std: vector ``(D,)`` by which they are divided afterwards; 1 until it is set.
 
     Raises:
         ValueError: on an unknown backbone, stages that it does not have, or images of another shape or integer type.
@@ -113,11 +114,11 @@ class PooledNet(OneStepNet):
 
     @classmethod
     def of(cls, network: StagedNet, num_classes: int) -> PooledNet:
-        """Put a classifier on all stages of a network's backbone, which the two networks share from then on.
+        """Put a classifier on all stages of a network's backbone. The two networks then share the backbone.
 
         Args:
-            network: gives its backbone, normalization of the image, mode, precision and device. What it has on top of
-                its backbone is left out.
+            network: network from which backbone, normalization of the image, mode, precision and device are taken. Its
+                blocks and classifiers are left out.
             num_classes: number of classes.
         """
         pooled = cls(
@@ -128,18 +129,18 @@ class PooledNet(OneStepNet):
             mean=network.mean.flatten().tolist(),
             std=network.std.flatten().tolist(),
         )
-        # Not the same parts in another backbone: one object, whatever is done to it.
+        # Both networks hold the same backbone object, so a change of one shows in the other.
         pooled.backbone = network.backbone
         pooled._backbone_name, pooled._stem_name = network._backbone_name, network._stem_name
         pooled._image_size = network._image_size
         return pooled.to(network.mean).train(network.training)
 
     def classify(self, means: torch.Tensor) -> torch.Tensor:
-        """Class scores (B, num_classes) of means (B, D) of the stages, side by side, that are known already."""
+        """Class scores (B, num_classes) from known means (B, D), concatenated over the stages."""
         return self.classifier(self._standardize(means))
 
     def select(self, means: torch.Tensor) -> torch.Tensor:
-        """Of the means (B, all channels) of all stages, side by side, those (B, D) that the classifier reads."""
+        """Select the means (B, D) that the classifier reads from the concatenated means (B, all channels)."""
         stages = means.split(list(self.backbone.channels), dim=1)
         return torch.cat([stages[index] for index in self.stage_indices], dim=1)
 
@@ -148,7 +149,7 @@ class PooledNet(OneStepNet):
         """Set ``feature_mean`` and ``feature_std`` to those of some images.
 
         Args:
-            means: (N, D), of the stages side by side.
+            means: means (N, D), concatenated over the stages.
         """
         values = means.double()
         std = values.std(dim=0, correction=0)

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Numbers and order in memory that a network computes with, as the setting ``amp`` gives them."""
+"""Precision and memory format that a network computes with, as the setting ``amp`` says."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ AUTO = "auto"
 
 
 def has_bfloat16(device: str | torch.device, spatial_dims: int = 2) -> bool:
-    """Tell whether a device computes correctly in bfloat16, with instructions of its own for it."""
+    """Return True if a device computes correctly in bfloat16, and has instructions for it."""
     if torch.device(device).type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if spatial_dims == 3:
-        # In torch 2.13 gradients of 3D convolutions in bfloat16 are now and then no numbers on a CPU (oneDNN).
+        # In torch 2.13 gradients of 3D convolutions in bfloat16 are sometimes NaN on a CPU (oneDNN).
         return False
     capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
@@ -33,7 +33,7 @@ def has_bfloat16(device: str | torch.device, spatial_dims: int = 2) -> bool:
 
 @dataclass(frozen=True)
 class Precision:
-    """Numbers of the convolutions and linear layers, and the order of the axes of images in memory.
+    """Number format of the convolutions and linear layers, and memory format of the images.
 
     Attributes:
         numbers: ``"float32"``; ``"tf32"``: float32 with convolutions that a GPU rounds to TF32, torch's default;
@@ -50,15 +50,15 @@ class Precision:
 
     @property
     def name(self) -> str:
-        """Value of the setting ``amp`` that stands for it."""
+        """Value of the setting ``amp`` for this precision."""
         return self.numbers + (CHANNELS_LAST if self.channels_last else "")
 
     @classmethod
     def from_name(cls, name: str) -> Precision:
-        """The precision of a name.
+        """Return the precision with a name.
 
         Raises:
-            SettingsError: when there is none of this name.
+            SettingsError: when no precision has this name.
         """
         numbers = name.removesuffix(CHANNELS_LAST)
         if numbers not in NUMBERS:
@@ -67,12 +67,12 @@ class Precision:
         return cls(numbers, name != numbers)
 
     def place(self, network: nn.Module, device: str | torch.device) -> nn.Module:
-        """Move a network to a device, with its weights in the order of the precision."""
+        """Move a network to a device, with its weights in the memory format of the precision."""
         if self.numbers == "float32" and torch.device(device).type == "cuda":
             torch.backends.cudnn.allow_tf32 = False
         for parameter in network.parameters():
-            # Where an axis has one entry only, both orders are the same to torch, which then leaves the other one in
-            # place. Convolutions go by it nevertheless.
+            # If an axis has one entry only, torch takes both formats for the same and does not change the strides. But
+            # convolutions choose their format by the strides.
             parameter.data = parameter.data.clone(memory_format=torch.contiguous_format)
         if not self.channels_last:
             return network.to(device)
@@ -81,12 +81,12 @@ class Precision:
         return move(network, device, order)
 
     def autocast(self, device: str | torch.device) -> torch.autocast:
-        """Context to compute in."""
+        """Context manager to compute in."""
         return torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=self.numbers == "bfloat16")
 
 
 def move(network: nn.Module, device: str | torch.device, order: torch.memory_format) -> nn.Module:
-    """Move a network to a device, with its weights in an order in memory."""
+    """Move a network to a device, with its weights in a memory format."""
     # torch's annotations of `to` lack the order.
     return network.to(device, memory_format=order)  # type: ignore[call-overload]
 
@@ -97,24 +97,24 @@ def sensible_precisions(device: str | torch.device, spatial_dims: int = 2, exact
     Args:
         device: where to compute.
         spatial_dims: 2 or 3.
-        exact: only those that give the same as float32 to about six digits (on a GPU: three). Otherwise also mixed
-            precision, which trains as well as float32 does.
+        exact: True: only precisions whose results equal those of float32 to about six digits (on a GPU: three). False:
+            also mixed precision, which trains as well as float32.
     """
     if torch.device(device).type == "cuda":
         found = [Precision("tf32", False), Precision("tf32", True)]
     else:
         found = [Precision("float32", False), Precision("float32", True)]
     if not exact and has_bfloat16(device, spatial_dims):
-        # Without channels last bfloat16 is slow.
+        # bfloat16 is slow without channels last.
         found.append(Precision("bfloat16", True))
     return found
 
 
 class PrecisionChoice:
-    """The precision of a run, as ``--amp`` gives it or as the first phase finds it to be the fastest.
+    """Precision of a run: ``--amp`` gives it, or the first phase finds the fastest.
 
-    The phases of a run share one choice. Its text is the name of the precision, so that a record of the settings has
-    it; repeated with this name, a run computes the same.
+    The phases of a run share one choice. Its text is the name of the precision, so it appears in the record of the
+    settings. A run that is repeated with this name computes the same.
 
     Args:
         amp: ``auto``; the name of a :class:`Precision`; true: mixed precision with bfloat16; false: float32.
@@ -124,7 +124,7 @@ class PrecisionChoice:
 
     Attributes:
         candidates: precisions to choose from.
-        current: the precision. Until one is chosen: that which mostly is the fastest on such a device.
+        current: precision of the run. Until a precision is chosen, it is the one that is usually fastest on the device.
         open: True until a precision is chosen.
 
     Raises:
@@ -144,7 +144,7 @@ class PrecisionChoice:
         self.open = text == AUTO
         mixed = self.candidates[-1].numbers == "bfloat16" if self.open else text == "true"
         if self.open or text in ("true", "false"):
-            # Pictures with channels last, volumes not.
+            # Channels last is for pictures, not for volumes.
             self.current = Precision("bfloat16" if mixed else self.candidates[0].numbers, spatial_dims == 2)
         else:
             self.current = Precision.from_name(text)
@@ -153,7 +153,7 @@ class PrecisionChoice:
         return AUTO if self.open else self.current.name
 
     def choose(self, precision: Precision | str, network: nn.Module | None = None) -> None:
-        """Decide for a precision.
+        """Choose a precision.
 
         Args:
             precision: precision, or its name.
@@ -165,11 +165,11 @@ class PrecisionChoice:
             self.place(network)
 
     def place(self, network: nn.Module) -> nn.Module:
-        """Move a network to the device, with its weights in the order of the precision."""
+        """Move a network to the device, with its weights in the memory format of the precision."""
         return self.current.place(network, self.device)
 
     def autocast(self) -> torch.autocast:
-        """Context to compute in."""
+        """Context manager to compute in."""
         return self.current.autocast(self.device)
 
 
@@ -179,7 +179,7 @@ def autocast_of(
     amp: bool = False,
     amp_kwargs: Mapping[str, Any] | None = None,
 ) -> torch.autocast:
-    """Context to compute in: that of the precision, or without one of MONAI's arguments ``amp`` and ``amp_kwargs``."""
+    """Context manager to compute in: for a precision, or else for MONAI's arguments ``amp`` and ``amp_kwargs``."""
     if precision is not None:
         return precision.autocast()
     return torch.autocast(torch.device(device).type, enabled=amp, **(amp_kwargs or {}))

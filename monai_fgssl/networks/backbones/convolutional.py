@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 Built = tuple[nn.Module, Callable[[], Backbone]]
-"""A network with its authors' names of parameters, and a function that makes a backbone with the same parameters."""
+"""Network whose parameters have its authors' names, and function that makes a backbone with the same parameters."""
 
 # Block type and blocks per stage: He et al., "Deep Residual Learning for Image Recognition" (CVPR 2016), table 1; 10
 # and 200 as in Chen et al., "Med3D" (2019).
@@ -42,7 +42,7 @@ RESNETS = {
     "resnet152": ("bottleneck", [3, 8, 36, 3]),
     "resnet200": ("bottleneck", [3, 24, 36, 3]),
 }
-# MedicalNet's of these depths have shortcuts without weights; its others are those above.
+# MedicalNet's ResNets of these depths have shortcuts without weights. Its other ResNets are those above.
 RESNETS |= {f"medicalnet-{name}": RESNETS[name] for name in ("resnet18", "resnet34")}
 DENSENETS = {f"densenet{depth}": getattr(nets, f"DenseNet{depth}") for depth in (121, 169, 201, 264)}
 EFFICIENTNETS = tuple(f"efficientnet-b{index}" for index in range(8))

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Models of timm that give their intermediate maps themselves: transformers, and others that are no chain."""
+"""Models of timm that return their intermediate maps: transformers, and others that are not a chain of modules."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ __all__ = ["IntermediatesBackbone"]
 
 
 class IntermediatesBackbone(Backbone):
-    """A model with timm's ``forward_intermediates``, which computes nothing deeper than the maps that are asked for.
+    """Backbone that uses timm's ``forward_intermediates``, which computes nothing deeper than the requested maps.
 
     Args:
-        net: the model; its names of parameters are kept.
+        net: model of timm; the names of its parameters do not change.
         indices: index of the intermediate output that is the map of each stage, as ``forward_intermediates`` counts
             them.
         norm: apply the model's last norm to each map, as DINOv2 and DINOv3 do when they are used for dense features.
@@ -44,7 +44,7 @@ class IntermediatesBackbone(Backbone):
         self.indices = list(indices)
         self.norm = norm
         self.part_names = [list(names) for names in part_names]
-        # Such as the classifier's pooling, which has no part in any map.
+        # Parameters that no map uses, such as those of the classifier's pooling, are not trained.
         used = {name for names in self.part_names for name in names}
         for name, parameter in net.named_parameters():
             if name not in used:
@@ -65,7 +65,7 @@ class IntermediatesBackbone(Backbone):
 
     def truncated(self, num_stages: int) -> IntermediatesBackbone:
         """See :meth:`Backbone.truncated`."""
-        # timm's own way to drop what is deeper, and the classifier.
+        # timm's own method drops the deeper layers and the classifier.
         self.net.prune_intermediate_layers(self.indices[:num_stages], prune_norm=not self.norm, prune_head=True)
         short = IntermediatesBackbone(
             self.net,
@@ -85,7 +85,7 @@ class IntermediatesBackbone(Backbone):
         return [[by_name[name] for name in names] for names in self.part_names]
 
     def __prepare_scriptable__(self) -> NoReturn:
-        """Refuse ``torch.jit.script`` in words."""
+        """Refuse ``torch.jit.script`` with a message that names other ways."""
         raise NotImplementedError(
             f"{type(self.net).__name__} of timm can't be scripted: export it to ONNX, or trace it (torch.jit.trace)."
         )

@@ -45,7 +45,7 @@ def make_backbone(
     drop_path: float = 0.0,
     inflate_weights: bool = False,
 ) -> Backbone:
-    """Build a backbone by name, with random weights or with published ones; all of MONAI's have four stages.
+    """Build a backbone by name, with random or published weights. All backbones of MONAI have four stages.
 
     Args:
         name: ``resnet10|18|34|50|101|152|200``, ``efficientnet-b0`` to ``-b7``, ``densenet121|169|201|264``,
@@ -64,10 +64,10 @@ def make_backbone(
         image_size: height and width in pixels, for networks that are made for images of one size, as most transformers
             are. None: the size that they were published with.
         drop_path: rate of stochastic depth in training, for networks that have it; 0: none.
-        inflate_weights: let weights of a 2D network load into a 3D one.
+        inflate_weights: True: weights of a 2D network may be loaded into a 3D network.
 
     Returns:
-        The backbone; its ``normalization`` is that of its weights, where they say so.
+        Backbone. Its ``normalization`` is that of its weights, if they have one.
 
     Raises:
         ValueError: on an unknown name or stem, on an option that the backbone does not have, or on an image size that
@@ -115,7 +115,7 @@ def _build(
 def _load(
     net: nn.Module, backbone: Backbone, name: str, spatial_dims: int, weights: str | Path, inflate_weights: bool
 ) -> None:
-    """Load weights into the network that a backbone was made of, and tell the backbone their normalization."""
+    """Load weights into the network that a backbone was made of, and pass their normalization to the backbone."""
     timm_name = name.removeprefix(TIMM_PREFIX) if name.startswith(TIMM_PREFIX) else None
     published = None if timm_name is None else published_weights(timm_name)
     found = find_weights(weights, name, spatial_dims, published)
@@ -133,14 +133,14 @@ def _load(
     )
     backbone.normalization = found.normalization or stored_normalization(states)
     if backbone.normalization is None and published:
-        # Whoever trains a model further nearly always keeps its normalization.
+        # Further training of a model nearly always keeps its normalization.
         backbone.normalization = tuple(published[0].mean), tuple(published[0].std)
     elif backbone.normalization is None and spatial_dims == 2:
         backbone.normalization = IMAGENET
 
 
 def _translations(net: nn.Module, backbone: Backbone, is_timm: bool) -> list[Any]:
-    """Readers of files with other names: those of this package, and for timm those of the models' authors."""
+    """Functions that translate names of tensors: from this package, and for timm from the models' authors."""
     names = {id(tensor): name for name, tensor in _tensors(net).items()}
     ours = {name: names[id(tensor)] for name, tensor in _tensors(backbone).items() if id(tensor) in names}
 

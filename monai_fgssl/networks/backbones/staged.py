@@ -15,14 +15,14 @@ __all__ = ["Backbone", "StagedBackbone", "as_backbone"]
 
 
 class Backbone(nn.Module):
-    """Base of the backbones: maps of several stages, of which the first few can be had alone.
+    """Base of the backbones: a forward pass returns the maps of all stages, or only of the first few.
 
     Attributes:
         channels: channels of each stage's map.
         strides: total reduction of each stage's map relative to the image.
-        patch_size: pixels along an axis of the patches that a transformer makes tokens of; 0: no patches.
+        patch_size: size in pixels, along an axis, of the patches of a transformer; 0: no patches.
         normalization: mean and standard deviation for each channel that the weights were trained with, for images in
-            [0, 1]; None: no weights were loaded, or they do not say.
+            [0, 1]; None: no weights were loaded, or the weights do not name them.
     """
 
     def __init__(self, channels: Sequence[int], strides: Sequence[int], patch_size: int = 0) -> None:
@@ -39,11 +39,11 @@ class Backbone(nn.Module):
 
     @abstractmethod
     def truncated(self, num_stages: int) -> Backbone:
-        """The first stages as a backbone of their own; this one must not be used any more."""
+        """Return a backbone of the first stages. Do not use the original backbone afterwards."""
 
     @abstractmethod
     def parts(self) -> list[list[nn.Parameter]]:
-        """Parameters of the stem and of each stage; those that no map depends on are in none of them."""
+        """Parameters of the stem and of each stage, without parameters that no map depends on."""
 
     def _like(self, other: Backbone) -> Backbone:
         self.normalization = other.normalization
@@ -51,17 +51,18 @@ class Backbone(nn.Module):
 
 
 class StagedBackbone(Backbone):
-    """A feature extractor as a stem followed by stages, each stage fed by the one before it.
+    """A stem followed by stages. Each stage gets the output of the stage before it.
 
-    The networks of this package take any ``nn.Module`` that has ``stem``, ``stages``, ``channels`` and ``strides``,
-    whatever its own ``forward`` does.
+    The networks of this package accept any ``nn.Module`` that has ``stem``, ``stages``, ``channels`` and ``strides``.
+    They do not call its own ``forward``.
 
     Args:
-        stem: maps an image (B, in_channels, *spatial) to the input of the first stage.
-        stages: the stages from shallow to deep; stage ``i`` gives a map (B, channels[i], *spatial / strides[i]).
+        stem: module that maps an image (B, in_channels, *spatial) to the input of the first stage.
+        stages: modules from shallow to deep; stage ``i`` gives a map (B, channels[i], *spatial / strides[i]).
         channels: channels of each stage's map.
         strides: total reduction of each stage's map relative to the image.
-        to_maps: makes the map of each stage from its output, which the next stage reads as it is; None: they are one.
+        to_maps: modules that make the map of each stage from its output, which the next stage reads unchanged; None:
+            the output is the map.
         patch_size: see :class:`Backbone`.
 
     Raises:
@@ -123,7 +124,7 @@ class StagedBackbone(Backbone):
         modules = [[self.stem], *([stage, one] for stage, one in zip(self.stages, self.to_maps, strict=True))]
         parts: list[list[nn.Parameter]] = []
         seen: set[int] = set()
-        # From the deepest on: what several stages share, such as a last norm, belongs to the last of them.
+        # Begin with the deepest stage: a module that stages share, such as a last norm, belongs to the last of them.
         for group in reversed(modules):
             parts.insert(0, [p for module in group for p in module.parameters() if id(p) not in seen])
             seen.update(id(p) for p in parts[0])
@@ -131,7 +132,7 @@ class StagedBackbone(Backbone):
 
 
 def as_backbone(module: Any) -> Backbone:
-    """A backbone as it is, or any module with the attributes of :class:`StagedBackbone` as one.
+    """Return a backbone unchanged, and wrap any other module that has the attributes of :class:`StagedBackbone`.
 
     Raises:
         TypeError: when attributes are missing; the message names them.

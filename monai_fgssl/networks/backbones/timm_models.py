@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Models of timm in stages: chains of modules as they are, all others through their intermediate maps."""
+"""Models of timm in stages: chains of modules are used directly, all others through their intermediate maps."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ __all__ = ["TIMM_PREFIX", "build_timm", "published_weights", "translation"]
 
 TIMM_PREFIX = "timm:"
 NUM_STAGES = 4
-"""Groups of blocks that a plain transformer is cut into, as many as other backbones have stages."""
+"""Number of groups of blocks that a plain transformer is cut into. It is the usual number of stages."""
 MIN_STRIDE = 4
 """As in MONAI's backbones, whatever comes before it is the stem."""
 TRIED_SIZES = 48
 
 Create = Callable[..., Any]
-"""Makes the model for a size (None: its own), with further options of timm."""
+"""Function that makes the model for a size (None: its own size), with further options of timm."""
 
 
 @dataclass
@@ -42,10 +42,10 @@ class Cuts:
     Attributes:
         channels: channels of each stage's map.
         strides: total reduction of each stage's map.
-        chain: names of the modules from each map to the next; None: the model is no chain of modules.
+        chain: names of the modules from each map to the next; None: the model is not a chain of modules.
         indices: indices of the intermediate outputs that are the maps of the stages; see
             :class:`IntermediatesBackbone`.
-        norm: whether the model's last norm is applied to each map.
+        norm: True if the model's last norm is applied to each map.
         part_names: names of the parameters of the stem and of each stage.
     """
 
@@ -65,13 +65,13 @@ def build_timm(
     Args:
         name: name of the model in timm, with or without the tag of its weights, which this function does not load.
         in_channels: channels of the image.
-        image_size: height and width in pixels, one number or two. Models that are made for one size are made for this
-            one. None: for that of their weights, and those that can are made for any size.
+        image_size: height and width in pixels, one number or two, for models that accept one size only. None: any size
+            if the model accepts that, or else the size of its weights.
         drop_path: rate of stochastic depth; 0: none.
 
     Returns:
-        The model, with timm's names of parameters, and a function that makes a backbone of it. Both have the same
-        parameters; weights are loaded between the two.
+        The model, whose parameters have timm's names, and a function that makes a backbone of it. Both share their
+        parameters. Load weights into the model before you call the function.
 
     Raises:
         ValueError: when timm has no such model, the model no such option, or it does not take images of this size; the
@@ -82,7 +82,7 @@ def build_timm(
     if not timm.is_model(name):
         nearest = difflib.get_close_matches(name, timm.list_models(), n=3)
         hint = f" Did you mean {' or '.join(nearest)}?" if nearest else ""
-        raise ValueError(f"timm has no model {name!r}: timm.list_models() names those it has.{hint}")
+        raise ValueError(f"timm has no model {name!r}: timm.list_models() names its models.{hint}")
     with torch.device("meta"):
         takes = _arguments(type(timm.create_model(name)))
     if drop_path and "drop_path_rate" not in takes:
@@ -127,7 +127,7 @@ def build_timm(
 
 
 def published_weights(name: str) -> list[Any]:
-    """Configurations of the weights that timm knows of a model, the default or the one of the tag first."""
+    """Configurations of a model's weights in timm, the default (or the one that the tag names) first."""
     timm = import_timm(f"the backbone '{TIMM_PREFIX}{name}'")
     architecture, _, tag = name.partition(".")
     if tag:
@@ -137,7 +137,7 @@ def published_weights(name: str) -> list[Any]:
 
 
 def translation(net: nn.Module) -> Any:
-    """The function by which timm reads files of a model's authors, such as DINOv2's; None where it has none."""
+    """Function by which timm reads the files of a model's authors, such as DINOv2's; None if timm has none."""
     module = sys.modules[type(net).__module__]
     return getattr(module, "checkpoint_filter_fn", None) or getattr(module, "_filter_fn", None)
 
@@ -160,7 +160,7 @@ class _UnfitSize(ValueError):
 def _cut(create: Create, size: tuple[int, ...] | None, example: tuple[int, ...], in_channels: int) -> Cuts:
     """Find the stages of a model by running it on the meta device, which computes shapes and dependences only."""
     with torch.device("meta"), warnings.catch_warnings():
-        # timm tells of tensors that it would have copied.
+        # timm logs tensors that it would have copied.
         warnings.simplefilter("ignore")
         image = torch.empty(2, in_channels, *example)
         try:
@@ -174,7 +174,7 @@ def _cut(create: Create, size: tuple[int, ...] | None, example: tuple[int, ...],
 
 
 def _cut_chain(listed: Any, net: nn.Module, image: Tensor) -> Cuts | None:
-    """Cut what timm itself makes a list of modules of, which feed each other, with maps (B, C, H, W)."""
+    """Cut a model for which timm itself gives a chain of modules with maps (B, C, H, W); None for any other model."""
     if getattr(listed, "return_layers", None) is None or getattr(listed, "output_fmt", "") != "NCHW":
         return None
     # timm's list has underscores where names have dots.
@@ -206,7 +206,7 @@ def _cut_intermediates(net: Any, image: Tensor) -> Cuts:
     if len(ends) == 1:
         count = min(NUM_STAGES, len(maps))
         ends = [(k + 1) * len(maps) // count - 1 for k in range(count)]
-        # Not all plain networks can normalize; a neck that makes other channels is no norm.
+        # Some plain networks can't normalize, and a neck that changes the number of channels is not a norm.
         with suppress(AssertionError):
             normalized = [one for one in maps_of(norm=True) if one.shape == maps[0].shape]
     indices = [i for i in ends if _stride(image, maps[i]) >= MIN_STRIDE]
@@ -222,8 +222,8 @@ def _cut_intermediates(net: Any, image: Tensor) -> Cuts:
 def _part_names(net: Any, maps: list[Tensor], normalized: list[Tensor]) -> list[list[str]]:
     """Names of the parameters of the stem and of each stage.
 
-    A parameter belongs to the first stage whose map depends on it. To the stem belongs what timm counts as such. The
-    last norm, which every map goes through, belongs to the last stage.
+    A parameter belongs to the first stage whose map depends on it. The stem has the parameters that timm counts as its
+    stem. The last norm, which every map goes through, belongs to the last stage.
     """
     names = {id(parameter): name for name, parameter in net.named_parameters()}
     seen: set[Any] = set()
@@ -235,7 +235,7 @@ def _part_names(net: Any, maps: list[Tensor], normalized: list[Tensor]) -> list[
 
 
 def _new_leaves(one: Tensor, seen: set[Any]) -> list[Tensor]:
-    """The tensors that a tensor was computed from, in its graph for the backward, but for those seen before."""
+    """Leaf tensors that a tensor was computed from, by its autograd graph, without the tensors seen before."""
     leaves, nodes = [], [one.grad_fn]
     while nodes:
         node = nodes.pop()
@@ -264,7 +264,7 @@ def _stride(image: Tensor, one: Tensor) -> int:
 
 
 def _patch_size(net: nn.Module) -> int:
-    """Pixels along an axis of the patches of a transformer, 0 where there are none or they overlap."""
+    """Size in pixels, along an axis, of the patches of a transformer; 0 if there are none or they overlap."""
     projection = getattr(getattr(net, "patch_embed", None), "proj", None)
     if not isinstance(projection, nn.Conv2d) or projection.kernel_size != projection.stride:
         return 0
@@ -272,7 +272,7 @@ def _patch_size(net: nn.Module) -> int:
 
 
 def _nearest_sizes(create: Create, example: tuple[int, ...], in_channels: int) -> list[tuple[int, ...]]:
-    """The largest smaller and the smallest larger size that a model takes, with one step for both axes."""
+    """Find the nearest smaller and the nearest larger size that a model accepts, with one step for both axes."""
 
     def fits(size: tuple[int, ...]) -> bool:
         try:
@@ -284,7 +284,7 @@ def _nearest_sizes(create: Create, example: tuple[int, ...], in_channels: int) -
     def first(sizes: Iterator[tuple[int, ...]]) -> list[tuple[int, ...]]:
         return [*itertools.islice((one for one in itertools.islice(sizes, TRIED_SIZES) if fits(one)), 1)]
 
-    # A model takes multiples of a number that is not known here, so every even size is tried, as a square.
+    # A model accepts multiples of a number that is not known here, so every even size is tried, as a square.
     up = (tuple(side - side % 2 + 2 * step for side in example) for step in itertools.count(1))
     down = (tuple(side + side % 2 - 2 * step for side in example) for step in range(1, (min(example) + 1) // 2))
     return first(down) + first(up)

@@ -22,11 +22,11 @@ def import_timm(wanted_for: str) -> Any:
 
 
 def import_without_torchvision(package: str, wanted_for: str, extra: str) -> Any:
-    """Import a package that imports torchvision, but does not need it for what is used here.
+    """Import a package that imports torchvision without needing it for the parts that are used here.
 
-    timm wants it for its data loaders and for one class of frozen norms, peft for models of images that it imports and
-    nobody asked for. Where torchvision is missing, or was made for another torch, they get stand-ins in its place,
-    which are gone again when the package is there: a later ``import torchvision`` says what it would have said.
+    timm uses torchvision in its data loaders and in one class of frozen norms, peft in models that are not used here.
+    If torchvision is missing, or was built for another torch, stand-ins replace it during the import and are removed
+    afterwards. A later ``import torchvision`` then raises its usual error.
 
     Args:
         package: ``timm`` or ``peft``.
@@ -41,7 +41,7 @@ def import_without_torchvision(package: str, wanted_for: str, extra: str) -> Any
         raise ImportError(f"{wanted_for} needs {package}, which {what}: pip install 'monai-fgssl[{extra}]'.")
 
     if package in sys.modules:
-        # None stands for a module that is not to be imported.
+        # In sys.modules, None marks a module that must not be imported.
         return importlib.import_module(package) if sys.modules[package] is not None else fail("is missing")
     try:
         if _torchvision_works():
@@ -58,13 +58,13 @@ def _torchvision_works() -> bool:
     try:
         importlib.import_module("torchvision")
     except Exception:
-        # Not an ImportError only: one that was made for another torch fails with a RuntimeError.
+        # A torchvision that was built for another torch raises a RuntimeError instead of an ImportError.
         return False
     return True
 
 
 class _Anything(type):
-    """Type of the classes that stand for those of torchvision: they have any attribute, and make no objects."""
+    """Type of the classes that replace torchvision's: they have any attribute, and can't be instantiated."""
 
     def __getattr__(cls, name: str) -> Any:
         if name.startswith("__"):
@@ -107,7 +107,7 @@ def _forget_torchvision() -> None:
 @contextmanager
 def _torchvision_replaced() -> Iterator[None]:
     finder = _Finder()
-    # An import that failed leaves parts of itself behind.
+    # An import that failed leaves parts of the package in sys.modules.
     _forget_torchvision()
     sys.meta_path.insert(0, finder)
     try:

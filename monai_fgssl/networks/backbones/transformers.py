@@ -18,7 +18,7 @@ from .staged import Backbone, StagedBackbone
 
 __all__ = ["SWINS", "VITS", "build_swin", "build_vit"]
 
-# Of MONAI's ViTAutoEnc, SwinUNETR and their bundles; heads and hidden size as in Touvron et al., DeiT (2021), table 1.
+# Sizes of MONAI's ViTAutoEnc and SwinUNETR; heads and hidden size as in Touvron et al., DeiT (2021), table 1.
 VITS = {"vit-tiny": (192, 3), "vit-small": (384, 6), "vit-base": (768, 12)}
 SWINS = {"swin-unetr-24": 24, "swin-unetr-48": 48}
 BLOCKS = 12
@@ -29,7 +29,7 @@ SWIN_WINDOW = 7
 
 
 class Tokens(nn.Module):
-    """Tokens of a patch embedding as a grid, with the tokens themselves for what follows."""
+    """Arrange the tokens of a patch embedding as a map."""
 
     def __init__(self, grid: Sequence[int]) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class Tokens(nn.Module):
 
 
 class NormalizedTokens(nn.Module):
-    """The network's last norm, and its tokens as a map."""
+    """Apply the network's last norm, and arrange its tokens as a map."""
 
     def __init__(self, norm: nn.Module, grid: Sequence[int]) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ class NormalizedTokens(nn.Module):
 
 
 class NormalizedMap(nn.Module):
-    """A map normalized over its channels without weights, as SwinUNETR's decoder gets it."""
+    """Normalize a map over its channels, without weights, as for SwinUNETR's decoder."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map (B, C, *spatial) to the same shape."""
@@ -66,7 +66,7 @@ def build_vit(name: str, spatial_dims: int, in_channels: int, image_size: int | 
     """Build a ViT with patches of 16 voxels; its stages are four groups of its blocks.
 
     Raises:
-        ValueError: when no image size is given, or patches do not divide it; with the nearest sizes.
+        ValueError: when no image size is given, or patches do not divide it; the message names the nearest sizes.
     """
     hidden, heads = VITS[name]
     size = _checked_size(name, image_size, spatial_dims, PATCH)
@@ -91,7 +91,7 @@ def build_vit(name: str, spatial_dims: int, in_channels: int, image_size: int | 
 
 
 def build_swin(name: str, spatial_dims: int, in_channels: int, drop_path: float) -> Built:
-    """Build the encoder of SwinUNETR, whose stages are its four resolutions after the first."""
+    """Build the encoder of SwinUNETR. Its stages are its four resolutions after the first."""
     width = SWINS[name]
     net = SwinTransformer(
         in_chans=in_channels,

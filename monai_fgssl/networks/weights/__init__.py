@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Weights from anywhere: found (a file, a hub, the network's own), read as data, and matched with a network."""
+"""Find weights (in a file, in a hub, from the network's authors), read them as data, and match them with a network."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Places of weights: a file, a repository of the Hugging Face hub, or what a network's authors published."""
+"""Find weights: in a file, in a repository of the Hugging Face hub, or where a network's authors published them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ __all__ = [
 
 HUB_PREFIX = "hf-hub:"
 PUBLISHED = ("pretrained", "imagenet")
-"""Instead of a file: the weights that a network's authors published, and those among them from ImageNet."""
+"""Names instead of a file: weights that a network's authors published, and those that were trained on ImageNet."""
 HUB_FILES = ("model.safetensors", "pytorch_model.bin", "model.pt", "model.pth")
 IMAGENET_TAG = re.compile(r"in(1k|12k|21k|22k)|imagenet")
 REPOSITORY = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(@(?P<revision>[\w.-]+))?(/(?P<file>.+))?")
@@ -67,12 +67,12 @@ class FoundWeights:
 
 
 def is_published(weights: str | Path) -> bool:
-    """Tell ``pretrained`` and ``imagenet`` from the name of a file; a file of such a name is ``./pretrained``."""
+    """True for ``pretrained`` and ``imagenet``. A file of such a name must be given as ``./pretrained``."""
     return str(weights) in PUBLISHED
 
 
 def find_weights(weights: str | Path, backbone: str, spatial_dims: int, published: Any = None) -> FoundWeights:
-    """Find weights, and fetch them where they are not in the cache of the hub or of torch.
+    """Find weights, and download them if they are not in the cache of the hub or of torch.
 
     Args:
         weights: ``pretrained``, ``imagenet``, ``hf-hub:OWNER/NAME`` (with ``@REVISION`` and ``/FILE`` where needed), or
@@ -82,7 +82,7 @@ def find_weights(weights: str | Path, backbone: str, spatial_dims: int, publishe
         published: configurations of the weights, for models of timm (``PretrainedCfg``), the default first.
 
     Raises:
-        SettingsError: when there are none, or they can't be fetched; the message has the command that fetches them.
+        SettingsError: when no weights are found, or they can't be downloaded; the message has the command to do so.
     """
     text = str(weights)
     if text.startswith(HUB_PREFIX):
@@ -102,13 +102,13 @@ def find_weights(weights: str | Path, backbone: str, spatial_dims: int, publishe
     if spatial_dims == 2 and backbone in TORCHVISION_FILES:
         return _of_torchvision(backbone)
     raise SettingsError(
-        f"weights: nobody publishes {text} weights of {backbone!r} with spatial_dims={spatial_dims} that this package "
-        f"knows of: give a file or {HUB_PREFIX}OWNER/NAME, or take another backbone."
+        f"weights: this package knows no {text} weights of {backbone!r} with spatial_dims={spatial_dims}: give a file "
+        f"or {HUB_PREFIX}OWNER/NAME, or take another backbone."
     )
 
 
 def stored_normalization(states: Mapping[str, Mapping[str, Tensor]]) -> Normalization | None:
-    """The normalization that the networks of this package save beside their weights."""
+    """Normalization that the networks of this package save with their weights."""
     for state in states.values():
         values = [state.get(name) for name in ("mean", "std")]
         if all(value is not None and value.ndim >= 4 and value.numel() == value.shape[1] for value in values):
@@ -152,7 +152,7 @@ def _of_hub(text: str) -> FoundWeights:
 
 
 def _hub_normalization(match: re.Match[str]) -> Normalization | None:
-    """That of ``config.json``, as timm writes it; many repositories have none."""
+    """Normalization in ``config.json``, as timm writes it; None if the repository has none."""
     try:
         file = _fetch(match["name"], ["config.json"], match["revision"])
         config = json.loads(file.read_text(encoding="utf-8"))
@@ -169,7 +169,7 @@ def _normalization(mean: Any, std: Any) -> Normalization | None:
 
 
 def _fetch(repository: str, files: Sequence[str], revision: str | None = None) -> Path:
-    """The first of some files that a repository has."""
+    """Download the first of the given files that a repository has."""
     try:
         from huggingface_hub import hf_hub_download
         from huggingface_hub.errors import EntryNotFoundError
@@ -181,7 +181,7 @@ def _fetch(repository: str, files: Sequence[str], revision: str | None = None) -
     problem: Exception | None = None
     for file in files:
         if Path(file).suffix not in (*WEIGHT_SUFFIXES, ".json"):
-            raise SettingsError(f"weights: {file} is none of {', '.join(WEIGHT_SUFFIXES)}.")
+            raise SettingsError(f"weights: {file} must end in one of {', '.join(WEIGHT_SUFFIXES)}.")
         try:
             return Path(hf_hub_download(repository, file, revision=revision))
         except EntryNotFoundError as error:

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Former way to load torchvision's ResNets."""
+"""Former function that loads torchvision's ResNets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["load_imagenet_resnet"]
 
 
 def load_imagenet_resnet(backbone: nn.Module, path: str | Path) -> None:
-    """Load weights into a backbone that is there already; ``make_backbone(name, weights=path)`` does all of it.
+    """Load weights into an existing backbone. Use ``make_backbone(name, weights=path)`` instead.
 
     Args:
         backbone: backbone of :func:`~monai_fgssl.networks.make_backbone`.

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""State dicts of other codes matched with a network: found out by names and shapes, and told."""
+"""Match state dicts of other projects with a network by names and shapes, and print the result."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from monai_fgssl.utils.errors import SettingsError, first_names
 __all__ = ["MIN_SHARE", "adapt_channels", "inflate", "load_matching"]
 
 MIN_SHARE = 0.9
-"""Of the network's tensors that a file must have, by name and shape."""
+"""Smallest share of the network's tensors that a file must have, by name and shape."""
 MAX_PREFIX = 4
 """Parts of a name that may be a prefix, such as ``module.backbone.``."""
 COUNTER = "num_batches_tracked"
-"""Of batch norms; nothing reads it, and older files lack it."""
+"""Counter of batch norms; nothing reads it, and older files lack it."""
 
 Translate = Callable[[dict[str, Tensor], nn.Module], Mapping[str, Tensor]]
 
 
 @dataclass
 class _Match:
-    """State dict of a file in the names of the network."""
+    """State dict of a file, with the names of the network."""
 
     where: str
     tensors: dict[str, Tensor]
@@ -44,22 +44,22 @@ def load_matching(
     translations: Sequence[Translate] = (),
     inflate_2d: bool = False,
 ) -> None:
-    """Load the state dict that fits a network best, whatever dictionary it is in and whatever prefix its names have.
+    """Load the state dict that fits a network best, in whatever dictionary it is and whatever prefix its names have.
 
-    It prints how many of the network's tensors the file has, and which not. Networks with another number of input
-    channels get the first convolution adapted, see :func:`adapt_channels`.
+    It prints how many of the network's tensors the file has, and which are missing. For another number of input
+    channels the first convolution is adapted, see :func:`adapt_channels`.
 
     Args:
         network: network whose parameters have the names that its authors gave them.
         states: state dicts of a file, see :func:`~monai_fgssl.networks.weights.read_checkpoint`.
-        label: names the file in messages.
+        label: name of the file in messages.
         wanted: names of the tensors that count and are loaded; None: all.
-        translations: each turns a state dict with other names, such as those of the network's authors, into one with
-            the network's names and shapes.
-        inflate_2d: let 2D kernels load into 3D convolutions, see :func:`inflate`.
+        translations: functions that turn a state dict with other names, such as those of the network's authors, into
+            a state dict with the network's names and shapes.
+        inflate_2d: True: 2D kernels may be loaded into 3D convolutions, see :func:`inflate`.
 
     Raises:
-        SettingsError: when fewer than :data:`MIN_SHARE` of the network's tensors match; the network stays as it was.
+        SettingsError: when fewer than :data:`MIN_SHARE` of the network's tensors match; the network does not change.
     """
     own = {name: value for name, value in network.state_dict().items() if not name.endswith(COUNTER)}
     names = [name for name in own if wanted is None or name in wanted]
@@ -107,7 +107,7 @@ def _report(
     order = ", matched by their order and shapes, since no names agree" if best.by_order else ""
     text = f"weights: {label}{best.where}: {len(fitting)} of {len(names)} tensors of the backbone are loaded{order}"
     if missing:
-        text += f"; random stay {first_names(_with_shapes(missing, own, best))}"
+        text += f"; these stay random: {first_names(_with_shapes(missing, own, best))}"
     unused = best.num_source - len(fitting)
     return text + (f"; {unused} of the file are not used" if unused > 0 else "")
 
@@ -126,7 +126,7 @@ def _candidates(
     own: Mapping[str, Tensor],
     translations: Sequence[Translate],
 ) -> Iterator[_Match]:
-    """Ways to read the file, those that change nothing first: a later one must match more tensors to be taken."""
+    """Ways to read the file, the simplest first: a later way is taken only if it matches more tensors."""
     for place, state in states.items():
         tensors = {name: value for name, value in state.items() if not name.endswith(COUNTER)}
         for prefix in _prefixes(tensors):
@@ -139,7 +139,7 @@ def _candidates(
                 try:
                     translated = dict(translate(dict(inside), network))
                 except Exception:
-                    # It was made for the files of the network's authors, and this is none.
+                    # The translation is for files of the network's authors, and this file is not one of them.
                     continue
                 yield _Match(where, translated, len(inside))
     for place, state in states.items():
@@ -157,7 +157,7 @@ def _prefixes(tensors: Mapping[str, Tensor]) -> list[str]:
 
 
 def _by_order(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor], first: str) -> dict[str, Tensor]:
-    """Match by order alone: all shapes and last parts of names must agree; the file may have more at its end."""
+    """Match by order only. All shapes and last parts of names must agree; the file may have more at its end."""
     if len(tensors) < len(own):
         return {}
     pairs = list(zip(own.items(), tensors.items(), strict=False))
@@ -176,7 +176,7 @@ def _first_convolution(network: nn.Module) -> str:
 
 
 def _adapted(value: Tensor, own: Tensor, is_first: bool, inflate_2d: bool) -> Tensor | None:
-    """A tensor of a file in the shape of the network's own, or None where it does not fit."""
+    """Give a tensor of a file the shape of the network's tensor; None if it does not fit."""
     if inflate_2d and value.ndim == 4 and own.ndim == 5:
         value = inflate(value, own.shape[-1])
     if is_first and value.ndim == own.ndim > 2 and value.shape[1] != own.shape[1]:
@@ -187,8 +187,8 @@ def _adapted(value: Tensor, own: Tensor, is_first: bool, inflate_2d: bool) -> Te
 def adapt_channels(weight: Tensor, in_channels: int) -> Tensor:
     """Adapt the first convolution to another number of channels, by timm's rule.
 
-    One channel gets the sum of the kernels: a gray image then has the response of its copy in three channels. Others
-    get the kernels in turn, scaled so that the response to a constant image stays about the same.
+    One channel gets the sum of the kernels, so a gray image has the same response as its copy in three channels. Other
+    numbers of channels get the kernels in turn, scaled so that the response to a constant image stays about the same.
 
     Args:
         weight: ``(out, channels, *kernel)``.
@@ -206,10 +206,10 @@ def adapt_channels(weight: Tensor, in_channels: int) -> Tensor:
 
 
 def inflate(kernel: Tensor, depth: int) -> Tensor:
-    """Make a 3D kernel of a 2D one: it sees an axial slice as a picture of it, and averages along the third axis.
+    """Make a 3D kernel from a 2D kernel. It treats an axial slice like a picture, and averages along the third axis.
 
-    A volume that is the same in all its slices gets the response that its slice gets in 2D. Pictures of axial slices
-    show the patient's right on the left and the front above, while the axes of volumes run to the patient's right (see
+    If all slices of a volume are the same, the response equals that of the slice in 2D. Pictures of axial slices show
+    the patient's right on the left side and the front at the top. The axes of volumes run to the patient's right (see
     :mod:`monai_fgssl.data`), to the front and to the head.
 
     Args:

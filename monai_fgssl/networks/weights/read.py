@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""State dicts in files of any training code, read as data: nothing in a file can run."""
+"""Read state dicts from files of any training code, as data only: nothing in a file can run."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ __all__ = ["WEIGHT_SUFFIXES", "read_checkpoint"]
 
 WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".tar")
 MAX_DEPTH = 3
-"""Of dictionaries in each other."""
+"""Largest depth of nested dictionaries."""
 
 HARMLESS: list[Any] = [
     argparse.Namespace,
     np.dtype,
     *{type(np.dtype(kind)) for kind in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "?")},
-    # The function that makes a NumPy scalar of its bytes. Its module has another name in NumPy 1.
+    # This function makes a NumPy scalar from its bytes. Its module has another name in NumPy 1.
     np.float64(0).__reduce__()[0],
 ]
-"""Classes that training codes save beside weights, such as their command line; they hold data, and run nothing."""
+"""Classes of other values in checkpoints, such as a command line. They hold only data, and run nothing."""
 
 
 def read_checkpoint(path: str | Path) -> dict[str, dict[str, Tensor]]:
@@ -38,10 +38,10 @@ def read_checkpoint(path: str | Path) -> dict[str, dict[str, Tensor]]:
         path: safetensors file, or file of ``torch.save`` with a state dict, alone or inside other dictionaries.
 
     Returns:
-        The state dicts by where they are: ``""`` for the file itself, ``"teacher"``, ``"model.state_dict"``.
+        State dicts by their place: ``""`` for the file itself, ``"teacher"``, ``"model.state_dict"``.
 
     Raises:
-        SettingsError: when the file is missing, damaged, holds more than data, or no state dict.
+        SettingsError: when the file is missing or damaged, holds more than data, or has no state dict.
     """
     path = Path(path)
     if not path.is_file():
@@ -58,7 +58,7 @@ def read_checkpoint(path: str | Path) -> dict[str, dict[str, Tensor]]:
         reason = (str(error).splitlines() or [""])[0][:120]
         raise SettingsError(
             f"weights: {path} is damaged or holds more than weights, and is not loaded ({type(error).__name__}: "
-            f"{reason}). Where you trust its author, save its state dict alone, as safetensors."
+            f"{reason}). If you trust its author, save only its state dict, as safetensors."
         ) from error
     found: dict[str, dict[str, Tensor]] = {}
     _collect(content, "", found, MAX_DEPTH)
