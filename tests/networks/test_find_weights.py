@@ -114,7 +114,7 @@ def test_weights_of_another_network_are_refused_and_nothing_is_loaded(state, tmp
 def test_a_missing_tensor_is_told_and_stays_random(state, tmp_path, capsys):
     torch.save({k: v for k, v in state.items() if k != "blocks.0.norm1.bias"}, tmp_path / "w.pth")
     loaded(tmp_path / "w.pth")
-    assert "random stay blocks.0.norm1.bias" in capsys.readouterr().out
+    assert "these stay random: blocks.0.norm1.bias" in capsys.readouterr().out
 
 
 class Trap:
@@ -142,7 +142,7 @@ def test_a_missing_file_names_the_other_choices():
 @pytest.mark.parametrize(
     ("backbone", "dims", "message"),
     [
-        ("vit-tiny", 3, "nobody publishes pretrained weights of 'vit-tiny'"),
+        ("vit-tiny", 3, "this package knows no pretrained weights of 'vit-tiny'"),
         ("resnet18", 3, "take --backbone medicalnet-resnet18"),
     ],
 )
