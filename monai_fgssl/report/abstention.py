@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Measures of doubt on the test part: sets of possible classes, and images that are referred to a person."""
+"""Measure doubt on the test part: sets of possible classes, and images that are referred to a person."""
 
 from __future__ import annotations
 
@@ -62,16 +62,16 @@ def _share(hits: np.ndarray[Any, np.dtype[np.bool_]]) -> dict[str, float]:
 
 
 def sentence_on_abstention(found: Mapping[str, Any]) -> str:
-    """Say in one sentence what :func:`measure_abstention` found."""
+    """Put the result of :func:`measure_abstention` into words."""
     covered, kept = found["covered"], found["kept"]
     text = (
         f"The set of possible classes held the true class of {_percent(covered)} of the test images "
         f"({found['wanted']:.0%} were wanted) and had {found['mean_size']:.1f} classes on average. "
     )
     if found["accuracy_kept"] is None:
-        return text + "No image had one possible class alone: a person should look at all of them."
+        return text + "No image had only one possible class: a person should look at all of them."
     return text + (
-        f"One class alone was possible for {kept['value']:.0%} of the images, and it was right for "
+        f"Only one class was possible for {kept['value']:.0%} of the images, and it was right for "
         f"{_percent(found['accuracy_kept'])} of these; of all images {found['accuracy']['value']:.0%} were right."
     )
 
@@ -81,13 +81,13 @@ def _percent(share: Mapping[str, float]) -> str:
 
 
 def plot_risk_coverage(predictions: PredictionCollector, path: str | Path | None = None, title: str = "") -> Figure:
-    """Draw the error of the kept images over the share that is kept, the surest first.
+    """Draw the error of the kept images over the share of kept images. The surest images are kept first.
 
     Args:
         predictions: predictions of labeled images. Where they have ``prediction_sets``, a point shows the images with
             one possible class.
         path: file to save to; the suffix chooses the format.
-        title: above it.
+        title: text above the figure.
 
     Returns:
         The figure.

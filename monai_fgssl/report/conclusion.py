@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Sentences about a comparison, which follow from its intervals."""
+"""Write sentences about a comparison, by rules on its intervals."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ METRIC, METRIC_NAME = "macro_f1", "macro F1"
 
 
 def labels_in_words(counts: Sequence[int]) -> str:
-    """Say how many labels there are to learn from.
+    """Put the number of training labels into words.
 
     Args:
         counts: labeled training images of each class.
@@ -41,16 +41,16 @@ def conclusion(
     frozen: bool = False,
     start: str = "random weights",
 ) -> str:
-    """Say in one sentence what pre-training changes.
+    """Put into one sentence what pre-training changes.
 
     Args:
         ours: metrics of the network with pre-training.
         other: results of the same network without the pre-training.
         difference: ours - other.
         label_counts: labeled training images of each class.
-        num_unlabeled: images that pre-training saw; None where that is not known.
-        seeds: fine-tunings of each method.
-        num_test_images: images that the metrics are of.
+        num_unlabeled: number of images that pre-training saw; None if that is not known.
+        seeds: number of fine-tunings of each method.
+        num_test_images: number of test images.
         frozen: True if linear classifiers of the frozen features are compared, False for fine-tuned networks.
         start: name of what the network without pre-training starts from.
     """

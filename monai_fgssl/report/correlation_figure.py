@@ -36,19 +36,19 @@ def step_correlations(
     distorted: RandView | None = None,
     seed: int = 0,
 ) -> Tensor:
-    """Cross-correlation matrix of every step, as :class:`~monai_fgssl.engines.PreTrainer` computes it for a batch.
+    """Compute the cross-correlation matrix of every step as :class:`~monai_fgssl.engines.PreTrainer` does for a batch.
 
     Args:
-        network: neither its mode nor its running statistics change.
+        network: network of the run; neither its mode nor its running statistics change.
         images: ``(B, C, *spatial)``, float in [0, 1] or uint8, on the network's device. Give more images than features;
             otherwise chance correlations hide the others.
         grids: grids of the puzzles, one for each stage.
-        regularized: the light view; None takes the defaults of ``RandRegularizedView``.
-        distorted: the strong view; None takes the defaults of ``RandDistortedView``.
+        regularized: view with small changes; None: the defaults of ``RandRegularizedView``.
+        distorted: view with strong changes; None: the defaults of ``RandDistortedView``.
         seed: seed of views and puzzles.
 
     Returns:
-        ``(K + 1, embedding_dim, embedding_dim)`` float32 in [-1, 1].
+        Matrices ``(K + 1, embedding_dim, embedding_dim)``, float32 in [-1, 1].
     """
     generator = torch.Generator().manual_seed(seed)
     light = (regularized or RandRegularizedView()).batch(images, generator)

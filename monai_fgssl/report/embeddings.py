@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Features of images as files for other programs: NPZ, CSV and Parquet."""
+"""Write features of images as files for other programs: NPZ, CSV and Parquet."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ __all__ = ["check_formats", "raise_failures", "write_embeddings"]
 
 
 def check_formats(formats: Sequence[str] | str | None) -> list[str]:
-    """Formats to write: those asked for, or all that can be written here.
+    """Check the names of formats; without names, return all formats that can be written here.
 
     Args:
         formats: names of formats, several as a list or with commas between; None: all.
 
     Raises:
-        SettingsError: when there is no such format, or its package is missing.
+        SettingsError: when a format does not exist, or its package is missing.
     """
     names = [name.strip() for name in formats.split(",")] if isinstance(formats, str) else formats
     has_parquet = find_spec("pyarrow") is not None
     if names is None:
         return [name for name in WRITERS if name != "parquet" or has_parquet]
     if unknown := [name for name in names if name not in WRITERS]:
-        raise SettingsError(f"--formats: there is no {unknown[0]!r}, take some of {','.join(WRITERS)}.")
+        raise SettingsError(f"--formats: unknown format {unknown[0]!r}, choose some of {','.join(WRITERS)}.")
     if "parquet" in names and not has_parquet:
         raise SettingsError("--formats parquet needs pyarrow: pip install 'monai-fgssl[parquet]'.")
     return list(names)
@@ -41,12 +41,12 @@ def check_formats(formats: Sequence[str] | str | None) -> list[str]:
 def write_embeddings(
     embeddings: Embeddings, output_dir: str | Path, formats: Sequence[str] | str | None = None
 ) -> list[Path]:
-    """Write ``embeddings.npz``, ``.csv`` and ``.parquet``, each complete or not there.
+    """Write ``embeddings.npz``, ``.csv`` and ``.parquet``. No file is ever there half-written.
 
-    All have the images' names (``image``), files (``path``) and the features of each stage. NPZ and Parquet have a
-    vector ``stage1``, ``stage2`` ... for each image, and ``concat`` with all of them side by side. CSV has a column for
-    each feature, ``stage1_0``, ``stage1_1`` and so on, in the order of ``concat``. ``failures.csv`` names the images
-    that could not be read.
+    All files have the images' names (``image``), files (``path``) and the features of each stage. NPZ and Parquet have
+    vectors ``stage1``, ``stage2`` ... for each image, and ``concat`` with all of them concatenated. CSV has a column
+    for each feature, ``stage1_0``, ``stage1_1`` and so on, in the order of ``concat``. ``failures.csv`` names the
+    images that could not be read.
 
     Args:
         embeddings: embeddings to write.
@@ -54,7 +54,7 @@ def write_embeddings(
         formats: see :func:`check_formats`.
 
     Returns:
-        The files.
+        Files that were written.
     """
     folder = Path(output_dir)
     files = []
@@ -77,15 +77,15 @@ def write_embeddings(
 
 
 def raise_failures(embeddings: Embeddings, output_dir: str | Path) -> None:
-    """Tell of the images that could not be read, once all others are written.
+    """Report the images that could not be read, after all others are written.
 
     Raises:
-        DataError: when there are any; with the first five and their reasons.
+        DataError: when an image could not be read. The message has the first five and their reasons.
     """
     if embeddings.failures:
         told = [reason for _, reason in embeddings.failures]
         raise DataError(
-            f"{len(told)} images have no features, they could not be read; all are in "
+            f"{len(told)} images have no features, since they could not be read; all are in "
             f"{Path(output_dir).resolve() / 'failures.csv'}:{first_lines(told)}"
         )
 

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Figure of the feature vectors of every stage, as points in the plane."""
+"""Draw the feature vectors of every stage as points in the plane."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def embed_features(features: ArrayLike, method: str = "tsne", seed: int = 0) -> 
     """Map feature vectors to the plane.
 
     Args:
-        features: ``(N, D)``; each feature is standardized first, as for kNN.
+        features: feature vectors ``(N, D)``; each feature is standardized first, as for kNN.
         method: ``"tsne"`` keeps neighbors together (far distances mean nothing), ``"pca"`` shows the two directions
             of largest variance.
         seed: seed of t-SNE.
 
     Returns:
-        ``(N, 2)``.
+        Points ``(N, 2)``.
 
     Raises:
         ValueError: on another method, or fewer than 3 vectors.
@@ -72,7 +72,7 @@ def plot_feature_map(
     Args:
         vectors: vectors by name, e.g. ``before`` and ``after`` pre-training: ``(N, K + 1, embedding_dim)`` of the same
             images, see :meth:`~monai_fgssl.networks.HierarchicalNet.stage_vectors`.
-        labels: ``(N,)`` of these images; colors only.
+        labels: labels ``(N,)`` of these images; they decide the colors only.
         class_names: names of the classes.
         method: see :func:`embed_features`.
         seed: see :func:`embed_features`.

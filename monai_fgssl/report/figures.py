@@ -26,7 +26,7 @@ PANELS = (
     ("growth of the weights' norms", "weight_growth"),
 )
 MOST_DOTS = 30
-"""Of one curve, each for an epoch; more of them run together."""
+"""Largest number of points of a curve that are drawn as dots. More dots would touch each other."""
 
 
 def plot_confusion(
@@ -36,14 +36,14 @@ def plot_confusion(
     path: str | Path | None = None,
     title: str = "",
 ) -> Figure:
-    """Draw the confusion matrix: color is the share of the true class, figures are numbers of images.
+    """Draw the confusion matrix. Colors show shares of the true class, figures are numbers of images.
 
     Args:
         labels: ``(N,)``, true classes.
         predictions: ``(N,)``, predicted classes.
         class_names: names of the classes.
         path: file to save to; the suffix chooses the format.
-        title: above it; by default the number of images.
+        title: text above the figure; by default the number of images.
 
     Returns:
         The figure.
@@ -76,10 +76,10 @@ def plot_roc(
 
     Args:
         labels: ``(N,)``, true classes.
-        probabilities: ``(N, num_classes)``.
+        probabilities: probabilities ``(N, num_classes)``.
         class_names: names of the classes.
         path: file of the picture.
-        title: above it; by default the number of images.
+        title: text above the figure; by default the number of images.
     """
     truth, scores = np.asarray(labels), np.asarray(probabilities)
     with style():
@@ -102,7 +102,7 @@ def plot_roc(
 
 
 def plot_learning_curves(history: Mapping[str, Mapping[str, Sequence[tuple[int, float]]]], path: str | Path) -> None:
-    """Draw the losses, accuracies and diagnostics of every phase over its epochs: a row per phase.
+    """Draw losses, accuracies and diagnostics over the epochs, one row for each phase.
 
     Args:
         history: series by phase and name, each a list of (epoch, value) pairs. Series that belong to no panel (losses,
@@ -126,13 +126,13 @@ def plot_learning_curves(history: Mapping[str, Mapping[str, Sequence[tuple[int, 
                 for number, ((name, pairs), color) in enumerate(zip(shown.items(), cycle(COLORS), strict=False)):
                     epochs, values = zip(*pairs, strict=True)
                     label = readable(name.removeprefix(prefix).strip("_")) or "median"
-                    # Later curves are thinner, so that an earlier one shows below one that hides it.
+                    # Later curves are thinner, so that an earlier curve below them stays visible.
                     width = 1.2 + 2.4 * (len(shown) - 1 - number) / max(1, len(shown) - 1)
                     dot = 1.5 * width if len(epochs) <= MOST_DOTS else 0
                     axes.plot(epochs, values, "o-", color=color, markersize=dot, linewidth=width, label=label)
                 before = ", 0: before the first step" if any(pairs[0][0] == 0 for pairs in shown.values()) else ""
                 axes.set(title=f"{phase}: {title}", xlabel=f"epoch{before}")
                 axes.xaxis.get_major_locator().set_params(integer=True)
-                # Beside the curves, since a legend among them might hide some.
+                # The legend is outside the axes, since inside it might hide a curve.
                 axes.legend(loc="upper left", bbox_to_anchor=(1, 1), handlelength=1)
         save_figure(figure, path)

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Grad-CAM of each stage of a network, as numbers and as pictures."""
+"""Compute Grad-CAM for each stage of a network, and draw it."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ MIN_HEIGHT = 256
 
 
 def stage_heat_maps(network: StagedNet, images: Tensor, classes: Tensor | Sequence[int] | None = None) -> Tensor:
-    """Grad-CAM of the prediction at every stage: at the 3x3 convolution of its block, or at the map that is averaged.
+    """Compute Grad-CAM of the prediction at every stage: at the 3x3 convolution of its block, or at its averaged map.
 
-    The score is the sum of all classifiers' logits, so a stage's map shows its contribution to the prediction,
-    through its own classifier and through that of the concatenation, but not through deeper stages. MONAI's
+    The score is the sum of the logits of all classifiers. So the map of a stage shows the stage's contribution to the
+    prediction through its own classifier and through the concat classifier, but not through deeper stages. MONAI's
     ``GradCAM`` gives the same map for one image and one layer at a time; in a batch it mixes the classes of the images.
 
     Args:
         network: a :class:`~monai_fgssl.networks.HierarchicalNet` or :class:`~monai_fgssl.networks.PooledNet`, in any
-            mode; left in the mode it was in, without gradients.
-        images: ``(B, C, *spatial)`` float in [0, 1], on the network's device.
-        classes: ``(B,)`` class of each image whose evidence is shown; None: the predicted one.
+            mode. Its mode does not change, and no gradients are left in it.
+        images: images ``(B, C, *spatial)``, float in [0, 1], on the network's device.
+        classes: class of each image whose evidence is shown, ``(B,)``; None: the predicted class.
 
     Returns:
         ``(B, K, *spatial)`` float32 in [0, 1], stages from shallow to deep. The largest value of each map is 1, or the
@@ -59,7 +59,7 @@ def stage_heat_maps(network: StagedNet, images: Tensor, classes: Tensor | Sequen
     network.eval()
     try:
         with torch.enable_grad():
-            # The images need gradients, so that there is a graph even if all parameters are frozen.
+            # The images need gradients: without them there would be no graph if all parameters are frozen.
             logits = network(images.detach().requires_grad_())
             chosen = logits.argmax(1) if classes is None else torch.as_tensor(classes, device=logits.device)
             gradients = torch.autograd.grad(logits.gather(1, chosen[:, None]).sum(), maps)
@@ -79,7 +79,7 @@ def stage_heat_maps(network: StagedNet, images: Tensor, classes: Tensor | Sequen
 
 
 def overlay(image: Tensor, heat_map: Tensor, opacity: float = 0.6) -> NDArray[np.uint8]:
-    """Lay a heat map over a picture; where it is 0 the picture shows unchanged.
+    """Lay a heat map over a picture. Where the heat map is 0, the picture does not change.
 
     Args:
         image: ``(C, H, W)`` float in [0, 1], 1 or 3 channels.
@@ -96,7 +96,7 @@ def overlay(image: Tensor, heat_map: Tensor, opacity: float = 0.6) -> NDArray[np
 
 
 def color_layer(heat_map: Tensor) -> NDArray[np.uint8]:
-    """A heat map that a program lays over a picture, as opaque as the heat is high; :func:`overlay` does both.
+    """Make a heat map for a program that lays it over a picture. Its opacity grows with its value.
 
     Args:
         heat_map: ``(H, W)`` in [0, 1].
@@ -115,7 +115,7 @@ def _colors_of(heat_map: Tensor) -> tuple[NDArray[np.float64], NDArray[np.float3
 
 
 def axial_slices(volume: Tensor) -> Tensor:
-    """Slices of a volume as radiologists look at them: the patient's right on the left, the front above.
+    """Slices of a volume as radiologists look at them: the patient's right on the left side, the front at the top.
 
     Args:
         volume: ``(C, X, Y, Z)``, to the patient's right, to the front, to the head.
@@ -127,12 +127,12 @@ def axial_slices(volume: Tensor) -> Tensor:
 
 
 def middle_slice(volume: Tensor) -> Tensor:
-    """The one of the :func:`axial_slices` in the middle, ``(C, Y, X)``."""
+    """Middle slice of :func:`axial_slices`, ``(C, Y, X)``."""
     return axial_slices(volume)[:, volume.shape[-1] // 2]
 
 
 def draw_heat_maps(image: Tensor, heat_maps: Tensor) -> NDArray[np.uint8]:
-    """Picture of an image, and beside it the image under each of its heat maps.
+    """Draw an image, and next to it the image under each of its heat maps.
 
     Args:
         image: ``(C, H, W)`` float in [0, 1], 1 or 3 channels; or a volume ``(C, X, Y, Z)``, which is drawn by its
@@ -153,13 +153,13 @@ def draw_heat_maps(image: Tensor, heat_maps: Tensor) -> NDArray[np.uint8]:
 
 
 def batch_heat_maps(engine: Workflow) -> Tensor:
-    """Heat maps of the batch that an evaluator has just predicted, computed once for all writers that ask.
+    """Heat maps of the batch that an evaluator has just predicted. They are computed once for all writers.
 
     Args:
         engine: a :class:`~monai_fgssl.engines.HierarchicalEvaluator` of a network with ``heat_map_layers``.
 
     Returns:
-        The maps of :func:`stage_heat_maps` for the predicted classes, kept in ``engine.state.output["heat_maps"]``.
+        Maps of :func:`stage_heat_maps` for the predicted classes, kept in ``engine.state.output["heat_maps"]``.
     """
     output = engine.state.output
     if "heat_maps" not in output:
@@ -171,7 +171,7 @@ def batch_heat_maps(engine: Workflow) -> Tensor:
 class HeatMapWriter:
     """Draws the heat maps of every image that a :class:`~monai_fgssl.engines.HierarchicalEvaluator` predicts.
 
-    Writes ``heat_maps/<name>.png`` in ``output_dir``: the maps of :func:`stage_heat_maps` for the predicted class.
+    It writes ``heat_maps/<name>.png`` in ``output_dir``: the maps of :func:`stage_heat_maps` for the predicted class.
 
     Args:
         output_dir: folder of the folder ``heat_maps``.
@@ -192,8 +192,8 @@ class HeatMapWriter:
         network = unwrap(engine.network)
         if not isinstance(network, StagedNet) or not network.heat_map_layers():
             raise ValueError(
-                f"heat maps need the gradients of a HierarchicalNet or PooledNet, which {type(network).__name__} has "
-                "not: take the model.pt, or leave out heat_maps."
+                "heat maps need the gradients of a HierarchicalNet or PooledNet, but this network is a "
+                f"{type(network).__name__}: take the model.pt, or leave out heat_maps."
             )
 
     def _draw(self, engine: Workflow) -> None:
@@ -205,4 +205,4 @@ class HeatMapWriter:
             except OSError as error:
                 if self.stream is None or not concerns_one_file(error):
                     raise
-                self.stream.incomplete.append((name, f"{name} has no heat map, which could not be written: {error}"))
+                self.stream.incomplete.append((name, f"{name} has no heat map, since it could not be written: {error}"))

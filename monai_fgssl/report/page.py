@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The report of a run as one page that needs nothing else: no server, no network, no other file."""
+"""Write the report of a run as one page that needs nothing else: no server, no network, no other file."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ PICTURES = {
     "learning_curves.png": "Course of the training. Epoch 0 is the network before the first step.",
     "views.png": "Views that pre-training compares: puzzles cut from a regularized view, and a distorted view.",
 }
-"""Files beside the page that it takes in, with their captions."""
+"""Pictures that the page includes, with their captions."""
 
 
 @dataclass(frozen=True)
 class Mark:
-    """A method in the plot of intervals; positions in pixels from the left.
+    """A method in the plot of intervals. Positions are in pixels from the left.
 
     Attributes:
-        method: its name.
-        low: end of the interval.
-        value: its mean.
-        high: end of the interval.
+        method: name of the method.
+        low: lower end of the interval.
+        value: mean.
+        high: upper end of the interval.
         seeds: value of each seed.
         text: text that appears when the pointer rests on it.
     """
@@ -57,7 +57,7 @@ class Mark:
 
 
 def write_page(path: str | Path, content: Mapping[str, Any]) -> None:
-    """Write the page; it is complete or not there.
+    """Write the page. It is never there half-written.
 
     Args:
         path: file of the page. The pictures of the run are taken from the same folder, if they are there.
@@ -108,7 +108,7 @@ def _title(settings: Mapping[str, Any]) -> str:
 
 
 def _number(value: float | None) -> str:
-    """Three decimals; a dash for a value that is no number."""
+    """Three decimals; a dash for a missing value."""
     return "-" if value is None or value != value else f"{value:.3f}"
 
 

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Images as pictures for a screen: of any window, and of any slice of a volume."""
+"""Draw images for a screen, with any window, and any slice of a volume."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from .heat_maps import axial_slices
 __all__ = ["GrayLevels", "Slices", "draw_image", "draw_picture", "read_slices"]
 
 PERCENTILES = (0.5, 99.5)
-"""Percentiles of a volume's values that are shown as black and white where nothing names a window."""
+"""Percentiles of a volume's values that are shown as black and white, if nothing names a window."""
 
 
 @dataclass(frozen=True)
 class GrayLevels:
-    """What can be chosen about the brightness of a gray image, in the units of its modality.
+    """Choices for the brightness of a gray image, in the units of its modality.
 
     Attributes:
-        window: ``(center, width)`` that it is shown with at first.
-        values: the lowest and the highest value.
+        window: first window that the image is shown with, ``(center, width)``.
+        values: lowest and highest value.
     """
 
     window: tuple[float, float]
@@ -41,13 +41,13 @@ class GrayLevels:
 
 @dataclass(frozen=True, eq=False)
 class Slices:
-    """The slices of a volume, see :func:`~monai_fgssl.report.heat_maps.axial_slices`.
+    """Slices of a volume, see :func:`~monai_fgssl.report.heat_maps.axial_slices`.
 
     Attributes:
         values: ``(Z, Y, X)`` float32, in the units of the modality.
-        levels: see :class:`GrayLevels`.
-        extent: millimeters from edge to edge, to the patient's right, to the front, to the head.
-        inverted: small values are bright.
+        levels: choices for the brightness, see :class:`GrayLevels`.
+        extent: size in millimeters from edge to edge: to the patient's right, to the front, to the head.
+        inverted: True if small values are bright.
     """
 
     values: NDArray[np.float32]
@@ -58,22 +58,22 @@ class Slices:
     def draw(
         self, index: int | None = None, window: Sequence[float] | None = None, max_size: int = 1024
     ) -> NDArray[np.uint8]:
-        """Picture of a slice.
+        """Draw a slice.
 
         Args:
-            index: from 0, at the feet; None: the one in the middle.
-            window: ``(center, width)``; None: that of :attr:`levels`.
-            max_size: height and width in pixels, at most.
+            index: number of the slice, from 0 at the feet; None: the middle slice.
+            window: window ``(center, width)``; None: that of :attr:`levels`.
+            max_size: largest height and width in pixels.
 
         Returns:
             ``(H, W, 3)``.
 
         Raises:
-            IndexError: when there is no such slice.
+            IndexError: when the slice does not exist.
         """
         index = len(self.values) // 2 if index is None else index
         if not 0 <= index < len(self.values):
-            raise IndexError(f"there are {len(self.values)} slices, from 0 on: there is no slice {index}.")
+            raise IndexError(f"slice {index} does not exist: the volume has slices 0 to {len(self.values) - 1}.")
         center, width = window or self.levels.window
         shown = Window(center, width, "LINEAR_EXACT")(self.values[index])
         return _shrunk(torch.from_numpy(np.asarray(1 - shown if self.inverted else shown))[None], max_size)
@@ -86,14 +86,14 @@ def draw_image(
     max_size: int = 1024,
     **others: Any,
 ) -> NDArray[np.uint8]:
-    """Picture of an image as the loader reads it; of a volume the middle slice.
+    """Draw an image as the loader reads it; of a volume, draw the middle slice.
 
     Args:
         path: file, or folder of a DICOM series.
         spatial_dims: 2 for pictures, 3 for volumes.
         window: see :func:`~monai_fgssl.data.read_medical_image`.
-        max_size: height and width in pixels, at most.
-        others: ``frame``, ``channel``, ``time`` and ``max_pixels``: see there.
+        max_size: largest height and width in pixels.
+        others: ``frame``, ``channel``, ``time`` and ``max_pixels`` of that function.
 
     Returns:
         ``(H, W, 3)``.
@@ -109,9 +109,10 @@ def draw_image(
 def draw_picture(
     path: str | Path, window: str | Sequence[float] | None = None, max_size: int = 1024, **others: Any
 ) -> tuple[NDArray[np.uint8], GrayLevels | None]:
-    """Picture ``(H, W, 3)`` as :func:`draw_image` gives it, and what can be chosen about its brightness.
+    """Draw a picture ``(H, W, 3)`` as :func:`draw_image` does, and return the choices for its brightness too.
 
-    Arguments and errors are those of :func:`draw_image`. Color, and gray of 8 bits that is no DICOM, has no levels.
+    Arguments and errors are those of :func:`draw_image`. There are no choices for color pictures, nor for gray
+    pictures of 8 bits that are not DICOM.
     """
     shown, stored = read_shown(path, 2, 3, window, **others)
     return _shrunk(shown.as_tensor(), max_size), _levels_of(stored, window)
@@ -122,8 +123,8 @@ def read_slices(path: str | Path, window: str | Sequence[float] | None = None, *
 
     Args:
         path: see :func:`draw_image`.
-        window: that it is shown with at first: ``(center, width)``, or ``"dicom"`` for that of the file; None: that of
-            the file where it has one, else the range of the values, without the lowest and the highest 0.5 %.
+        window: first window: ``(center, width)``, or ``"dicom"`` for the window of the file; None: the window of the
+            file if it has one, else the range of the values without the lowest and the highest 0.5 %.
         others: see :func:`draw_image`; volumes have no ``frame``.
 
     Raises:

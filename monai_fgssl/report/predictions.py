@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Predictions as a CSV file, in the submission format of the ISIC challenge."""
+"""Write predictions as a CSV file, in the submission format of the ISIC challenge."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def write_predictions(
 
     Args:
         path: file to write; it is never there half-written. Missing folders are made.
-        names: ``N`` names of images.
-        probabilities: ``(N, num_classes)``.
-        class_names: the columns.
+        names: names of the ``N`` images.
+        probabilities: probabilities ``(N, num_classes)``.
+        class_names: names of the classes, which become the columns.
 
     Raises:
         ValueError: when the numbers of names, probabilities and classes do not fit.

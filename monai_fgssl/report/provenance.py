@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The origin of a result: the command and the versions of all that computed it."""
+"""Origin of a result: the command, and the versions of the programs that computed it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PACKAGES = ("torch", "monai", "pytorch-ignite", "numpy", "scikit-learn", "scipy"
 
 
 def command_line() -> str:
-    """The command that started this process, as one may type it."""
+    """Command that started this process, ready to be typed again."""
     return shlex.join(["python", *sys.orig_argv[1:]])
 
 

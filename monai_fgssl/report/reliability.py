@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Reliability diagram: of the images with confidence c, the share c should be classified right."""
+"""Reliability diagram: among the images with confidence c, a share of c should be classified right."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class ReliabilityBins(NamedTuple):
 
     Attributes:
         confidence: mean confidence in each bin that has images.
-        accuracy: share of them that is classified right.
+        accuracy: share of these images that is classified right.
         low: lower end of the 95 % Wilson interval of the accuracy.
         high: upper end of that interval.
         num_images: number of images in the bin.
@@ -45,7 +45,7 @@ def reliability_bins(probabilities: ArrayLike, labels: ArrayLike, num_bins: int 
     Args:
         probabilities: ``(N, num_classes)``.
         labels: ``(N,)``, integers from 0.
-        num_bins: bins of the confidence, from 0 to 1; empty ones are left out.
+        num_bins: number of bins of the confidence from 0 to 1; empty bins are left out.
 
     Example:
         >>> bins = reliability_bins([[0.9, 0.1], [0.1, 0.9]], [0, 0], num_bins=2)
@@ -75,9 +75,9 @@ def plot_reliability(
     num_bins: int = 10,
     path: str | Path | None = None,
 ) -> Figure:
-    """Draw the reliability diagram: accuracy over confidence with 95 % intervals, and how many images each point has.
+    """Draw the reliability diagram: accuracy over confidence with 95 % intervals, and the number of images per point.
 
-    Below the diagonal the classifier is too sure, above it not sure enough.
+    Below the diagonal the classifier is too sure, above it the classifier is not sure enough.
 
     Args:
         probabilities: ``(N, num_classes)``, or several such by name, to compare.
@@ -99,7 +99,7 @@ def plot_reliability(
         for number, (name, values) in enumerate(named.items()):
             bins = reliability_bins(values, labels, num_bins)
             color = COLORS[number % len(COLORS)]
-            # Side by side, so that no series hides another.
+            # Points are side by side, so that no series hides another.
             shift = (number - (len(named) - 1) / 2) * 0.012
             error = expected_calibration_error(values, labels, num_bins)
             # The accuracy is not in the middle of a Wilson interval. At 0 and 1 rounding may put it outside.

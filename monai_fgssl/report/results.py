@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Tables of the predictions for new images, written while the model goes through them."""
+"""Write tables of the predictions for new images during inference."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from monai_fgssl.utils.files import atomic_write, to_json
 __all__ = ["ResultWriter", "batch_results", "check_class_names", "describe", "result_columns"]
 
 SEPARATOR = "; "
-"""Between the classes of a set in ``predictions.csv``."""
+"""Separator between the classes of a set in ``predictions.csv``."""
 MOST_STEPS = 8
-"""More steps than any backbone has."""
+"""Upper bound of the number of steps: no backbone has more."""
 
 
 def describe(
@@ -43,19 +43,19 @@ def describe(
     """Turn the logits of a batch into a description of each image.
 
     Args:
-        stage_logits: ``(B, K + 1, num_classes)``.
-        orientation_logits: ``(B, V, num_classes)``, summed over the steps.
+        stage_logits: logits of each step, ``(B, K + 1, num_classes)``.
+        orientation_logits: logits of each orientation, ``(B, V, num_classes)``, summed over the steps.
         class_names: names of the classes, one for each score.
         temperature: temperature of the calibration, see :func:`~monai_fgssl.metrics.fit_temperature`; it divides the
             summed logits. The logits of single stages are not calibrated.
-        prediction_sets: rule that makes sets of possible classes from the probabilities; None: there is none.
+        prediction_sets: rule that makes sets of possible classes from the probabilities; None: no sets.
 
     Returns:
         One dictionary per image: ``prediction`` (the likeliest class), ``probabilities`` by class, ``entropy``,
         ``stage_disagreement``, ``orientation_disagreement`` (None without test-time augmentation), all in [0, 1],
-        ``prediction_set`` (the possible classes, the likeliest first), ``triage`` (``predict`` where one class is
-        possible, else ``refer``: a person should look), both None without ``prediction_sets``, and ``stages``:
-        probabilities by class for each step.
+        ``prediction_set`` (the possible classes, the likeliest first), ``triage`` (``predict`` if only one class is
+        possible, else ``refer``: a person should look), and ``stages`` (probabilities by class for each step). Without
+        ``prediction_sets``, ``prediction_set`` and ``triage`` are None.
     """
     probabilities = (stage_logits.sum(1) / temperature).softmax(1)
     sets = _sets_of(stage_logits.double().sum(1) / temperature, class_names, prediction_sets)
@@ -107,7 +107,7 @@ def batch_results(
     temperature: float = 1.0,
     prediction_sets: PredictionSets | None = None,
 ) -> list[dict[str, Any]]:
-    """Describe the batch that an evaluator has just predicted; the result is shared by all writers.
+    """Describe the batch that an evaluator has just predicted. All writers share the result.
 
     Args:
         engine: a :class:`~monai_fgssl.engines.HierarchicalEvaluator`.
@@ -116,7 +116,7 @@ def batch_results(
         prediction_sets: see :func:`describe`.
 
     Returns:
-        The result of :func:`describe`, kept in ``engine.state.output["results"]``.
+        Result of :func:`describe`, kept in ``engine.state.output["results"]``.
     """
     output = engine.state.output
     if "results" not in output:
@@ -145,13 +145,13 @@ def check_class_names(class_names: Sequence[str]) -> None:
     """Check that no class has the name of another column of ``predictions.csv``.
 
     Raises:
-        DataError: naming the classes.
+        DataError: when a class has such a name; the message names the classes.
     """
     columns = Counter(result_columns(class_names, MOST_STEPS))
     if repeated := [name for name in class_names if columns[name] > 1]:
         raise DataError(
-            f"classes have the names of other columns of predictions.csv ({first_names(repeated)}): call them "
-            "otherwise in the labels or folders."
+            f"classes have the names of other columns of predictions.csv ({first_names(repeated)}): rename them in "
+            "the labels or folders."
         )
 
 
@@ -173,8 +173,8 @@ def _as_row(name: str, result: dict[str, Any]) -> list[str]:
 class ResultWriter:
     """Writes the results of a :class:`~monai_fgssl.engines.HierarchicalEvaluator` batch by batch, in constant memory.
 
-    In ``output_dir``: ``predictions.csv`` and ``predictions.json``, complete or not there, and ``failures.csv`` when
-    there are images that could not be read, or that lack another result that was asked for.
+    It writes ``predictions.csv`` and ``predictions.json`` in ``output_dir``; they are never there half-written. If
+    images could not be read, or lack another requested result, it writes ``failures.csv`` too.
 
     Args:
         output_dir: folder of the files.
@@ -239,21 +239,21 @@ class ResultWriter:
         print(f"{self.num_images} images classified: {self.output_dir.resolve() / 'predictions.csv'}")
 
     def _fail(self, engine: Workflow, error: Exception) -> None:
-        # Former files stay, and no half-written file does.
+        # Files of an earlier run stay; half-written files are removed.
         self._open.__exit__(type(error), error, error.__traceback__)
         raise error
 
     def raise_failures(self) -> None:
-        """Report the images that lack a result, after all others have theirs.
+        """Report the images that lack a result, after all others have their results.
 
         Raises:
-            DataError: when there are any; with the first five and their reasons.
+            DataError: when an image lacks a result. The message has the first five and their reasons.
         """
         unread, incomplete, total = self.stream.failures, self.stream.incomplete, len(self.stream.dataset)
         if unread or incomplete:
-            counts = [f"{len(unread)} of {total} images have no result, they could not be read"] if unread else []
+            counts = [f"{len(unread)} of {total} images have no result, since they could not be read"] if unread else []
             if incomplete:
-                counts.append(f"{len(incomplete)} of {total} images have their prediction, but no report or heat map")
+                counts.append(f"{len(incomplete)} of {total} images have a prediction, but no report or heat map")
             told = [reason for _, reason in [*unread, *incomplete]]
             raise DataError(
                 f"{'; '.join(counts)}. All are in {self.output_dir.resolve() / 'failures.csv'}:{first_lines(told)}"

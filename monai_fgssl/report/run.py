@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Everything that a run leaves behind for people: tables, predictions, pictures, and the page that shows them."""
+"""Write the results of a run for people: tables, predictions, pictures, and the page that shows them."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ __all__ = ["Report"]
 
 NUM_SHOWN_IMAGES = 4
 PROBE = ", linear probe"
-"""Ends the name of a method that is a linear classifier of the frozen network of another one."""
+"""End of a method's name if it is a linear classifier on the frozen network of another method."""
 PRINTED = ("macro_f1", "macro_auc")
-"""Metrics in the printed table, which fits a screen; the files have all."""
+"""Metrics in the printed table, which must fit a screen. The files have all metrics."""
 
 
 class Report:
@@ -50,14 +50,14 @@ class Report:
         output_dir: folder of the files.
         class_names: names of the classes.
         settings: settings of the run, recorded in ``metrics.json``.
-        data: images of the run, to say how many there are; None where they are not known.
-        bundle_root: the folder of the bundle, to say how its model is used.
+        data: images of the run, which the report counts; None if they are not known.
+        bundle_root: folder of the bundle, with which the report shows how to use the model.
 
     Attributes:
         results: predictions for the test part by method, one for each seed.
 
     Raises:
-        DataError: when a class is called like another column of ``predictions.csv``.
+        DataError: when a class has the name of another column of ``predictions.csv``.
     """
 
     def __init__(
@@ -84,13 +84,13 @@ class Report:
         regularized: RandView,
         distorted: RandView,
     ) -> None:
-        """Draw what pre-training makes of a few images: ``views.png``.
+        """Draw the views of pre-training for a few images: ``views.png``.
 
         Args:
-            images: the first ones are shown.
+            images: images, of which the first few are shown.
             grids: grids of the puzzles, fine to coarse.
             regularized: view that the puzzles are cut from.
-            distorted: view that they are compared with.
+            distorted: view that the puzzles are compared with.
         """
         if is_within_a_run():
             return
@@ -99,24 +99,24 @@ class Report:
         plot_views(shown, grids, regularized, distorted, shown.ndim - 2, path=self.output_dir / "views.png")
 
     def add(self, method: str, predictions: PredictionCollector) -> None:
-        """Add the test predictions of a method; those that are added to the same method are of further seeds.
+        """Add the test predictions of a method. Another call for the same method adds a further seed.
 
-        Pictures and CSV are of the first seed of the first method. A method whose name ends with ``", linear probe"``
-        comes after all that do not.
+        Pictures and CSV show the first seed of the first method. Methods whose names end with ``", linear probe"`` come
+        after all others.
         """
         self.results.setdefault(method, []).append(predictions)
 
     @idist.one_rank_only()
     def write(self, history: Mapping[str, Mapping[str, list[tuple[int, float]]]]) -> dict[str, Any]:
-        """Print the table and write all files. Of a run without a test part there are the course and the settings.
+        """Print the table and write all files. Without a test part, only the training's course and settings are shown.
 
         Args:
             history: series of every phase, as in :class:`~monai_fgssl.engines.handlers.EpochHistory`.
 
         Returns:
-            What ``metrics.json`` holds.
+            Content of ``metrics.json``.
         """
-        # False comes before True, and what is equal keeps its order.
+        # False sorts before True, and the sort is stable.
         results = {name: self.results[name] for name in sorted(self.results, key=lambda name: name.endswith(PROBE))}
         content = self._describe_run(history) | self._measure(results)
         content["conclusions"] = self._conclusions(content)
@@ -125,9 +125,9 @@ class Report:
             write_predictions(self.output_dir / "predictions.csv", first.names, first.probabilities, self.class_names)
         write_metrics(self.output_dir / "metrics.json", content)
         if is_within_a_run():
-            # The run that this is part of shows the results of all.
+            # This run is part of another run, which shows the results of both.
             return content
-        # Last: a picture that fails costs no figure.
+        # Pictures come last: if one fails, all figures are already written.
         if results:
             self._print(content)
             self._draw(next(iter(results)), first)
@@ -148,7 +148,7 @@ class Report:
         plot_risk_coverage(predictions, self.output_dir / "risk_coverage.png", title=title)
 
     def _describe_run(self, history: Mapping[str, Mapping[str, list[tuple[int, float]]]]) -> dict[str, Any]:
-        """Everything that is known without a test part."""
+        """Describe everything that is known without a test part."""
         return {
             "num_test_images": 0,
             "seeds": 1,
@@ -156,7 +156,7 @@ class Report:
             "abstention": None,
             **{name: {} for name in ("methods", "stages", "differences", "by_seed", "classes")},
             "data": None if self.data is None else _describe(self.data),
-            # Some values are objects whose text is the value, such as a precision that is chosen while the run goes on.
+            # Some values are objects whose text is the value, such as a precision that is chosen during the run.
             "settings": {name: _plain(value) for name, value in self.settings.items()},
             "command": command_line(),
             "versions": versions(),
@@ -165,7 +165,7 @@ class Report:
         }
 
     def _measure(self, results: Mapping[str, list[PredictionCollector]]) -> dict[str, Any]:
-        """Figures of the test part; none where it is missing."""
+        """Figures of the test part; empty if there is no test part."""
         if not results:
             return {}
         method, (first, *_) = next(iter(results.items()))
@@ -219,14 +219,14 @@ class Report:
         means = "" if seeds == 1 else f"means of {seeds} seeds, "
         title = f"{content['num_test_images']} test images, {means}95 % intervals over {groups}"
         rows = content["methods"] if len(content["methods"]) > 1 else content["methods"] | content["stages"]
-        # Two methods of each kind at most have nothing that a longer name could tell apart.
+        # With at most two methods of each kind, there is one difference of each kind, and a short name is enough.
         differences = content["differences"]
         if len(differences) <= len({name.endswith(PROBE) for name in differences}):
             short = {f"difference{PROBE if name.endswith(PROBE) else ''}": row for name, row in differences.items()}
             differences = short
         print_metrics(rows, title, differences, PRINTED)
         if differences and seeds == 1:
-            tell("One training each: another seed may move the difference further (--seeds 3).")
+            tell("Each method was trained once: another seed may change the difference further (--seeds 3).")
         for sentence in content["conclusions"]:
             tell(fill(sentence, WIDTH))
         if content["abstention"]:
@@ -234,7 +234,7 @@ class Report:
 
 
 def _pairs(methods: Sequence[str]) -> list[tuple[str, str]]:
-    """The first method against each other one of its kind, fine-tuned or probed."""
+    """Pair the first method of each kind (fine-tuned or probed) with each other method of that kind."""
     kinds = [[name for name in methods if name.endswith(PROBE) == is_probe] for is_probe in (False, True)]
     return [(first, other) for first, *others in filter(None, kinds) for other in others]
 
@@ -255,7 +255,7 @@ def _by_class(predictions: PredictionCollector, class_names: Sequence[str]) -> d
 
 
 def _describe(data: PreparedData) -> dict[str, dict[str, int]]:
-    """Images of each part: all, lesions or patients, labeled, and of each class."""
+    """Count for each part: images, lesions or patients, labeled images, and images of each class."""
     described = {}
     for part in PARTS:
         images = getattr(data, part)

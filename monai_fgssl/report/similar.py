@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The images of a collection that are most like an image, as a table and as a picture."""
+"""Show the images of a collection that are most like a given image, as a table and as a picture."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def find_similar(query: Embeddings, collection: Embeddings, neighbors: int) -> l
         neighbors: k.
 
     Returns:
-        From the nearest on; fewer than k if the collection has fewer.
+        Neighbors from the nearest on; fewer than k if the collection has fewer.
 
     Raises:
         DataError: when the query or the collection has no features.
@@ -113,11 +113,11 @@ def write_similar(
 def plot_similar(
     query: Neighbor, found: Sequence[Neighbor], geometry: ImageGeometry, path: str | Path | None = None
 ) -> Figure:
-    """Draw an image and those that are most like it.
+    """Draw an image and the images that are most like it.
 
     Args:
-        query: the image.
-        found: its neighbors.
+        query: image that the others are compared with.
+        found: neighbors of the image.
         geometry: see :func:`write_similar`.
         path: file to save to; the suffix chooses the format.
 

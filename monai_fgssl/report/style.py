@@ -45,8 +45,8 @@ def style() -> Iterator[None]:
 def literal(name: str) -> str:
     r"""Escape a text for a figure, which then shows it as it is.
 
-    Matplotlib takes text between two dollars for a formula, and fails if it is none. It leaves names that begin with
-    an underscore out of the legend.
+    Matplotlib takes text between two dollars for a formula, and fails if it is not a formula. It leaves names that
+    begin with an underscore out of the legend.
 
     Example:
         >>> literal("$a^b$") == r"\$a^b\$", literal("_other")
@@ -56,6 +56,6 @@ def literal(name: str) -> str:
 
 
 def save_figure(figure: Figure, path: str | Path) -> None:
-    """Write a picture that is complete or not there."""
+    """Write a picture. It is never there half-written."""
     with atomic_write(path) as temporary:
         figure.savefig(temporary, dpi=150, bbox_inches="tight")

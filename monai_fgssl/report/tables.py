@@ -20,7 +20,7 @@ from monai_fgssl.utils.words import readable
 __all__ = ["print_metrics", "write_metrics"]
 
 Intervals = Mapping[str, Mapping[str, float]]
-# The same wherever the output goes.
+# The width is the same for a terminal and for a file.
 WIDTH = 100
 
 
@@ -35,8 +35,8 @@ def print_metrics(
     Args:
         rows: for each method ``value``, ``low`` and ``high`` of each metric, as
             :func:`~monai_fgssl.metrics.bootstrap_intervals` returns them.
-        title: printed above.
-        differences: the same of differences between methods, below a line and with their signs.
+        title: text above the table.
+        differences: differences between methods in the same form; they are printed below a line, with their signs.
         metrics: metrics that get a column.
     """
     table = Table(title=title, title_justify="left", box=SIMPLE)
@@ -59,6 +59,6 @@ def _cell(interval: Mapping[str, float], sign: str) -> str:
 
 
 def write_metrics(path: str | Path, content: Mapping[str, Any]) -> None:
-    """Write results as JSON, with null for NaN and infinity; the file is complete or not there."""
+    """Write results as JSON, with null for NaN and infinity. The file is never there half-written."""
     with atomic_write(path) as temporary:
         Path(temporary).write_text(to_json(content, indent=2) + "\n", encoding="utf-8")

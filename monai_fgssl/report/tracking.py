@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Shows a training in TensorBoard or MLflow while it runs: losses, metrics, learning rates and figures."""
+"""Show a training in TensorBoard or MLflow while it runs: losses, metrics, learning rates and figures."""
 
 from __future__ import annotations
 
@@ -56,16 +56,16 @@ class Writer(Protocol):
 class MlflowWriter:
     """A run of MLflow with the methods of torch's ``SummaryWriter``.
 
-    It writes to the server of ``MLFLOW_TRACKING_URI``, or else to ``mlflow.db`` in a folder, with pictures in
-    ``mlflow_artifacts`` beside it; and to the experiment of ``MLFLOW_EXPERIMENT_NAME``, or else ``monai-fgssl``.
+    It writes to the server of ``MLFLOW_TRACKING_URI``, or else to ``mlflow.db`` in a folder, with pictures in the
+    subfolder ``mlflow_artifacts``. The experiment is ``MLFLOW_EXPERIMENT_NAME``, or else ``monai-fgssl``.
 
-    Not Ignite's ``MLflowLogger``: it writes to the one run that is active in the process, cannot go on with an earlier
-    run, and names a metric ``epoch loss``, which MLflow does not group as it does ``epoch/loss``.
+    Why not Ignite's ``MLflowLogger``: it writes to the run that is active in the process, can't continue an earlier
+    run, and names a metric ``epoch loss``, which MLflow does not group as it groups ``epoch/loss``.
 
     Args:
         folder: folder of the files, see above.
         name: name of the run.
-        goes_on: continue the newest run of this name instead of a new one.
+        goes_on: True: continue the newest run of this name; False: start a new run.
         settings: parameters of a new run, by which MLflow compares runs.
 
     Raises:
@@ -90,7 +90,7 @@ class MlflowWriter:
         runs = self._client.search_runs([number], f"attributes.run_name = '{name}'", max_results=1) if goes_on else []
         self._run = (runs[0] if runs else self._client.create_run(number, run_name=name)).info.run_id
         if not runs:
-            # MLflow refuses to change a parameter, so a run that goes on keeps those that it began with.
+            # MLflow refuses to change a parameter, so a continued run keeps its first parameters.
             values = [(key, str(value)[:MLFLOW_MAX_LENGTH]) for key, value in (settings or {}).items()]
             for start in range(0, len(values), MLFLOW_MAX_PARAMETERS):
                 batch = [mlflow.entities.Param(*value) for value in values[start : start + MLFLOW_MAX_PARAMETERS]]
@@ -122,7 +122,7 @@ def open_writer(
         tool: ``"tensorboard"`` or ``"mlflow"``.
         folder: folder of the files; TensorBoard's are in its subfolder ``name``.
         name: name of the run.
-        iteration: last one before the training starts. TensorBoard then hides earlier records of later iterations.
+        iteration: last iteration before the training starts. TensorBoard hides earlier records of later iterations.
         settings: settings of the run; MLflow shows them as parameters.
 
     Raises:
@@ -148,15 +148,15 @@ class RunTracker:
     - ``settings``: a table, once; in MLflow also as parameters of the run;
     - figures at the start, every few epochs, and at the end, see the subclasses.
 
-    The step is the number of iterations everywhere, so that all curves lie above each other. Attach it after the
-    handlers that write metrics. It changes nothing: a training gives the same weights without it.
+    The step is always the number of iterations, so that all curves have the same axis. Attach it after the handlers
+    that write metrics. It does not change a training: the weights are the same without it.
 
     Args:
         name: name of the run, one for each phase.
         folder: see :func:`open_writer`.
         tool: ``"tensorboard"`` or ``"mlflow"``.
         settings: settings of the run.
-        evaluator: engine whose metrics are written beside the trainer's.
+        evaluator: engine whose metrics are written too.
         interval: iterations between two losses. Reading a loss waits for the device.
         figure_interval: epochs between two figures.
     """
@@ -191,7 +191,7 @@ class RunTracker:
         engine.add_event_handler(Events.EXCEPTION_RAISED, self._close)
 
     def figures(self, engine: Workflow) -> dict[str, Figure]:
-        """Figures by name. All processes draw, since a drawing may need all of them."""
+        """Figures by name. All processes call this, since a figure may need all of them."""
         return {}
 
     def _start(self, engine: Workflow) -> None:
@@ -204,7 +204,7 @@ class RunTracker:
             self._write_figures(engine)
 
     def _write_learning_rates(self, engine: Workflow) -> None:
-        # Read before the iteration: after it a scheduler sets the rates of the next one.
+        # The rates are read before the iteration. After it, a scheduler sets the rates of the next iteration.
         if self._writer is not None:
             for number, group in enumerate(engine.optimizer.param_groups):
                 self._writer.add_scalar(f"iteration/learning_rate_{number}", group["lr"], engine.state.iteration)
@@ -239,9 +239,9 @@ class PretrainTracker(RunTracker):
     """Tracker of pre-training, with ``views`` of a few images at the start, and the ``correlations`` of the loss.
 
     Args:
-        images: the first few are shown in the views, the first 256 are correlated.
+        images: images, of which the first few are shown in the views, and the first 256 are correlated.
         regularized: view that the puzzles are cut from.
-        distorted: view that they are compared with.
+        distorted: view that the puzzles are compared with.
         kwargs: arguments of :class:`RunTracker`.
     """
 
@@ -258,7 +258,7 @@ class PretrainTracker(RunTracker):
         """The correlations, and before the first iteration the views."""
         network = unwrap(engine.network)
         batch = self._first(NUM_CORRELATED_IMAGES).to(engine.state.device)
-        # A network with dropout must not take random numbers from the training.
+        # Dropout in the network must not use up random numbers of the training.
         with torch.random.fork_rng([] if batch.device.type == "cpu" else [batch.device]):
             matrices = step_correlations(network, batch, engine.grids, self.regularized, self.distorted)
         found = {"correlations": plot_correlations({f"epoch {engine.state.epoch}": matrices.cpu()})}

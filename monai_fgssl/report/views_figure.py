@@ -34,16 +34,16 @@ def plot_views(
 ) -> Figure:
     """Draw an image, its regularized view, the puzzles of that view for each stage, and its distorted view.
 
-    In step k of pre-training stage k compares the puzzle with the distorted view; in the last step all stages together
-    compare the regularized view with it. A batch gives one row per image; a volume
-    ``(C, X, Y, Z)`` is shown by its middle axial slice.
+    In step k of pre-training, the loss compares the features of stage k for the puzzle and for the distorted view. In
+    the last step it compares the features of all stages for the regularized and the distorted view. A batch gives one
+    row per image; a volume ``(C, X, Y, Z)`` is shown by its middle axial slice.
 
     Args:
         image: (C, *spatial) or a batch (B, C, *spatial), floating point in [0, 1] or uint8. 3 channels in 2D are
             shown as red, green, blue; otherwise the first channel in gray.
         grids: tiles per axis of the puzzles, one number or one per axis for each stage.
-        regularized: the light view; None takes the defaults of ``RandRegularizedView``.
-        distorted: the strong view; None takes the defaults of ``RandDistortedView``.
+        regularized: view with small changes; None: the defaults of ``RandRegularizedView``.
+        distorted: view with strong changes; None: the defaults of ``RandDistortedView``.
         spatial_dims: number of spatial axes, 2 or 3.
         seed: seed of everything random in the picture.
         path: file to save to; the suffix chooses the format.

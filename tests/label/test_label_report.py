@@ -63,7 +63,7 @@ def test_a_report_says_whose_codes_it_uses(tmp_path: Path) -> None:
 def test_an_image_that_no_report_can_refer_to_is_told(tmp_path: Path) -> None:
     source = write_source(tmp_path / "image.dcm")
     source.SOPClassUID = UID("1.2.840.10008.5.1.4.1.1.6")
-    with pytest.raises(DataError, match="which DICOM no longer has"):
+    with pytest.raises(DataError, match="which is retired from DICOM"):
         make_label_report(source, "NV")
 
 

@@ -128,7 +128,10 @@ def test_unknown_names_list_the_choices():
     [
         ({"name": "resnet18", "spatial_dims": 4}, "spatial_dims must be 2 or 3, got 4"),
         ({"name": "densenet121", "stem": "small"}, "stem='small' exists for resnet10, resnet18, .* only"),
-        ({"name": "densenet121", "spatial_dims": 3, "weights": "imagenet"}, "this package knows no imagenet weights of"),
+        (
+            {"name": "densenet121", "spatial_dims": 3, "weights": "imagenet"},
+            "this package knows no imagenet weights of",
+        ),
         ({"name": "resnet50", "spatial_dims": 3, "weights": "imagenet"}, "in 3D has no ImageNet weights"),
     ],
 )

@@ -65,7 +65,7 @@ def test_files_that_could_not_be_read_are_listed_and_told(tmp_path: Path) -> Non
 def test_formats_are_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert [file.name for file in write_embeddings(make_embeddings(), tmp_path, ["npz"])] == ["embeddings.npz"]
     assert check_formats("npz, parquet") == ["npz", "parquet"]
-    with pytest.raises(SettingsError, match=r"there is no 'hdf5', take some of npz,csv,parquet"):
+    with pytest.raises(SettingsError, match=r"unknown format 'hdf5', choose some of npz,csv,parquet"):
         check_formats("npz,hdf5")
     monkeypatch.setattr("monai_fgssl.report.embeddings.find_spec", lambda name: None)
     assert check_formats(None) == ["npz", "csv"]

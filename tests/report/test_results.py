@@ -96,13 +96,13 @@ def test_predicted_images_without_a_report_are_counted_apart(network: Hierarchic
     writer = run(network, tmp_path, list(range(NUM_IMAGES)))
     writer.stream.incomplete.append(("folder/image2", "number 2 has no Study Instance UID."))
     expected = (
-        r"1 of 7 images have no result, they could not be read; 1 of 7 images have their prediction, but no report or "
+        r"1 of 7 images have no result, since they could not be read; 1 of 7 images have a prediction, but no report or "
         r"heat map\. All are in .*failures.csv:\n  - number 4 is damaged\.\n  - number 2 has no Study Instance UID\."
     )
     with pytest.raises(DataError, match=expected):
         writer.raise_failures()
     writer.stream.failures.clear()
-    with pytest.raises(DataError, match=r"^1 of 7 images have their prediction, but no report"):
+    with pytest.raises(DataError, match=r"^1 of 7 images have a prediction, but no report"):
         writer.raise_failures()
 
 
@@ -116,7 +116,7 @@ def test_a_heat_map_that_cannot_be_written_costs_no_other(network: HierarchicalN
     assert [row["image"] for row in read_csv(tmp_path / "predictions.csv")] == [item["name"] for item in items]
     ((name, reason),) = stream.incomplete
     assert name == "b" * 300
-    assert "has no heat map, which could not be written" in reason
+    assert "has no heat map, since it could not be written" in reason
     assert [row["image"] for row in read_csv(tmp_path / "failures.csv")] == [name]
 
 

@@ -49,19 +49,19 @@ SEBORRHEIC_KERATOSIS = Code("394726009", "SCT", "Seborrheic keratosis")
 MILD_NPDR = Code("312903003", "SCT", "Mild nonproliferative retinopathy due to diabetes mellitus")
 MODERATE_NPDR = Code("312904009", "SCT", "Moderate nonproliferative retinopathy due to diabetes mellitus")
 SEVERE_NPDR = Code("312905005", "SCT", "Severe nonproliferative retinopathy due to diabetes mellitus")
-"""All three: value set 2.16.840.1.113883.3.526.3.1283 (CMS, level of severity of retinopathy findings); with these
-names in published code lists of diabetes."""
+"""Source of all three grades: value set 2.16.840.1.113883.3.526.3.1283 (CMS, level of severity of retinopathy
+findings); with these names in published code lists of diabetes."""
 PROLIFERATIVE_DR = Code("59276001", "SCT", "Proliferative retinopathy due to diabetes mellitus")
-"""NCBI MedGen C0154830; the same value set."""
+"""NCBI MedGen C0154830; the value set named above."""
 NO_RETINOPATHY = Code("LA18643-9", "LN", "No apparent retinopathy")
 """LOINC 2.80, answer list LL2117-1, the same five grades as APTOS; a SNOMED CT code was not found."""
 
 
 def private_code(value: str, meaning: str | None = None) -> Code:
-    """A code of our own scheme.
+    """Make a code of our own scheme.
 
     Args:
-        value: unique in the scheme.
+        value: code value, unique in the scheme.
         meaning: meaning for people, of which the first 64 characters are kept (DICOM PS3.3, table 8.8-1); None: the
             value.
     """
@@ -72,7 +72,7 @@ ISIC2018_CODES: Mapping[str, Code] = {
     "MEL": MELANOMA,
     "NV": MELANOCYTIC_NEVUS,
     "BCC": BASAL_CELL_CARCINOMA,
-    # Groups of diagnoses: the code of one of them would be more precise than the network.
+    # These classes are groups of diagnoses. A code of one diagnosis would be more precise than the network.
     "AKIEC": private_code("AKIEC", "Actinic keratosis or Bowen's disease"),
     "BKL": private_code("BKL", "Seborrheic keratosis, solar lentigo or lichenoid keratosis"),
     "DF": DERMATOFIBROMA,
@@ -108,15 +108,15 @@ REFER = private_code("REFER", "A person should decide, several classes are possi
 
 
 def class_codes(class_names: Sequence[str]) -> list[Code]:
-    """Codes of the classes of a model.
+    """Choose the codes of a model's classes.
 
-    All class names together tell the data set: "Mild" alone could be a grade of anything.
+    The data set is recognized by all class names together, since "Mild" alone could be a grade of anything.
 
     Args:
         class_names: names in the order of the scores; case does not matter, and a space is taken for an underscore.
 
     Returns:
-        One code for each. Names that are not exactly those of a known data set get codes of our own scheme.
+        One code for each class. Names that are not exactly those of a known data set get codes of our own scheme.
 
     Example:
         >>> class_codes(["melanoma", "seborrheic keratosis", "nevus"])[0].value
@@ -133,7 +133,7 @@ def class_codes(class_names: Sequence[str]) -> list[Code]:
 
 
 def uncertainty_code(name: str) -> Code:
-    """Code of a measure of uncertainty, of our own scheme: DICOM has none for these.
+    """Code of a measure of uncertainty, from our own scheme, since DICOM has no codes for these measures.
 
     Args:
         name: as in the results of inference, e.g. ``"entropy"``; an unknown name is used as the meaning too.

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Header of all results in DICOM: patient, study, and the model that made them."""
+"""Header of all results in DICOM: patient, study, and the model that made the result."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class ModelDescription:
     Args:
         name: name of the model, at most 64 characters, as for the next two.
         version: version of the model, not of this package.
-        manufacturer: company or person responsible for it.
+        manufacturer: company or person responsible for the model.
         checksum: checksum of the file of its weights, e.g. SHA-256 as hexadecimal digits.
         parameters: other settings that change its results, one text each, such as ``"image_size=224"``.
     """
@@ -82,7 +82,7 @@ def import_highdicom() -> ModuleType:
 
 
 def name_based_uid(*names: str) -> str:
-    """UID that is always the same for the same names.
+    """Make a UID that is always the same for the same names.
 
     Source:
         DICOM PS3.5, section B.2; RFC 9562, section 5.5.
@@ -91,13 +91,13 @@ def name_based_uid(*names: str) -> str:
 
 
 def as_sources(source: Dataset | Sequence[Dataset]) -> list[Dataset]:
-    """Check that a result can refer to its source.
+    """Check that a result can refer to its source, and return the source as a list.
 
     Args:
-        source: header of the image, or those of all slices of a volume.
+        source: header of the image, or headers of all slices of a volume.
 
     Raises:
-        DataError: when an identifier is missing, or the slices are of several studies.
+        DataError: when an identifier is missing, or the slices belong to several studies.
     """
     sources = [source] if isinstance(source, Dataset) else list(source)
     if not sources:
@@ -119,14 +119,14 @@ def as_sources(source: Dataset | Sequence[Dataset]) -> list[Dataset]:
 
 
 def referenced_frames(header: Dataset, frame: int | None) -> list[int] | None:
-    """Numbers of frames as DICOM counts them, from 1; None for images that are no multi-frame images."""
+    """Numbers of frames as DICOM counts them, from 1; None for an image that is not a multi-frame image."""
     return [frame + 1] if frame is not None and int(header.get("NumberOfFrames") or 1) > 1 else None
 
 
 def copy_patient_and_study(result: SOPClass, source: Dataset) -> None:
     """Copy patient and study from the source, so that an archive files the result with it.
 
-    Nothing is checked or corrected: an archive would file a result that differs under another patient.
+    Values are copied without checks or corrections: an archive would file a corrected result under another patient.
 
     Args:
         result: result of highdicom, which has its attributes of types 1 and 2 already; it is changed in place.
@@ -143,7 +143,7 @@ def copy_patient_and_study(result: SOPClass, source: Dataset) -> None:
 def add_processing_equipment(result: Dataset, model: ModelDescription) -> None:
     """Add the model to the Contributing Equipment Sequence, as IHE AIR, section 6.5.3.1 asks.
 
-    It is written by hand, since highdicom adds it from version 0.23 on, and MONAI Label 0.8.5 needs an older one.
+    highdicom adds it by itself from version 0.23 on, but MONAI Label 0.8.5 needs an older version.
     """
     equipment = Dataset()
     purpose = import_highdicom().sr.CodedConcept.from_code(codes.DCM.ProcessingEquipment)

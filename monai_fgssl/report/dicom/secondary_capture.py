@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""A picture, such as a heat map over an image, as a DICOM Secondary Capture."""
+"""Write a picture, such as a heat map over an image, as a DICOM Secondary Capture."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ INHERITED = (
     "LossyImageCompressionRatio",
     "LossyImageCompressionMethod",
 )
-"""Attributes that also hold for a heat map. It neither adds nor hides a name that is written in the pixels."""
+"""Attributes that also hold for a heat map, which neither adds nor hides a name that is written in the pixels."""
 
 
 def write_secondary_capture(
@@ -55,24 +55,24 @@ def write_secondary_capture(
 ) -> None:
     """Write a picture in the study of the image that it was made from.
 
-    It is marked as derived and secondary, refers to its source, and says that it is no basis of a diagnosis in its
-    series description, its image comments, and by Content Qualification RESEARCH. The source tells whether a name is
-    written in the pixels; if it does not, the result does not either. It has no spacing, position or
-    orientation: the picture may be cut, scaled and turned, and a measurement on it would be wrong. Like a report, each
-    picture is a new object in a new series.
+    The result is marked as derived and secondary, and refers to its source. Three places say that it is not for
+    diagnosis: the series description, the image comments, and the Content Qualification RESEARCH. If the source says
+    whether a name is written in the pixels, the result repeats that. The result has no spacing, position or
+    orientation, since the picture may be cut, scaled and turned, and a measurement on it would be wrong. Like a report,
+    each picture is a new object in a new series.
 
     Args:
         path: file to write; it is never there half-written.
-        source: header of the image, or those of all slices of a volume.
-        picture: ``(H, W, 3)``, RGB, 0 to 255.
-        description: how it was made, e.g. ``"Grad-CAM of stage 2 for MEL over the image"``; at most 900 characters,
-            without anything about the patient.
+        source: header of the image, or headers of all slices of a volume.
+        picture: RGB picture ``(H, W, 3)``, 0 to 255.
+        description: text that says how the picture was made, e.g. ``"Grad-CAM of stage 2 for MEL over the image"``; at
+            most 900 characters, without anything about the patient.
         model: model that made the picture.
         frame: the number of the frame, from 0, if the source is a multi-frame image and only one was looked at.
 
     Raises:
         DataError: when the header lacks an identifier; the message starts after the name of the file.
-        ValueError: when the picture is no RGB picture of bytes.
+        ValueError: when the picture is not an RGB picture of bytes.
         ImportError: without highdicom.
 
     Source:
@@ -87,7 +87,7 @@ def write_secondary_capture(
         photometric_interpretation="RGB",
         bits_allocated=8,
         coordinate_system="PATIENT",
-        # highdicom asks for one; see below.
+        # highdicom requires a value; see below.
         patient_orientation=("L", "F"),
         study_instance_uid=sources[0].StudyInstanceUID,
         series_instance_uid=generate_uid(prefix=None),

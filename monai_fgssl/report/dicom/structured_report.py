@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""A prediction as a DICOM structured report."""
+"""Write a prediction as a DICOM structured report."""
 
 from __future__ import annotations
 
@@ -59,16 +59,16 @@ class Prediction:
 
     Args:
         class_names: names of the ``C`` classes.
-        probabilities: ``C`` numbers in [0, 1].
+        probabilities: one number in [0, 1] for each class.
         stage_probabilities: probabilities of each classifier by itself, in the order of
             :meth:`~monai_fgssl.networks.HierarchicalNet.stage_logits`: stages from shallow to deep, then all of them
             together; none for a network that has one classifier.
         uncertainty: measures by name, see :func:`~monai_fgssl.report.dicom.codes.uncertainty_code`; numbers in [0, 1].
-        prediction_set: names of the possible classes, see :class:`~monai_fgssl.metrics.PredictionSets`; none where the
+        prediction_set: names of the possible classes, see :class:`~monai_fgssl.metrics.PredictionSets`; empty if the
             model makes no sets.
 
     Raises:
-        ValueError: when the numbers do not fit the classes, or are no probabilities.
+        ValueError: when the numbers do not fit the classes, or are not probabilities.
     """
 
     class_names: Sequence[str]
@@ -82,7 +82,7 @@ class Prediction:
             if np.shape(row) != (len(self.class_names),):
                 raise ValueError(f"{len(self.class_names)} classes need as many probabilities, got {np.shape(row)}.")
         values = np.array([*self.probabilities, *np.ravel(self.stage_probabilities), *self.uncertainty.values()], float)
-        # The report is rounded by as much. An example is the entropy of equal probabilities in float32.
+        # The report rounds by as much. For example, the entropy of equal probabilities in float32 may be above 1.
         outside = values[~((values >= -5e-7) & (values <= 1 + 5e-7))]
         if len(outside):
             raise ValueError(f"probabilities and uncertainties must be in [0, 1], got {outside.tolist()}.")
@@ -97,15 +97,15 @@ def write_sr(
 ) -> None:
     """Write a prediction as Comprehensive 3D SR in the study of its image, with the template Measurement Report.
 
-    The report is complete, preliminary and unverified: it holds all that the model says, and nobody has looked at it.
-    It says that it is no basis of a diagnosis in its series description, in each measurement group, and by Content
+    The report is complete (it has everything that the model says), preliminary and unverified (nobody has looked at
+    it). Three places say that it is not for diagnosis: the series description, each measurement group, and the Content
     Qualification RESEARCH. Each report is a new object in a new series, since two objects with one UID must be equal
-    (DICOM PS3.5, chapter 9) and a later run may say something else. Its subject keeps the Tracking Unique
-    Identifier, so that reports of several runs can be compared.
+    (DICOM PS3.5, chapter 9) and a later run may have another result. The subject keeps its Tracking Unique Identifier,
+    so that reports of several runs can be compared.
 
     Args:
         path: file to write; it is never there half-written.
-        source: header of the image, or those of all slices of a volume.
+        source: header of the image, or headers of all slices of a volume.
         prediction: content of the report.
         model: model that made the prediction.
         frame: the number of the frame, from 0, if the source is a multi-frame image and only one was looked at.
@@ -183,8 +183,8 @@ def make_measurement_report(
         )
     except KeyError as error:
         raise DataError(
-            f"has the SOP Class UID (0008,0016) {sources[0].SOPClassUID.name}, which DICOM no longer has: "
-            "convert the file to a present kind of image, or write the result as CSV or JSON."
+            f"has the SOP Class UID (0008,0016) {sources[0].SOPClassUID.name}, which is retired from DICOM: "
+            "convert the file to a current kind of image, or write the result as CSV or JSON."
         ) from error
     document.SpecificCharacterSet = CHARACTER_SET
     copy_patient_and_study(document, sources[0])
@@ -201,7 +201,7 @@ def _observer(model: ModelDescription) -> sr.ObserverContext:
 
 
 def _reference_to(header: Dataset) -> Dataset:
-    """The identifiers of an image without its patient: highdicom would check the patient's data, and log them."""
+    """Identifiers of an image without its patient, since highdicom would check the patient's data and log them."""
     reference = identifiers(header)
     for keyword in PATIENT_KEYS:
         setattr(reference, keyword, None)
@@ -211,13 +211,14 @@ def _reference_to(header: Dataset) -> Dataset:
 def _measurement_groups(
     sources: Sequence[Dataset], prediction: Prediction, model: ModelDescription, frame: int | None
 ) -> list[sr.MeasurementsAndQualitativeEvaluations]:
-    """TID 1501: the prediction with its finding, then each classifier by itself without one.
+    """TID 1501: the prediction with its finding, then each classifier by itself without a finding.
 
-    The likeliest class of a single classifier is no finding: a reader would take it for a second opinion.
+    The likeliest class of a single classifier is not written as a finding, since a reader would take it for a second
+    opinion.
     """
     hd = import_highdicom()
     terms = class_codes(prediction.class_names)
-    # Equal for the same images in any order.
+    # The subject must be equal for the same images in any order.
     subject = sorted(f"{header.SOPInstanceUID}{referenced_frames(header, frame)}" for header in sources)
 
     def group(
@@ -260,7 +261,7 @@ def _stages_agree(prediction: Prediction) -> list[sr.QualitativeEvaluation]:
 
 
 def _possible_classes(prediction: Prediction) -> list[sr.QualitativeEvaluation]:
-    """The prediction set, and whether a person should decide."""
+    """Evaluations of the prediction set, and of whether a person should decide."""
     possible = prediction.prediction_set
     if not possible:
         return []
@@ -281,7 +282,7 @@ def _algorithm(model: ModelDescription) -> sr.AlgorithmIdentification:
         version=model.version,
         parameters=[f"checksum of the weights: {model.checksum}", *model.parameters],
     )
-    # Not as arguments: highdicom has them from 0.23 on only.
+    # highdicom has arguments for these from 0.23 on only, so they are set here.
     relationship = hd.sr.RelationshipTypeValues.HAS_CONCEPT_MOD
     algorithm.append(hd.sr.TextContentItem(codes.DCM.AlgorithmManufacturer, model.manufacturer, relationship))
     algorithm.append(hd.sr.CodeContentItem(codes.DCM.AlgorithmFamily, codes.DCM.ArtificialIntelligence, relationship))

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Results of inference back into the studies that the images came from, while inference goes through them."""
+"""Write DICOM results into the studies of the images, during inference."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ UNCERTAINTIES = ("entropy", "stage_disagreement", "orientation_disagreement")
 
 
 class DicomResultWriter:
-    """Writes a structured report for every DICOM file or series among the images, and its heat maps if there are some.
+    """Writes a structured report, and heat maps if wanted, for every DICOM file or series among the images.
 
-    Writes ``dicom/<name>_report.dcm`` and ``dicom/<name>_heat_maps.dcm`` in ``output_dir``; see
-    :func:`~monai_fgssl.report.dicom.structured_report.write_sr`. A file whose header lacks what a report must refer to
-    is added to ``incomplete`` of the stream.
+    It writes ``dicom/<name>_report.dcm`` and ``dicom/<name>_heat_maps.dcm`` in ``output_dir``; see
+    :func:`~monai_fgssl.report.dicom.structured_report.write_sr`. If a header lacks an identifier that a report needs,
+    the file is added to ``incomplete`` of the stream.
 
-    The headers come with the images, as ``"headers"`` of each batch: read these by
+    Each batch must have the headers of its images as ``"headers"``: read the images by
     :class:`~monai_fgssl.data.ReadImaged` with ``headers_key="headers"``. No file is opened again.
 
     Args:
@@ -45,11 +45,11 @@ class DicomResultWriter:
         temperature: see :func:`~monai_fgssl.report.results.describe`.
         prediction_sets: see :func:`~monai_fgssl.report.results.describe`.
         heat_maps: True: heat maps are written too.
-        frame: number of the frame that was looked at, from 0, where the images of the stream do not say theirs.
+        frame: number of the frame that was read, from 0, for images of the stream that do not have their own number.
 
     Raises:
         ImportError: without highdicom.
-        ValueError: at the first batch, when it has no headers.
+        ValueError: when the first batch has no headers.
     """
 
     def __init__(
@@ -99,7 +99,8 @@ class DicomResultWriter:
             except Exception as error:
                 if isinstance(error, OSError) and not concerns_one_file(error):
                     raise
-                # highdicom and pydicom raise almost any, and repeat values of the header, which may be the patient's.
+                # highdicom and pydicom raise any kind of error. Its text may repeat the patient's data, so it is
+                # hidden.
                 known = isinstance(error, (DataError, OSError))
                 reason = f"{error}" if known else f"can't be written as DICOM ({type(error).__name__})."
                 self.stream.incomplete.append((name, printable(f"{path} {reason}")))
