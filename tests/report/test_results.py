@@ -96,8 +96,8 @@ def test_predicted_images_without_a_report_are_counted_apart(network: Hierarchic
     writer = run(network, tmp_path, list(range(NUM_IMAGES)))
     writer.stream.incomplete.append(("folder/image2", "number 2 has no Study Instance UID."))
     expected = (
-        r"1 of 7 images have no result, since they could not be read; 1 of 7 images have a prediction, but no report or "
-        r"heat map\. All are in .*failures.csv:\n  - number 4 is damaged\.\n  - number 2 has no Study Instance UID\."
+        r"1 of 7 images have no result, since they could not be read; 1 of 7 images have a prediction, but no report "
+        r"or heat map\. All are in .*failures.csv:\n  - number 4 is damaged\.\n  - number 2 has no Study Instance UID\."
     )
     with pytest.raises(DataError, match=expected):
         writer.raise_failures()
