@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from monai_fgssl.data import CachedImages, make_loader
 from monai_fgssl.engines import ProgressiveTrainer
 from monai_fgssl.engines.handlers import Resumer
-from monai_fgssl.networks import HierarchicalNet
+from monai_fgssl.networks import HierarchicalNet, OnnxNet, export_onnx
 from monai_fgssl.networks.backbones import IntermediatesBackbone
 from monai_fgssl.report import stage_heat_maps
 
@@ -118,6 +118,20 @@ def test_torchscript_equals_eager_or_is_refused(family: tuple[str, HierarchicalN
             return
     with torch.no_grad(), torch.jit.optimized_execution(False):
         torch.testing.assert_close(torch.jit.script(net).stage_logits(x), net.stage_logits(x), rtol=1e-4, atol=1e-5)
+
+
+def test_onnx_equals_eager_for_other_batch_sizes(family: tuple[str, HierarchicalNet, Tensor], tmp_path: Path) -> None:
+    _, net, x = family
+    export_onnx(net, tmp_path / "model.onnx", tuple(x.shape[1:]))
+    exported = OnnxNet(tmp_path / "model.onnx", num_threads=1)
+    assert exported.num_steps == net.num_steps
+    for images in (x[:1], torch.cat([x, x.flip(-1)])[:3]):
+        with torch.no_grad():
+            expected = net.stage_logits(images)
+        # Relative to the largest logit, because logits near zero are differences of large numbers.
+        torch.testing.assert_close(
+            exported.stage_logits(images), expected, rtol=0, atol=1e-4 * max(1, expected.abs().max().item())
+        )
 
 
 def test_heat_maps_of_each_step(family: tuple[str, HierarchicalNet, Tensor]) -> None:
