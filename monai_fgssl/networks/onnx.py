@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from monai_fgssl.utils.errors import SettingsError
 
@@ -50,17 +51,19 @@ def export_onnx(network: StagedNet, path: str | Path, image_shape: tuple[int, ..
     # Two images: with one image, the exporter would fix the batch size to 1.
     example = torch.zeros(2, *image_shape, device=device)
     try:
-        torch.onnx.export(
-            module,
-            (example,),
-            path,
-            input_names=["image"],
-            output_names=["stage_logits"],
-            dynamic_shapes=({0: "batch"},),
-            dynamo=True,
-            external_data=False,
-            verbose=False,
-        )
+        # Faster kernels of attention give tensors of other strides than the operators that they are exported as.
+        with sdpa_kernel(SDPBackend.MATH):
+            torch.onnx.export(
+                module,
+                (example,),
+                path,
+                input_names=["image"],
+                output_names=["stage_logits"],
+                dynamic_shapes=({0: "batch"},),
+                dynamo=True,
+                external_data=False,
+                verbose=False,
+            )
     finally:
         network.train(training)
 

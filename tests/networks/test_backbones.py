@@ -6,11 +6,12 @@ from itertools import pairwise
 
 import pytest
 import torch
-from monai.networks.nets import DenseNet121, EfficientNetBN, ViT
+from monai.networks.nets import DenseNet121, EfficientNetBN, ResNet, ViT
 from monai.networks.nets.swin_unetr import SwinTransformer
 from torch import nn
 
 from monai_fgssl.networks import HierarchicalNet, StagedBackbone, make_backbone
+from monai_fgssl.networks.backbones.convolutional import PaddedShortcut
 from monai_fgssl.report import stage_heat_maps
 
 CHANNELS = {
@@ -204,3 +205,20 @@ def test_monais_vit_computes_what_monai_does():
     torch.testing.assert_close(maps[1].flatten(2).transpose(1, 2), reference.norm(hidden[5]))
     with pytest.raises(ValueError, match=r"patches of 16 do not divide.*\(32, 32, 32\) and \(48, 48, 48\)"):
         make_backbone("vit-tiny", 3, 1, image_size=40)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_shortcuts_without_weights_equal_monais_and_pass_gradients(dims: int) -> None:
+    expected = (
+        ResNet("basic", [1, 1, 1, 1], [4, 8, 12, 16], spatial_dims=dims, shortcut_type="A", feed_forward=False)
+        .layer2[0]
+        .downsample
+    )
+    shortcut = PaddedShortcut(dims, 4, 2)
+    x = torch.rand(2, 4, *(5, 6, 7)[:dims], dtype=torch.float64, requires_grad=True)
+    torch.testing.assert_close(shortcut(x), expected(x), rtol=0, atol=0)
+    # MONAI's own stops the gradient.
+    assert not expected(x).requires_grad
+    assert torch.autograd.gradcheck(shortcut, x)
+    backbone = make_backbone("medicalnet-resnet18", dims, 1)
+    assert sum(isinstance(module, PaddedShortcut) for module in backbone.modules()) == 3

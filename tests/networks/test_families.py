@@ -48,7 +48,7 @@ FAMILIES = {
     "timm:swin_tiny_patch4_window7_224": (2, 64),
     "timm:pvt_v2_b0": (2, 64),
 }
-MAY_BE_UNSCRIPTABLE = ("medicalnet-resnet18", "swin-unetr-24", "timm:test_coatnet", "timm:pvt_v2_b0")
+MAY_BE_UNSCRIPTABLE = ("swin-unetr-24", "timm:test_coatnet", "timm:pvt_v2_b0")
 """Backbones that TorchScript refuses with some versions of timm and MONAI, and some of timm's global switches."""
 REFUSAL = r"can't be scripted.*: export it to ONNX, or trace it"
 BATCH = 4

@@ -6,10 +6,13 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 
 from monai.networks import nets
 from monai.networks.blocks import Convolution
-from torch import nn
+from monai.networks.layers import Pool
+from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from .staged import Backbone, StagedBackbone
 
@@ -58,6 +61,31 @@ TINY = "tiny-cnn"
 TINY_CHANNELS = (24, 32, 64, 96)
 
 
+class PaddedShortcut(nn.Module):
+    """Shortcut without weights: one position of each ``stride``, and zeros for the new channels.
+
+    It replaces MONAI's own, which takes ``out.data``: no gradient passes it, and neither TorchScript nor ONNX can
+    express it.
+
+    Args:
+        spatial_dims: number of spatial axes.
+        new_channels: channels of zeros that are added.
+        stride: distance of the positions that are kept.
+
+    Source:
+        He et al., "Deep Residual Learning for Image Recognition" (CVPR 2016), section 4.1, option A.
+    """
+
+    def __init__(self, spatial_dims: int, new_channels: int, stride: int) -> None:
+        super().__init__()
+        self.pool = Pool["avg", spatial_dims](kernel_size=1, stride=stride)
+        self.padding = [0, 0] * spatial_dims + [0, new_channels]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, *spatial) to (B, C + new_channels, *spatial / stride)."""
+        return pad(self.pool(x), self.padding)
+
+
 def build_resnet(name: str, spatial_dims: int, in_channels: int, small: bool) -> Built:
     """Build a ResNet; ``small``: without stride in its stem, see :func:`~monai_fgssl.networks.make_backbone`."""
     block, layers = RESNETS[name]
@@ -74,6 +102,11 @@ def build_resnet(name: str, spatial_dims: int, in_channels: int, small: bool) ->
         bias_downsample=False,
         feed_forward=False,
     )
+    for layer in (net.layer1, net.layer2, net.layer3, net.layer4):
+        if isinstance(layer[0].downsample, partial):
+            convolution, norm = layer[0].conv1, layer[0].bn2
+            new_channels = norm.num_features - convolution.in_channels
+            layer[0].downsample = PaddedShortcut(spatial_dims, new_channels, convolution.stride[0])
 
     def make() -> Backbone:
         stem = OrderedDict(conv1=net.conv1, bn1=net.bn1, act=net.act)
