@@ -1,10 +1,14 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Take the pictures of the documentation anew: ``FGSSL_LABEL_ENV=label_env python docs/take_screenshots.py``.
+"""Take pictures of the documentation anew: ``FGSSL_LABEL_ENV=label_env python docs/take_screenshots.py [NAME] ...``.
 
-For docs/monai_label.md synthetic lesions go into an Orthanc as DICOM; MONAI Label with the app labels them, trains, and
-is looked at in Chromium, and so are the viewers: OHIF, which MONAI Label serves, and those of Orthanc. For
-docs/guides/tracking.md a small run is shown by TensorBoard.
+- ``page``: docs/guides/labeling.md. MONAI Label with the app on a folder of synthetic lesions, which are labeled and
+  trained on, and on one of synthetic volumes.
+- ``viewers``: docs/monai_label.md. Synthetic lesions go into an Orthanc as DICOM, and are looked at in OHIF, which
+  MONAI Label serves, and in the viewers of Orthanc.
+- ``tracking``: docs/guides/tracking.md. A small run is shown by TensorBoard.
+
+Without names it takes all of them.
 
 FGSSL_LABEL_ENV names an environment with ``monai-fgssl[label]``. Needs ``monai-fgssl[dev]`` and the Debian packages
 orthanc orthanc-dicomweb orthanc-webviewer chromium chromium-driver.
@@ -32,8 +36,10 @@ from pydicom import dcmread
 from pydicom.uid import generate_uid
 from selenium.common.exceptions import WebDriverException
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService, Keys
+from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
+from monai_fgssl.data import make_synthetic_volumes, read_table
 from monai_fgssl.data.synthetic.lesions import TEXTURES, draw_lesion
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
@@ -97,14 +103,14 @@ def running(command: list[Any], folder: Path, url: str, **environment: str) -> I
         process.wait(30)
 
 
-def label_server(folder: Path, port: int, archive: str) -> list[Any]:
-    """Command of MONAI Label with the app."""
+def label_server(folder: Path, port: int, studies: str | Path, settings: dict[str, Any]) -> list[Any]:
+    """Command of MONAI Label with the app, on an archive or a folder."""
     python = Path(os.environ["FGSSL_LABEL_ENV"], "bin", "python")
     # MONAI Label makes folders beside main.py.
     shutil.copytree(ROOT / "monai_fgssl" / "label" / "app", folder / "app", ignore=shutil.ignore_patterns("[!m]*"))
     command = [python, "-m", "monailabel.main", "start_server", "--app", folder / "app", "--host", "127.0.0.1"]
-    command += ["--port", port, "--studies", f"{archive}/dicom-web"]
-    for name, value in {"classes": ",".join(CLASSES), **SETTINGS}.items():
+    command += ["--port", port, "--studies", studies]
+    for name, value in settings.items():
         command += ["--conf", name, value]
     return command
 
@@ -141,13 +147,24 @@ def send_lesions(folder: Path, archive: str) -> dict[str, tuple[Path, str]]:
     return found
 
 
-def teach(server: str, lesions: dict[str, tuple[Path, str]]) -> None:
-    """Label all lesions but the last few, and train."""
-    for series, (_, texture) in list(lesions.items())[:-6]:
+def draw_lesions(folder: Path) -> dict[str, str]:
+    """Draw lesions as PNG files: class by name."""
+    folder.mkdir()
+    found = {}
+    for number in range(LESIONS_PER_CLASS * len(CLASSES)):
+        name, texture = f"lesion_{number:02d}", CLASSES[number % len(CLASSES)]
+        Image.fromarray(draw_lesion(texture, image_size=512, lesion=number)).save(folder / f"{name}.png")
+        found[name] = texture
+    return found
+
+
+def teach(server: str, classes: dict[str, str]) -> None:
+    """Label all images but the last few, and train."""
+    for name, texture in list(classes.items())[:-6]:
         ask(
             "PUT",
             f"{server}/datastore/label",
-            params={"image": series, "tag": "final"},
+            params={"image": name, "tag": "final"},
             data={"params": json.dumps({"class": texture})},
             files={"label": ("label.json", b"")},
         )
@@ -222,18 +239,38 @@ def save(chrome: Chrome, name: str) -> None:
 
 
 def look_at_page(chrome: Chrome, server: str) -> None:
-    """The page for annotators: light, dark with heat maps, narrow."""
+    """The page for annotators: light, dark with a heat map, all images, narrow."""
     screen(chrome, 1280, 800)
     chrome.get(f"{server}/fgssl/")
     wait(chrome, lambda: " with " in chrome.find_element("id", "suggestion").text)
     save(chrome, "label_page.png")
     screen(chrome, 1280, 800, "dark")
     chrome.find_element("id", "heat").click()
-    wait(chrome, lambda: len(chrome.find_elements("css selector", ".panel img")) == 4)
+    wait(chrome, lambda: chrome.find_element("id", "heat-layer").is_displayed())
     save(chrome, "label_heat_maps.png")
     chrome.find_element("id", "heat").click()
+    screen(chrome, 1280, 800)
+    chrome.find_element("id", "to-review").click()
+    wait(chrome, lambda: all("blob:" in tile.get_attribute("style") for tile in shown_tiles(chrome)))
+    save(chrome, "label_review.png")
+    chrome.find_element("id", "to-label").click()
     screen(chrome, 420, 860)
     save(chrome, "label_narrow.png")
+
+
+def shown_tiles(chrome: Chrome) -> list[WebElement]:
+    """Pictures in the grid of all images, of which there is one at least."""
+    found = chrome.find_elements("css selector", ".tile .thumbnail")
+    found[0]
+    return found
+
+
+def look_at_volume(chrome: Chrome, server: str) -> None:
+    """The page with a volume."""
+    screen(chrome, 1280, 800)
+    chrome.get(f"{server}/fgssl/")
+    wait(chrome, lambda: chrome.find_element("id", "viewing").is_displayed())
+    save(chrome, "label_volume.png")
 
 
 def look_at_ohif(chrome: Chrome, server: str, photograph: str, dermoscopy: str) -> None:
@@ -322,18 +359,43 @@ def look_at_tensorboard(chrome: Chrome, address: str) -> None:
     save(chrome, "tracking_pictures.png")
 
 
-def label_and_look(folder: Path) -> None:
-    """The pictures of docs/monai_label.md."""
-    archive_port, label_port = free_port(), free_port()
-    archive, server = (f"http://127.0.0.1:{port}" for port in (archive_port, label_port))
+def page_and_look(folder: Path) -> None:
+    """The pictures of docs/guides/labeling.md."""
+    classes = draw_lesions(folder / "lesions")
+    with label_server_of(folder, folder / "lesions", {"classes": ",".join(CLASSES), **SETTINGS}) as server:
+        teach(server, classes)
+        with browser() as chrome:
+            look_at_page(chrome, server)
+    volumes = folder / "volumes"
+    volumes.mkdir()
+    for item in read_table(make_synthetic_volumes(folder / "data", num_images=24)).items[:6]:
+        shutil.copy(item["image"], volumes)
+    settings = {"bundle": "fgssl_volume", "classes": "FOAM,LAYERS"}
+    with label_server_of(folder, volumes, settings) as server, browser() as chrome:
+        look_at_volume(chrome, server)
+
+
+@contextmanager
+def label_server_of(folder: Path, studies: str | Path, settings: dict[str, Any]) -> Iterator[str]:
+    """MONAI Label with the app, on an archive or a folder: its address."""
+    home, port = Path(tempfile.mkdtemp(dir=folder)), free_port()
     variables = {"MONAI_LABEL_DICOMWEB_CACHE_PATH": str(folder / "cache")}
+    server = f"http://127.0.0.1:{port}"
+    with running(label_server(home, port, studies, settings), home, f"{server}/fgssl/info", **variables):
+        yield server
+
+
+def viewers_and_look(folder: Path) -> None:
+    """The pictures of docs/monai_label.md."""
+    archive_port = free_port()
+    archive = f"http://127.0.0.1:{archive_port}"
     command = orthanc_command(folder, archive_port, PLUGINS, WebViewer={"CachePath": str(folder / "viewer_cache")})
+    settings = {"classes": ",".join(CLASSES), **SETTINGS}
     with running(command, folder, f"{archive}/system"):
         lesions = send_lesions(folder, archive)
-        with running(label_server(folder, label_port, archive), folder, f"{server}/fgssl/info", **variables):
-            teach(server, lesions)
+        with label_server_of(folder, f"{archive}/dicom-web", settings) as server:
+            teach(server, {series: texture for series, (_, texture) in lesions.items()})
             with browser() as chrome:
-                look_at_page(chrome, server)
                 # The last two: a dermoscopic image and a photograph.
                 files = [file for file, _ in list(lesions.values())[-2:]]
                 send_results(folder, files, archive)
@@ -351,7 +413,9 @@ def track_and_look(folder: Path) -> None:
         look_at_tensorboard(chrome, address)
 
 
+TAKES = {"page": page_and_look, "viewers": viewers_and_look, "tracking": track_and_look}
+
 if __name__ == "__main__":
-    for take in (label_and_look, track_and_look):
+    for take in sys.argv[1:] or TAKES:
         with tempfile.TemporaryDirectory() as name:
-            take(Path(name))
+            TAKES[take](Path(name))

@@ -144,3 +144,10 @@ def test_the_script_of_all_checks_says_what_it_needs(missing: str, tmp_path: Pat
     assert result.stderr.startswith("error: some checks use programs of Debian")
     assert expected in result.stderr
     assert 'pytest -m "not slow"' in result.stderr
+
+
+def test_commands_in_the_docs_open_the_label_server_to_this_machine_only() -> None:
+    texts = [path.read_text(encoding="utf-8") for path in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md"))]
+    commands = re.findall(r"^monailabel start_server .*$", "\n".join(texts), re.MULTILINE)
+    assert len(commands) >= 4
+    assert [command for command in commands if "--host 127.0.0.1" not in command] == []

@@ -170,6 +170,17 @@ def test_what_other_websites_ask_for_is_not_done(site: Site) -> None:
     assert headers["Content-Security-Policy"] == "frame-ancestors 'self'"
 
 
+def test_a_server_that_a_network_reaches_without_sign_in_warns(
+    label_python: Path, lesions: Path, tmp_path: Path, site: Site
+) -> None:
+    warning = "nobody has to sign in"
+    assert warning not in site.server.log.read_text(encoding="utf-8")
+    studies, _ = copy_images(lesions, tmp_path, 1)
+    server = Server(label_python, tmp_path, str(studies), {}, host="0.0.0.0")
+    server.stop()
+    assert server.log.read_text(encoding="utf-8").count(warning) == 1
+
+
 def serve_page(port: int) -> ThreadingHTTPServer:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

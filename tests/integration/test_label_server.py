@@ -118,6 +118,7 @@ class Server(Client):
         studies: str,
         environment: dict[str, str],
         conf: dict[str, Any] | None = None,
+        host: str = "127.0.0.1",
     ) -> None:
         self.port = free_port()
         super().__init__(f"http://127.0.0.1:{self.port}")
@@ -126,7 +127,7 @@ class Server(Client):
         if not app.is_dir():
             shutil.copytree(REPOSITORY / "monai_fgssl" / "label" / "app", app)
         command = [python, "-m", "monailabel.main", "start_server", "--app", app, "--studies", studies]
-        command += ["--host", "127.0.0.1", "--port", str(self.port)]
+        command += ["--host", host, "--port", str(self.port)]
         for name, value in (conf or {"classes": ",".join(CLASSES), **SETTINGS}).items():
             command += ["--conf", name, str(value)]
         self.log = folder / "server.log"
