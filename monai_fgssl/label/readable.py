@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Which images can't be read. They are found in the background, and nobody is asked to label them or trains on them."""
+"""Find images that can't be read, in the background. Nobody is asked to label them, and no training uses them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SAVED_AT_ONCE = 200
 
 
 class ReadableImages:
-    """Remembers of each image whether it can be read, as long as its file stays the same. Threads may share it.
+    """Remembers for each image whether it can be read, until its file changes. Several threads may use it.
 
     Args:
         file: that keeps what was found over a restart; None: nothing is kept.

@@ -151,7 +151,7 @@ class FGSSLApp(MONAILabelApp):
         }
 
     def readable_with(self, settings: Mapping[str, Any]) -> ReadableImages:
-        """What is known of the images that a training with these settings reads."""
+        """Record of which images a training with these settings can read."""
         changed = {name: value for name, value in settings.items() if name in IMAGE_OPTIONS}
         options = self.image_options | changed
         if options == self.image_options:
