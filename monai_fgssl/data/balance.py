@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""For classes of unequal size: weights for the loss, and epochs in which all classes are equally frequent."""
+"""Help with classes of unequal size: weights for the loss, and epochs in which all classes are equally frequent."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ __all__ = ["balanced_order", "class_weights", "loss_weights"]
 def class_weights(
     labels: Tensor | Sequence[int], num_classes: int, method: str = "balanced", beta: float = 0.999
 ) -> Tensor:
-    r"""Weights for a loss such as ``torch.nn.CrossEntropyLoss(weight=...)``: the rarer a class, the larger.
+    r"""Weights for a loss such as ``torch.nn.CrossEntropyLoss(weight=...)``: the rarer a class, the larger its weight.
 
     - ``"balanced"``: ``1 / n`` for a class of ``n`` images, so that every class counts the same in the loss.
-    - ``"square_root"``: ``1 / sqrt(n)``, half the way there: a class counts ``sqrt(n)`` in the loss.
+    - ``"square_root"``: ``1 / sqrt(n)``, halfway between: a class counts ``sqrt(n)`` in the loss.
     - ``"effective_number"``: ``(1 - beta) / (1 - beta^n)``: each further image of a class adds less information, up
       to ``1 / (1 - beta)`` in all. ``beta = 0`` gives equal weights, ``beta -> 1`` gives ``"balanced"``.
 
@@ -34,7 +34,7 @@ def class_weights(
         beta: number in [0, 1) of the formula above; only ``"effective_number"`` uses it.
 
     Returns:
-        float32, ``(num_classes,)``, with mean 1.
+        Weights ``(num_classes,)``, float32, with mean 1.
 
     Raises:
         DataError: when a class has no labeled image.
@@ -67,11 +67,11 @@ def class_weights(
 
 
 def balanced_order(labels: Tensor | Sequence[int], rng: np.random.Generator) -> NDArray[np.int64]:
-    """Order of an epoch in which all classes are equally frequent.
+    """Draw the order of an epoch in which all classes are equally frequent.
 
-    An epoch has as many images as the data set. Each class has the same share, up to one image. The images of a class
-    are drawn in a random order, and all of them once before any is drawn again. So an epoch leaves out some images of a
-    frequent class, and repeats those of a rare one.
+    An epoch has as many images as the data set. Each class has the same number of images, up to one. The images of a
+    class are drawn in a random order, and all of them are drawn once before any is drawn again. So an epoch leaves out
+    some images of a frequent class, and repeats images of a rare class.
 
     Args:
         labels: labels of all images, from 0 up; classes without an image are left out.
@@ -81,7 +81,7 @@ def balanced_order(labels: Tensor | Sequence[int], rng: np.random.Generator) -> 
         Positions, ``(N,)``.
 
     Raises:
-        ValueError: when there is no image, or one without a label.
+        ValueError: when there is no image, or an image has no label.
 
     Example:
         >>> labels = np.array([0] * 90 + [1] * 10)
@@ -108,13 +108,13 @@ def loss_weights(balance: str | None, labels: Tensor, num_classes: int, device: 
     A class without a labeled image never occurs in the loss; its weight is 1.
 
     Args:
-        balance: ``"weights"`` or ``"sqrt_weights"``; anything else: none.
+        balance: ``"weights"`` or ``"sqrt_weights"``; anything else gives no weights.
         labels: labels of the images of fine-tuning, int64 ``(N,)``; -1 for an unknown label.
-        num_classes: classes of the network.
+        num_classes: number of classes of the network.
         device: device of the weights.
 
     Returns:
-        ``(num_classes,)``, or None.
+        Weights ``(num_classes,)``, or None.
     """
     methods = {"weights": "balanced", "sqrt_weights": "square_root"}
     seen, positions = torch.unique(labels[labels != UNLABELED], return_inverse=True)

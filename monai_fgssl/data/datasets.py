@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Public data sets in the manner of ``monai.apps``: downloaded, divided into sections, cached."""
+"""Public data sets, downloaded, divided into sections and cached like those of ``monai.apps``."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ class PublicDataset(Randomizable, CacheDataset):
     Args:
         root_dir: folder that has, or gets, the folder of the data set.
         section: ``"training"``, ``"validation"`` or ``"test"``.
-        transform: of the items, dictionaries with ``"image"`` (path), ``"label"``, ``"name"`` and ``"group"``. By
-            default the images are loaded in their full size: float32 in [0, 1], ``(3, rows, columns)``. That may be
-            more than the memory holds: add a transform that resizes, or lower ``cache_rate``.
-        download: download and unpack what is missing.
+        transform: transform of the items, which are dictionaries with ``"image"`` (path), ``"label"``, ``"name"`` and
+            ``"group"``. By default the images are loaded in their full size: float32 in [0, 1], ``(3, rows, columns)``.
+            That may be more than the memory holds: add a transform that resizes, or lower ``cache_rate``.
+        download: True: missing files are downloaded and unpacked.
         seed: seed of the order of the images, and of the split where there are no official parts.
         cache_num: this and the following arguments are those of :class:`monai.data.CacheDataset`.
         cache_rate: share of the images that is kept in memory.
@@ -81,7 +81,7 @@ class PublicDataset(Randomizable, CacheDataset):
         self.class_names = table.class_names
         items = [item for item in table.items if item["label"] != UNLABELED]
         self.set_random_state(seed=seed)
-        # Shuffled, since a cache of the first images in order would not be a fair sample.
+        # The items are shuffled, since a cache of the first images in order would not be a fair sample.
         self.randomize(items)
         super().__init__(
             data=items,
@@ -96,7 +96,7 @@ class PublicDataset(Randomizable, CacheDataset):
         )
 
     def download(self, dataset_dir: Path, part: str, progress: bool) -> None:
-        """Download what a part lacks."""
+        """Download the missing files of a part."""
         raise NotImplementedError
 
     def read(self, dataset_dir: Path, part: str) -> ImageTable:
@@ -121,11 +121,11 @@ class ISICDataset(PublicDataset):
     md5: Mapping[str, str] = {}
 
     def files_of(self, part: str) -> list[str]:
-        """Names of the files that a part is published in."""
+        """Names of the published files of a part."""
         return [name.format(part=self.official.parts[part]) for name in self.files]
 
     def download(self, dataset_dir: Path, part: str, progress: bool) -> None:
-        """Download what a part lacks."""
+        """Download the missing files of a part."""
         for name in self.files_of(part):
             stem = Path(name).stem
             if not (dataset_dir / stem).is_dir() and find_csv(dataset_dir, stem) is None:
@@ -135,8 +135,8 @@ class ISICDataset(PublicDataset):
         """Read a part."""
         if not self.official.has_part(dataset_dir, self.official.parts[part]):
             raise DataError(
-                f"the section {self.section} is not in {dataset_dir}: use download=True, or put there what is in "
-                f"{', '.join(self.files_of(part))} of https://challenge.isic-archive.com/data/."
+                f"the section {self.section} is not in {dataset_dir}: use download=True, or put the content of "
+                f"{', '.join(self.files_of(part))} from https://challenge.isic-archive.com/data/ there."
             )
         return self.official.read(dataset_dir, self.official.parts[part])
 
@@ -145,7 +145,7 @@ class ISIC2018Dataset(ISICDataset):
     """ISIC 2018 Task 3 (HAM10000): 10,015 images of 7 classes for training, 193 for validation, 1,512 for testing.
 
     They are in ``root_dir/isic2018``. The archive of the training images has about 2.6 GB. The server publishes no
-    checksum of these files; see :func:`~monai_fgssl.data.download_file` for what is checked. CC BY-NC 4.0.
+    checksum of these files; :func:`~monai_fgssl.data.download_file` says what is checked. CC BY-NC 4.0.
 
     Arguments are those of :class:`PublicDataset`.
 
@@ -164,7 +164,7 @@ class ISIC2018Dataset(ISICDataset):
     files = ("ISIC2018_Task3_{part}_Input.zip", "ISIC2018_Task3_{part}_GroundTruth.zip")
 
     def files_of(self, part: str) -> list[str]:
-        """Names of the files that a part is published in."""
+        """Names of the published files of a part."""
         groupings = ["ISIC2018_Task3_Training_LesionGroupings.csv"] if part == "train" else []
         return super().files_of(part) + groupings
 
@@ -189,8 +189,8 @@ class ISIC2017Dataset(ISICDataset):
     dataset_folder_name = "isic2017"
     resource = "https://isic-challenge-data.s3.amazonaws.com/2017"
     files = ("ISIC-2017_{part}_Data.zip", "ISIC-2017_{part}_Part3_GroundTruth.csv")
-    # Not published by the makers. Several projects record the same values, and those of the first two CSV files were
-    # compared with the files.
+    # The makers do not publish these values. Several projects record the same values, and we compared those of the
+    # first two CSV files with the files.
     md5 = {  # noqa: RUF012
         "ISIC-2017_Training_Data.zip": "a14a7e622c67a358797ae59abb8a0b0c",
         "ISIC-2017_Training_Part3_GroundTruth.csv": "0cb4add57c65c22ca1a1cb469ad1f0c5",
@@ -230,7 +230,7 @@ class APTOS2019Dataset(PublicDataset):
         """Check that the data set is there: it can't be downloaded without a login.
 
         Raises:
-            DataError: when it is missing; the message has the steps.
+            DataError: when it is missing; the message has the steps to get it.
         """
         if not has_aptos2019(dataset_dir):
             raise DataError(

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Downloads files of a data set from its makers, and checks them. A file is complete or not there."""
+"""Download files of a data set from its makers, and check them. No file is ever there half-written."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ HashCheckError = getattr(monai.apps.utils, "HashCheckError", RuntimeError)
 def download_file(url: str, folder: str | Path, md5: str | None = None, progress: bool = True) -> Path:
     """Download a file, and unpack it if it is a zip archive.
 
-    A file or an unpacked folder that is there already is not downloaded again, so an archive may also be put there by
-    hand. An interrupted run leaves whole files or none. MONAI's downloader can't continue a file that
-    broke off, and needs room for it in the folder for temporary files (``TMPDIR``).
+    A file or an unpacked folder that exists already is not downloaded again, so you may also put an archive there by
+    hand. An interrupted run leaves no half-written file. MONAI's downloader can't continue an interrupted download, and
+    needs room for the file in the folder for temporary files (``TMPDIR``).
 
-    These are checked: the size, if the server tells it; the MD5 if it is known, or if the server tells it (the ETag of
+    These are checked: the size, if the server sends it; the MD5, if it is known or the server sends it (the ETag of
     Amazon S3, for files that were uploaded in one piece); and the checksum of each file in an archive.
 
     Args:
@@ -42,7 +42,7 @@ def download_file(url: str, folder: str | Path, md5: str | None = None, progress
         progress: show a bar.
 
     Returns:
-        The file, or the folder that was unpacked.
+        File, or unpacked folder.
 
     Raises:
         DataError: when the server can't be reached, has no such file or breaks off, or when the file is damaged.
@@ -81,7 +81,7 @@ def _download(url: str, file: Path, md5: str | None, progress: bool) -> None:
 def _published_md5(url: str) -> str | None:
     with urlopen(Request(url, method="HEAD"), timeout=60) as response:
         tag = response.headers.get("ETag", "").strip('"')
-    # The ETag of a file that was uploaded in pieces ends in a dash and their number, and is no MD5.
+    # The ETag of a file that was uploaded in pieces ends in a dash and a number, and is not an MD5.
     return tag if re.fullmatch("[0-9a-f]{32}", tag) else None
 
 

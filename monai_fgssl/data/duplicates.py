@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Finds images that show the same photo. In two parts of a split they would make results too good."""
+"""Find images that show the same photo. In different parts of a split they would make results too good."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ WINDOW = 9
 """Width in pixels of the neighborhood for the local contrast."""
 
 NOISE = 2.0
-"""Gray levels of 255 that count as no contrast, since compression changes as much."""
+"""Contrast in gray levels (0 to 255) that is ignored, since compression changes as much."""
 
 DARK = 15.0
 """Largest gray level of 255 around a picture: the black around a fundus or a dermatoscope's field."""
@@ -49,8 +49,8 @@ class DuplicatePair(NamedTuple):
     """Two images that show the same photo.
 
     Attributes:
-        first: name of the one that comes first in the data set.
-        second: name of the other.
+        first: name of the image that comes first in the data set.
+        second: name of the other image.
         correlation: correlation of their local contrast, at most 1.
     """
 
@@ -65,12 +65,13 @@ def find_duplicates(images: Tensor, names: Sequence[str], threshold: float = 0.7
     The local contrast at 64 by 64 pixels is compared: gray minus the mean around it, divided by the standard deviation
     around it. So shading, color and the outline that all fundus photos share do not matter. A perceptual hash
     (the contrast at 16 by 16 pixels, one bit for above or below its median) picks the pairs that may be duplicates.
-    A pair is one if the contrast of both correlates over the pixels that show something in both. Thousands of images
-    take seconds; the time grows with the square of their number.
+    Such a pair counts as duplicates if its contrast correlates over the pixels that show something in both images.
+    Thousands of images take seconds; the time grows with the square of their number.
 
-    In ISIC 2017, ISIC 2018 and APTOS 2019 all pairs above the default threshold looked like the same lesion or eye,
-    different ones reached 0.67, and some pairs of one lesion were below it. Copies that are turned, mirrored or
-    cropped by more than a few per cent are not found; those data sets have none that are turned or mirrored.
+    In ISIC 2017, ISIC 2018 and APTOS 2019 all pairs above the default threshold looked like the same lesion or eye.
+    Pairs of different lesions or eyes reached 0.67, and some pairs of the same lesion were below that. Copies that are
+    turned, mirrored or cropped by more than a few per cent are not found; these data sets have no turned or mirrored
+    copies.
 
     Args:
         images: uint8, ``(N, C, H, W)``. Volumes ``(N, C, D, H, W)`` are compared by their middle slice.
@@ -78,7 +79,7 @@ def find_duplicates(images: Tensor, names: Sequence[str], threshold: float = 0.7
         threshold: correlation above which two images are duplicates.
 
     Returns:
-        The pairs, most alike first. Images without any structure are never duplicates.
+        Pairs, the most similar first. Images without any structure are never duplicates.
 
     Example:
         >>> image = torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8)
@@ -92,7 +93,7 @@ def find_duplicates(images: Tensor, names: Sequence[str], threshold: float = 0.7
     bits, structured = (torch.cat(part) for part in zip(*hashes, strict=True)) if hashes else (torch.empty(0, 0),) * 2
     positions = structured.nonzero().flatten()
     pairs: list[DuplicatePair] = []
-    # So many pairs at a time fit the processor's cache, which is twice as fast as 2048.
+    # This number of pairs fits the processor's cache, which is twice as fast as 2048 at a time.
     for block in positions[_candidates(bits[positions])].split(256):
         rows, (first, second) = _places(block)
         contrast, visible = (values.flatten(1) for values in _contrast(images[rows]))
@@ -124,7 +125,7 @@ def _contrast(images: Tensor) -> tuple[Tensor, Tensor]:
     gray = F.interpolate(images.float().mean(1, keepdim=True), size=(SIZE, SIZE), mode="area")
     detail = gray - _smooth(gray, WINDOW)
     contrast = detail / (_smooth(detail.square(), WINDOW).sqrt() + NOISE)
-    # Pixels near the dark surroundings are left out: the edge would have the strongest contrast of all.
+    # Pixels near the dark surroundings are left out, since the edge would have the strongest contrast of all.
     dark = (_smooth(gray, 5) <= DARK).float()
     return contrast, _spread(dark, WINDOW) == 0
 
@@ -172,7 +173,7 @@ def join_duplicates(items: Sequence[dict[str, Any]], pairs: Sequence[DuplicatePa
         pairs: pairs of :func:`find_duplicates`.
 
     Returns:
-        The same items in the same order; joined groups get the name of the first of them.
+        The same items in the same order. A joined group gets the name of its first group.
     """
     group_of = {item["name"]: item["group"] for item in items}
     groups = list(dict.fromkeys(group_of.values()))

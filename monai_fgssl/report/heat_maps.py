@@ -192,8 +192,8 @@ class HeatMapWriter:
         network = unwrap(engine.network)
         if not isinstance(network, StagedNet) or not network.heat_map_layers():
             raise ValueError(
-                "heat maps need the gradients of a HierarchicalNet or PooledNet, but this network is a "
-                f"{type(network).__name__}: take the model.pt, or leave out heat_maps."
+                f"heat maps need the gradients of a HierarchicalNet or PooledNet, got {type(network).__name__}: take "
+                "the model.pt, or leave out heat_maps."
             )
 
     def _draw(self, engine: Workflow) -> None:

@@ -259,7 +259,7 @@ def test_a_wrong_checksum_of_an_official_file(isic: Server, tmp_path: Path) -> N
 
 def test_without_download(tmp_path: Path) -> None:
     with pytest.raises(
-        DataError, match=r"the section test is not in .*isic2018: use download=True, or put there what is"
+        DataError, match=r"the section test is not in .*isic2018: use download=True, or put the content of"
     ):
         ISIC2018Dataset(tmp_path, "test")
     with pytest.raises(ValueError, match="testing"):

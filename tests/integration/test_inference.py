@@ -223,7 +223,7 @@ def test_the_same_results_from_onnx_runtime(inferred: Run, tmp_path: Path) -> No
     for more, message in (
         (
             ["--heat_maps", "true"],
-            "error: heat maps need the gradients of a HierarchicalNet or PooledNet, but this network is a OnnxNet",
+            "error: heat maps need the gradients of a HierarchicalNet or PooledNet, got OnnxNet",
         ),
         (["--model_path", "other.onnx"], "error: there is no model at other.onnx: export it first"),
     ):

@@ -32,7 +32,7 @@ def read_codestream_header(data: bytes) -> Codestream | None:
         data: a frame, maybe with the boxes of a JP2 file around it.
 
     Returns:
-        Its values. None when there is no such header, as in RLE, or when it is cut off.
+        Values of the header. None when there is no such header, as in RLE, or when it is cut off.
     """
     if data.startswith(b"\xff\xd8"):
         return _read_jpeg(data)

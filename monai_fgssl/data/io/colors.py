@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Stored samples to red, green and blue, at the depth at which they are stored."""
+"""Convert stored samples to red, green and blue, at the depth at which they are stored."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def palette_depth(colors: NDArray[np.uint16]) -> tuple[NDArray[Any], int]:
         colors: colors as an array of any shape.
 
     Returns:
-        The colors, and their value of full intensity.
+        Colors, and the value of full intensity.
     """
     return (colors, 65535) if (colors & 0xFF).any() else (colors >> 8, 255)
 

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Gray pictures that use few of the levels that their files have room for, such as 12 bits stored in 16."""
+"""Find gray pictures that use few of the possible gray levels of their files, such as 12 bits stored in 16."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .selection import Selection
 __all__ = ["describe_contrast"]
 
 FEW = 64
-"""Of the 256 levels that the network can see."""
+"""Largest number of gray levels, of 256, that count as few."""
 
 MAX_LOOKED_AT = 8
 """Files whose stored values are read again."""
@@ -36,7 +36,7 @@ def describe_contrast(
         geometry: without a window.
 
     Returns:
-        A sentence, or nothing when there is nothing to tell.
+        A sentence; empty if there is nothing to report.
     """
     if geometry.window is not None or geometry.spatial_dims != 2:
         return ""

@@ -1,12 +1,12 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Processes that decode files of strangers: a file can end, block or fill one of them, and nothing else.
+"""Decode files from unknown sources in separate processes. A bad file can crash, block or fill only its process.
 
-The libraries that decode images are written in C and C++. A file of a few bytes can crash them, keep them busy for
-ever, or make them take all of the memory. What such a process sends back is an array or a message, never an object.
+The libraries that decode images are written in C and C++. A file of a few bytes can crash them, keep them busy forever,
+or make them take all of the memory. Such a process sends back an array or a message, never an object.
 
-This keeps a service alive. It is no jail: a file that takes over a decoder acts with the rights of its user. Whoever
-expects that runs the whole program in a container.
+This keeps a service alive, but it does not contain an attacker: a file that takes over a decoder acts with the rights
+of its user. If you expect that, run the whole program in a container.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class _TooLargeError(Exception):
 
 
 class _DiedError(Exception):
-    """A process ended; with its exit code."""
+    """A process ended. The error has its exit code."""
 
     def __init__(self, code: int | None) -> None:
         super().__init__(code)
@@ -88,11 +88,11 @@ class _DiedError(Exception):
 class DecoderPool:
     """Runs functions that decode a file in processes of their own, with limits of time and memory.
 
-    A process that dies or is stopped is replaced, and what it was at work on raises a
-    :class:`~monai_fgssl.data.DataError`. All processes together keep the limit of memory: each has a share of it, and
-    a file that needs more is tried once more with all of it, while the others wait.
+    A process that dies or is stopped is replaced, and its file raises a :class:`~monai_fgssl.data.DataError`. The limit
+    of memory holds for all processes together. Each process has a share of it. If a file needs more, it is tried again
+    with all of the memory, while the others wait.
 
-    Several threads may use one pool. Processes start when they are needed first.
+    Several threads may use one pool. A process starts when it is first needed.
 
     Args:
         num_processes: number of processes that work at the same time; None: one for each core, at most 8, and at most
@@ -190,7 +190,7 @@ class DecoderPool:
             options: keyword arguments of the function.
 
         Returns:
-            What the function gives, as an array.
+            Result of the function, as an array.
 
         Raises:
             DataError: the function's own, or when the file ends the process, or takes too long or too much memory.
@@ -215,12 +215,12 @@ class DecoderPool:
         except _TooLongError:
             raise DataError(
                 f"{path} takes longer than {seconds:g} s to decode, and was given up: it is damaged or very large. If "
-                "it is good, raise --decode_seconds."
+                "the file is good, raise --decode_seconds."
             ) from None
         except _TooLargeError:
             raise DataError(
                 f"{path} takes more than {self.memory / 1e9:.1f} GB of memory to decode, and was given up: it is "
-                "damaged or very large. If it is good, raise --decode_gb."
+                "damaged or very large. If the file is good, raise --decode_gb."
             ) from None
         except _DiedError as error:
             raise DataError(

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""A frame of a DICOM file as a picture: its colors, or its gray values in the units of the modality."""
+"""Read a frame of a DICOM file as a picture: its colors, or its gray values in the units of the modality."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ PLACE_KEYS = (
     "SliceThickness",
     "SpacingBetweenSlices",
 )
-"""Those of :data:`FRAME_KEYS` that only volumes need."""
+"""Keys of :data:`FRAME_KEYS` that only volumes need."""
 FRAME_MACROS = (
     "FrameVOILUTSequence",
     "PixelMeasuresSequence",
@@ -96,7 +96,7 @@ def source_header(dataset: Dataset) -> Dataset:
 
 
 def identifiers(header: Dataset) -> Dataset:
-    """Those of :data:`UID_KEYS` that a header has."""
+    """Identifiers of a header, as far as it has the keys of :data:`UID_KEYS`."""
     result = Dataset()
     for keyword in UID_KEYS:
         if keyword in header:
@@ -112,10 +112,10 @@ def frame_module(dataset: Dataset, frame: int) -> Dataset:
         frame: number, from 0.
 
     Returns:
-        Those of :data:`FRAME_KEYS` that have a value.
+        Attributes of :data:`FRAME_KEYS` that have a value.
 
     Raises:
-        DataError: when an attribute that decides about brightness is no number.
+        DataError: when an attribute that decides about brightness is not a number.
     """
     module = Dataset()
     module.file_meta = dataset.file_meta
@@ -132,12 +132,12 @@ def frame_module(dataset: Dataset, frame: int) -> Dataset:
                 module.add(source[key])
             elif key not in PLACE_KEYS:
                 # A picture needs no place, but brightness must not be guessed.
-                raise DataError(f"has a {key} that is no number.")
+                raise DataError(f"has a {key} that is not a number.")
     return module
 
 
 def _is_number(element: DataElement) -> bool:
-    """True if a decimal string (DS) is a finite number. Decimal commas are common, and are none."""
+    """True if a decimal string (DS) is a finite number. Decimal commas are common, but not valid numbers."""
     try:
         return element.VR != "DS" or bool(np.isfinite(np.ravel(element.value).astype(np.float64)).all())
     except ValueError:

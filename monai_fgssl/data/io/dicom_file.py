@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Recognizes DICOM files by their content, and opens them."""
+"""Recognize DICOM files by their content, and open them."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def sop_class(path: Path) -> str:
     try:
         return str(read_file_meta_info(path).get("MediaStorageSOPClassUID", ""))
     except Exception:
-        # Whatever a damaged file does to pydicom; reading it tells of it.
+        # A damaged file may raise any error in pydicom. It is reported when the file is read.
         return ""
 
 
@@ -104,7 +104,7 @@ def open_dicom(path: Path, headers_only: bool = False) -> Dataset:
         headers_only: leave out the pixels.
 
     Raises:
-        DataError: when it is no image; the message starts after the name of the file.
+        DataError: when the file is not an image; the message starts after the name of the file.
     """
     _check_deflated(path)
     dataset = pydicom.dcmread(path, stop_before_pixels=headers_only, force=True)

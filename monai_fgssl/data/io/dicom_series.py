@@ -44,7 +44,7 @@ def files_of_series(folder: Path) -> list[Path]:
     # If a copy broke off, the series would look complete.
     broken = [one.name for one in inside if one not in files and one.suffix.lower() == ".dcm"]
     if broken:
-        raise DataError(f"has {broken[0]}, which is no DICOM file, or a damaged one.")
+        raise DataError(f"has {broken[0]}, which is not a DICOM file, or is damaged.")
 
     series: defaultdict[str, list[Path]] = defaultdict(list)
     slices: defaultdict[str, int] = defaultdict(int)

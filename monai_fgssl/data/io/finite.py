@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Values and positions that are no numbers: replaced with a warning, or refused."""
+"""Replace values that are not numbers, with a warning, or refuse them; the same for positions."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ DEFECTS = 0.001
 
 
 def replace_not_finite(image: StoredImage, name: str) -> None:
-    """Replace values that are no numbers, in place, and log how many there were.
+    """Replace values that are not numbers, in place, and log how many there were.
 
-    Up to one in a thousand are taken for defects: each gets the value of the nearest pixel or voxel that is finite. If
-    there are more, they lie outside of the scan: NaN and minus infinity become the lowest finite value of the image,
-    plus infinity the highest.
+    Up to one in a thousand count as defects: each gets the value of the nearest finite pixel or voxel. If there are
+    more, they are taken for the outside of the scan: NaN and minus infinity become the lowest finite value of the
+    image, plus infinity the highest.
 
     Args:
         image: image as its reader returns it.

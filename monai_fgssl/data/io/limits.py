@@ -44,7 +44,7 @@ _max_pixels: ContextVar[int | None] = ContextVar("max_pixels", default=None)
 
 @contextmanager
 def limit_pixels(max_pixels: int | None) -> Iterator[None]:
-    """Let images have so many pixels within the block, in this thread only.
+    """Set the limit of pixels within the block, in this thread only.
 
     Args:
         max_pixels: pixels or voxels, times channels; None: :data:`MAX_PIXELS`.
@@ -74,7 +74,7 @@ def check_size(shape: Sequence[int]) -> None:
         raise DataError(f"has no pixels: its header says {sides}.")
     if math.prod(shape) > _limit():
         raise DataError(
-            f"is too large: {sides} values, of which an image may have {_limit()}. If the memory is large enough, give "
+            f"is too large: {sides} values, but an image may have only {_limit()}. If the memory is large enough, give "
             f"max_pixels={math.prod(shape)} (--max_pixels)."
         )
 

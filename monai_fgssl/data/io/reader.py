@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""One loader for all files. The content of a file tells its format, and the same picture gives the same pixels."""
+"""One loader for all files. It finds the format by the content, and the same picture gives the same pixels."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def read_medical_image(
         ``"SeriesInstanceUID"``; empty for other files). It has no patient's name, no other identifier and no date.
 
     Raises:
-        DataError: when it can't be read; the message names the file, the reason and, where there is one, the remedy.
+        DataError: when a file can't be read; the message names the file, the reason and, if possible, the fix.
         ValueError: when an option has no such value.
 
     Example:
@@ -154,7 +154,7 @@ def read_shown(
         replace_not_finite(image, name)
         values = image.values
         if values.dtype.kind not in "iuf":
-            raise DataError(f"has values of type {values.dtype}, which are no brightness.")
+            raise DataError(f"has values of type {values.dtype}, which can't be shown as brightness.")
         if spatial_dims == 2 or window is not None:
             values = to_display(image, window)
         if not np.isfinite(values).all():
@@ -251,7 +251,7 @@ def _read_volume(files: Sequence[Path], selection: Selection) -> StoredImage:
 
 
 def count_frames(path: PathLike) -> int:
-    """Number of pictures in a file: frames, pages or slices; 1 where it can't be told, which reading explains."""
+    """Number of pictures in a file: frames, pages or slices; 1 if that is not known. Reading then gives the reason."""
     file = Path(path)
     try:
         kind = kind_of(file)
@@ -267,7 +267,7 @@ def count_frames(path: PathLike) -> int:
 def kind_of(path: Path) -> str:
     """Format of a file by its content: ``"DICOM"``, ``"TIFF"``, a key of :data:`SUFFIXES`, or ``"picture"``."""
     if path.exists() and not path.is_file():
-        # Whoever opens a pipe may wait for ever.
+        # Opening a pipe may wait forever.
         raise DataError("is no file, but a folder, a pipe or a device.")
     with open(path, "rb") as file:
         head = file.read(1024)

@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 def failure_of(path: object, error: BaseException) -> str:
-    """Name a file and the reason why it can't be read, whatever was raised on the way.
+    """Name a file and the reason why it can't be read, whatever error was raised.
 
     Args:
         path: file that was read.
@@ -30,7 +30,7 @@ def failure_of(path: object, error: BaseException) -> str:
         return printable(str(error))
     if isinstance(error, (OSError, MemoryError)):
         return printable(f"{path} {reason_of(error)}")
-    # Nobody foresaw it: whoever looks for the bug finds it in the log.
+    # The error was not foreseen, so its traceback goes to the log.
     logger.debug(f"{path} can't be read", exc_info=error)
     return printable(f"{path} can't be read ({type(error).__name__}: {' '.join(str(error).split())[:300]}).")
 

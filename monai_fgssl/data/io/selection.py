@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The part of a file that is the image, where it holds several frames, channels or times."""
+"""Choose the part of a file that is the image, if the file has several frames, channels or times."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Selection", "choose", "choose_channel"]
 
 @dataclass(frozen=True)
 class Selection:
-    """Numbers of what is read, each from 0; None: there must be one only.
+    """Numbers of the parts to read, each from 0; None: the file must have only one such part.
 
     Attributes:
         frame: number of the frame, page or slice that is the picture.
@@ -34,12 +34,12 @@ def choose(count: int, number: int | None, name: str, kind: str) -> int:
 
     Args:
         count: number of parts in the file.
-        number: the one that was asked for, from 0.
+        number: requested number, from 0; None: no number was requested.
         name: name of the setting that chooses.
         kind: kind of part, named in the message.
 
     Raises:
-        DataError: when there are several and none was asked for, or there is no such part.
+        DataError: when there are several parts and no number, or the part does not exist.
     """
     if number is None and count != 1:
         every = f"; --{name} all takes each as an image of its own" if name == "frame" else ""
@@ -51,12 +51,12 @@ def choose(count: int, number: int | None, name: str, kind: str) -> int:
 
 
 def choose_channel(values: NDArray[Any], channel: int | None) -> NDArray[Any]:
-    """One channel of an image ``(C, *spatial)``, or all of it where none is asked for.
+    """Return one channel of an image ``(C, *spatial)``, or the whole image if ``channel`` is None.
 
-    A gray picture is the same as one of three equal channels, whichever a file holds.
+    A gray picture counts as a picture with three equal channels, since a file may hold either.
 
     Raises:
-        DataError: when there is no such channel.
+        DataError: when the channel does not exist.
     """
     if channel is None:
         return values

@@ -81,7 +81,7 @@ def check_vectors(labels: Sequence[str]) -> list[str]:
 def _is_vector(label: str, known: set[str]) -> bool:
     if "|" in label:
         return True
-    # No pattern has two parts that match the same: a long text that nearly matches would take for ever.
+    # No pattern has two parts that match the same text: otherwise a long text that nearly matches would take forever.
     if label.startswith("[") and label.endswith("]") and re.search(r"[,\s]", label[1:-1]):
         return True
     if "," in label and re.fullmatch(r"\([\d.,\s]*\)", label):

@@ -67,7 +67,7 @@ WHOLE_NUMBER = re.compile(r"(-?\d+)\.0*")
 
 
 def columns_named(columns: Sequence[str], names: Sequence[str]) -> list[str]:
-    """The columns that have one of the names, in the names' order; case, spaces and signs do not matter.
+    """Find the columns that have one of the names, in the names' order. Case, spaces and signs do not matter.
 
     Example:
         >>> columns_named(["Image Index", "Finding Labels", "image"], IMAGE_COLUMNS)
@@ -118,7 +118,7 @@ def group_value(value: str) -> str:
 
 
 def as_number(text: str) -> float:
-    """The number in a text (true is 1, false is 0; 1,5 is 1.5); minus infinity if it is none."""
+    """Number in a text (true is 1, false is 0; 1,5 is 1.5); minus infinity if the text is not a number."""
     text = DECIMAL_COMMA.sub(r"\1.\2", text.strip())
     try:
         return float({"true": "1", "false": "0"}.get(text.lower(), text))

@@ -64,7 +64,7 @@ def read_data_listing(path: Path) -> Listing:
     listing = Listing(path, [])
     if not parts:
         listing.problems.append(
-            f"{path.name}: is no JSON file with a list of images under 'training', 'validation' or 'test'."
+            f"{path.name}: is not a JSON file with a list of images under 'training', 'validation' or 'test'."
         )
     fields_used = {name for items in parts.values() for item in items if isinstance(item, Mapping) for name in item}
     label, groups, note = _choose_fields(path, sorted(map(str, fields_used)), listing.problems)
@@ -87,7 +87,8 @@ def read_data_listing(path: Path) -> Listing:
             listing.entries.append(Entry(fields["image"], _text(fields.get(label)), group_values, key))
     if wrong:
         listing.problems.append(
-            f"{path.name}: {len(wrong)} items have not one path as their 'image' ({first_names(wrong)}): correct them."
+            f"{path.name}: {len(wrong)} items do not have exactly one path as their 'image' ({first_names(wrong)}): "
+            "correct them."
         )
     if unclear:
         listing.problems.append(
@@ -116,7 +117,7 @@ def read_json(path: Path) -> Any:
     """Content of a JSON file in any encoding of Unicode.
 
     Raises:
-        DataError: when it is none; the message starts after the name of the file.
+        DataError: when the file is not JSON; the message starts after the name of the file.
     """
     try:
         return json.loads(decode(path.read_bytes())[0], object_pairs_hook=_unique)
@@ -125,7 +126,7 @@ def read_json(path: Path) -> Any:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Refuse keys that are there twice: of two lists the first would be lost."""
+    """Refuse repeated keys, since the first of two lists would be lost."""
     content = dict(pairs)
     if len(content) < len(pairs):
         names = [name for name, _ in pairs]

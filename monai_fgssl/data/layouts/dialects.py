@@ -108,10 +108,10 @@ def decode(data: bytes) -> tuple[str, str]:
         text = data.decode(encoding)
     except UnicodeDecodeError:
         if encoding != "utf-8":
-            raise DataError(f"is no text in {encoding.upper()}; save it again as CSV in UTF-8.") from None
+            raise DataError(f"is not text in {encoding.upper()}; save it again as CSV in UTF-8.") from None
         return _decode_windows(data)
     if CONTROL.search(text):
-        raise DataError("is no text; save it again as CSV in UTF-8.")
+        raise DataError("is not text; save it again as CSV in UTF-8.")
     return text, "" if encoding.startswith("utf-8") else encoding.upper()
 
 
@@ -129,7 +129,7 @@ def _decode_windows(data: bytes) -> tuple[str, str]:
     except UnicodeDecodeError:
         text = None
     if text is not None and CONTROL.search(text):
-        raise DataError("is no text; save it again as CSV in UTF-8.")
+        raise DataError("is not text; save it again as CSV in UTF-8.")
     if text is None or NOT_WESTERN.search(text):
         raise DataError("is not in UTF-8, and its encoding can't be told for certain; save it again as CSV in UTF-8.")
     word = re.search(r"\S*[^\x00-\x7f]\S*", text)

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Finds files by the names in a list, which may be written on other systems."""
+"""Find files by the names in a list, which may come from another system."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SAME_SUFFIX = {".jpeg": ".jpg", ".jpe": ".jpg", ".jfif": ".jpg", ".tiff": ".tif"
 
 @dataclass(frozen=True)
 class Found:
-    """Files that the names of a list stand for.
+    """Files for the names of a list.
 
     Attributes:
         files: for each name the file, or the folder of a series; None where there is none, or more than one.

@@ -386,7 +386,7 @@ def test_sizes_are_checked_before_pixels_are_read(tmp_path: Path, monkeypatch: p
         read_medical_image(path)
     path = write_dicom(tmp_path / "a.dcm", TWELVE_BITS, BitsStored=12)
     monkeypatch.setattr("monai_fgssl.data.io.limits.MAX_PIXELS", 255)
-    with pytest.raises(DataError, match=r"a.dcm is too large: 16 x 16 x 1 values, of which an image may have 255"):
+    with pytest.raises(DataError, match=r"a.dcm is too large: 16 x 16 x 1 values, but an image may have only 255"):
         read_medical_image(path)
 
 

@@ -357,7 +357,7 @@ def add_color(folder: Path) -> None:
         ),
         (
             lambda folder: (folder / "IM200.dcm").write_bytes(b"cut off"),
-            r"has IM200.dcm, which is no DICOM file, or a damaged one",
+            r"has IM200.dcm, which is not a DICOM file, or is damaged",
         ),
     ],
 )

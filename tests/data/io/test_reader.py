@@ -428,7 +428,7 @@ def test_what_is_neither_a_picture_nor_a_volume_is_named(color: NDArray[np.uint8
         read_medical_image(nifti((4, 5, 1, 7)))
     with pytest.raises(DataError, match=r"a.nii has 2 points in time: choose one by its number, time=0 to 1"):
         read_medical_image(nifti((4, 5, 6, 2, 3)), 3)
-    with pytest.raises(DataError, match=r"a.nii has values of type complex64, which are no brightness"):
+    with pytest.raises(DataError, match=r"a.nii has values of type complex64, which can't be shown as brightness"):
         read_medical_image(nifti((4, 5, 6), "c8"), 3)
     png = pillow(".png")(color, tmp_path)
     with pytest.raises(DataError, match=r"image.png \(and 1 more\) holds other files than DICOM slices"):

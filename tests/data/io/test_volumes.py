@@ -198,7 +198,7 @@ def test_a_series_with_a_broken_file_is_one_image_that_fails(files: dict[str, Pa
         (tmp_path / "head" / path.name).write_bytes(path.read_bytes())
     (tmp_path / "head" / "IM3.dcm").write_bytes(b"broken")
     assert [item["name"] for item in list_images(tmp_path, 3)] == ["head"]
-    with pytest.raises(DataError, match=r"head has IM3\.dcm, which is no DICOM file"):
+    with pytest.raises(DataError, match=r"head has IM3\.dcm, which is not a DICOM file"):
         read_volume(tmp_path / "head", 8)
 
 

@@ -162,7 +162,7 @@ def test_broken_ground_truth(folder: Path, rows: list[list[str]], text: str) -> 
 
 def test_binary_file_and_empty_folder(folder: Path) -> None:
     (folder / TRUTH).write_bytes(b"PK\x03\x04\xff\xfe\x00")
-    assert "is no text; save it again as CSV in UTF-8" in read_error(folder)
+    assert "is not text; save it again as CSV in UTF-8" in read_error(folder)
     shutil.rmtree(folder / INPUT)
     (folder / INPUT).mkdir()
     assert "there are no images (.jpg, .jpeg, .png) in it" in read_error(folder)

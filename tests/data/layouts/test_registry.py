@@ -280,13 +280,13 @@ def test_data_list_with_mistakes(tmp_path: Path) -> None:
     message = read_error(tmp_path)
     for text in (
         "4 problem(s) in",
-        "3 items have not one path as their 'image' (training 1, training 2, training 3)",
+        "3 items do not have exactly one path as their 'image' (training 1, training 2, training 3)",
         "1 labels are files (labels/a.nii.gz)",
         "1 images are listed twice (a)",
         "1 files do not exist (b.png)",
     ):
         assert text in message
     (tmp_path / "dataset.json").write_text('{"training": "all of them"}')
-    assert "is no JSON file with a list of images" in read_error(tmp_path / "dataset.json", "json")
+    assert "is not a JSON file with a list of images" in read_error(tmp_path / "dataset.json", "json")
     (tmp_path / "dataset.json").write_text('{"training": [')
     assert "is neither a .json file" in read_error(tmp_path / "dataset.json")
