@@ -125,7 +125,7 @@ TEXTURES: dict[str, Callable[[Array, Array, float, np.random.Generator], Array]]
 
 
 def draw_lesion(
-    texture: str, image_size: int = 64, seed: int = 0, lesion: int = 0, photo: int = 0
+    texture: str, image_size: int = 64, seed: int = 0, lesion: int = 0, photo: int = 0, variation: float = 1.0
 ) -> NDArray[np.uint8]:
     """Draw one photo of one lesion.
 
@@ -140,12 +140,16 @@ def draw_lesion(
         seed: seed of the data set.
         lesion: its number; what belongs to the lesion depends on it.
         photo: number of the photo: place, turn, light, hairs and noise.
+        variation: how much lesions differ in size, skin, pigment and contrast, from 0 (all have the mean) to 1.
 
     Returns:
         ``(image_size, image_size, 3)``, RGB.
     """
     skin_rng, shape_rng, texture_rng = (np.random.default_rng([seed, lesion, part]) for part in range(3))
     photo_rng = np.random.default_rng([seed, lesion, 3, photo])
+
+    def around(mean: float, drawn: float) -> float:
+        return variation * drawn + (1 - variation) * mean
 
     # Coordinates in pixels of a 64 px image; those of the lesion are shifted and turned against the photo's.
     axis = ((np.arange(image_size) + 0.5) * (64 / image_size) - 32).astype(np.float32)
@@ -160,7 +164,7 @@ def draw_lesion(
     outline = np.ones_like(angle)
     for order, amplitude in enumerate((0.13, 0.07, 0.05, 0.035, 0.025), start=2):
         outline += shape_rng.normal(0, amplitude) * np.cos(order * angle + shape_rng.uniform(0, 2 * math.pi))
-    outline *= shape_rng.uniform(22, 29)
+    outline *= around(25.5, shape_rng.uniform(22, 29))
     softness = shape_rng.uniform(0.6, 1.8)
     mask = 1 / (1 + np.exp(np.clip((radius - outline) / softness, -30, 30)))
 
@@ -172,9 +176,11 @@ def draw_lesion(
     inside = np.sort(raw[mask > 0.5])
     ranks = np.interp(raw, inside, np.linspace(-1, 1, len(inside)))
 
-    skin = np.array([0.86, 0.68, 0.59]) + skin_rng.normal(0, 0.025, 3) + skin_rng.normal(0, 0.03)
-    pigment = np.array([0.42, 0.57, 0.65]) * skin_rng.uniform(0.75, 1.25) + skin_rng.normal(0, 0.03, 3)
-    contrast = skin_rng.uniform(0.7, 1.0)
+    skin = np.array([0.86, 0.68, 0.59]) + variation * skin_rng.normal(0, 0.025, 3)
+    skin += variation * skin_rng.normal(0, 0.03)
+    pigment = np.array([0.42, 0.57, 0.65]) * around(1.0, skin_rng.uniform(0.75, 1.25))
+    pigment += variation * skin_rng.normal(0, 0.03, 3)
+    contrast = around(0.85, skin_rng.uniform(0.7, 1.0))
     blotches = 0.12 * _smooth(u, v, 28, shape_rng)
     darkness = mask * (1 + blotches - contrast * ranks * (1 + 0.25 * _smooth(u, v, 30, shape_rng)))
 
@@ -207,6 +213,7 @@ def make_synthetic_lesions(
     image_size: int = 64,
     num_labeled: int | None = None,
     seed: int = 0,
+    variation: float = 1.0,
 ) -> Path:
     """Write a data set of synthetic lesions in the layout of ISIC 2018 Task 3.
 
@@ -219,16 +226,19 @@ def make_synthetic_lesions(
         image_size: height and width in pixels.
         num_labeled: photos with a label, by default all; the others have no row in the ground truth.
         seed: seed; the same seed gives the same files.
+        variation: see :func:`draw_lesion`.
 
     Returns:
         The folder, to be read with :func:`~monai_fgssl.data.read_isic2018`.
 
     Raises:
-        DataError: when there is something else in the folder, or ``num_labeled`` is out of range.
+        DataError: when there is something else in the folder, or ``num_labeled`` or ``variation`` is out of range.
     """
     num_labeled = num_images if num_labeled is None else num_labeled
     if not 0 < num_labeled <= num_images:
         raise DataError(f"num_labeled must be in 1...{num_images} (num_images), got {num_labeled}.")
+    if not 0 <= variation <= 1:
+        raise DataError(f"variation must be in [0, 1], got {variation}.")
     settings = {
         "version": VERSION,
         "num_images": num_images,
@@ -236,10 +246,12 @@ def make_synthetic_lesions(
         "num_labeled": num_labeled,
         "seed": seed,
     }
-    return make_generated(folder, settings, lambda temporary: _write(temporary, settings))
+    # Without variation in the record, folders made before it was a setting are found again.
+    record = settings if variation == 1 else settings | {"variation": str(variation)}
+    return make_generated(folder, record, lambda temporary: _write(temporary, settings, variation))
 
 
-def _write(folder: Path, settings: dict[str, int]) -> None:
+def _write(folder: Path, settings: dict[str, int], variation: float) -> None:
     """Write images and CSV files."""
     photos: list[tuple[str, int, int]] = []
     lesion = 0
@@ -254,7 +266,7 @@ def _write(folder: Path, settings: dict[str, int]) -> None:
 
     def write_photo(name: str, lesion: int, photo: int) -> None:
         texture = class_names[lesion % len(class_names)]
-        pixels = draw_lesion(texture, settings["image_size"], settings["seed"], lesion, photo)
+        pixels = draw_lesion(texture, settings["image_size"], settings["seed"], lesion, photo, variation)
         Image.fromarray(pixels).save(input_dir / f"{name}.png", compress_level=1)
 
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:

@@ -86,6 +86,25 @@ def test_photos_of_a_lesion_share_the_skin_but_not_the_light() -> None:
     assert np.abs(first - second).mean() > 5
 
 
+def test_without_variation_lesions_differ_in_texture_only(tmp_path: Path) -> None:
+    def spread(variation: float) -> tuple[float, float]:
+        """Standard deviation over lesions: brightness of the middle, and share of dark pixels, which is the size."""
+        images = [draw_lesion("NETWORK", 64, lesion=lesion, variation=variation) for lesion in range(40)]
+        gray = np.array(images, dtype=float).mean(3)
+        return float(gray[:, 16:48, 16:48].mean((1, 2)).std()), float((gray < 150).mean((1, 2)).std())
+
+    (brightness, size), (same_brightness, same_size) = spread(1), spread(0)
+    assert same_brightness < 0.5 * brightness
+    assert same_size < 0.7 * size
+    # It is a part of the record: lesions of another variation are not taken for these.
+    folder = make_synthetic_lesions(tmp_path / "data", num_images=3, image_size=8)
+    before = digest(folder)
+    assert digest(make_synthetic_lesions(folder, num_images=3, image_size=8, variation=0.5)) != before
+    assert digest(make_synthetic_lesions(folder, num_images=3, image_size=8)) == before
+    with pytest.raises(DataError, match=r"variation must be in \[0, 1\], got 1.5"):
+        make_synthetic_lesions(folder, num_images=3, variation=1.5)
+
+
 def test_other_files_are_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(DataError, match="has other files"):
