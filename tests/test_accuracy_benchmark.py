@@ -763,7 +763,7 @@ def test_distillation_is_the_cross_entropy_with_the_targets_of_the_positions() -
 def test_recipes_from_trainings_to_the_page(
     folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("VALIDATION_CSV", "TEST_CSV", "PAGE"):
+    for name in ("VALIDATION_CSV", "DIFFERENCES_CSV", "TEST_CSV", "PAGE"):
         monkeypatch.setattr(recipes, name, tmp_path / name)
     monkeypatch.setattr(recipes, "RESAMPLES", 200)
     sizes = {"image_size": 32, "width": 8, "embedding_dim": 8, "max_epochs": 2, "pretrain_epochs": 3, "batch_size": 16}
@@ -806,11 +806,21 @@ def test_recipes_from_trainings_to_the_page(
     recipes.run(tasks, trainings)
     assert recipes.VALIDATION_CSV.read_bytes() == before
     recipes.compare(tasks, "lp_ft")
-    tables = "<!-- validation -->\nold\n<!-- end of validation -->\nb\n<!-- test -->\n<!-- end of test -->\n"
+    recipes.compare_with_plain(tasks)
+    with recipes.DIFFERENCES_CSV.open(newline="") as file:
+        differences = {(row["winner"], row["metric"]): row for row in csv.DictReader(file)}
+    assert sorted({winner for winner, _ in differences}) == sorted(outcomes)
+    for winner in outcomes:
+        expected = auc["fgssl", winner] - auc["none_plain", "full"]
+        assert float(differences[winner, "macro_auc"]["difference"]) == pytest.approx(expected, abs=2e-4)
+    tables = "".join(
+        f"<!-- {name} -->\nold\n<!-- end of {name} -->\n" for name in ("validation", "differences", "test")
+    )
     recipes.PAGE.write_text(f"a\n{tables}")
     recipes.write_page()
     page = recipes.PAGE.read_text()
     assert "old" not in page
     assert f"{auc['fgssl', 'lp_ft']:.3f} / " in page
-    # Against the two other recipes of FG-SSL and three of plain training, in two metrics.
-    assert page.count("| aptos2019 | lp_ft |") == 10
+    # Two metrics each: on the test part against two other recipes of FG-SSL and three of plain training, and on the
+    # validation part against plain training.
+    assert page.count("| aptos2019 | lp_ft |") == 12

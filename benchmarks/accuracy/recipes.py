@@ -2,9 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ways to fine-tune a pre-trained network with few labels, compared on the validation part.
 
-``run`` makes the trainings and writes a row for each of their outcomes to ``fine_tuning_recipes.csv``, with validation
-metrics only; predictions of both parts stay in the work folder. ``test`` compares one chosen recipe with today's on the
-test part, once. ``page`` writes the tables of ``fine_tuning_recipes.md`` anew from the two CSV files.
+- ``run`` makes the trainings. It writes a row for each of their outcomes to ``fine_tuning_recipes.csv``, with metrics
+  of the validation part only. Predictions of all parts stay in the work folder.
+- ``differences`` compares each recipe of FG-SSL with plain training on the validation part.
+- ``test`` compares one chosen recipe with others on the test part, once.
+- ``page`` writes the tables of ``fine_tuning_recipes.md`` anew from the CSV files.
 """
 
 from __future__ import annotations
@@ -45,6 +47,7 @@ from .training import transfer_weights
 
 RESULTS = Path(__file__).parents[1] / "results"
 VALIDATION_CSV = RESULTS / "fine_tuning_recipes.csv"
+DIFFERENCES_CSV = RESULTS / "fine_tuning_recipes_differences.csv"
 TEST_CSV = RESULTS / "fine_tuning_recipes_test.csv"
 PAGE = RESULTS / "fine_tuning_recipes.md"
 
@@ -518,37 +521,63 @@ def compare(tasks: Sequence[Task], winner: str) -> None:
     """
     rows = []
     for data_set in sorted({task.data_set for task in tasks}):
-        names = {row["outcome"] for row in _read(VALIDATION_CSV)} - {TODAY}
-        ours = _draws(tasks, data_set, "fgssl", winner)
-        for start, outcome in itertools.product(STARTS, (TODAY, "probe", winner)):
-            other = _draws(tasks, data_set, start, outcome)
-            if (start, outcome) == ("fgssl", winner) or not other:
-                continue
-            for metric in (DECIDES, SECOND):
-                found = difference(ours, other, metric, level=1 - 0.05 / len(names))
-                plain = difference(ours, other, metric)
-                if found is None or plain is None:
-                    continue
-                row = {"data_set": data_set, "winner": winner, "other_start": start, "other": outcome, "metric": metric}
-                row |= {"seeds": str(len(ours.keys() & other.keys())), "variants": str(len(names))}
-                values = (plain["value"], plain["low"], plain["high"], found["low"], found["high"], plain["p"])
-                rows.append(row | {name: f"{value:.4f}" for name, value in zip((*LIMITS, "p"), values, strict=True)})
+        others = {
+            (start, outcome): _draws(tasks, data_set, start, outcome, "test")
+            for start, outcome in itertools.product(STARTS, (TODAY, "probe", winner))
+        }
+        rows += _differences(data_set, winner, others.pop(("fgssl", winner)), others)
     _write(TEST_CSV, tuple(rows[0]), rows)
 
 
-def _draws(tasks: Sequence[Task], data_set: str, start: str, outcome: str) -> dict[int, dict[str, Any]]:
-    """By seed, the metrics of an outcome on the test part, and in each resample of its groups."""
+def compare_with_plain(tasks: Sequence[Task]) -> None:
+    """Differences of every recipe of FG-SSL to plain training as it is today, on the validation part."""
+    rows = []
+    for data_set in sorted({task.data_set for task in tasks}):
+        plain = {("none_plain", TODAY): _draws(tasks, data_set, "none_plain", TODAY, "validation")}
+        for outcome in OUTCOMES:
+            rows += _differences(data_set, outcome, _draws(tasks, data_set, "fgssl", outcome, "validation"), plain)
+    _write(DIFFERENCES_CSV, tuple(rows[0]), rows)
+
+
+Draws = dict[int, dict[str, Any]]
+"""By choice of labels, what :func:`_draws` gives."""
+
+
+def _differences(
+    data_set: str, winner: str, ours: Draws, others: Mapping[tuple[str, str], Draws]
+) -> list[dict[str, str]]:
+    """Rows of the differences of a recipe of FG-SSL to other starts and recipes; empty entries were not made."""
+    rows = []
+    names = {row["outcome"] for row in _read(VALIDATION_CSV)} - {TODAY}
+    for (start, outcome), other in others.items():
+        if not ours or not other:
+            continue
+        for metric in (DECIDES, SECOND):
+            found = difference(ours, other, metric, level=1 - 0.05 / len(names))
+            plain = difference(ours, other, metric)
+            if found is None or plain is None:
+                continue
+            row = {"data_set": data_set, "winner": winner, "other_start": start, "other": outcome, "metric": metric}
+            row |= {"seeds": str(len(ours.keys() & other.keys())), "variants": str(len(names))}
+            values = (plain["value"], plain["low"], plain["high"], found["low"], found["high"], plain["p"])
+            rows.append(row | {name: f"{value:.4f}" for name, value in zip((*LIMITS, "p"), values, strict=True)})
+    return rows
+
+
+def _draws(tasks: Sequence[Task], data_set: str, start: str, outcome: str, part: str) -> dict[int, dict[str, Any]]:
+    """By seed, the metrics of an outcome on a part, and in each resample of its groups."""
     result = {}
     for task in tasks:
         if (task.data_set, task.start) != (data_set, start):
             continue
-        prob = task.predicted(outcome, "test")
+        prob = task.predicted(outcome, part)
         if prob is None:
             continue
         data = task.data(dict(task.changes)["image_size"])
-        labels, names = data.test.labels.numpy(), data.class_names
+        images = getattr(data, part)
+        labels, names = images.labels.numpy(), data.class_names
         values = measure(prob, labels, names)
-        draws = measure(prob, labels, names, resample_weights(data.test.groups, RESAMPLES))
+        draws = measure(prob, labels, names, resample_weights(images.groups, RESAMPLES))
         result[task.seed] = {
             "values": {metric: float(values[metric][0]) for metric in (DECIDES, SECOND)},
             "draws": {metric: draws[metric] for metric in (DECIDES, SECOND)},
@@ -559,7 +588,12 @@ def _draws(tasks: Sequence[Task], data_set: str, start: str, outcome: str) -> di
 def write_page() -> None:
     """Put the tables into the page, between its markers."""
     text = PAGE.read_text(encoding="utf-8")
-    for marker, lines in (("validation", _validation_tables()), ("test", _test_table())):
+    tables = {
+        "validation": _validation_tables(),
+        "differences": _differences_table(_read(DIFFERENCES_CSV)),
+        "test": _differences_table(_read(TEST_CSV)),
+    }
+    for marker, lines in tables.items():
         before, rest = text.split(f"<!-- {marker} -->\n", 1)
         after = rest.split(f"<!-- end of {marker} -->", 1)[1]
         text = "\n".join((f"{before}<!-- {marker} -->", *lines, f"<!-- end of {marker} -->")) + after
@@ -594,8 +628,7 @@ def _validation_tables() -> list[str]:
     return [*lines, ""]
 
 
-def _test_table() -> list[str]:
-    rows = _read(TEST_CSV)
+def _differences_table(rows: Sequence[Mapping[str, str]]) -> list[str]:
     if not rows:
         return ["", "Not made yet.", ""]
     lines = ["", "| data set | FG-SSL with this recipe | minus | metric | difference, 95 % | corrected interval | n |"]
@@ -622,7 +655,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         f"python -m {PACKAGE} recipes", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("action", choices=("run", "test", "page"))
+    parser.add_argument("action", choices=("run", "differences", "test", "page"))
     parser.add_argument("--winner", choices=OUTCOMES, help="with test: recipe to compare")
     parser.add_argument("--data_dir", type=Path, help="has a folder for each data set")
     parser.add_argument("--work_dir", type=Path, help="has pretrained/ of run.py; gets recipes/")
@@ -651,6 +684,8 @@ def main(words: Sequence[str] | None = None) -> None:
     ]
     if arguments.action == "run":
         run(tasks, arguments.trainings)
+    elif arguments.action == "differences":
+        compare_with_plain(tasks)
     elif arguments.winner is None:
         parser.error("test needs --winner")
     else:
