@@ -5,9 +5,9 @@
     python -m benchmarks.active_learning --dataset_dir DIR
 
 The bundle `fgssl` pre-trains on all training images without their labels. Its network is then frozen.
-Round by round a strategy chooses images to label, a linear classifier is fitted to the pooled features of each stage
-(their logits are added, as in PMG eq. 7), and macro F1 is measured on a test part that is the same for all. Nothing is
-tuned per strategy. A run whose file is there already is not made again.
+In each round a strategy chooses images to label, and a linear classifier is fitted to the pooled features of each
+stage. The logits of all stages are added, as in PMG eq. 7. Macro F1 is measured on the same test part for all
+strategies. Nothing is tuned per strategy. A run is skipped if its file exists already.
 """
 
 from __future__ import annotations
@@ -49,12 +49,12 @@ FIRST, BATCH, LAST = 40, 20, 600
 BUDGETS = range(FIRST, LAST + 1, BATCH)
 TARGETS = (200, 400, 600)
 REACH = 0.6
-# Candidates that the probe is chosen from, with random labels.
+# Candidate settings of the probe. The choice among them uses random labels.
 PENALTIES, CLASS_WEIGHTS = (0.01, 0.03, 0.1, 0.3, 1.0), (None, "balanced")
 TUNING_LABELS, TUNING_SEEDS = 300, range(3)
-# Logarithm of the probability of a class that has no label yet.
+# Logarithm of the probability of a class without any label so far.
 UNSEEN = -20.0
-# Places in the figure that show an aim that was not reached.
+# Position in the figure of a target that was not reached.
 OUTSIDE = 1.6
 
 Array = NDArray[np.float64]
@@ -111,9 +111,9 @@ def pretrain(arguments: argparse.Namespace, seed: int) -> dict[str, Any]:
 def probe(
     stages: list[Array], labels: NDArray[np.int64], num_classes: int, setting: dict[str, Any]
 ) -> Callable[[list[Array]], Array]:
-    """Fit a linear classifier to the features of each stage; it returns a function from features to logits.
+    """Fit a linear classifier to the features of each stage, and return a function from features to logits.
 
-    The logits are ``(N, num_stages, num_classes)``.
+    The shape of the logits is ``(N, num_stages, num_classes)``.
     """
     models = [LogisticRegression(**setting, tol=1e-3, max_iter=300).fit(stage, labels) for stage in stages]
 
@@ -127,7 +127,7 @@ def probe(
 
 
 def standardized(features: dict[str, Any]) -> dict[str, list[Array]]:
-    """Features of each part, with mean 0 and standard deviation 1 over the training images: this takes no label."""
+    """Scale the features of each part to mean 0 and standard deviation 1 over the training images, without labels."""
     parts: dict[str, list[Array]] = {"train": [], "validation": [], "test": []}
     for k, stage in enumerate(features["train"]["features"]):
         center, scale = stage.double().mean(0), stage.double().std(0, correction=0).clamp_min(1e-6)
@@ -137,17 +137,17 @@ def standardized(features: dict[str, Any]) -> dict[str, list[Array]]:
 
 
 def rows_of(stages: list[Array], rows: NDArray[np.int64]) -> list[Array]:
-    """Features of some images."""
+    """Select the features of some images."""
     return [stage[rows] for stage in stages]
 
 
 def score(logits: Array, labels: Tensor) -> float:
-    """Macro F1 of the prediction: the logits of all stages added."""
+    """Macro F1 of the prediction, which is the sum of the logits of all stages."""
     return classification_metrics(logits.sum(1), labels)["macro_f1"]
 
 
 def tune(features: dict[str, Any]) -> list[dict[str, Any]]:
-    """Macro F1 on the validation part of each setting of the probe, for random labels; the best first."""
+    """Measure macro F1 of each probe setting on the validation part, with random labels; the best comes first."""
     parts, num_classes = standardized(features), len(features["class_names"])
     labels = features["train"]["labels"].numpy()
     results = []
@@ -162,14 +162,14 @@ def tune(features: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def learn(features: dict[str, Any], strategy: str, setting: dict[str, Any], network: int, seed: int) -> dict[str, Any]:
-    """Label round by round; macro F1 on the test part for each number of labels.
+    """Label images round by round, and measure macro F1 on the test part for each number of labels.
 
-    All strategies start from the same random images of a network and a seed.
+    For a given network and seed, all strategies start from the same random images.
     """
     start = time.time()
     parts, num_classes = standardized(features), len(features["class_names"])
     pool = parts["train"]
-    # Distances are those between the features of all stages together.
+    # Distances are computed on the concatenated features of all stages.
     flat = torch.from_numpy(np.concatenate(pool, axis=1)).float()
     labels = features["train"]["labels"].numpy()
     generator = torch.Generator().manual_seed(1000 * network + seed)
@@ -190,7 +190,7 @@ def learn(features: dict[str, Any], strategy: str, setting: dict[str, Any], netw
             strategy,
             len(rows),
             BATCH,
-            # The mean of the logits, as sure as a stage's; their sum would be far too sure.
+            # The mean of the logits is as confident as one stage. The sum would be far too confident.
             prob=torch.from_numpy(scores.mean(1)).softmax(-1),
             stage_prob=torch.from_numpy(scores).softmax(-1),
             features=flat[rows],
@@ -209,9 +209,10 @@ def learn_all(features: dict[str, Any], setting: dict[str, Any]) -> float:
 
 
 def labels_needed(curve: Array, target: float) -> float | None:
-    """Number of labels at which a curve first reaches a macro F1, between two rounds by a line; None: never.
+    """Number of labels at which a curve first reaches a macro F1; None if it never does.
 
-    The curve is the closest one that never falls (isotonic regression): a single lucky round does not count.
+    Values between two rounds are interpolated linearly. The curve is first replaced by the closest curve that never
+    falls (isotonic regression), so that a single lucky round does not count.
     """
     budgets = np.array(BUDGETS, dtype=np.float64)
     rising = IsotonicRegression().fit_transform(budgets, curve)
@@ -225,11 +226,13 @@ def labels_needed(curve: Array, target: float) -> float | None:
 
 
 def ratios(curves: dict[str, Array], target: int) -> dict[str, list[float | None]]:
-    """Labels that each strategy needs as a share of those that random needs, run by run; None: more than there were.
+    """Labels that each strategy needs, divided by the labels that random choice needs, for each run.
+
+    The ratio is None if the strategy needs more labels than the run had.
 
     Args:
-        curves: ``(num_runs, num_rounds)`` of each strategy.
-        target: the macro F1 to reach is that of random with so many labels.
+        curves: macro F1 of each strategy, ``(num_runs, num_rounds)``.
+        target: number of labels; random choice with that many labels sets the macro F1 to reach.
     """
     place = BUDGETS.index(target)
     result: dict[str, list[float | None]] = {strategy: [] for strategy in curves}
@@ -244,12 +247,12 @@ def ratios(curves: dict[str, Array], target: int) -> dict[str, list[float | None
 
 
 def averaged(curves: dict[str, Array]) -> dict[str, Array]:
-    """The mean curve of each strategy, as its only run."""
+    """Average the curves of each strategy to a single run."""
     return {strategy: values.mean(0, keepdims=True) for strategy, values in curves.items()}
 
 
 def describe(curves: dict[str, Array], target: int, strategy: str) -> str:
-    """Ratio of the mean curves, and the range of those of single runs."""
+    """Describe the ratio of the mean curves, and the range of the ratios of single runs."""
     (of_means,) = ratios(averaged(curves), target)[strategy]
     single = ratios(curves, target)[strategy]
     known = [value for value in single if value is not None]
@@ -261,7 +264,7 @@ def describe(curves: dict[str, Array], target: int, strategy: str) -> str:
 
 
 def draw_figure(curves: dict[str, Array], ceiling: float) -> None:
-    """Write the picture of curves and label ratios."""
+    """Draw curves and label ratios, and write the picture to a file."""
     with style():
         figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), width_ratios=(3, 2), layout="constrained")
         for strategy, color in zip(curves, (INK, *COLORS), strict=False):
@@ -302,7 +305,7 @@ def report(
     runs: dict[str, list[dict[str, Any]]],
     ceilings: list[float],
 ) -> str:
-    """The results as a Markdown page; also draws the picture."""
+    """Return the results as a Markdown page, and draw the picture."""
     curves = {strategy: np.array([run["macro_f1"] for run in of_strategy]) for strategy, of_strategy in runs.items()}
     draw_figure(curves, mean(ceilings))
     classes = all_features[0]["class_names"]
@@ -315,7 +318,7 @@ def report(
     reference = averaged(curves)["random"][0]
     aim = IsotonicRegression().fit_transform(np.array(BUDGETS), reference)[-1]
     labels_of_best, labels_of_random = (labels_needed(averaged(curves)[s][0], aim) for s in (best, "random"))
-    # The seeds of one network lie side by side.
+    # The seeds of one network are consecutive runs.
     by_network = [
         {strategy: values[start : start + len(arguments.seeds)] for strategy, values in curves.items()}
         for start in range(0, len(arguments.networks) * len(arguments.seeds), len(arguments.seeds))
@@ -394,7 +397,7 @@ def report(
 
 
 def stored(file: Path, make: Callable[[], Any]) -> Any:
-    """Content of a JSON file, made if it is not there yet."""
+    """Return the content of a JSON file; if the file does not exist, make the content and write it first."""
     if not file.is_file():
         content = json.dumps(make())
         with atomic_write(file) as temporary:

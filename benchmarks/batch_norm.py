@@ -1,12 +1,12 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Compare statistics of batch norms that were measured on few images with those of all, in a run of the bundle.
+"""Compare batch-norm statistics of few images with the statistics of all images, in a run of the bundle.
 
 Prints Markdown: ``python -m benchmarks.batch_norm > benchmarks/results/batch_norm.md``.
 
-The run is the bundle's on synthetic lesions. In some epochs of the fine-tuning the statistics are measured on so many
-training images, drawn anew several times, and the test part is predicted with each; the run goes on as if nothing had
-been measured.
+The run is the bundle's own run on synthetic lesions. In some epochs of the fine-tuning, the statistics are measured on
+several random subsets of the training images, for each size of the subset. The test part is predicted with each result.
+Then the run continues as if nothing had been measured.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ RUNNING = "running averages"
 
 
 class Probe:
-    """Predictions of one network with statistics of several origins."""
+    """Predictions of one network with batch-norm statistics from different sets of images."""
 
     def __init__(self, args: argparse.Namespace, network: Any, train: CachedImages, test: CachedImages) -> None:
         self.args = args
@@ -128,7 +128,7 @@ def main() -> None:
             if engine.state.epoch in args.epochs:
                 probe.compare(engine.state.epoch)
 
-        # Before the handlers that validate.
+        # This must run before the handlers that validate.
         trainer.add_event_handler(Events.ITERATION_COMPLETED(event_filter=at_the_end_of_an_epoch), compare)
         trainer.run()
 
@@ -156,7 +156,7 @@ def main() -> None:
 
 
 def at_the_end_of_an_epoch(engine: Any, iteration: int) -> bool:
-    """Tell the last iteration of an epoch, when its handlers have not yet validated."""
+    """Return True in the last iteration of an epoch, before its handlers have validated."""
     return iteration % engine.state.epoch_length == 0
 
 

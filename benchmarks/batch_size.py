@@ -1,12 +1,12 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Images per second of pre-training against the batch size.
+"""Measure the images per second of pre-training for several batch sizes.
 
 Prints Markdown and draws a plot: ``python -m benchmarks.batch_size --plot benchmarks/results/batch_size.png``.
 
-The step of the authors' scheme, ours, ours as it is recommended, and the bare backbone as the limit take turns at every
-batch size. On a GPU, for ResNet-50: ``--device cuda --backbone resnet50 --image_size 224 --grids 32 16 8 --peak_tflops
-P`` with the matrix rate of the card in bfloat16, which gives the share of it that is used.
+Four variants take turns at every batch size: the step of the authors' scheme, our step, our step as recommended, and
+the bare backbone as the limit. On a GPU, for ResNet-50: ``--device cuda --backbone resnet50 --image_size 224 --grids 32
+16 8 --peak_tflops P``. P is the peak rate of the card for bfloat16 matrices; with it the page shows the used share.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ VARIANTS = {
 
 
 def measure(args: argparse.Namespace, batch_size: int) -> dict[str, tuple[float, float]]:
-    """By variant the images/s (median of the rounds) and the TFLOP/s."""
+    """Measure images/s (median of the rounds) and TFLOP/s of each variant."""
     size = (batch_size, 3, args.image_size, args.image_size)
     args.images = torch.randint(0, 256, size, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     functions = {
         label: make_limit(args) if name == LIMIT else make_variant(args, name) for label, name in VARIANTS.items()
     }
-    # Counting is the warm-up too.
+    # The calls that count operations also warm up.
     work = {label: floating_point_operations(function) for label, function in functions.items()}
     rounds = [{label: timed(f, args.device) for label, f in functions.items()} for _ in range(args.repeats)]
     seconds = {label: median(r[label] for r in rounds) for label in functions}
@@ -49,7 +49,7 @@ def measure(args: argparse.Namespace, batch_size: int) -> dict[str, tuple[float,
 
 
 def draw(args: argparse.Namespace, rates: dict[int, dict[str, tuple[float, float]]]) -> None:
-    """All variants on one plot."""
+    """Draw all variants on one plot."""
     with style():
         figure = Figure(figsize=(6, 4), layout="constrained")
         axes = figure.subplots()

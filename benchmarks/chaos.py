@@ -1,13 +1,13 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Disturb a short training again and again, and compare what it ends with: weights and predictions, bit for bit.
+"""Disturb a short training many times, and compare its final weights and predictions bit for bit.
 
-Prints Markdown: ``python -m benchmarks.chaos > benchmarks/results/chaos.md``; what happens is told on stderr.
+Prints Markdown: ``python -m benchmarks.chaos > benchmarks/results/chaos.md``. Each fault is reported on stderr.
 
-Faults, at random moments: SIGKILL, SIGTERM, SIGINT, a full disk, a read-only disk, a file that is deleted, a file that
-is damaged, a clock that goes back. A full and a read-only disk take Linux and its administrator, who may mount a small
-disk. A run that is stopped must end with one line, without a traceback, and with the exit status of its signal; the
-same command then goes on.
+Faults, at random moments: SIGKILL, SIGTERM, SIGINT, a full disk, a read-only disk, a deleted file, a damaged file, a
+clock that goes back. A full disk and a read-only disk need Linux and its administrator, because only the administrator
+may mount a small disk. A run that is stopped must end with one line, without a traceback, and with the exit status of
+its signal. The same command must then continue the run.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from .timing import command, processor
 FAULTS = ("kill", "SIGTERM", "SIGINT", "full disk", "read-only disk", "deleted file", "damaged file", "clock")
 SIGNALS = {"kill": signal.SIGKILL, "SIGTERM": signal.SIGTERM, "SIGINT": signal.SIGINT}
 FAULTS_IN_A_RUN = 12
-"""After which it may end, so that several trainings are compared."""
+"""Number of faults after which a training may end, so that several trainings are compared."""
 SECONDS_UNTIL_HUNG = 600.0
 MEGABYTES = 200
 
@@ -53,14 +53,14 @@ SETTINGS: dict[str, object] = {
     "label_fraction": 1,
     "compare": False,
     "seeds": 1,
-    # Every epoch has its line.
+    # Every epoch prints a line.
     "progress_seconds": 0,
-    # A checkpoint after each iteration: whatever is written may be what the fault meets.
+    # A checkpoint after each iteration, so that a fault can hit any file while it is written.
     "checkpoint_minutes": 0,
     "device": "cpu",
 }
 RESULTS = ("predictions.csv", "split.json")
-"""Files that must have the same bytes too."""
+"""Other files that must have the same bytes at the end."""
 
 
 @dataclass
@@ -70,7 +70,7 @@ class Outcome:
     Attributes:
         faults: number of faults of each kind.
         trainings: number of trainings that ended.
-        problems: sentences.
+        problems: one sentence for each problem.
     """
 
     faults: Counter[str] = field(default_factory=Counter)
@@ -104,7 +104,7 @@ class Run:
             log = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
             os.dup2(log, 1)
             os.dup2(log, 2)
-            # A test has put objects of its own in their place.
+            # pytest has replaced both streams by its own objects.
             sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1, closefd=False) for number in (1, 2))
             sys.argv = ["monai.bundle", *arguments]
             try:
@@ -133,7 +133,7 @@ class Run:
         time.time_ns = lambda: real[1]() - 1_000_000_000 * back
 
     def ended(self, seconds: float) -> int | None:
-        """Wait so long; the exit status, negative after a signal, or None while it goes on."""
+        """Wait up to ``seconds`` for the end; return the exit status (negative after a signal), or None if it runs."""
         end = time.monotonic() + seconds
         while True:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
@@ -144,24 +144,24 @@ class Run:
             time.sleep(0.01)
 
     def send(self, number: signal.Signals) -> None:
-        """Send a signal, if it still runs."""
+        """Send a signal if the process still runs."""
         with suppress(ProcessLookupError):
             os.kill(self.pid, number)
 
     def text(self) -> str:
-        """Printed text of the process."""
+        """Return the text that the process has printed."""
         return self.log.read_text(errors="replace") if self.log.exists() else ""
 
 
 class Chaos:
-    """Trainings in a folder, and what disturbs them.
+    """Trainings in a folder, and the faults that disturb them.
 
     Args:
         folder: folder to work in.
         seed: seed of the faults.
         kinds: kinds of faults, from :data:`FAULTS`.
-        is_small_disk: True if the folder is a disk of its own, which may be full.
-        tell: takes a line about each fault.
+        is_small_disk: True if the folder is on a separate small disk, which may be filled.
+        tell: function that is called with a line about each fault.
     """
 
     def __init__(
@@ -177,9 +177,9 @@ class Chaos:
         self._waiting: list[str] = []
 
     def undisturbed(self) -> None:
-        """Train once without a fault: that is what all others must end with."""
+        """Train once without a fault, as the reference for the results of all other trainings."""
         for name in ("first", "reference"):
-            # The first one makes the images, which take time.
+            # The first training also makes the images, which takes time.
             started = time.monotonic()
             run = Run(self.folder / name, self.synthetic, self.log)
             code = run.ended(SECONDS_UNTIL_HUNG)
@@ -190,7 +190,7 @@ class Chaos:
             shutil.rmtree(self.folder / name)
 
     def disturb(self, count: int) -> Outcome:
-        """Inject so many faults, in as many trainings as it takes."""
+        """Inject ``count`` faults, in as many trainings as needed."""
         while sum(self.outcome.faults.values()) < count:
             left = count - sum(self.outcome.faults.values())
             self._train(self.folder / "run", min(FAULTS_IN_A_RUN, left))
@@ -221,12 +221,12 @@ class Chaos:
 
     def _next_kind(self) -> str:
         if not self._waiting:
-            # All kinds equally often.
+            # Use all kinds equally often.
             self._waiting = self.rng.sample(self.kinds, len(self.kinds))
         return self._waiting.pop()
 
     def _inject(self, kind: str, run: Run, output: Path) -> int | None:
-        """Let a fault happen; the exit status if the training has ended by it."""
+        """Inject a fault; return the exit status if the fault has ended the training, else None."""
         if kind in SIGNALS:
             run.send(SIGNALS[kind])
             return run.ended(SECONDS_UNTIL_HUNG)
@@ -238,7 +238,7 @@ class Chaos:
                 file.unlink(missing_ok=True)
             return run.ended(0)
         if kind == "damaged file":
-            # While nobody writes it: a program that writes wrong bytes is another matter.
+            # Change the file while no process writes it. A program that writes wrong bytes is a different problem.
             run.send(signal.SIGKILL)
             code = run.ended(SECONDS_UNTIL_HUNG)
             if (file := any_file(output, self.rng)) is not None:
@@ -248,7 +248,7 @@ class Chaos:
             return run.ended(0.2 * self.seconds)
 
     def _check_end(self, code: int, text: str) -> None:
-        """A training that a fault has ended says so in one line."""
+        """Check that a training that a fault has ended reports it in one line."""
         lines = [line for line in text.splitlines() if line.strip()]
         by_signal = {-signal.SIGKILL: None, 128 + signal.SIGTERM: "SIGTERM", 128 + signal.SIGINT: "SIGINT"}
         problems = self.outcome.problems
@@ -273,14 +273,14 @@ class Chaos:
 
 
 def digests(output: Path) -> dict[str, str]:
-    """Checksums of what a training ends with."""
+    """Checksums of the final results of a training."""
     record = output / "models" / "model.json"
     found = {name: hashlib.sha256((output / name).read_bytes()).hexdigest() for name in RESULTS}
     return {**found, "models/model.pt": json.loads(record.read_text())["weights_sha256"]}
 
 
 def last_line(text: str) -> str:
-    """Last line of its messages."""
+    """Last non-empty line of a text."""
     return next((line for line in reversed(text.splitlines()) if line.strip()), "")
 
 
@@ -293,12 +293,12 @@ def run_chaos(
         faults: number of faults.
         seed: seed of kinds and moments.
         kinds: kinds of faults, from :data:`FAULTS`.
-        tell: takes a line about each fault.
+        tell: function that is called with a line about each fault.
 
     Returns:
-        What happened, and whether there was a small disk.
+        Outcome, and True if there was a small disk.
     """
-    # Before the first fork, so that no training takes time to import it.
+    # Import these before the first fork, so that no training spends time on it.
     import torch
 
     import monai_fgssl.engines

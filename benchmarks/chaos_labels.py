@@ -1,14 +1,13 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Disturb a data store of the Label app while it saves labels, and look for one that is lost.
+"""Disturb a data store of the Label app while it saves labels, and look for lost labels.
 
-Prints Markdown: ``python -m benchmarks.chaos_labels > benchmarks/results/chaos_labels.md``, in the environment of the
-extra ``label``.
+Prints Markdown: ``python -m benchmarks.chaos_labels > benchmarks/results/chaos_labels.md``. It needs an environment
+with the extra ``label``.
 
-A process saves label after label, and writes down each one that was confirmed. Faults, at random moments: SIGKILL,
-SIGTERM, a full disk, a read-only disk, an index that is deleted or damaged, a label file that is deleted or damaged, a
-second process. After each fault every image must have the label that was confirmed last, or the one that was being
-saved.
+A process saves one label after another, and logs each label that was confirmed. Faults, at random moments: SIGKILL,
+SIGTERM, a full disk, a read-only disk, a deleted or damaged index, a deleted or damaged label file, a second process.
+After each fault every image must have the label that was confirmed last, or the label that was being saved.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ CLASSES = ("nevus", "melanoma", "keratosis")
 INDEX = "datastore_v2.json"
 MEGABYTES = 8
 LONGEST_WAIT = 0.5
-"""Seconds until a fault."""
+"""Largest number of seconds until a fault."""
 
 
 class Labeler:
@@ -52,7 +51,7 @@ class Labeler:
 
     Args:
         studies: folder of the data store.
-        log: gets a line before each label, and one when it is confirmed.
+        log: file that gets one line before each label is saved, and one line when the label is confirmed.
         images: names of the images to label.
         seed: seed of images and classes.
     """
@@ -67,7 +66,7 @@ class Labeler:
                 os._exit(1)
 
     def stop(self, number: signal.Signals) -> None:
-        """Send a signal, and wait for its end, unless it has ended."""
+        """Send a signal to the process and wait for its end, unless the process has ended already."""
         if self.pid:
             os.kill(self.pid, number)
             os.waitpid(self.pid, 0)
@@ -80,7 +79,7 @@ def _label(studies: Path, log: Path, images: Sequence[str], rng: random.Random) 
     from monai_fgssl.label.datastore import FINAL, ClassDatastore
 
     with open(log, "a", buffering=1) as lines:
-        # A disk may be spoiled already.
+        # The disk may be full or read-only already.
         store = None
         while True:
             try:
@@ -95,7 +94,7 @@ def _label(studies: Path, log: Path, images: Sequence[str], rng: random.Random) 
 
 
 class Labels:
-    """Changes: what was asked for and what was confirmed, in the order of the logs."""
+    """Requested and confirmed labels, in the order of the logs."""
 
     def __init__(self) -> None:
         self.confirmed: dict[str, str] = {}
@@ -103,7 +102,7 @@ class Labels:
         self.count = 0
 
     def read(self, log: Path) -> None:
-        """Add what a log says, and empty it."""
+        """Add the lines of a log, and empty the log."""
         for line in log.read_text().splitlines() if log.exists() else ():
             event, *label = line.split()
             if event == "asked":
@@ -115,7 +114,7 @@ class Labels:
         log.unlink(missing_ok=True)
 
     def lost(self, found: dict[str, str]) -> list[str]:
-        """Images whose label is none that it may be."""
+        """Images whose label is not one of the allowed labels."""
         return [
             f"{image} is {found.get(image)}, was confirmed as {name}"
             for image, name in self.confirmed.items()
@@ -123,7 +122,7 @@ class Labels:
         ]
 
     def settle(self, found: dict[str, str]) -> None:
-        """Labels that are there now."""
+        """Take the labels that were found as the only allowed labels from now on."""
         for image in self.possible:
             if image in found:
                 self.confirmed[image] = found[image]
@@ -139,10 +138,10 @@ def run_chaos(
         faults: number of faults.
         seed: seed of labels, kinds and moments.
         kinds: kinds of faults, from :data:`FAULTS`.
-        tell: takes a line about each fault.
+        tell: function that is called with a line about each fault.
 
     Returns:
-        How many faults of each kind, how many labels were confirmed, and what was wrong.
+        Number of faults of each kind, number of confirmed labels, and a sentence for each problem.
     """
     from monai_fgssl.label.datastore import ClassDatastore
 
@@ -162,7 +161,7 @@ def run_chaos(
             kind = waiting.pop()
             done[kind] += 1
             is_shared = kind == "second process"
-            # Two that label the same image would not know whose label came last.
+            # With two processes on the same image, this check could not know which label came last.
             labeler = Labeler(studies, log, images[::2] if is_shared else images, rng.randrange(2**32))
             other = Labeler(studies, other_log, images[1::2], rng.randrange(2**32)) if is_shared else None
             try:
@@ -184,7 +183,7 @@ def run_chaos(
 
 
 def _disturb(kind: str, labeler: Labeler, disk: Path, studies: Path, rng: random.Random) -> None:
-    """Let a fault happen, and end the process."""
+    """Inject a fault, and end the process."""
     label_files = studies / "labels" / "final"
     if kind in OF_A_DISK:
         with spoiled(kind, disk, rng):
@@ -195,11 +194,11 @@ def _disturb(kind: str, labeler: Labeler, disk: Path, studies: Path, rng: random
         (studies / INDEX).unlink(missing_ok=True)
     elif kind == "deleted label file" and (file := any_file(label_files, rng, "*.json")) is not None:
         file.unlink(missing_ok=True)
-    # Some faults are survived, before the process ends at another moment.
+    # The process survives some faults. It is then ended at another moment.
     if kind.startswith("deleted"):
         time.sleep(rng.uniform(0, LONGEST_WAIT))
     labeler.stop(signal.SIGTERM if kind == "SIGTERM" else signal.SIGKILL)
-    # While nobody writes: a program that writes wrong bytes is another matter.
+    # Change the file while no process writes it. A program that writes wrong bytes is a different problem.
     if kind == "damaged index" and (studies / INDEX).exists():
         damage(studies / INDEX, rng)
     elif kind == "damaged label file" and (file := any_file(label_files, rng, "*.json")) is not None:

@@ -1,13 +1,14 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Time pre-training against the authors' scheme and against lightly's Barlow Twins on the same backbone.
+"""Compare the time of pre-training with the authors' scheme and with lightly's Barlow Twins on the same backbone.
 
 Prints Markdown: ``python -m benchmarks.compare > benchmarks/results/compare.md``. Needs ``pip install lightly``, which
-needs torchvision: both sides run in that environment.
+needs torchvision. Both packages run in that environment.
 
-A pass is one forward of one view and its share of the backward: an iteration of FG-SSL has 8, one of Barlow Twins 2.
-Lightly's side is its own module and loss as in its documentation, on the backbone of this package; in float32 as there,
-and with the same settings as ours. No side makes views here: the images are ready.
+A pass is one forward of one view with its share of the backward. An iteration of FG-SSL has 8 passes, an iteration of
+Barlow Twins has 2. Lightly's variant uses lightly's own module and loss, as in its documentation, on the backbone of
+this package. It is timed in float32, as in the documentation, and with the same settings as ours. No variant computes
+views here: the images are ready.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ OURS = "early exit + channels_last + bfloat16 + fused AdamW"
 
 
 class LightlyBarlowTwins(nn.Module):
-    """As in lightly's documentation."""
+    """Barlow Twins as in lightly's documentation."""
 
     def __init__(self, backbone: str) -> None:
         super().__init__()
@@ -45,7 +46,7 @@ class LightlyBarlowTwins(nn.Module):
 
 
 def make_lightly(args: argparse.Namespace, fast: bool) -> Callable[[], None]:
-    """One iteration of lightly's Barlow Twins."""
+    """Return a function that runs one iteration of lightly's Barlow Twins."""
     from lightly.loss import BarlowTwinsLoss
 
     torch.manual_seed(0)

@@ -1,10 +1,10 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Read all files that pydicom, nibabel, Pillow and scikit-image test themselves with, and compare with what they read.
+"""Read all test files of pydicom, nibabel, Pillow and scikit-image, and compare the result with these libraries.
 
 Prints Markdown: ``python -m benchmarks.conformance --cache_dir CACHE > benchmarks/results/conformance.md``. The cache
-is a folder outside of the repository for packages from PyPI that are not installed (160 MB unpacked); what lies there
-is not fetched again. Pillow's tests are in its source archive only, for which pip needs setuptools and pybind11.
+is a folder outside of the repository for packages from PyPI that are not installed (160 MB unpacked). A package in the
+cache is not fetched again. Pillow's tests are only in its source archive, for which pip needs setuptools and pybind11.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def installed(package: str) -> Path:
 
 
 def fetched(name: str, cache: Path, *options: str) -> Path:
-    """Folder with a package's files, which is fetched from PyPI unless the cache has it."""
+    """Folder with a package's files; the package is fetched from PyPI if the cache does not have it."""
     folder = cache / name.replace("==", "-")
     if folder.is_dir():
         return folder
@@ -60,7 +60,7 @@ def fetched(name: str, cache: Path, *options: str) -> Path:
 
 
 def sources(cache: Path) -> dict[str, list[Path]]:
-    """Files of each library, those of code and text left out."""
+    """Files of each library, without files of code and text."""
     pillow = "pillow==" + version("pillow")
     folders = {
         f"pydicom {version('pydicom')}": [installed("pydicom") / "data" / "test_files"],
@@ -82,7 +82,7 @@ def sources(cache: Path) -> dict[str, list[Path]]:
 
 
 def kind_of(reason: str) -> str:
-    """A refusal without its numbers and names, to count those of a kind."""
+    """Message of a refused file without numbers and names, so that equal kinds can be counted."""
     return reason.split(":")[0].split(" (")[0][:90]
 
 
@@ -98,7 +98,7 @@ def main() -> None:
     remarks: list[str] = []
     for library, paths in sources(args.cache_dir).items():
         for path, outcome in check.check_files(paths):
-            # A file that no library reads is no image, and is refused like one that is not supported.
+            # A file that no library reads is not an image. It is refused like an image that is not supported.
             kind = (
                 "refused, as by the library" if outcome.kind == "refused" and not outcome.by_library else outcome.kind
             )

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Faults of disks and files, for the benchmarks that disturb a program at its work."""
+"""Faults of disks and files, for the benchmarks that disturb a running program."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from pathlib import Path
 __all__ = ["OF_A_DISK", "any_file", "damage", "small_disk", "spoiled"]
 
 OF_A_DISK = ("full disk", "read-only disk")
-"""Faults that take a disk of their own."""
+"""Faults that need a separate disk."""
 
 
 @contextmanager
 def small_disk(megabytes: int) -> Iterator[tuple[Path, bool]]:
-    """Give a new folder, on a disk of so many megabytes where this user may mount one; and whether that is so."""
+    """Give a new folder, and True if it is on a new disk of that size; this needs a user who may mount disks."""
     with tempfile.TemporaryDirectory(prefix="fgssl-chaos-") as root:
         folder = Path(root, "disk")
         folder.mkdir()
@@ -37,13 +37,13 @@ def small_disk(megabytes: int) -> Iterator[tuple[Path, bool]]:
 
 @contextmanager
 def spoiled(kind: str, disk: Path, rng: random.Random) -> Iterator[None]:
-    """Fill a small disk, to the last byte or nearly so, or make it read-only, inside the block."""
+    """Within the block, fill a small disk completely or almost completely, or mount it read-only."""
     ballast = disk / "ballast"
     try:
         if kind == "full disk":
             _fill(ballast, rng.choice([0, rng.randrange(2_000_000)]))
         else:
-            # Refused as long as a file is open for writing.
+            # The system refuses this while a file is open for writing.
             _remount(disk, "ro")
         yield
     finally:
@@ -53,7 +53,7 @@ def spoiled(kind: str, disk: Path, rng: random.Random) -> Iterator[None]:
 
 
 def _fill(ballast: Path, left: int) -> None:
-    """Make a file that leaves so many bytes free, while others write too."""
+    """Write a file until only ``left`` bytes of the disk are free, while other processes write too."""
     with open(ballast, "wb") as file:
         status = os.fstatvfs(file.fileno())
         position, step = 0, max(1, status.f_bavail * status.f_frsize - left)
@@ -71,13 +71,13 @@ def _remount(disk: Path, mode: str) -> int:
 
 
 def any_file(folder: Path, rng: random.Random, pattern: str = "*") -> Path | None:
-    """One of the files in a folder and below it; None where there is none."""
+    """Choose a random file in a folder or its subfolders; None if there is no file."""
     files = sorted(path for path in folder.rglob(pattern) if path.is_file())
     return rng.choice(files) if files else None
 
 
 def damage(file: Path, rng: random.Random) -> None:
-    """Change a bit of a file, or cut it off."""
+    """Flip a bit of a file, or truncate the file."""
     with suppress(FileNotFoundError):
         content = bytearray(file.read_bytes())
         if content and rng.random() < 0.5:

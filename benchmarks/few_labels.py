@@ -1,12 +1,12 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The command of the README on lesions of many generator seeds, to see whether its result holds for others too.
+"""Run the command of the README with many generator seeds, to see if its result holds for other lesions too.
 
     python -m benchmarks.few_labels --seeds 0 1 2 3 4 5 6 7 8 9
 
-Each run is a process of its own with everything at its defaults but `--seed`, which draws other lesions, another split,
-other labels and other weights. A run whose `metrics.json` is there already is not made again. The defaults were chosen
-on the seeds from 100 up, so none of them may be reported here.
+Each run is a separate process with default settings. Only `--seed` differs: it changes lesions, split, labels and
+weights. A run is skipped if its `metrics.json` exists already. The defaults were chosen on the seeds from 100 up, so
+these seeds may not be reported here.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ PAIRS = {
     "fine-tuned": ("FG-SSL", "random weights"),
     "linear probe": ("FG-SSL, linear probe", "random weights, linear probe"),
 }
-"""Methods that are compared, by the heading of the comparison."""
+"""Pairs of methods that are compared, by the heading of the comparison."""
 END_OF_PHASE = re.compile(r"^(.+) \d+/\d+: .*, took ([\d:]+)$", re.MULTILINE)
-"""The line that a phase prints at its end."""
+"""Pattern of the line that a phase prints at its end."""
 
 
 def run(seed: int, work_dir: Path, options: Sequence[str]) -> dict[str, Any]:
-    """Make one run, unless it is there, and return what it left."""
+    """Make one run if it does not exist yet, and return its results."""
     folder = work_dir.resolve() / f"seed_{seed}"
     result = folder / "result.json"
     if not result.is_file():
@@ -65,13 +65,13 @@ def run(seed: int, work_dir: Path, options: Sequence[str]) -> dict[str, Any]:
 
 
 def processor_seconds() -> float:
-    """Seconds that the processes which this one has started and waited for have computed so far, of all cores."""
+    """Seconds of computing so far, over all cores, by child processes that have ended."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
 
 
 def phases(log: str) -> dict[str, float]:
-    r"""Seconds of each phase in what a run has printed.
+    r"""Read the seconds of each phase from the text that a run has printed.
 
     Example:
         >>> phases("pre-train 16/16: loss 1.2, 412 images/s, took 1:05\n")
@@ -84,7 +84,7 @@ def phases(log: str) -> dict[str, float]:
 
 
 def times(runs: Mapping[int, Mapping[str, Any]]) -> list[str]:
-    """Lines of a Markdown table: time of the phases and of the whole of each run."""
+    """Lines of a Markdown table with the time of each phase and the total time of each run."""
     columns = ["seed", "load before", "pre-training, s", "images/s", "fine-tuning, s", "all, s", "processor, s"]
     lines = ["## Time\n", f"| {' | '.join(columns)} |", "| ---: " * len(columns) + "|"]
     for seed, content in runs.items():
@@ -106,13 +106,13 @@ def times(runs: Mapping[int, Mapping[str, Any]]) -> list[str]:
 
 
 def wins(runs: Mapping[int, Mapping[str, Any]], pair: tuple[str, str]) -> int:
-    """Runs whose gain in macro F1 is as large as wanted, with an interval above 0."""
+    """Count the runs whose gain in macro F1 is at least :data:`WANTED`, with an interval above 0."""
     gains = [content["differences"][" - ".join(pair)]["macro_f1"] for content in runs.values()]
     return sum(gain["value"] >= WANTED and gain["low"] > 0 for gain in gains)
 
 
 def report(runs: Mapping[int, Mapping[str, Any]], command: str) -> str:
-    """The results as a Markdown page."""
+    """Return the results as a Markdown page."""
     first = next(iter(runs.values()))
     labels = [first["data"]["train"][f"class {name}"] for name in first["class_names"]]
     machines = sorted({content["machine"] for content in runs.values()})
@@ -154,7 +154,7 @@ def main() -> None:
     runs = {seed: run(seed, arguments.work_dir, options) for seed in arguments.seeds}
     command = shlex.join(["python", "-m", "benchmarks.few_labels", "--seeds", *map(str, arguments.seeds), *options])
     page = report(runs, command)
-    # Trials of other settings, and the seeds that settings are chosen on, are printed alone.
+    # Trials of other settings are only printed, as are runs with seeds that settings were chosen on.
     if options or max(arguments.seeds) >= FIRST_SEED_OF_CHOICES:
         print(page)
         return

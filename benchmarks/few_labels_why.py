@@ -4,10 +4,10 @@
 
     python -m benchmarks.few_labels_why
 
-The same is done twice: with the lesions of the default run, which differ in size, skin, pigment and contrast, and with
-lesions that differ in none of them (`variation` 0). Fine-tunings from random weights and from pre-training have the
-same labels, steps, augmentation and learning rate. The score is that of the last step: nothing stops early, so the
-speed of the start counts for nothing.
+All measurements use two kinds of lesions. The lesions of the default run differ in size, skin, pigment and contrast.
+The other lesions all have the same size, skin, pigment and contrast (`variation` 0). Fine-tunings from random
+weights and from pre-training have the same labels, steps, augmentation and learning rate. The score is measured after
+the last step. There is no early stopping, so a faster start gives no advantage.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ PENALTY = 0.01
 
 
 def prepare(folder: Path, seed: int, labels: int | None = None, draw: int = 0) -> PreparedData:
-    """Parts of a data set, with so many labels per class in the training part."""
+    """Parts of a data set; the training part has ``labels`` labels per class (None: all)."""
     plan = SplitPlan({"train": 0.7, "validation": 0.1, "test": 0.2}, seed)
     return prepare_data(folder, 64, plan, folder / "split.json", labels_per_class=labels, label_seed=draw)
 
 
 def new_network(seed: int) -> HierarchicalNet:
-    """Small network, which a CPU trains in minutes."""
+    """Small network that a CPU can train in minutes."""
     torch.manual_seed(seed)
     return HierarchicalNet("tiny-cnn", num_classes=7, width=64, embedding_dim=64)
 
@@ -92,7 +92,7 @@ def pretrained_network(data: PreparedData, epochs: int, seed: int) -> Hierarchic
 
 
 def fine_tuned_score(network: HierarchicalNet, data: PreparedData, steps: int, rate: float) -> float:
-    """Macro F1 on the test part after training all weights with the labels that there are."""
+    """Macro F1 on the test part after training all weights with the available labels."""
     labeled = data.train.labeled()
     train(
         ProgressiveTrainer,
@@ -120,17 +120,17 @@ def measure_statistics(network: HierarchicalNet, images: CachedImages) -> None:
 
 
 def pixels(images: CachedImages) -> Iterator[Tensor]:
-    """Batches ``(B, 3, 64, 64)`` in [0, 1]."""
+    """Batches of pixels ``(B, 3, 64, 64)`` in [0, 1]."""
     for batch in make_loader(images, 256):
         yield prepare_images(batch, torch.device("cpu"))[0]
 
 
 def frozen(network: HierarchicalNet, everything: PreparedData, few: Sequence[PreparedData]) -> dict[str, float]:
-    """Measure what the vectors of all steps of a network hold.
+    """Measure how well the vectors of all steps of a network predict the class and the brightness.
 
     Returns:
-        Macro F1 of a logistic regression with few and with all labels; R2 of a ridge regression of the mean brightness
-        of the middle of the image, where the lesion is.
+        Macro F1 of a logistic regression with few labels and with all labels, and R2 of a ridge regression. The target
+        of the ridge regression is the mean brightness in the middle of the image, where the lesion is.
     """
     measure_statistics(network, everything.train)
     parts = [everything.train, everything.test]
@@ -154,7 +154,7 @@ def frozen(network: HierarchicalNet, everything: PreparedData, few: Sequence[Pre
 
 
 def measure(variation: float, arguments: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
-    """Both starts on lesions of one kind."""
+    """Measure random and pre-trained initial weights on lesions with one ``variation``."""
     make_synthetic_lesions(folder, 1600, 64, seed=arguments.seed, variation=variation)
     everything = prepare(folder, arguments.seed)
     few = [prepare(folder, arguments.seed, arguments.labels, draw) for draw in range(arguments.draws)]
@@ -176,7 +176,7 @@ def measure(variation: float, arguments: argparse.Namespace, folder: Path) -> li
 
 
 def report(rows: Sequence[Mapping[str, Any]], arguments: argparse.Namespace, command: str) -> str:
-    """Results as a Markdown page."""
+    """Return the results as a Markdown page."""
     lines = [
         "# Few labels: why pre-training does not win on synthetic lesions\n",
         f"`{command}`, {time.strftime('%Y-%m-%d')}; {machine()}.\n",

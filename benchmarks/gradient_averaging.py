@@ -1,17 +1,17 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Compare ways to average gradients over processes: equal weights, bytes that are sent, seconds.
+"""Compare ways to average gradients over processes: equality of the weights, bytes sent, and seconds.
 
 Prints Markdown: ``python -m benchmarks.gradient_averaging > benchmarks/results/gradient_averaging.md``.
 
 All ways train the same network on the same images in real gloo processes, and take turns with one iteration each. The
-time of an iteration is that of the slowest process. Collectives of batch norms and of the loss are the same in all
-ways: the bytes are those of gradients alone.
+time of an iteration is the time of the slowest process. The collectives of batch norms and of the loss are equal in all
+ways, so only the bytes of gradients are counted.
 
-- Hooks of our own: each gradient is sent as soon as it is there, in buckets. It was this package's way.
+- Hooks of our own: each gradient is sent in buckets as soon as it is computed. This package worked this way earlier.
 - DDP, one for the network: all forwards and the loss of an optimizer step are the ``forward`` of one module, in
   ``DistributedDataParallel`` with ``find_unused_parameters=True``.
-- DDP, one for each kind of step: ``monai_fgssl.networks.distributed.GradientAverage``, this package's way now.
+- DDP, one for each kind of step: ``monai_fgssl.networks.distributed.GradientAverage``. This package works this way now.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ BUCKET_BYTES = 8 * 2**20
 
 
 class OwnHooks:
-    """Sends each gradient as soon as it is there, with others in buckets; waits when the backward has ended."""
+    """Send gradients in buckets as soon as they are computed, and wait for them when the backward has ended."""
 
     def __init__(self, trainer: PreTrainer) -> None:
         self.bytes = 0
@@ -52,13 +52,13 @@ class OwnHooks:
         trainer.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self.finish)
 
     def collect(self, parameter: Tensor) -> None:
-        """Take a gradient."""
+        """Add the gradient of a parameter to the bucket."""
         self.bucket.append(parameter)
         if sum(p.numel() * p.element_size() for p in self.bucket) >= BUCKET_BYTES:
             self.send()
 
     def send(self) -> None:
-        """Send the gradients that were taken."""
+        """Send the gradients of the bucket."""
         grads = torch.cat([p.grad.flatten() for p in self.bucket if p.grad is not None]).div_(dist.get_world_size())
         self.bytes += grads.nbytes
         work = dist.all_reduce(grads, async_op=True)
@@ -67,7 +67,7 @@ class OwnHooks:
         self.bucket = []
 
     def finish(self) -> None:
-        """Wait for all that was sent."""
+        """Wait for all gradients that were sent."""
         if self.bucket:
             self.send()
         for work, grads, parameters in self.sent:
@@ -79,7 +79,7 @@ class OwnHooks:
 
 
 class Parameters(nn.Module):
-    """Parameters, and a function of them as the ``forward``."""
+    """Module with given parameters, whose ``forward`` is a given function."""
 
     def __init__(self, parameters: Sequence[nn.Parameter], function: Callable[..., Any]) -> None:
         super().__init__()
@@ -92,7 +92,7 @@ class Parameters(nn.Module):
 
 
 def passed(loss: Tensor, kind: Hashable) -> Tensor:
-    """Leave a loss as it is."""
+    """Return a loss without a change."""
     return loss
 
 
@@ -127,7 +127,7 @@ def iterate(trainer: PreTrainer, iterations: int) -> None:
 
 
 def time_iteration(trainer: PreTrainer, iterations: int) -> tuple[float, float]:
-    """Seconds of an iteration on the slowest process, and seconds of computing in all processes together."""
+    """Measure seconds of an iteration on the slowest process, and the sum of seconds of computing in all processes."""
     dist.barrier()
     start, computed = time.perf_counter(), time.process_time()
     iterate(trainer, iterations)
@@ -139,18 +139,18 @@ def time_iteration(trainer: PreTrainer, iterations: int) -> tuple[float, float]:
 
 
 def measure(args: argparse.Namespace, schedule: str) -> Any:
-    """In one of several processes: bytes sent by way, seconds of all rounds, and differences of the weights."""
-    # All steps once.
+    """Measure in one of several processes: bytes sent by each way, seconds of all rounds, differences of weights."""
+    # This number of iterations contains each kind of step once.
     iterations = 4 if schedule == "alternating" else 1
     sent = {}
     for way in args.ways:
         counted: list[int] = []
         with counted_wrappers(counted):
             iterate(make_trainer(args, schedule, way, counted), iterations)
-        # The count of our own hooks is a sum already.
+        # The last count of our own hooks is a sum already.
         sent[way] = counted[-1] if way == OWN else sum(counted)
         if way == WHOLE:
-            # The map of what is used goes with each backward: a whole number for each parameter.
+            # Each backward also sends the map of used parameters: an integer for each parameter.
             groups = len(args.grids) + 1 if schedule == "progressive" else iterations
             sent[way] += 4 * groups * len(list(HierarchicalNet(args.backbone).parameters()))
         sent[way] //= iterations
@@ -201,7 +201,7 @@ def main() -> None:
     print("| ---: | --- | --- | ---: | ---: | --- | ---: | --- | ---: |")
     for processes in args.processes:
         for schedule in args.schedules:
-            # Forked, so that they need not import everything again; nothing has been computed yet.
+            # Processes are forked, so that they need not import everything again. Nothing has been computed yet.
             sent, rounds, differences = traffic.run_processes(measure, (args, schedule), processes, "fork")
             for way in args.ways:
                 columns = []

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Time inference from files to results against the bare network on the same batch.
+"""Compare the time of inference, from files to results, with the time of the bare network on the same batch.
 
 Prints Markdown: ``python -m benchmarks.inference > benchmarks/results/inference.md``.
 """
@@ -35,11 +35,11 @@ from .timing import command, processor
 
 CLASSES = ["MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC"]
 ROWS, COLUMNS = 450, 600
-"""Of the images of ISIC 2018."""
+"""Size of the images of ISIC 2018, in pixels."""
 
 
 def write_images(folder: Path, kind: str, count: int) -> list[dict[str, str]]:
-    """Write smooth random pictures as JPEG, or as DICOM without compression."""
+    """Write smooth random pictures as JPEG or as uncompressed DICOM."""
     rng = np.random.default_rng(0)
     items = []
     for i in range(count):
@@ -55,7 +55,7 @@ def write_images(folder: Path, kind: str, count: int) -> list[dict[str, str]]:
 
 
 def write_dicom(path: Path, pixels: np.ndarray) -> None:
-    """Write a photograph."""
+    """Write a photograph as DICOM."""
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = VLPhotographicImageStorage
     meta.MediaStorageSOPInstanceUID = generate_uid()
@@ -71,7 +71,7 @@ def write_dicom(path: Path, pixels: np.ndarray) -> None:
 
 
 def time_bare(network: Any, images: Tensor, batch_size: int) -> float:
-    """Seconds for all batches of images that are in memory already."""
+    """Measure the seconds for all batches of images that are in memory already."""
     start = time.perf_counter()
     with torch.no_grad():
         for batch in images.split(batch_size):
@@ -80,10 +80,10 @@ def time_bare(network: Any, images: Tensor, batch_size: int) -> float:
 
 
 def time_complete(network: nn.Module, items: list[dict[str, str]], size: int, batch_size: int, folder: Path) -> float:
-    """Seconds from files to the written results."""
+    """Measure the seconds from files to the written results."""
     start = time.perf_counter()
     stream = ImageStream(Dataset(items, ReadImaged("image", size)), batch_size)
-    # Its messages are no part of the page that this script prints.
+    # Messages of the inference must not get into the page that this script prints.
     with contextlib.redirect_stdout(sys.stderr):
         HierarchicalEvaluator("cpu", stream, network, val_handlers=[ResultWriter(folder, CLASSES, stream)]).run()
     return time.perf_counter() - start
@@ -115,7 +115,7 @@ def main() -> None:
         for engine, net in networks.items():
             for kind, items in files.items():
                 time_bare(net, images[: args.batch_size], args.batch_size)
-                # In turns, so that what else the machine does meets both alike.
+                # Both take turns, so that other work of the machine slows them equally.
                 pairs = [
                     (
                         time_bare(net, images, args.batch_size),

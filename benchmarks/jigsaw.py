@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Time the batched jigsaw puzzle against loops over tiles and against plain copies of the same bytes.
+"""Compare the time of the batched jigsaw puzzle with loops over tiles and with plain copies of the same bytes.
 
 Prints Markdown: ``python -m benchmarks.jigsaw > benchmarks/results/jigsaw.md``.
 """
@@ -22,7 +22,7 @@ from .timing import command, milliseconds, processor
 
 
 def swap_tiles(images: Tensor, grid: int) -> None:
-    """Swap every tile with the top left one in random order, as PMG does: one order for all of ``images``."""
+    """Swap every tile with the top left tile in random order, as PMG does. All ``images`` share one order."""
     height, width = (size // grid for size in images.shape[2:])
     places = [(row, column) for row in range(grid) for column in range(grid)]
     random.shuffle(places)
@@ -34,7 +34,7 @@ def swap_tiles(images: Tensor, grid: int) -> None:
 
 
 def loop_per_image(images: Tensor, grid: int) -> Tensor:
-    """As FG-SSL's loop: an order of its own for every image."""
+    """Make puzzles with the loop of FG-SSL: each image has its own order."""
     puzzles = images.clone()
     for image in puzzles.split(1):
         swap_tiles(image, grid)
@@ -42,7 +42,7 @@ def loop_per_image(images: Tensor, grid: int) -> Tensor:
 
 
 def loop_per_batch(images: Tensor, grid: int) -> Tensor:
-    """As PMG's loop: the same order for all images, which is less work."""
+    """Make puzzles with the loop of PMG: all images share one order, which is less work."""
     puzzles = images.clone()
     swap_tiles(puzzles, grid)
     return puzzles

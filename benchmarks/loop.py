@@ -1,11 +1,11 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Time the loop of pre-training against its step on one batch, and its memory as the data set grows.
+"""Compare the time of the pre-training loop with its step on one batch, and measure its memory as the data set grows.
 
 Prints Markdown: ``python -m benchmarks.loop > benchmarks/results/loop.md``.
 
-The loop takes its batches from images in memory or on disk, the other one gets the same batch again and again. Both
-make one iteration in turns. Every row is a process of its own.
+The loop takes its batches from images in memory or on disk. The step gets the same batch again and again. They take
+turns with one iteration each. Every row is measured in a separate process.
 """
 
 from __future__ import annotations
@@ -37,20 +37,20 @@ from .timing import command, machine, module
 
 
 def fill(store: Tensor) -> None:
-    """Random images, made one after the other as decoding does."""
+    """Fill a store with random images one after the other, as decoding does."""
     generator = torch.Generator().manual_seed(0)
     for image in store:
         image.random_(0, 256, generator=generator)
 
 
 def anonymous_memory() -> float:
-    """Memory of this process that is no mapped file, in MiB. The system can't drop it."""
+    """Memory of this process without mapped files, in MiB. The system can't free this memory."""
     status = Path("/proc/self/status").read_text()
     return int(status.split("RssAnon:")[1].split()[0]) / 1024
 
 
 def make_trainer(args: argparse.Namespace, batches: Any) -> PreTrainer:
-    """The default pre-training, endless, with one iteration for an epoch."""
+    """Make the trainer of the default pre-training, without an end, whose epoch is one iteration."""
     torch.manual_seed(0)
     network = HierarchicalNet(args.backbone, width=128, embedding_dim=128)
     move(network, args.device, torch.channels_last)
@@ -86,7 +86,7 @@ def iterate(trainer: PreTrainer, device: str) -> float:
 
 
 def measure(args: argparse.Namespace, num_images: int, file: Path | None) -> dict[str, Any]:
-    """One row of the table."""
+    """Measure one row of the table."""
     torch.set_num_threads(args.threads)
     store = make_store((num_images, 3, args.image_size, args.image_size), fill, file)
     images = CachedImages(store, torch.zeros(num_images), ["n"] * num_images, ["g"] * num_images)

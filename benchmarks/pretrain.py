@@ -1,12 +1,12 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Time a pre-training iteration: the authors' scheme, ours in its parts, and what bounds it.
+"""Time a pre-training iteration: the authors' scheme, each part of our scheme, and the lower limit.
 
 Prints Markdown: ``python -m benchmarks.pretrain > benchmarks/results/pretrain.md``.
 
-All variants see the same images and take turns, so that what else the machine does meets all alike. The authors'
-scheme is written from the paper: every step computes the whole network for both views, in float32, and the puzzles are
-cut in a loop.
+All variants see the same images and take turns, so that other work of the machine slows them equally. The authors'
+scheme is implemented from the paper: every step computes the whole network for both views, in float32, and a loop cuts
+the puzzles.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ AUTHORS_WIDTH, FEATURES = 1024, 512
 
 
 class AuthorsTrainer(PreTrainer):
-    """Every step computes everything."""
+    """Pre-trainer of the authors' scheme: every step computes the whole network for both views."""
 
     def step_loss(self, step: int, inputs: Views, labels: Tensor | None) -> tuple[Tensor, Tensor]:
         """See the base class."""
@@ -53,7 +53,7 @@ class AuthorsTrainer(PreTrainer):
 
 
 def make_variant(args: argparse.Namespace, name: str) -> Callable[[], None]:
-    """A function that makes one iteration. The name lists what is different from the authors' scheme."""
+    """Return a function that runs one iteration. The name lists the differences from the authors' scheme."""
     parts = [part.strip() for part in name.split("+")]
     torch.manual_seed(0)
     width = args.narrow_width if "narrow block" in parts else AUTHORS_WIDTH
@@ -88,7 +88,7 @@ def make_variant(args: argparse.Namespace, name: str) -> Callable[[], None]:
 
 
 def make_limit(args: argparse.Namespace) -> Callable[[], None]:
-    """The plain backbone as fast as it gets: a forward and a backward of one batch for each of the eight views."""
+    """Return a function that runs the plain backbone as fast as possible: eight forwards and backwards of one batch."""
     torch.manual_seed(0)
     network = make_backbone(args.backbone)
     move(network, args.device, torch.channels_last)
@@ -118,7 +118,7 @@ LIMIT = "backbone alone, 8 forwards and backwards, channels_last + bfloat16"
 
 
 def floating_point_operations(function: Callable[[], None]) -> int:
-    """Of one call, forward and backward."""
+    """Count the floating-point operations of one call, forward and backward."""
     with FlopCounterMode(display=False) as counter:
         function()
     return counter.get_total_flops()
@@ -133,7 +133,7 @@ def timed(function: Callable[[], None], device: str) -> float:
 
 
 def make_parser(description: str | None) -> argparse.ArgumentParser:
-    """Make a parser of the options that decide the iteration."""
+    """Make a parser of the options that define the iteration."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--backbone", default="resnet50")
     parser.add_argument("--image_size", type=int, default=224)
@@ -194,10 +194,10 @@ def main() -> None:
 
 
 def peak_memory(device: str) -> float:
-    """Of all variants together, in GiB."""
+    """Peak memory of all variants together, in GiB."""
     if torch.device(device).type == "cuda":
         return float(torch.cuda.max_memory_allocated()) / 2**30
-    # In kibibytes on Linux, in bytes on macOS.
+    # The system reports kibibytes on Linux and bytes on macOS.
     unit: Any = 2**30 if sys.platform == "darwin" else 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 

@@ -1,10 +1,11 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Time ``monai-fgssl probe`` from files to report, and the parts of it.
+"""Time ``monai-fgssl probe`` from files to report, and its parts.
 
     python -m benchmarks.probe --dataset_dir DIR > benchmarks/results/probe.md
 
-Without ``--dataset_dir`` it draws 6,000 JPEG files in 7 classes. Everything after ``--`` goes to the command.
+Without ``--dataset_dir`` the benchmark draws 6,000 JPEG files in 7 classes. All words after ``--`` are passed to the
+command.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ PARTS = {
 
 
 def draw(folder: Path) -> None:
-    """Write smooth random pictures whose colors depend a little on their class."""
+    """Write smooth random pictures whose colors depend slightly on the class."""
     rng = np.random.default_rng(0)
     for number in range(NUM_IMAGES):
         label = number % NUM_CLASSES
@@ -47,7 +48,7 @@ def draw(folder: Path) -> None:
 
 
 def measure(dataset_dir: Path, threads: int, settings: Sequence[str]) -> dict[str, float | str]:
-    """Run the command in an empty folder; seconds of the clock, of the processors, and of its parts."""
+    """Run the command in an empty folder; return seconds of wall clock, processors, and parts of the command."""
     with tempfile.TemporaryDirectory() as folder:
         before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
         ran = subprocess.run(

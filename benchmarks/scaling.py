@@ -1,11 +1,11 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Model on paper of pre-training on many GPUs, and its bytes against those that two real processes send.
+"""Calculate the speed of pre-training on many GPUs, and compare the bytes with those that two real processes send.
 
 Prints Markdown: ``python -m benchmarks.scaling --plot benchmarks/results/scaling.png > benchmarks/results/scaling.md``.
 
-Bytes and operations of an iteration are counted from the real network on the CPU. Rates are assumptions, arguments of
-the command; no GPU is measured.
+Bytes and operations of an iteration are counted on the real network on the CPU. Rates are assumptions: they are
+arguments of the command, and no GPU is measured.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ class Iteration:
 
     Attributes:
         flops: operations for each image, forward and backward.
-        gradients: bytes that are averaged.
-        norms: batch norms passed, by all forwards.
-        channels: channels of these.
+        gradients: bytes of the gradients that are averaged.
+        norms: number of batch norms that all forwards pass through.
+        channels: number of channels of these batch norms, added up.
         losses: number of losses, one for each step.
     """
 
@@ -64,7 +64,7 @@ def make_trainer(args: argparse.Namespace, backbone: str, schedule: str, size: i
 
 
 def count(args: argparse.Namespace, backbone: str, schedule: str) -> Iteration:
-    """Run one iteration in one process and count."""
+    """Run one iteration in one process, and count its cost."""
     trainer = make_trainer(args, backbone, schedule, args.image_size, distributed=False)
     gradients: list[int] = []
     channels: list[int] = []
@@ -88,12 +88,15 @@ def count(args: argparse.Namespace, backbone: str, schedule: str) -> Iteration:
 
 
 def loss_bytes(args: argparse.Namespace, iteration: Iteration) -> int:
-    """Matrix, means, variances and number of samples; nothing in the backward."""
+    """Bytes that a loss sends: matrix, means, variances and number of samples. The backward sends nothing."""
     return FLOAT * iteration.losses * (args.features**2 + 4 * args.features + 1)
 
 
 def payload_on_cpus(args: argparse.Namespace, iteration: Iteration) -> int:
-    """All bytes that a process hands to the group; its batch norms add up moments, and sums of two in the backward."""
+    """All bytes that a process on a CPU hands to the group.
+
+    Batch norms add up moments in the forward, and two sums in the backward.
+    """
     norms = FLOAT * (4 * iteration.channels + iteration.norms)
     return iteration.gradients + norms + loss_bytes(args, iteration)
 
@@ -110,7 +113,7 @@ def count_in_process(args: argparse.Namespace, backbone: str, schedule: str) -> 
         return original(tensor, *arguments, **kwargs)
 
     dist.all_reduce = counted
-    # Their buckets go through all_reduce, which is counted already.
+    # The buckets of gradients go through all_reduce, which is counted already.
     with counted_wrappers([]):
         trainer.run()
     return sum(sent)
@@ -123,7 +126,7 @@ def count_in_two_processes(args: argparse.Namespace, backbone: str, schedule: st
 
 @dataclass
 class Prediction:
-    """Seconds and bytes that one GPU sends, of one iteration."""
+    """Seconds of one iteration, and bytes that one GPU sends in it."""
 
     compute: float
     gradients: float
@@ -134,7 +137,10 @@ class Prediction:
 
 
 def predict(args: argparse.Namespace, iteration: Iteration, gpus: int) -> Prediction:
-    """Ring collectives; gradients are sent while the backward goes on, the others make the GPU wait."""
+    """Predict an iteration with ring collectives.
+
+    Gradients are sent while the backward computes. The GPU waits for all other collectives.
+    """
     ring = 2 * (gpus - 1) / gpus
     within = gpus <= args.node_gpus
     bandwidth = 1e9 * (args.nvlink_gb if within else args.network_gb)
@@ -144,7 +150,7 @@ def predict(args: argparse.Namespace, iteration: Iteration, gpus: int) -> Predic
     norms = FLOAT * ((gpus - 1) * (2 * iteration.channels + iteration.norms) + ring * 2 * iteration.channels)
     loss = ring * loss_bytes(args, iteration)
     compute = args.batch_size * iteration.flops / (1e12 * args.tflops)
-    # Two of three operations are in the backward.
+    # The backward has two thirds of the operations.
     hidden = 2 / 3 * compute
     waiting = (norms + loss) / bandwidth + latency * (2 * iteration.norms + 3 * iteration.losses)
     seconds = compute + waiting + max(0.0, gradients / bandwidth - hidden)
@@ -152,7 +158,7 @@ def predict(args: argparse.Namespace, iteration: Iteration, gpus: int) -> Predic
 
 
 def print_gathering(args: argparse.Namespace, iterations: Iterable[Iteration]) -> None:
-    """The matrix against the features that it is made of."""
+    """Print the bytes of the loss's matrix beside the bytes of the features that the matrix is computed from."""
     gpus = (2, *args.gpus)
     rows = []
     for count in gpus:

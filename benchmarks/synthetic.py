@@ -1,11 +1,11 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The bundle's default run on synthetic lesions over many seeds, and what other choices do.
+"""Run the bundle's default run on synthetic lesions with many seeds, and compare it with other settings.
 
     python -m benchmarks.synthetic --seeds 0 1 2 3 4 5 6 7 8 9
 
-Every run is the command that the README prints, with other settings, in a process of its own. A run whose
-`result.json` is there already is not made again. Fine-tunings share the weights of their pre-training.
+Every run is the command of the README with other settings, in a separate process. A run is skipped if its `result.json`
+exists already. Fine-tunings share the weights of their pre-training.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ from monai_fgssl.bundle import shipped_bundle
 from monai_fgssl.utils.files import atomic_write
 
 RESULTS = Path(__file__).parent / "results"
-# The color changes of the regularized view, also in the distorted one.
+# The color changes of the regularized view, used for the distorted view too.
 SAME_COLORS = {"brightness": 0.1, "contrast": 0.1, "saturation": 0.1, "grayscale_prob": 0.0}
 SLOW_BACKBONE = "$@network_def.parameter_groups(0.1 * @learning_rate, @learning_rate, @weight_decay)"
 PROGRESSIVE = ["--schedule", "progressive", "--puzzles", "true", "--max_epochs", "15"]
 NONE, DEFAULT = "random weights", "default"
 
 FORMER = ["--label_fraction", "0.1", "--seeds", "1", "--pretrain_epochs", "40", "--max_epochs", "60"]
-"""The defaults that the results were measured with; the default command has fewer labels and more seeds now."""
+"""Earlier defaults, which the results were measured with. The default command has fewer labels and more seeds now."""
 
 PRETRAININGS: dict[str, list[str]] = {
     "160 epochs": ["--pretrain_epochs", "160"],
@@ -49,7 +49,7 @@ PRETRAININGS: dict[str, list[str]] = {
     "colors hardly distorted": [f"--distorted_view#{name}={value}" for name, value in SAME_COLORS.items()],
     NONE: ["--pretrain_epochs", "0"],
 }
-"""Options by name, the longest first."""
+"""Options of each pre-training by name, the longest first."""
 
 FINE_TUNINGS: dict[str, list[str]] = {
     DEFAULT: [],
@@ -59,11 +59,11 @@ FINE_TUNINGS: dict[str, list[str]] = {
     "half the labels, as many steps": ["--label_fraction", "0.05", "--max_epochs", "180"],
     "twice the labels, as many steps": ["--label_fraction", "0.2", "--max_epochs", "26"],
 }
-"""Options by name."""
+"""Options of each fine-tuning by name."""
 AFTER = {DEFAULT: list(FINE_TUNINGS), "160 epochs": [DEFAULT, "half the labels, as many steps"]}
-"""Fine-tunings by pre-training; the default after any other."""
+"""Fine-tunings by pre-training. Other pre-trainings have only the default fine-tuning."""
 SAME_RANDOM = {"backbone at a tenth of the learning rate": DEFAULT}
-"""Fine-tunings that would slow random weights down, and what these get instead."""
+"""Fine-tunings that would slow random weights down, each with the fine-tuning that random weights get instead."""
 
 
 def machine() -> str:
@@ -87,12 +87,12 @@ class Run:
     seed: int
 
     def folder(self, work_dir: Path) -> Path:
-        """Folder of its results."""
+        """Folder of the results of this run."""
         words = (self.pretraining, self.fine_tuning, str(self.seed))
         return work_dir.joinpath(*(word.replace(" ", "_").replace(",", "") for word in words)).resolve()
 
     def make(self, work_dir: Path) -> None:
-        """Make it, unless it is there."""
+        """Make this run if its results do not exist yet."""
         folder = self.folder(work_dir)
         if (folder / "result.json").is_file():
             return
@@ -119,24 +119,24 @@ class Run:
         print(f"{time.strftime('%H:%M:%S')} {self.pretraining}, {self.fine_tuning}, seed {self.seed}", flush=True)
 
     def result(self, work_dir: Path) -> dict[str, Any]:
-        """Content of its ``result.json``."""
+        """Content of the file ``result.json`` of this run."""
         return json.loads((self.folder(work_dir) / "result.json").read_text())
 
     def score(self, work_dir: Path, metric: str) -> float:
-        """A metric of the test part."""
+        """Value of a metric on the test part."""
         (scores,) = self.result(work_dir)["methods"].values()
         return float(scores[metric]["value"])
 
 
 def fine_tunings(pretraining: str) -> list[str]:
-    """Those that are made after a pre-training."""
+    """Names of the fine-tunings that follow a pre-training."""
     if pretraining == NONE:
         return [name for name in FINE_TUNINGS if name not in SAME_RANDOM]
     return AFTER.get(pretraining, [DEFAULT])
 
 
 def chains(pretrainings: Iterable[str], seeds: Iterable[int]) -> list[list[Run]]:
-    """The runs that must follow each other: a pre-training and its fine-tunings."""
+    """Groups of runs that must follow each other: a pre-training and its fine-tunings."""
     return [
         [Run(pretraining, name, seed) for name in fine_tunings(pretraining)]
         for pretraining in PRETRAININGS
@@ -146,7 +146,7 @@ def chains(pretrainings: Iterable[str], seeds: Iterable[int]) -> list[list[Run]]
 
 
 def interval(values: Sequence[float]) -> str:
-    """The mean with its 95 % interval by Student's t."""
+    """Mean with its 95 % interval by Student's t, as text."""
     mean = float(np.mean(values))
     if len(values) < 2:
         return f"{mean:+.3f}"
@@ -155,7 +155,7 @@ def interval(values: Sequence[float]) -> str:
 
 
 def report(runs: Sequence[Run], work_dir: Path, command: str) -> str:
-    """The results as a Markdown page."""
+    """Return the results as a Markdown page."""
     seeds = sorted({run.seed for run in runs})
     machines = sorted({run.result(work_dir)["machine"] for run in runs})
     lines = [

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Parts of every benchmark: a timer, the name of the machine, and the command that started it."""
+"""Parts that all benchmarks share: a timer, the name of the machine, and the command of the benchmark."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["command", "machine", "milliseconds", "module", "processor"]
 
 
 def module() -> str:
-    """Return the name of the running program, for ``python -m``."""
+    """Return the module name of the running program, as for ``python -m``."""
     spec = sys.modules["__main__"].__spec__
     if spec is None:
         raise RuntimeError("start a benchmark from the root of the repository with python -m benchmarks.NAME.")
@@ -26,18 +26,18 @@ def module() -> str:
 
 
 def command() -> str:
-    """Return the command line of the running program, without the folder that it is in."""
+    """Return the command line of the running program, without the folder of the program."""
     return shlex.join(["python", "-m", module(), *sys.argv[1:]])
 
 
 def milliseconds(function: Callable[[], object], threads: int, seconds: float = 1) -> float:
-    """Return the fastest of all runs in at least so many seconds."""
+    """Return the milliseconds of the fastest of all runs within at least ``seconds``."""
     timer = Timer("function()", globals={"function": function}, num_threads=threads)
     return 1e3 * min(timer.blocked_autorange(min_run_time=seconds).times)
 
 
 def machine(device: str) -> str:
-    """Return the name of a device: of the GPU, or of the processor and its number of cores."""
+    """Return the name of a GPU, or the name of the processor with its number of cores."""
     return torch.cuda.get_device_name() if torch.device(device).type == "cuda" else processor()
 
 

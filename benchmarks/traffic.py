@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Pre-training in several processes, and the bytes of gradients that they hand to the process group."""
+"""Pre-train in several processes, and count the bytes of gradients that they hand to the process group."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = ["count_buckets", "counted_wrappers", "make_trainer", "run_processes"]
 def make_trainer(
     network: nn.Module, images: Tensor, optimizer: torch.optim.Optimizer, grids: Sequence[int], schedule: str
 ) -> PreTrainer:
-    """Make a pre-trainer on the CPU whose epoch is one batch; its number of epochs is 1."""
+    """Make a pre-trainer on the CPU that trains for one epoch of one batch."""
     return PreTrainer(
         device="cpu",
         max_epochs=1,
@@ -44,7 +44,7 @@ def make_trainer(
 
 
 def run_processes(measure: Callable[..., Any], arguments: Sequence[Any], processes: int, start_method: str) -> Any:
-    """Call ``measure(*arguments)`` in real gloo processes with one thread each; return what the first one returns."""
+    """Call ``measure(*arguments)`` in real gloo processes with one thread each; return the result of the first one."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -64,18 +64,18 @@ def _measure(
     queue.close()
     queue.join_thread()
     dist.barrier()
-    # Past the destructor of a gloo group, which can wait for ever.
+    # Exit without the destructor of the gloo group, which can wait for ever.
     os._exit(0)
 
 
 def count_buckets(wrapper: DistributedDataParallel, sent: list[int]) -> None:
-    """Append to ``sent`` the bytes of each bucket that a wrapper sends from now on; nothing may have been sent yet."""
+    """Append to ``sent`` the bytes of each bucket that a wrapper sends. The wrapper must not have sent anything yet."""
 
     def hook(state: Any, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:
         sent.append(bucket.buffer().nbytes)
         return allreduce_hook(dist.distributed_c10d._get_default_group(), bucket)
 
-    # Annotations that are text are not understood.
+    # register_comm_hook does not understand annotations that are text.
     hook.__annotations__ = {}
     wrapper.register_comm_hook(None, hook)
 

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Time the views of a batch, and their parts, against a plain copy of the same bytes.
+"""Compare the time of the views of a batch, and of their parts, with a plain copy of the same bytes.
 
 Prints Markdown: ``python -m benchmarks.views > benchmarks/results/views.md``.
 """
