@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Pure tensor operations: batch first, any number of spatial axes, any device; they need torch alone."""
+"""Pure tensor operations, batch first, for any number of spatial axes and any device. They need only torch."""
 
 from __future__ import annotations
 

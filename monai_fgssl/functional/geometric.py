@@ -1,8 +1,8 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Flips, crops and rotations of a batch of images, with parameters of its own for every sample.
+"""Flips, crops and rotations of a batch of images; every sample has its own parameters.
 
-Everything that interpolates is composed into one affine map, so an image is resampled once whatever was drawn.
+All steps that interpolate are composed into one affine map, so an image is resampled at most once.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ def orient(x: Tensor, flips: Tensor, transposed: Tensor) -> Tensor:
     All combinations together are the 8 orientations of a square (its flips and quarter turns).
 
     Args:
-        x: (B, C, *spatial), any dtype.
-        flips: (B, D) bool, one column per spatial axis.
-        transposed: (B,) bool.
+        x: images, (B, C, *spatial), of any dtype.
+        flips: True for the samples and axes to flip, (B, D) bool, one column per spatial axis.
+        transposed: True for the samples to transpose, (B,) bool.
 
     Returns:
-        (B, C, *spatial), a new tensor.
+        Images, (B, C, *spatial), in a new tensor.
 
     Raises:
         ValueError: when samples are to be transposed and the last two axes differ in size.
@@ -44,16 +44,16 @@ def orient(x: Tensor, flips: Tensor, transposed: Tensor) -> Tensor:
 
 
 def all_orientations(x: Tensor) -> Tensor:
-    """Every image as all flips show it, and where the last two axes are equal all flips of its transpose too.
+    """Return all flips of every image, and all flips of its transpose if the last two axes have the same size.
 
-    In 2D these are the 8 orientations of a square (4 of another rectangle), in 3D 16 (8) that a volume can have
-    without resampling.
+    In 2D these are the 8 orientations of a square image (4 of another rectangle). In 3D there are 16 orientations (8 if
+    the last two axes differ). None of them needs resampling.
 
     Args:
-        x: (B, C, *spatial), any dtype.
+        x: images, (B, C, *spatial), of any dtype.
 
     Returns:
-        (V, B, C, *spatial); the first is ``x``.
+        Orientations, (V, B, C, *spatial); the first is ``x``.
     """
     square = x.ndim > 3 and x.shape[-1] == x.shape[-2]
     orders = [x, x.transpose(-1, -2)] if square else [x]
@@ -72,20 +72,20 @@ def affine_matrices(
 ) -> Tensor:
     """Compose crop, rotation and orientation into one map from output to input positions.
 
-    Its result is ``orient(rotated crop)``: the crop is a box of ``crop_size`` around ``crop_center``, turned by
-    ``angles`` about its own center (rigidly, in pixels) and scaled up to the whole image.
+    Resampling with this map gives ``orient(rotated crop)``. The crop is a box of ``crop_size`` around ``crop_center``.
+    It is turned by ``angles`` about its own center (rigidly, in pixels) and scaled up to the whole image.
 
     Args:
         spatial_shape: sizes of the D spatial axes.
         flips: (B, D) bool, as in :func:`orient`.
         transposed: (B,) bool, as in :func:`orient`.
-        angles: (B, D * (D - 1) / 2) degrees, one per pair of axes in the order of ``itertools.combinations``; the crop
-            turns from the first axis of the pair toward the second.
-        crop_size: (B, D) in (0, 1], fraction of each axis.
-        crop_center: (B, D) in [-1, 1], where -1 and 1 are the borders of the image.
+        angles: rotation angles in degrees, (B, D * (D - 1) / 2), one per pair of axes in the order of
+            ``itertools.combinations``; the crop turns from the first axis of the pair toward the second.
+        crop_size: size of the crop as a fraction of each axis, (B, D) in (0, 1].
+        crop_center: center of the crop, (B, D) in [-1, 1]; -1 and 1 are the borders of the image.
 
     Returns:
-        (B, D, D + 1) float32, axes in the order of ``spatial_shape``, for :func:`resample`.
+        Matrices, (B, D, D + 1) float32, axes in the order of ``spatial_shape``, for :func:`resample`.
     """
     num_axes = len(spatial_shape)
     identity = torch.eye(num_axes, device=angles.device)
@@ -110,21 +110,21 @@ def affine_matrices(
 
 
 def resample(x: Tensor, matrices: Tensor) -> Tensor:
-    """Linear interpolation of each image at the positions that its affine map gives; mirrored beyond the border.
+    """Interpolate each image linearly at the positions of its affine map. Images are mirrored beyond the border.
 
-    Mirroring leaves no black corners that a network could recognize.
+    Without mirroring, a rotated image would have black corners, which a network could recognize.
 
     Args:
-        x: (B, C, *spatial) floating point, 2 or 3 spatial axes.
-        matrices: (B, D, D + 1) of :func:`affine_matrices`.
+        x: images, (B, C, *spatial) floating point, 2 or 3 spatial axes.
+        matrices: result of :func:`affine_matrices`, (B, D, D + 1).
 
     Returns:
-        (B, C, *spatial), within the range of ``x``.
+        Images, (B, C, *spatial), within the range of ``x``.
     """
     spatial = x.shape[2:]
     num_axes = len(spatial)
-    # `grid_sample` wants the positions with the last axis first. Summing one term per axis by broadcasting is an order
-    # of magnitude faster than `affine_grid`, which multiplies matrices of 3 columns.
+    # `grid_sample` expects the positions with the last axis first. Summing one term per axis by broadcasting is an
+    # order of magnitude faster than `affine_grid`, which multiplies matrices of 3 columns.
     matrices = matrices.to(x).flip(1)
     grid = matrices[:, :, -1].view(-1, *[1] * num_axes, num_axes)
     for axis, size in enumerate(spatial):

@@ -19,7 +19,7 @@ class Mixture:
     """Record of how a batch was mixed.
 
     Attributes:
-        partners: (B,) position of the second image of each.
+        partners: position in the batch of each mixture's second image, (B,).
         weight: share of the first image, in [0, 1].
     """
 
@@ -30,16 +30,17 @@ class Mixture:
 def mixup(x: Tensor, alpha: float, generator: torch.Generator | None = None) -> tuple[Tensor, Mixture]:
     """Mix every image of a batch with another one: ``weight * x + (1 - weight) * x[partners]``.
 
-    ``monai.transforms.MixUp`` draws from NumPy's random state, which a stopped training can't take up again, and a
-    weight for each sample, for which a loss needs soft labels. Here the loss is mixed, so any loss will do.
+    ``monai.transforms.MixUp`` draws from NumPy's random state, which a resumed training can't restore. It also draws a
+    weight for each sample, so the loss must accept soft labels. Here the loss itself is mixed, so any loss works.
 
     Args:
-        x: (B, C, *spatial).
-        alpha: the weight is drawn from Beta(alpha, alpha), one for the batch; 1: all weights are equally likely.
+        x: images, (B, C, *spatial).
+        alpha: parameter of the distribution Beta(alpha, alpha), from which one weight is drawn for the whole batch; 1:
+            all weights are equally likely.
         generator: random generator on the CPU; None takes torch's global one.
 
     Returns:
-        The mixed images, and how they were mixed.
+        Mixed images, and the record of how they were mixed.
 
     Raises:
         ValueError: when ``alpha`` is not positive.
@@ -49,7 +50,7 @@ def mixup(x: Tensor, alpha: float, generator: torch.Generator | None = None) -> 
     """
     if alpha <= 0:
         raise ValueError(f"alpha must be positive, got {alpha}.")
-    # torch draws no Beta from a generator.
+    # torch can't draw from a Beta distribution with a generator.
     seed = int(torch.randint(2**62, (), generator=generator))
     weight = random.Random(seed).betavariate(alpha, alpha)
     partners = torch.randperm(len(x), generator=generator).to(x.device)
@@ -59,13 +60,13 @@ def mixup(x: Tensor, alpha: float, generator: torch.Generator | None = None) -> 
 def mixed_loss(
     loss_function: Callable[[Tensor, Tensor], Tensor], logits: Tensor, labels: Tensor, mixture: Mixture | None
 ) -> Tensor:
-    """Loss of the logits of mixed images: that of both labels, weighed as the images; None: nothing was mixed.
+    """Compute the losses of mixed images for both labels, and average them with the weights of the mixture.
 
     Args:
-        loss_function: function of logits ``(B, num_classes)`` and labels ``(B,)``that returns a scalar.
-        logits: (B, num_classes).
-        labels: (B,), of the images before they were mixed.
-        mixture: result of :func:`mixup`.
+        loss_function: function of logits ``(B, num_classes)`` and labels ``(B,)`` that returns a scalar.
+        logits: logits of the mixed images, (B, num_classes).
+        labels: labels of the images before they were mixed, (B,).
+        mixture: result of :func:`mixup`; None: the images were not mixed.
     """
     first = loss_function(logits, labels)
     if mixture is None:

@@ -1,8 +1,8 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Photometric changes of a batch of images in [0, 1], with an amount of its own for every sample.
+"""Photometric changes of a batch of images in [0, 1]; every sample has its own amount.
 
-None of them turns the hue, since the color of a lesion carries its diagnosis; only solarization inverts it.
+No function shifts the hue, since a diagnosis depends on the color of a lesion. Only solarization inverts colors.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ LUMA = (0.299, 0.587, 0.114)
 def adjust_color(x: Tensor, brightness: Tensor, contrast: Tensor, saturation: Tensor | None = None) -> Tensor:
     """Change brightness, then contrast, then saturation, in one pass and with one final clamp to [0, 1].
 
-    The three are linear in the pixel's channels, so they are composed into one matrix per sample; nothing is lost to
-    clamping in between. A factor of 1 changes nothing (bit-exact), 0 gives black, the image's mean color, and the
-    gray image.
+    All three changes are linear in the pixel's channels. They are composed into one matrix per sample, so no clamping
+    in between loses values. A factor of 1 changes nothing (bit-exact). A factor of 0 gives black (brightness), the
+    image's mean color (contrast), or the gray image (saturation).
 
     Args:
         x: (B, C, *spatial) floating point, in [0, 1].
         brightness: (B,) factor of the values.
         contrast: (B,) factor of the distance from the image's mean, channel by channel (so the mean color stays).
-        saturation: (B,) factor of the distance from the pixel's own gray value; None leaves it, which is the only
+        saturation: (B,) factor of the distance from the pixel's own gray value; None does not change it, the only
             choice for images without the three channels red, green, blue.
 
     Returns:
@@ -100,7 +100,7 @@ def gaussian_blur(x: Tensor, sigma: Tensor) -> Tensor:
 
     Args:
         x: (B, C, *spatial) floating point, any number of spatial axes.
-        sigma: (B,) standard deviation in pixels; 0 leaves the image as it is (bit-exact).
+        sigma: (B,) standard deviation in pixels; 0 does not change the image (bit-exact).
 
     Returns:
         (B, C, *spatial), within the range of ``x``.
@@ -110,18 +110,18 @@ def gaussian_blur(x: Tensor, sigma: Tensor) -> Tensor:
     """
     if (sigma < 0).any():
         raise ValueError(f"sigma must be 0 or more pixels, got {sigma.min().item()}.")
-    # Positive, so that the weights of sigma 0 are exactly those of the identity.
+    # Clamped to a positive value, so that the weights for sigma 0 are exactly the identity matrix.
     sigma = per_sample(sigma, x).clamp_min(1e-6).view(-1, 1, 1)
     blurred = x
     for size in reversed(x.shape[2:]):
         position = torch.arange(size, dtype=x.dtype, device=x.device)
         weights = torch.softmax(-0.5 * ((position[:, None] - position) / sigma).square(), dim=1)
         rows = torch.bmm(blurred.flatten(1, -2), weights)
-        # The axis just done goes in front of the others: after all of them the order is the first one again.
+        # The finished axis moves in front of the other axes. After all axes, they are in their original order again.
         blurred = rows.view(blurred.shape).movedim(-1, 2)
     return blurred
 
 
 def solarize(x: Tensor, threshold: Tensor) -> Tensor:
-    """Invert the values at or above the sample's ``threshold`` (B,); above 1 it leaves the image as it is."""
+    """Invert the values at or above the sample's ``threshold`` (B,); a threshold above 1 changes nothing."""
     return torch.where(x < per_sample(threshold, x), x, 1 - x)

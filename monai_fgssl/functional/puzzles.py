@@ -1,11 +1,11 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Jigsaw puzzles: cut images into equal tiles and permute the tiles, every sample by a permutation of its own.
+"""Jigsaw puzzles: cut images into equal tiles and permute the tiles, with a separate permutation for every sample.
 
-The puzzle ``J_n`` of PMG (Du et al., "Fine-Grained Visual Classification via Progressive Multi-Granularity Training
-of Jigsaw Patches", ECCV 2020, section 3.3), which FG-SSL cuts from one of its two views. Both papers' code swaps every
-tile with the first one in random order; that always yields one cycle through all tiles (``kind="cyclic"`` here), in
-which no tile ever stays in place. The default draws all permutations with the same probability.
+This is the puzzle ``J_n`` of PMG (Du et al., "Fine-Grained Visual Classification via Progressive Multi-Granularity
+Training of Jigsaw Patches", ECCV 2020, section 3.3). FG-SSL cuts it from one of its two views. The code of both papers
+swaps every tile with the first tile, in random order. The result is always a single cycle through all tiles
+(``kind="cyclic"`` here), so no tile stays in place. The default draws all permutations with the same probability.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def tile_grid(spatial_shape: Sequence[int], grid: int | Sequence[int], remainder
     Args:
         spatial_shape: sizes of the spatial axes.
         grid: number of tiles along every axis, or one number per axis.
-        remainder: what to do where the grid doesn't divide an axis: ``"error"`` refuses, ``"keep"`` leaves the trailing
+        remainder: behavior where the grid doesn't divide an axis: ``"error"`` refuses, ``"keep"`` leaves the trailing
             border (less than ``grid`` elements wide) where it is.
 
     Returns:
@@ -86,16 +86,16 @@ def random_permutations(
         generator: CPU generator to draw from; the global one of torch by default.
 
     Returns:
-        Permutations of shape (B, T), int64, on the CPU, so that a seed means the same puzzle on every device.
+        Permutations of shape (B, T), int64, on the CPU, so that a seed gives the same puzzle on every device.
 
     Raises:
         ValueError: for an unknown ``kind``.
     """
     if kind not in PERMUTATION_KINDS:
         raise ValueError(f"kind of permutation must be one of {PERMUTATION_KINDS}, got {kind!r}.")
-    # Every sample draws from a range of its own, so one sort does for all: torch sorts many integers at once by radix,
-    # twice as fast as row by row. In so wide a range ties, which would favor one order, practically never happen
-    # (float32 numbers tie in 3 % of the samples at T = 1024).
+    # Every sample draws from its own range of integers, so one sort orders all samples. torch sorts many integers at
+    # once by radix, twice as fast as row by row. The range is so wide that ties, which would favor one order,
+    # practically never happen (float32 numbers tie in 3 % of the samples at T = 1024).
     samples = torch.arange(batch_size)[:, None]
     span = 2**62 // max(batch_size, 1)
     keys = torch.randint(span, (batch_size, num_tiles), generator=generator) + samples * span
@@ -112,7 +112,7 @@ def check_permutations(permutations: Tensor) -> None:
         permutations: integer tensor of shape (B, T).
 
     Raises:
-        ValueError: when it is not two-dimensional and integer, or a row is no permutation of 0, ..., T - 1.
+        ValueError: when the tensor is not two-dimensional and integer, or a row is not a permutation of 0, ..., T - 1.
     """
     if permutations.ndim != 2 or permutations.is_floating_point() or permutations.dtype == torch.bool:
         raise ValueError(
@@ -151,15 +151,16 @@ def shuffle_tiles(
 ) -> Tensor:
     """Cut every image into tiles and put the tiles into a given order.
 
-    Tile t of an output is tile ``permutations[b, t]`` of its input, the tiles being counted in row-major order.
+    Tile t of an output is tile ``permutations[b, t]`` of its input. Tiles are counted in row-major order.
 
     Args:
         images: batch of shape (B, C, ``*spatial``) with one or more spatial axes, any type, on any device.
         grid: number of tiles along every spatial axis, or one number per axis.
         permutations: one permutation per sample, shape (B, T) with T the number of tiles.
         remainder: see :func:`tile_grid`.
-        out: contiguous tensor to write to, like ``images``. Memory fresh from the system costs more than the shuffling
-            itself (see ``benchmarks/results/jigsaw.md``): hand in last iteration's result where nothing needs it.
+        out: contiguous tensor to write to, like ``images``. New memory from the system costs more time than the
+            shuffling itself (see ``benchmarks/results/jigsaw.md``), so pass the result of the last iteration if nothing
+            else needs it.
 
     Returns:
         Shuffled images, of the same shape, type and device as ``images``.
@@ -233,9 +234,9 @@ def _move_tiles(images: Tensor, counts: tuple[int, ...], permutations: Tensor, o
         result[region] = _move_tiles(images[region], counts, permutations, None)
         return result
 
-    # A tile consists of rows that are contiguous in memory; one indexed copy moves the rows of all tiles at once.
-    # Number the rows of one channel, cut every axis in two (which tile, where in it), and read off where each tile
-    # begins and how far its rows are from there.
+    # A tile consists of rows that are contiguous in memory; one indexed copy moves the rows of all tiles at once. The
+    # rows of one channel are numbered, and every axis is split in two: the tile, and the position in the tile. This
+    # gives the first row of each tile, and the distance of the tile's other rows from its first row.
     row = sizes[-1]
     cuts = [length for n, size in zip(counts, (*sizes[:-1], 1), strict=True) for length in (n, size)]
     rows = torch.arange(math.prod(cuts), device=images.device).view(cuts)

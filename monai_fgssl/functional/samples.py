@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Work on the chosen samples of a batch."""
+"""Helpers for functions that treat the samples of a batch differently."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from torch import Tensor
 
 
 def update_where(chosen: Tensor, x: Tensor, update: Callable[[Tensor], Tensor]) -> Tensor:
-    """Replace the chosen samples of a batch by their update; the others are not computed.
+    """Replace the chosen samples of a batch by their update. No update is computed for the other samples.
 
     Args:
-        chosen: (B,) bool, on the CPU (so that an accelerator need not be waited for).
-        x: (B, ...) batch of the caller's own, which may be changed in place.
+        chosen: True for the samples to update, (B,) bool, on the CPU (on an accelerator, the CPU would have to wait for
+            it).
+        x: batch (B, ...), which may be changed in place, so no other code may need it.
         update: function of a batch (B', ...) of any size that keeps the shape and returns a new tensor.
 
     Returns:
-        (B, ...), which is ``x`` unless all samples are chosen.
+        Batch (B, ...), which is ``x`` unless all samples are chosen.
     """
     if chosen.all():
         return update(x)

@@ -1,9 +1,9 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Random views of a batch of images: what is drawn for each sample, and how it is applied.
+"""Random views of a batch of images: draw the parameters for each sample, and apply them.
 
-The draw is made on the CPU and is the same on every device for the same seed; it is a plain record that can be kept,
-looked at and applied again.
+Parameters are drawn on the CPU, so the same seed gives the same draw for every device. A draw is a plain record, which
+can be stored, inspected and applied again.
 
 Source: the pair of a regularized and a distorted view follows FG-SSL (fig. 2); the steps of the distorted view and
 their order (crop, flip, color, gray, blur, solarize) follow Barlow Twins (Zbontar et al., ICML 2021, sec. 2.2),
@@ -33,21 +33,21 @@ class ViewSettings:
 
     Attributes:
         crop_scale: lowest and highest share of the image's area (volume) that the crop keeps, in (0, 1].
-        crop_ratio: lowest and highest ratio of the crop's sides, relative to the image's.
+        crop_ratio: lowest and highest ratio of the crop's sides, relative to the ratio of the image's sides.
         flip_prob: probability of a flip, for each axis.
         transpose_prob: probability of swapping the last two axes, where they have the same size. With flips, 0.5 makes
             all 8 orientations of a square equally likely.
         rotate_prob: probability of a rotation.
-        rotate_range: largest angle in degrees, either way; in a volume for each pair of axes.
+        rotate_range: largest angle in degrees, in both directions; in a volume for each pair of axes.
         jitter_prob: probability of a change of brightness, contrast and saturation.
         brightness: largest deviation of the brightness factor from 1, in [0, 1].
-        contrast: the same for the contrast.
-        saturation: the same for the saturation (2D images with 3 channels only).
+        contrast: largest deviation of the contrast factor from 1, in [0, 1].
+        saturation: largest deviation of the saturation factor from 1, in [0, 1] (2D images with 3 channels only).
         grayscale_prob: probability of a gray image (2D images with 3 channels only).
         blur_prob: probability of a Gaussian blur.
         blur_sigma: lowest and highest standard deviation of the blur, in pixels.
         solarize_prob: probability of inverting the bright values.
-        solarize_threshold: value from which they are inverted, in [0, 1].
+        solarize_threshold: smallest value that is inverted, in [0, 1].
 
     Raises:
         ValueError: when a value is out of its range.
@@ -95,7 +95,7 @@ def _increasing_pair(name: str, value: Sequence[float]) -> tuple[float, float]:
 REGULARIZED = ViewSettings(
     flip_prob=0.5, transpose_prob=0.5, jitter_prob=0.8, brightness=0.1, contrast=0.1, saturation=0.1
 )
-"""The light view that the puzzles are cut from: every pixel keeps its neighbors and about its color."""
+"""Light view, from which the puzzles are cut: every pixel keeps its neighbors, and its color changes little."""
 
 DISTORTED = ViewSettings(
     crop_scale=(0.85, 1.0),
@@ -110,10 +110,10 @@ DISTORTED = ViewSettings(
     blur_prob=0.2,
     blur_sigma=(0.1, 1.0),
 )
-"""The strong view. In color it is as strong as for photographs: where color survives, the two views of an image are
-matched by their color alone, and the texture goes unlearned (``benchmarks/results/synthetic.md``). Where every other
-image is gray, a network learns to overlook colors that a diagnosis needs. In space it is gentle: fine texture must
-stay readable, and lesions have no upright position that turns would take from them."""
+"""Strong view. It changes colors as strongly as is usual for photographs: if color survives, the network matches the
+two views of an image by color alone and does not learn the texture (``benchmarks/results/synthetic.md``). If every
+other image is gray, a network learns to ignore colors that a diagnosis needs. The crop is light, since fine texture
+must stay visible. All flips and quarter turns are equally likely, since lesions have no upright position."""
 
 
 @dataclass(frozen=True)
@@ -121,16 +121,16 @@ class ViewDraw:
     """Random numbers drawn for each of B samples with D spatial axes; CPU tensors.
 
     Attributes:
-        flips: (B, D) bool.
-        transposed: (B,) bool.
-        angles: (B, D * (D - 1) / 2) degrees; 0: not rotated.
-        crop_size: (B, D) fraction of each axis; 1: not cropped.
-        crop_center: (B, D) in [-1, 1].
-        brightness: (B,) factor; 1: unchanged.
-        contrast: (B,) factor; 1: unchanged.
-        saturation: (B,) factor; 1: unchanged, 0: gray.
-        blur_sigma: (B,) pixels; 0: not blurred.
-        solarize_threshold: (B,); infinite: not solarized.
+        flips: True for the samples and axes to flip, (B, D) bool.
+        transposed: True for the samples to transpose, (B,) bool.
+        angles: rotation angles in degrees, (B, D * (D - 1) / 2); 0: not rotated.
+        crop_size: size of the crop as a fraction of each axis, (B, D); 1: not cropped.
+        crop_center: center of the crop, (B, D) in [-1, 1]; -1 and 1 are the borders of the image.
+        brightness: factor of the brightness, (B,); 1: unchanged.
+        contrast: factor of the contrast, (B,); 1: unchanged.
+        saturation: factor of the saturation, (B,); 1: unchanged, 0: gray.
+        blur_sigma: standard deviation of the blur in pixels, (B,); 0: not blurred.
+        solarize_threshold: smallest value that is inverted, (B,); infinite: not solarized.
     """
 
     flips: Tensor
@@ -154,13 +154,14 @@ def draw_view(
     """Draw the parameters of a view for every sample of a batch.
 
     Args:
-        batch_size: B.
-        spatial_shape: sizes of the 2 or 3 spatial axes. Transposition steps aside unless the last two are equal.
-        settings: probabilities and strengths.
+        batch_size: number of samples, B.
+        spatial_shape: sizes of the 2 or 3 spatial axes. Samples are transposed only if the last two axes have the same
+            size.
+        settings: probabilities and strengths of the view.
         generator: random generator on the CPU; None takes torch's global one.
 
     Returns:
-        The parameters, on the CPU.
+        Parameters, on the CPU.
 
     Raises:
         ValueError: when there are not 2 or 3 spatial axes.
@@ -170,7 +171,7 @@ def draw_view(
         raise ValueError(f"views need images with 2 or 3 spatial axes, got spatial shape {tuple(spatial_shape)}.")
 
     def uniform(low: float, high: float, *shape: int) -> Tensor:
-        # On the CPU whatever torch's default device is: that is what makes the draw the same everywhere.
+        # Always on the CPU, whatever torch's default device is, so that the draw is the same for every device.
         return torch.empty(batch_size, *shape, device="cpu").uniform_(low, high, generator=generator)
 
     def happens(prob: float, *shape: int) -> Tensor:
@@ -214,9 +215,9 @@ def draw_view(
 
 
 def apply_view(x: Tensor, draw: ViewDraw) -> Tensor:
-    """Apply a drawn view: geometry, color, blur, solarization, each only to the samples that need it.
+    """Apply a drawn view: geometry, color, blur, solarization, each step only to the samples that need it.
 
-    Only 2D images with 3 channels have a color: for all others saturation and gray step aside.
+    Saturation and gray apply to 2D images with 3 channels only, since other images have no color.
 
     Args:
         x: (B, C, *spatial) floating point, in [0, 1], 2 or 3 spatial axes, on any device.
@@ -237,7 +238,7 @@ def apply_view(x: Tensor, draw: ViewDraw) -> Tensor:
             f"the draw is for {draw.flips.shape[0]} samples with {draw.flips.shape[1]} spatial axes, "
             f"but the images have shape {tuple(x.shape)}."
         )
-    # Color and blur are matrix products, which autocast would round to 8 bits or so.
+    # Color and blur are matrix products, and autocast would round their factors to about 8 bits.
     with torch.autocast(x.device.type, enabled=False):
         return _solarize(_blur(_color(_move(x, draw), draw), draw), draw)
 
@@ -266,8 +267,8 @@ def _color(x: Tensor, draw: ViewDraw) -> Tensor:
     amounts = [draw.brightness, draw.contrast]
     if x.ndim == 4 and x.shape[1] == 3:
         amounts.append(draw.saturation)
-    # Not only for the samples that change: all in one pass is faster than taking those out and putting them back, and
-    # factors of 1 keep the others bit-exact.
+    # All samples are computed, including those that do not change: one pass is faster than selecting samples and
+    # writing them back, and a factor of 1 changes nothing (bit-exact).
     return x if all((amount == 1).all() for amount in amounts) else adjust_color(x, *amounts)
 
 

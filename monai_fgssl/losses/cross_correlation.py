@@ -14,8 +14,8 @@ __all__ = ["CrossCorrelationLoss"]
 class CrossCorrelationLoss(nn.Module):
     """Distance of the cross-correlation of two views' features from the identity (Barlow Twins, eq. 1 and 2).
 
-    Unlike ``monai.losses.BarlowTwinsLoss`` it standardizes with the biased variance, so identical views give a
-    diagonal of exactly 1, and over several processes it is the loss of the global batch, with its gradient.
+    Unlike ``monai.losses.BarlowTwinsLoss``, this loss standardizes with the biased variance, so identical views give a
+    diagonal of exactly 1. With several processes, it is the loss of the global batch, with its gradient.
 
     Args:
         redundancy_weight: lambda of eq. 1, the weight of the off-diagonal terms.
@@ -41,5 +41,5 @@ class CrossCorrelationLoss(nn.Module):
         self.eps = eps
 
     def forward(self, features_a: Tensor, features_b: Tensor) -> Tensor:
-        """Loss of two feature matrices ``(B, D)``: a scalar, float32 at least."""
+        """Compute the loss of two feature matrices ``(B, D)``: a scalar, float32 at least."""
         return cross_correlation_loss(cross_correlation(features_a, features_b, self.eps), self.redundancy_weight)

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Cross entropy whose mean is over the batch of all processes."""
+"""Cross entropy, averaged over the batch of all processes."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ __all__ = ["GlobalCrossEntropyLoss"]
 
 
 class GlobalCrossEntropyLoss(nn.CrossEntropyLoss):
-    """Cross entropy that trains several processes as one with their global batch.
+    """Cross entropy with which several processes train like one process with the global batch.
 
-    A mean over each process's share is not that where the shares differ in size, or with class weights in the sum of
-    the weights. Here each process returns its own part of the global mean, times the number of processes: the values,
-    as the gradients are by :func:`~monai_fgssl.networks.distribute`, are to be averaged.
+    Each process holds a part of the global batch. The average of the parts' means is not the global mean if the parts
+    differ in size, or, with class weights, in the sum of the weights. Here each process returns its share of the global
+    mean, times the number of processes. The average of these values over the processes is the global loss.
+    :func:`~monai_fgssl.networks.distribute` averages the gradients in the same way.
 
     Args:
         weight: weight of each class, ``(num_classes,)``.
@@ -28,7 +29,7 @@ class GlobalCrossEntropyLoss(nn.CrossEntropyLoss):
         super().__init__(weight)
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        """Loss of logits ``(B, num_classes)`` and labels ``(B,)``."""
+        """Compute the loss of logits ``(B, num_classes)`` and labels ``(B,)``."""
         total = cross_entropy(input, target, self.weight, reduction="sum")
         weights = torch.ones_like(target, dtype=total.dtype) if self.weight is None else self.weight[target]
         return total * num_processes() / sum_over_processes(weights.sum())
