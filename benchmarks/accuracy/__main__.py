@@ -18,11 +18,11 @@ COMMANDS = {
     "model_card": "make the card of a model from the table",
     "recipes": "compare ways to fine-tune with few labels",
 }
-"""Modules of this package, each with a function ``main`` of the words after its name."""
+"""Modules of this package. Each has a function ``main``, which takes the words after the name of the module."""
 
 
 def main() -> None:
-    """Hand the command line to a command."""
+    """Pass the command line on to a command."""
     lines = [f"  {name:<12}{meaning}" for name, meaning in COMMANDS.items()]
     parser = argparse.ArgumentParser(
         f"python -m {PACKAGE}",

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The page of a question: tables and plots of what has been run, and the commands for what has not."""
+"""The page of a question: tables and plots of finished runs, and the commands for missing runs."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def run_names(results: Results, run: Run) -> str:
 
 
 def all_gains(results: Results, key: str, data_set: str, scale: str) -> dict[str, Interval]:
-    """Differences of a question to its references in the metric that decides, by name of the row."""
+    """Differences between the entries of a question and their references in the main metric, by name of the row."""
     metric = DATA_SETS[data_set].metrics[0]
     found: dict[str, Interval] = {}
     for entry in QUESTIONS[key].points(data_set, scale):
@@ -49,7 +49,7 @@ def all_gains(results: Results, key: str, data_set: str, scale: str) -> dict[str
 
 
 def answer(results: Results, key: str, data_set: str, scale: str, folder: Path) -> list[str]:
-    """Table and plot of a question on a data set; nothing as long as there is nothing to compare."""
+    """Make the table and the plot of a question on a data set; the list is empty if there is nothing to compare."""
     question = QUESTIONS[key]
     entries = [entry for entry in question.points(data_set, scale) if results.seeds(entry.run)]
     if len({entry.x for entry in entries}) < 2:
@@ -97,12 +97,12 @@ def answer(results: Results, key: str, data_set: str, scale: str, folder: Path) 
 
 
 def beyond_chance(gains: Mapping[str, Interval]) -> list[str]:
-    """Names of the differences whose interval lies on one side of 0."""
+    """Names of the differences whose interval does not contain 0."""
     return [name for name, gain in gains.items() if gain["low"] > 0 or gain["high"] < 0]
 
 
 def verdict(gains: Mapping[str, Interval]) -> list[str]:
-    """The differences that are beyond chance, in words."""
+    """Describe the differences that are beyond chance in words."""
     if not gains:
         return []
     beyond = [f"{name} ({gains[name]['value']:+.3f})" for name in beyond_chance(gains)]
@@ -111,7 +111,7 @@ def verdict(gains: Mapping[str, Interval]) -> list[str]:
 
 
 def summary(results: Results, key: str) -> list[str]:
-    """A line for each data set and scale that a question has been run at."""
+    """Make a line for each data set and scale that have runs of a question."""
     lines = []
     for scale in SCALES:
         for name in QUESTIONS[key].data_sets:
@@ -122,7 +122,7 @@ def summary(results: Results, key: str) -> list[str]:
 
 
 def not_run_yet(results: Results, key: str, seeds: Sequence[int], scale: str) -> list[str]:
-    """Runs that a question still lacks, with the command that makes them."""
+    """List the missing runs of a question, with the command that makes them."""
     question = QUESTIONS[key]
     planned = question.runs(DATA_SETS, seeds, scale)
     missing = [run for run in planned if run.name() not in results.runs]
@@ -137,7 +137,7 @@ def not_run_yet(results: Results, key: str, seeds: Sequence[int], scale: str) ->
 
 
 def question_page(results: Results, key: str, seeds: Sequence[int], folder: Path) -> list[str]:
-    """All of a question; draws its plots.
+    """Make the whole page of a question, and draw its plots.
 
     Args:
         results: the finished runs.

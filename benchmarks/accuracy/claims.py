@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Several processes share the runs to make: what one of them works at, the others leave to it."""
+"""Let several processes share the runs: while one process works on a run, the others skip that run."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ __all__ = ["claim"]
 
 @contextmanager
 def claim(file: Path) -> Iterator[bool]:
-    """Claim a piece of work: True for one process at a time, False for all others until that one is done.
+    """Claim a piece of work: the first process gets True, and all others get False until the first has finished.
 
     A process that is killed loses its claims.
 
     Args:
-        file: stands for the work.
+        file: lock file that represents the work.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("w") as opened:

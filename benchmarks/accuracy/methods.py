@@ -1,9 +1,9 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Pre-trainings and fine-tunings as changes of the bundle's own ``train.json``, and what a run is.
+"""Pre-trainings and fine-tunings as changes of the bundle's own ``train.json``, and the description of a run.
 
-Every method is the configuration that users run, with other parts: data, views, optimizer, schedule, number of epochs,
-calibration of norms and choice of the best epoch are the same for all, and defaults can't drift.
+Every method is the configuration that users run, with some parts replaced. All methods share data, views, optimizer,
+schedule, number of epochs, calibration of norms and choice of the best epoch. Their defaults are always the bundle's.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Method:
     Attributes:
         label: label in tables.
         changes: values by id.
-        ignores: settings that make no difference to this method.
+        ignores: names of settings that have no effect on this method.
     """
 
     label: str
@@ -133,7 +133,7 @@ FINE_TUNINGS = {
     "knn": Method("kNN", PLAIN_NETWORK, ignores=PROBE_IGNORES),
 }
 
-# Settings of the bundle that say where and how to run, or that a run's own fields stand for.
+# Settings of the bundle that define where and how to run, or that the fields of a run replace.
 ELSEWHERE = frozenset(
     (
         *("output_dir", "model_path", "dataset_dir", "cache_dir", "synthetic_dir", "synthetic_images", "device", "amp"),
@@ -158,29 +158,29 @@ ALL_ALONG = {
     "warmup_epochs": 1,
     "pretrain_warmup_epochs": 1,
 }
-"""Settings that came after the first runs, with the values that those had. They are no part of a run's name."""
+"""Settings that were added after the first runs, with the values of these runs. Such values are not in a run's name."""
 FIRST_NAMES = {"embedding_dim": "features", "freeze_backbone": "heads_first"}
-"""Settings that were renamed since the first runs, whose names would change with them."""
+"""Today's and first names of renamed settings. The name of a run uses the first name, so that it does not change."""
 HEADS_FIRST = f"{PACKAGE}.fine_tunings.HeadsFirst"
 FORMER_PARTS = {HEADS_FIRST: "the setting freeze_backbone"}
-"""Parts that older runs were made with and that no longer exist, each with what to use today."""
+"""Parts of older runs that no longer exist, each with its replacement."""
 VIEWS = {"pretrain": ("regularized_view", "distorted_view"), "fine-tune": ("augmentation",)}
 
 
 @dataclass(frozen=True)
 class Run:
-    """One training with one set of labels, scored on validation and own-test part.
+    """One training with one set of labels, scored on the validation part and the own-test part.
 
     Attributes:
         data_set: data set to classify.
         pretraining: key of :data:`PRETRAININGS`.
         fine_tuning: key of :data:`FINE_TUNINGS`.
-        seed: seed of weights, order, views and choice of labels; not of the split.
+        seed: seed of weights, order, views and choice of labels; the split does not depend on it.
         budget: share of the training labels.
-        transfer: ``"all"`` weights that fit, or ``"backbone"``.
+        transfer: weights that are copied after pre-training: ``"all"`` that fit, or ``"backbone"``.
         pretrain_on: data set whose training images are pre-trained on; "" for ``data_set``.
         split: ``"grouped"`` or ``"random"``.
-        select_on: part that the best epoch is chosen on; ``"test"`` only to show what that would claim.
+        select_on: part on which the best epoch is chosen; ``"test"`` only to show how much too good that would look.
         pretrain_seed: seed of the pre-training, if it is not ``seed``: several fine-tunings share one pre-training.
         settings: changes of the configuration of both phases, (id, value as JSON).
     """
@@ -199,7 +199,7 @@ class Run:
 
     @classmethod
     def of(cls, fields: Mapping[str, Any]) -> Run:
-        """The run with these fields, as it is kept with its results: settings as values by id."""
+        """Make a run from the fields that are stored with its results, with settings as values by id."""
         return cls(**{name: value for name, value in fields.items() if name != "settings"}).but(fields["settings"])
 
     def changes(self) -> dict[str, Any]:
@@ -214,7 +214,7 @@ class Run:
 
     @property
     def source(self) -> str:
-        """The data set that is pre-trained on."""
+        """Data set of the pre-training."""
         return self.pretrain_on or self.data_set
 
     @property
@@ -228,8 +228,8 @@ class Run:
         return f"{self.source}_{self.pretraining}_s{self.seed_before}_{_digest(details)}"
 
     def name(self) -> str:
-        """Name of the run's file; every setting that makes a difference is in its last part, a checksum."""
-        # Elsewhere the networks of both phases have nothing but the backbone in common.
+        """Name of the run's file. The last part is a checksum of all settings that affect the result."""
+        # In all other methods the networks of the two phases share only the backbone.
         staged = self.pretraining in ("fgssl", "hierarchy") and self.fine_tuning == "progressive"
         details = {
             "pretrain": None if self.pretraining == "none" else self.pretrained_name(),
@@ -240,11 +240,11 @@ class Run:
         return f"{self.data_set}_{self.pretraining}_{self.fine_tuning}_{share}_s{self.seed}_{_digest(details)}"
 
     def former_parts(self) -> list[str]:
-        """Those of :data:`FORMER_PARTS` that the run has: it can be shown, but not made again."""
+        """Parts of the run from :data:`FORMER_PARTS`. A run with such parts can be shown, but not made again."""
         return [part for part in FORMER_PARTS if part in self.changes().values()]
 
     def command(self) -> str:
-        """The command that makes this run."""
+        """Command that makes this run."""
         words = ["python", "-m", PACKAGE, "run", "--data_dir", "DIR", "--data_sets", self.data_set]
         words += ["--pretrainings", self.pretraining, "--fine_tunings", self.fine_tuning, "--seeds", str(self.seed)]
         default = Run(self.data_set)
@@ -260,7 +260,7 @@ class Run:
 
 
 def _digest(content: Any) -> str:
-    # Parts of this package are named as they were when it was a folder of scripts, or all runs would be renamed.
+    # This package was a folder of scripts. Its parts keep their names from then, so that no run is renamed.
     text = json.dumps(content, sort_keys=True).replace(f'"{PACKAGE}.', '"')
     return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
 
@@ -271,10 +271,10 @@ def _train_config() -> dict[str, Any]:
 
 
 def configure(method: Method, settings: dict[str, Any]) -> ConfigParser:
-    """The bundle's configuration with settings, then with the changes of a method.
+    """Return the bundle's configuration with settings, and then with the changes of a method.
 
     Args:
-        method: name of the method, a key of :data:`PRETRAININGS` or :data:`FINE_TUNINGS`.
+        method: method from :data:`PRETRAININGS` or :data:`FINE_TUNINGS`.
         settings: values by id, ``#`` between the levels.
 
     Raises:
@@ -294,16 +294,16 @@ def configure(method: Method, settings: dict[str, Any]) -> ConfigParser:
 
 @cache
 def default(name: str) -> Any:
-    """Value of a setting in the bundle."""
+    """Default value of a setting in the bundle."""
     return configure(Method(""), {}).get_parsed_content(name)
 
 
 @cache
 def describe(name: str, phase: str, settings: tuple[tuple[str, str], ...]) -> dict[str, Any]:
-    """All settings that decide the result of a phase.
+    """Collect all settings that affect the result of a phase.
 
-    Settings that are off (None, False, 0 or empty) are left out: an option that is added later, and is off by default,
-    does not rename the runs made before.
+    Settings that are off (None, False, 0 or empty) are left out. So a new option that is off by default does not rename
+    earlier runs.
 
     Args:
         name: key of :data:`PRETRAININGS` or :data:`FINE_TUNINGS`.
@@ -318,14 +318,14 @@ def describe(name: str, phase: str, settings: tuple[tuple[str, str], ...]) -> di
         if key in ELSEWHERE or key in method.ignores or _of_other_phase(key, phase):
             continue
         raw = parser[key]
-        # A component, as a backbone of one's own, is described by its definition.
+        # A component, such as a user's own backbone, is described by its definition.
         value = parser.get_parsed_content(key) if isinstance(raw, str) else raw
         if value and ALL_ALONG.get(key) != value:
             result[key] = value
     for view in VIEWS[phase]:
         if view not in method.ignores:
             result[view] = _strengths(parser.get_parsed_content(view).settings)
-    # Other changes: parts of components, or whole ones.
+    # Other changes replace whole components or parts of them.
     described = {
         *parser["settings"],
         *VIEWS["pretrain"],
@@ -337,7 +337,7 @@ def describe(name: str, phase: str, settings: tuple[tuple[str, str], ...]) -> di
 
 
 def needed_modules(run: Run, pretrained: bool) -> list[str]:
-    """Modules that a run imports beside the dependencies of the package; losses of others for pre-training only."""
+    """Modules that a run imports beside the package's dependencies. Only pre-training needs losses from lightly."""
     modules = ["lightly.loss"] if run.pretraining in ("vicreg", "simsiam") and not pretrained else []
     backbone = run.changes().get("backbone")
     if isinstance(backbone, dict) and backbone["_target_"].startswith(f"{PACKAGE}.imagenet."):

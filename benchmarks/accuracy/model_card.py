@@ -1,13 +1,13 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Make the card of a model from the table of runs: what it is for, what it was made from, how good it is, for whom.
+"""Make the card of a model from the table of runs: its purpose, data and method, its quality, and subgroups.
 
     python -m benchmarks.accuracy model_card --data_dir DIR --data_set isic2018
     python -m benchmarks.accuracy model_card --data_dir DIR --data_set isic2018 --pretraining none --fine_tuning plain
 
-The model is that of one method with all its seeds; every figure is of the own-test part, with an interval over lesions
-and seeds. Nothing of it is typed in: a run that is made again changes the card. The sections follow Mitchell et al.,
-"Model Cards for Model Reporting", FAT* 2019, https://arxiv.org/abs/1810.03993.
+The card describes one method with all its seeds. Every figure is measured on the own-test part, with an interval over
+lesions and seeds. No figure is typed by hand: a run that is made again changes the card. The sections follow Mitchell
+et al., "Model Cards for Model Reporting", FAT* 2019, https://arxiv.org/abs/1810.03993.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ CONFIRMED = {
 
 
 def subgroups(data_dir: Path, name: str, items: Sequence[Mapping[str, Any]]) -> dict[str, NDArray[np.bool_]]:
-    """Masks of the test part, one for each way of confirming a diagnosis; empty if the data set's tables name none."""
+    """Masks of the test part, one for each way of confirming a diagnosis; empty if the data set has no such table."""
     file = data_dir / name / "ISIC2018_Task3_Training_LesionGroupings.csv"
     if name != "isic2018" or not file.is_file():
         return {}
@@ -66,14 +66,14 @@ def subgroups(data_dir: Path, name: str, items: Sequence[Mapping[str, Any]]) -> 
 
 
 def quality(results: Results, run: Run) -> list[str]:
-    """Figures of the whole test part."""
+    """Section with the figures of the whole test part."""
     names = [name for name in METRICS if name != "kappa" or run.data_set == "aptos2019"]
     rows = [[readable(name), cell(results.interval(run, name))] for name in names]
     return ["## How good it is\n", *table(rows, ["metric", "own test part"]), ""]
 
 
 def by_class(results: Results, run: Run, labels: Sequence[int]) -> list[str]:
-    """Recall and AUC of every class."""
+    """Section with recall and AUC of every class."""
     rows = [
         [
             name,
@@ -88,14 +88,14 @@ def by_class(results: Results, run: Run, labels: Sequence[int]) -> list[str]:
 
 
 def by_subgroup(results: Results, run: Run, items: Sequence[Mapping[str, Any]], data_dir: Path) -> list[str]:
-    """The same figures for parts of the test part."""
+    """Section with the figures of each subgroup of the test part."""
     labels, weights = results.truth(run.data_set, run.split)
     truth, classes = np.array(labels), DATA_SETS[run.data_set].class_names
     probs = [results.table.probabilities(run.but(seed=seed).name()) for seed in results.seeds(run)]
     rows = []
     for name, inside in subgroups(data_dir, run.data_set, items).items():
         values = [measure(prob[inside], truth[inside], classes) for prob in probs]
-        # A resample may lack the subgroup: it then says nothing of it.
+        # Resamples without any image of the subgroup are left out.
         kept = weights[weights[:, inside].sum(1) > 0][:, inside]
         draws = [measure(prob[inside], truth[inside], classes, kept) for prob in probs]
         figures = [interval([v[m].item() for v in values], [d[m] for d in draws]) for m in SUBGROUP_METRICS]
@@ -116,7 +116,7 @@ def by_subgroup(results: Results, run: Run, items: Sequence[Mapping[str, Any]], 
 
 
 def made_from(results: Results, run: Run, contents: Sequence[Mapping[str, Any]], data_dir: Path) -> list[str]:
-    """Data, method and machine."""
+    """Section about data, method and machine."""
     parts = read_parts(data_dir, run.data_set, run.split, results.splits)
     sizes = ", ".join(f"{len(parts[part])} {part}" for part in ("train", "validation", "test"))
     first, pretrained = contents[0], run.pretraining != "none"
@@ -143,7 +143,7 @@ def made_from(results: Results, run: Run, contents: Sequence[Mapping[str, Any]],
 
 
 def calibration(results: Results, run: Run, contents: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Section about calibration: how far certainty and accuracy differ."""
+    """Section about calibration: the difference between confidence and accuracy."""
     temperatures = ", ".join(f"{content['temperature']:.2f}" for content in contents)
     error = cell(results.interval(run, "calibration_error"))
     return [
@@ -155,7 +155,7 @@ def calibration(results: Results, run: Run, contents: Sequence[Mapping[str, Any]
 
 
 def card(results: Results, run: Run, data_dir: Path, command: str) -> str:
-    """The whole card, in Markdown."""
+    """Return the whole card in Markdown."""
     contents = [results.runs[run.but(seed=seed).name()] for seed in results.seeds(run)]
     items = read_parts(data_dir, run.data_set, run.split, results.splits)["test"]
     classes = ", ".join(DATA_SETS[run.data_set].class_names)

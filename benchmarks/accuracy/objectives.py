@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Losses of other methods for the package's pre-trainer, from lightly; and puzzles without hierarchy."""
+"""Losses of other methods from lightly for the package's pre-trainer, and puzzles without hierarchy."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class SimSiamLoss(nn.Module):
     """SimSiam (Chen & He, CVPR 2021, alg. 1): predictor, stop-gradient, negative cosine similarity, both ways.
 
     Args:
-        features: D, of the projector. The hidden layer of the predictor has a quarter, as in the paper.
+        features: number D of features of the projector. The hidden layer of the predictor has D / 4, as in the paper.
         device: device of the predictor.
     """
 
@@ -42,7 +42,7 @@ class SimSiamLoss(nn.Module):
         from lightly.loss import NegativeCosineSimilarity
         from lightly.models.modules import SimSiamPredictionHead
 
-        # The norm that ends SimSiam's projector, which the projector of Barlow Twins and VICReg lacks.
+        # SimSiam's projector ends with this norm. The projector of Barlow Twins and VICReg does not have it.
         self.norm = nn.BatchNorm1d(features, affine=False)
         self.predictor = SimSiamPredictionHead(features, features // 4, features)
         self.similarity = NegativeCosineSimilarity()
@@ -57,10 +57,10 @@ class SimSiamLoss(nn.Module):
 
 
 class PuzzleView:
-    """A view cut into a puzzle, for a pre-training with puzzles but without stages.
+    """A view that is cut into a puzzle, for pre-training with puzzles but without stages.
 
     Args:
-        view: view that the puzzle is cut from.
+        view: view from which the puzzle is cut.
         grids: grids of the puzzle; one is drawn for each batch.
         permutation: see :func:`monai_fgssl.functional.random_permutations`.
     """
@@ -71,6 +71,6 @@ class PuzzleView:
         self.view, self.grids, self.permutation = view, list(grids), permutation
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Puzzles of images ``(B, C, *spatial)``."""
+        """Cut images ``(B, C, *spatial)`` into puzzles."""
         grid = self.grids[int(torch.randint(len(self.grids), (), generator=generator))]
         return jigsaw(self.view(images, generator), grid, self.permutation, generator=generator)

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Pages over all questions: goals, probes of the frozen network, recall of each class, and runs of no question."""
+"""Pages that cover all questions: goals, probes of the frozen network, recall of each class, and all other runs."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from .words import SCALE_TITLES, TITLES, cell, in_words, label, table
 __all__ = ["Goal", "all_goals", "frozen", "goals", "others", "recalls"]
 
 COMPARED = ["data set", "this", "minus", "metric", "difference", "macro AUC, difference", "seeds"]
-"""Header of what :func:`compared` returns."""
+"""Header of the table whose rows :func:`compared` returns."""
 
 
 def compared(results: Results, run: Run, other: Run) -> tuple[list[str], Interval] | None:
-    """First cells of a row, and the difference in the metric that decides."""
+    """Compare two runs; return the cells of a row, and the difference in the main metric."""
     metric = DATA_SETS[run.data_set].metrics[0]
     gain = results.difference(run, other, metric)
     if gain is None:
@@ -41,12 +41,12 @@ def compared(results: Results, run: Run, other: Run) -> tuple[list[str], Interva
 
 @dataclass(frozen=True)
 class Goal:
-    """A difference that was hoped for, and the one that was found.
+    """A gain that was the goal, and the gain that was measured.
 
     Attributes:
-        least: smallest gain that was hoped for.
-        gain: gain that was found.
-        cells: cells of its row.
+        least: smallest gain that reaches the goal.
+        gain: gain that was measured.
+        cells: cells of the row of this goal.
     """
 
     least: float
@@ -55,17 +55,17 @@ class Goal:
 
     @property
     def reached(self) -> bool:
-        """True if the mean over seeds is at least the gain that the goal names."""
+        """True if the mean gain over seeds is at least :attr:`least`."""
         return self.gain["value"] >= self.least
 
     @property
     def beyond_chance(self) -> bool:
-        """True if the whole interval lies above 0."""
+        """True if the whole interval is above 0."""
         return self.gain["low"] > 0
 
 
 def all_goals(results: Results, scale: str) -> list[Goal]:
-    """The goals set before the first run, as far as a scale has runs for them."""
+    """List the goals that were set before the first run, if a scale has runs for them."""
     found = []
     for name, data_set in DATA_SETS.items():
         run, supervised = (
@@ -79,7 +79,7 @@ def all_goals(results: Results, scale: str) -> list[Goal]:
             pairs.append((few, best, 0.0))
         pairs.append((few, supervised.but(budget=0.3), 0.0))
         if supervised != smallest:
-            # Plain training may be better there.
+            # Plain training may be better at the small scale.
             pairs.append((run, smallest, least))
         for ours, other, hoped in pairs:
             if compared_ones := compared(results, ours, other):
@@ -89,7 +89,7 @@ def all_goals(results: Results, scale: str) -> list[Goal]:
 
 
 def goals(results: Results) -> list[str]:
-    """The page of the goals."""
+    """Make the page of the goals."""
     lines = [
         "# Goals\n",
         "Differences that were hoped for before the first run. The other pre-training is the best on the validation "
@@ -107,7 +107,7 @@ def goals(results: Results) -> list[str]:
 
 
 def frozen(results: Results) -> list[str]:
-    """The page of linear probes: how good features are before any label has changed the network."""
+    """Make the page of linear probes, which show how good features are before any label has changed the network."""
     lines = [
         "# Frozen features\n",
         "A linear probe on the frozen network, as pre-trained. [How to read this](../README.md#how-to-read).\n",
@@ -135,7 +135,7 @@ def _frozen_rows(results: Results, scale: str) -> list[list[str]]:
 
 
 def recalls(results: Results) -> list[str]:
-    """The page of the recall of every class, for the runs of question (a)."""
+    """Make the page of the recall of every class, for the runs of question (a)."""
     sections = [_recall_rows(results, name) for name in DATA_SETS]
     lines = ["# Recall of each class\n", "Runs of question (a). [How to read this](../README.md#how-to-read).\n"]
     return [*lines, *chain.from_iterable(sections)]
@@ -152,7 +152,7 @@ def _recall_rows(results: Results, data_set: str) -> list[str]:
 
 
 def others(results: Results) -> list[str]:
-    """The page of runs that belong to no question: trials, and runs with defaults that have changed since."""
+    """Make the page of runs that do not belong to a question: trials, and runs with earlier defaults."""
     seeds = sorted({content["run"]["seed"] for content in results.runs.values()})
     shown = {
         run.name()

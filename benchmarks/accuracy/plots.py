@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""A plot of each question: lines where x is a number, else a row for each x."""
+"""Plot a question: lines if x is a number, else a row for each x."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["draw"]
 
 
 def draw(results: Results, question: Question, entries: Sequence[Entry], metric: str, path: Path, title: str) -> None:
-    """Lines where x is a number, else a row for each x."""
+    """Draw the entries of a question: lines if x is a number, else a row for each x."""
     series = list(dict.fromkeys(entry.series for entry in entries))
     numeric = all(not isinstance(entry.x, str) for entry in entries)
     names = list(dict.fromkeys(entry.x for entry in entries))
@@ -38,7 +38,7 @@ def draw(results: Results, question: Question, entries: Sequence[Entry], metric:
         if numeric:
             if question.log_x:
                 axes.set_xscale("log")
-            # Not where two would overlap.
+            # Leave out labels that would overlap.
             values = sorted(float(x) for x in names)
             shown = [x for before, x in zip([0.0, *values], values, strict=False) if x > 1.3 * before]
             axes.set_xticks(shown, [label(x) for x in shown])
@@ -63,11 +63,11 @@ def draw_series(
     color: str,
     name: str,
 ) -> None:
-    """One line, or one dot in each row."""
+    """Draw one line, or one dot in each row."""
     values = np.array([[p["value"], p["value"] - p["low"], p["high"] - p["value"]] for p in points])
     reach = values[:, 1:].T.clip(0)
     if numeric:
-        # Beside each other, so that no interval hides another.
+        # Shift the points of each series, so that no interval hides another.
         places = [float(x) * (1 + 0.15 * shift) for x in xs]
         axes.errorbar(places, values[:, 0], reach, fmt="o-", color=color, ms=4, lw=1.2, elinewidth=0.8, label=name)
     else:

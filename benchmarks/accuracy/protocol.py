@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Input of every method: images of three public data sets, fixed splits, and shares of the training labels.
 
-The splits are files in ``splits/``, made once by :func:`make_split`. ``<data set>.json`` keeps images of one lesion and
-near-duplicates in one part; ``<data set>_random.json`` ignores both, to measure what that would claim.
+The splits are files in ``splits/``, made once by :func:`make_split`. In ``<data set>.json`` all images of one lesion
+and all near-duplicates are in the same part. ``<data set>_random.json`` ignores lesions and near-duplicates, to measure
+how much too good the results would look.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ __all__ = ["BUDGETS", "DATA_SETS", "DataSet", "label_budget", "load_data", "make
 
 SPLITS = Path(__file__).parent / "splits"
 FRACTIONS = {"train": 0.7, "validation": 0.1, "test": 0.2}
-"""Of a data set without parts. ISIC 2017 keeps its own validation part, and 20 % of its training part are the test."""
+"""Split of a data set without parts. ISIC 2017 keeps its validation part, and tests on 20 % of its training part."""
 BUDGETS = (0.01, 0.05, 0.1, 0.25, 1.0)
 """Shares of the training labels."""
 
@@ -55,7 +56,7 @@ class DataSet:
     Attributes:
         class_names: names of the classes, one for each label from 0 up.
         metrics: metrics that are usual for the data set; the first one decides; see :func:`scoring.measure`.
-        selection: metric of the validation part that the best epoch is chosen by.
+        selection: metric on the validation part that chooses the best epoch.
     """
 
     class_names: tuple[str, ...]
@@ -79,10 +80,10 @@ def make_split(data_dir: str | Path, name: str, folder: Path = SPLITS, image_siz
     """Make both splits of a data set, and the list of its near-duplicates.
 
     Args:
-        data_dir: has the folder ``name`` in the official layout.
-        name: key of :data:`DATA_SETS`.
+        data_dir: folder that contains the folder ``name`` in the official layout.
+        name: data set, a key of :data:`DATA_SETS`.
         folder: folder to write to.
-        image_size: image size at which near-duplicates are looked for.
+        image_size: image size, in pixels, for the search for near-duplicates.
         seed: seed of the splits.
     """
     root = Path(data_dir) / name
@@ -103,7 +104,7 @@ def make_split(data_dir: str | Path, name: str, folder: Path = SPLITS, image_siz
 def read_parts(
     data_dir: str | Path, name: str, split: str = "grouped", folder: Path = SPLITS
 ) -> dict[str, list[dict[str, Any]]]:
-    """Items of each part, without their pixels; near-duplicates have one group.
+    """Read the items of each part, without pixels. Near-duplicates have the same group.
 
     Args:
         data_dir: see :func:`make_split`.
@@ -122,7 +123,7 @@ def read_parts(
 def load_data(
     data_dir: str, name: str, split: str, image_size: int, cache_dir: str, folder: Path = SPLITS
 ) -> PreparedData:
-    """Images of the three parts, decoded once and kept in ``cache_dir``; arguments as those of :func:`read_parts`."""
+    """Load the images of the three parts. They are decoded once, into ``cache_dir``; see also :func:`read_parts`."""
     parts = read_parts(data_dir, name, split, folder)
     items = sorted((item for part in PARTS for item in parts[part]), key=lambda item: item["name"])
     images = load_images(items, image_size, cache_dir=cache_dir)
@@ -130,9 +131,9 @@ def load_data(
 
 
 def label_budget(images: CachedImages, share: float, seed: int) -> CachedImages:
-    """The training images that keep their label: stratified, whole lesions, at least one image of each class.
+    """Choose the training images that keep their label: stratified, whole lesions, at least one image of each class.
 
-    Of the same seed a smaller budget is part of a larger one.
+    With the same seed, a larger budget contains all images of a smaller budget.
     """
     items = [
         {"name": name, "group": group, "label": label}
@@ -142,6 +143,6 @@ def label_budget(images: CachedImages, share: float, seed: int) -> CachedImages:
 
 
 def repeated(images: CachedImages, size: int, seed: int = 0) -> CachedImages:
-    """Go through images in a random order again and again until there are ``size``: an epoch over few labels."""
+    """Repeat the images in a random order until there are ``size``, for an epoch over few labels."""
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
     return images.select(order[torch.arange(size) % len(images)])
