@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Fixtures of several test files."""
+"""Fixtures that several test files share."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-# Before torch is imported, here and in the programs that tests start: processes beside each other share the cores.
+# Test processes that run at the same time share the cores. The variable must be set before torch is imported, here and
+# in the programs that tests start.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from monai_fgssl.data import make_synthetic_lesions
 
-# Servers, other programs and whole trainings: `pytest -m "not slow"` leaves these folders out.
+# Folders with tests of servers, other programs and whole trainings. `pytest -m "not slow"` leaves them out.
 SLOW_FOLDERS = ("docs", "integration", "tutorials")
 REPOSITORY = Path(__file__).parents[1]
-# Tests of modules that import MONAI Label run in its environment.
+# Packages for tests of modules that import MONAI Label. These tests run in the environment of MONAI Label.
 IN_LABEL_ENVIRONMENT = ("pytest", "pytest-timeout", "hypothesis")
 
 
@@ -36,12 +37,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def lesions(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small synthetic data set; tests copy it before they change it."""
+    """Small synthetic data set. Tests must copy it before they change it."""
     return make_synthetic_lesions(tmp_path_factory.mktemp("data") / "lesions", num_images=140, image_size=32)
 
 
 def real_data(name: str) -> Path:
-    """Folder of a real data set, whose images are not part of the repository."""
+    """Folder of a real data set; its images are not part of the repository."""
     root = Path(os.environ.get("FGSSL_DATA_DIR", Path(__file__).parents[2] / "shared" / "data"))
     if not (root / name).is_dir():
         pytest.skip(f"needs the real images in {root / name}: set FGSSL_DATA_DIR to the folder that has {name}/")
@@ -68,7 +69,7 @@ def aptos2019() -> Path:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
-    """Mounts a disk of so many megabytes; needs Linux and its administrator."""
+    """Function that mounts a disk of the given size in megabytes; it needs Linux and its administrator."""
     with ExitStack() as mounted:
 
         def mount(megabytes: int) -> Path:
@@ -89,7 +90,8 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
 def label_python() -> Path:
     """Python of an environment for MONAI Label, which needs other packages than this project's tests.
 
-    It is in the folder that FGSSL_LABEL_ENV names, else in the user's cache, and made on first use.
+    The environment is in the folder FGSSL_LABEL_ENV if that variable is set, else in the user's cache. It is made on
+    first use.
     """
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "monai-fgssl" / "label_env"
     env = Path(os.environ.get("FGSSL_LABEL_ENV", cache))
@@ -97,7 +99,7 @@ def label_python() -> Path:
     project = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
     wanted = "\n".join((*IN_LABEL_ENVIRONMENT, str(REPOSITORY), project))
     env.parent.mkdir(parents=True, exist_ok=True)
-    # Several processes run the tests, and all want the same environment.
+    # Several processes run the tests, and all of them use the same environment.
     with FileLock(f"{env}.lock"):
         if not marker.is_file() or marker.read_text(encoding="utf-8") != wanted:
             if not python.is_file():

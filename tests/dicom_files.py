@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""DICOM files for tests, written the same by pydicom 2.4 and 3."""
+"""DICOM files for tests. pydicom 2.4 and 3 write equal files."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""``python -m monai_fgssl demo`` and what else a newcomer types first."""
+"""``python -m monai_fgssl demo`` and other commands that a new user types first."""
 
 from __future__ import annotations
 

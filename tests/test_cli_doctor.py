@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""``python -m monai_fgssl doctor``: what it finds in a computer and in data sets."""
+"""``python -m monai_fgssl doctor``: the problems that it finds in a computer and in data sets."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""A model on disk: what belongs together is told from what does not, and everything wrong is one line with its name."""
+"""A model on disk: files that do not belong together are detected, and each problem is one line that names the file."""
 
 from __future__ import annotations
 

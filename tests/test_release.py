@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""A release of a trained bundle: what MONAI downloads from it is the model, and nothing of a run is in it."""
+"""A release of a trained bundle: MONAI downloads the model from it, and it contains no other files of a run."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Folders and disks are tried before a run begins."""
+"""Folders and disks are checked before a run starts."""
 
 from __future__ import annotations
 

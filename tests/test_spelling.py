@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Misspelled settings from Python, files and commands: refused where they are nearly known, never passed over."""
+"""Misspelled settings from Python, files and commands: names close to a known setting are refused, never ignored."""
 
 from __future__ import annotations
 

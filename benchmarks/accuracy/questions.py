@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The questions of the evidence, each as a list of runs, the most decisive first."""
+"""The questions of this benchmark. Each is a list of runs, and the most decisive runs come first."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ SCALES: dict[str, dict[str, Any]] = {
 
 
 PRETRAIN_SEED: dict[str, int | None] = {"small": 0, "medium": 0, "large": None}
-"""One pre-training serves the fine-tunings of all seeds; None: each seed has its own."""
+"""Seed of the one pre-training that the fine-tunings of all seeds share; None: each seed has its own pre-training."""
 
 CROPS: dict[str, dict[str, Any]] = {
     name: {"distorted_view#crop_scale": scale, "distorted_view#crop_ratio": ratio}
@@ -61,17 +61,18 @@ CROPS: dict[str, dict[str, Any]] = {
         ("no crop", [1.0, 1.0], [1.0, 1.0]),
     )
 }
-# A lesion fills a photograph of skin, and survives a crop; most lesions of a fundus do not. Of all methods alike.
+# A lesion fills most of a skin photograph, so a crop still shows it. A crop of a fundus can miss most lesions.
+# All methods use the same crops.
 CROP_OF = {"isic2018": "crop from 0.4", "isic2017": "crop from 0.4", "aptos2019": "crop from 0.85"}
 
 
 def settings_of(data_set: str, scale: str) -> dict[str, Any]:
-    """Settings of all runs on a data set, at a key of :data:`SCALES`, where they have none of their own."""
+    """Settings of all runs on a data set at a scale of :data:`SCALES`; a run's own settings override them."""
     return SCALES[scale] | CROPS[CROP_OF[data_set]]
 
 
 def scaled(run: Run, scale: str, pretrain_seed: int | Literal["of the scale"] | None = "of the scale") -> Run:
-    """A run with :func:`settings_of` its data set, and the seed of its pre-training; None: the run's own."""
+    """Return a run with :func:`settings_of` its data set and a pre-training seed; None: the seed of the run."""
     pretrain_seed = PRETRAIN_SEED[scale] if pretrain_seed == "of the scale" else pretrain_seed
     return run.but(settings_of(run.data_set, scale) | run.changes(), pretrain_seed=pretrain_seed)
 
@@ -84,7 +85,7 @@ class Entry:
         series: value of the second varied setting; each series is a line or a color of the plot.
         x: value of the varied setting: a number for a line, else a name.
         run: run with seed 0.
-        reference: the run that it is compared with, paired; None: nothing.
+        reference: run that :attr:`run` is compared with, paired; None: no comparison.
     """
 
     series: str
@@ -106,7 +107,7 @@ class Question:
         data_sets: data sets that can answer the question.
         entries: function from a data set, and the settings that all entries share, to the entries.
         log_x: True if a line's axis is logarithmic.
-        pretrain_seed: seed of the one pre-training that all seeds share; None: each has its own.
+        pretrain_seed: seed of the one pre-training that all seeds share; None: each seed has its own pre-training.
     """
 
     slug: str
@@ -120,7 +121,7 @@ class Question:
     pretrain_seed: int | Literal["of the scale"] | None = "of the scale"
 
     def points(self, data_set: str, scale: str = "small") -> list[Entry]:
-        """The entries for a data set, at a key of :data:`SCALES`, without those that are their own reference."""
+        """List the entries for a data set at a scale of :data:`SCALES`, except entries that equal their reference."""
 
         def at_scale(run: Run) -> Run:
             return scaled(run, scale, self.pretrain_seed)
@@ -129,13 +130,13 @@ class Question:
             replace(entry, run=at_scale(entry.run), reference=entry.reference and at_scale(entry.reference))
             for entry in self.entries(data_set, settings_of(data_set, scale))
         ]
-        # As settings of fine-tuning, which make no difference to a probe.
+        # For example, settings of fine-tuning have no effect on a probe, so the run equals its reference.
         return [entry for entry in entries if not (entry.reference and entry.run.name() == entry.reference.name())]
 
     def runs(
         self, data_sets: Iterable[str], seeds: Iterable[int], scale: str = "small", former: bool = False
     ) -> list[Run]:
-        """All runs: the first seed before any other, and an entry on all data sets before the next entry.
+        """List all runs. They are ordered by seed, then by entry, then by data set.
 
         Args:
             data_sets: names of data sets.
@@ -156,10 +157,10 @@ class Question:
 
 
 FGSSL, PROGRESSIVE, PLAIN = "fgssl", "progressive", "plain"
-# Variants of the method are compared by these: they are cheap, and pre-training should matter most there.
+# Variants of the method are compared with these fine-tunings: they are cheap, and pre-training should matter most here.
 CHEAP = ("progressive", "linear")
 FEW = 0.1
-"""Share of the labels that methods and variants are compared at."""
+"""Share of the labels with which methods and variants are compared."""
 
 
 def _value(settings: dict[str, Any], name: str) -> Any:
@@ -170,9 +171,10 @@ def _name(pretraining: str, fine_tuning: str) -> str:
     return f"{PRETRAININGS[pretraining].label}, {FINE_TUNINGS[fine_tuning].label}"
 
 
-# Puzzles of one tile: what FG-SSL, its puzzles alone and its hierarchy alone share, and the other methods lack.
+# A puzzle of one tile is a light view. FG-SSL, its puzzles alone and its hierarchy alone have a light view on one side.
+# The other methods do not.
 ONE_VIEW_LIGHT: dict[str, Any] = {"grids": [1]}
-"""Settings of ``"jigsaw"`` that leave Barlow Twins with a light view on one side."""
+"""Settings that turn ``"jigsaw"`` into Barlow Twins with a light view on one side."""
 ONE_VIEW_LIGHT_NAME = "Barlow Twins, one view light"
 
 
@@ -192,7 +194,7 @@ def _methods(data_set: str, _: dict[str, Any]) -> list[Entry]:
 
 
 def _budgets(data_set: str, _: dict[str, Any]) -> list[Entry]:
-    # Probes of the frozen network beside: they cost next to nothing.
+    # Probes of the frozen network are added, because they cost almost nothing.
     pairs = ((FGSSL, PROGRESSIVE), ("none", PLAIN), *((name, "linear") for name in (FGSSL, "barlow_twins", "none")))
     entries = []
     for pretraining, fine_tuning in pairs:
@@ -207,7 +209,7 @@ def _budgets(data_set: str, _: dict[str, Any]) -> list[Entry]:
 
 
 def _variants(data_set: str, variants: dict[str, dict[str, Any]]) -> list[Entry]:
-    """Entries of settings by name, each with the cheap fine-tunings at few labels, against the bundle's default."""
+    """Compare settings with the bundle's default, for each of the cheap fine-tunings with few labels."""
     entries = []
     for fine_tuning in CHEAP:
         base = Run(data_set, FGSSL, fine_tuning, budget=FEW)
@@ -220,7 +222,7 @@ def _variants(data_set: str, variants: dict[str, dict[str, Any]]) -> list[Entry]
 def _batch_sizes(data_set: str, settings: dict[str, Any]) -> list[Entry]:
     entries = []
     usual, usual_rate = (_value(settings, name) for name in ("pretrain_batch_size", "pretrain_learning_rate"))
-    # Half as long as in (a): the sizes are compared with each other, and there are many.
+    # Pre-training is half as long as in (a), since there are many batch sizes. They are compared only with each other.
     epochs = _value(settings, "pretrain_epochs") // 2
     for pretraining, fine_tuning in ((FGSSL, PROGRESSIVE), (FGSSL, "linear"), ("barlow_twins", "linear")):
         base = Run(data_set, pretraining, fine_tuning, budget=FEW).but({"pretrain_epochs": epochs})
@@ -284,8 +286,8 @@ def _network(data_set: str, _: dict[str, Any]) -> list[Entry]:
 
 def _schedules(data_set: str, settings: dict[str, Any]) -> list[Entry]:
     epochs = _value(settings, "pretrain_epochs")
-    # An iteration of alternating pre-training passes two images, of progressive eight, of joint five; of alternating
-    # and joint fine-tuning one, of progressive four.
+    # Passes of images in an iteration of pre-training: alternating two, progressive eight, joint five. In an iteration
+    # of fine-tuning: alternating and joint one, progressive four.
     return _variants(
         data_set,
         {
@@ -329,7 +331,7 @@ def _claims(data_set: str, _: dict[str, Any]) -> list[Entry]:
             "random split, chosen on validation": ours.but(split="random"),
             "random split, chosen on the test part": ours.but(split="random", select_on="test"),
         }.items():
-            # Another split has other test images: nothing to pair.
+            # Another split has other test images, so runs can't be paired.
             paired = run.split == "grouped" and run != ours
             entries.append(Entry(_name(pretraining, fine_tuning), name, run, ours if paired else None))
     return entries
@@ -372,7 +374,7 @@ def _imagenet(data_set: str, _: dict[str, Any]) -> list[Entry]:
 
 SLOW_BACKBONE = "$@network_def.parameter_groups(0.1 * @learning_rate, @learning_rate, @weight_decay)"
 
-# The distorted view that was the default when (l) was answered; precision and width have nothing to do with it.
+# The distorted view that was the default when (l) was answered. It does not affect the question of precision and width.
 VIEW_OF_THEN = {
     "distorted_view#crop_scale": [0.7, 1.0],
     "distorted_view#crop_ratio": [0.8, 1.25],
@@ -385,7 +387,7 @@ def _speed(data_set: str, _: dict[str, Any]) -> list[Entry]:
     for fine_tuning in (PLAIN, "linear", "knn"):
         ours = Run(data_set, FGSSL, fine_tuning, budget=FEW)
         ours = ours.but({"pretrain_epochs": 2, "pretrain_schedule": "progressive"} | VIEW_OF_THEN)
-        # The authors' block has half as many channels as the last stage: 1024 of ResNet-50, 256 of ResNet-18.
+        # The authors' block has half as many channels as the last stage: 1024 for ResNet-50, 256 for ResNet-18.
         slow = ours.but({"width": 256, "pretrain#trainer#amp": False})
         for name, run in {
             "as the authors: float32, block 256 wide": slow,
@@ -424,7 +426,7 @@ def _fine_tunings(data_set: str, settings: dict[str, Any]) -> list[Entry]:
         "mixup 0.2": {"mixup": 0.2},
     }
     slow = {"train#optimizer#params": SLOW_BACKBONE}
-    # Only runs that were made earlier; question (o) has those of today.
+    # These entries show runs that were made earlier. Question (o) has the runs of today.
     heads_first = {"train#lr_scheduler#_target_": HEADS_FIRST}
     of_features = {
         "backbone at a tenth of the learning rate": slow,
@@ -572,7 +574,7 @@ QUESTIONS = {
         "fine-tuning",
         "the default",
         _fine_tunings,
-        # Later than the others, and a reference from another machine's pre-training would not be the same.
+        # These runs are later than the others. A pre-training on another machine would not give the same reference.
         pretrain_seed=3,
     ),
     "o": Question(

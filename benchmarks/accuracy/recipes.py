@@ -2,11 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ways to fine-tune a pre-trained network with few labels, compared on the validation part.
 
-- ``run`` makes the trainings. It writes a row for each of their outcomes to ``fine_tuning_recipes.csv``, with metrics
-  of the validation part only. Predictions of all parts stay in the work folder.
+- ``run`` makes the trainings. It writes a row for each outcome to ``fine_tuning_recipes.csv``, with metrics on the
+  validation part only. Predictions of all parts stay in the work folder.
 - ``differences`` compares each recipe of FG-SSL with plain training on the validation part.
 - ``test`` compares one chosen recipe with others on the test part, once.
-- ``page`` writes the tables of ``fine_tuning_recipes.md`` anew from the CSV files.
+- ``page`` rewrites the tables of ``fine_tuning_recipes.md`` from the CSV files.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ PAGE = RESULTS / "fine_tuning_recipes.md"
 
 DECIDES, SECOND = "macro_auc", "macro_f1"
 SHARES = (0.25, 0.5, 0.75)
-"""Of the fine-tuned weights in interpolations; 0 and 1, the two ends, are measured anyway."""
+"""Shares of the fine-tuned weights in interpolations. The two ends, 0 and 1, are always measured."""
 EMA_DECAY = 0.999
 RESAMPLES = 10000
 
@@ -63,7 +63,7 @@ STARTS = {
     "none": ("random weights, hierarchical", "progressive"),
     "none_plain": ("random weights, plain", "plain"),
 }
-"""Pre-trainings: label, and the fine-tuning of :mod:`methods` whose network they are for."""
+"""Label of each pre-training, and the fine-tuning of :mod:`methods` that uses the same network."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,8 @@ class Training:
         pooled: start from a solved classifier on the means of all stages, without blocks.
         distilled: learn the teacher's probabilities of all training images, labeled or not, instead of labels.
         stage_lr_decay: see :meth:`monai_fgssl.networks.HierarchicalNet.parameter_groups`.
-        freeze_backbone: share of the epochs.
-        times: factor of the number of epochs; the result is rounded.
+        freeze_backbone: share of the epochs in which the backbone is frozen.
+        times: factor of the number of epochs; the product is rounded.
         learning_rate: learning rate of the heads.
     """
 
@@ -96,7 +96,7 @@ TRAININGS = {
     "lp_ft_long": Training(solved=True, stage_lr_decay=0.65, freeze_backbone=0.25, times=3),
     "pooled": Training(pooled=True, stage_lr_decay=0.65, freeze_backbone=0.25),
     "pooled_low": Training(pooled=True, stage_lr_decay=0.65, freeze_backbone=0.25, learning_rate=0.0002),
-    # An epoch shows all images of the training part: about three times as many as with a tenth of the labels.
+    # An epoch shows all images of the training part, about three times as many as with a tenth of the labels.
     "distilled": Training(distilled=True, times=1 / 3),
     "distilled_pooled": Training(pooled=True, distilled=True, stage_lr_decay=0.65, freeze_backbone=0.25, times=1 / 3),
 }
@@ -151,20 +151,20 @@ OUTCOMES = {
     "distilled_pooled_ema_and_teacher": "the same with EMA, mean probability with the teacher",
 }
 TEACHERS = {"fgssl": "probe_backbone", "barlow_twins": "probe_backbone", "none": "full", "none_plain": "full"}
-"""Outcome by start that teaches in (g): the features of random weights teach nothing."""
+"""Outcome that is the teacher in (g), by start. Features of random weights would be useless teachers."""
 PARTS = ("train", "validation", "test")
 TODAY = "full"
 
 Array = NDArray[np.float64]
 Probabilities = dict[str, Array]
-"""By part, ``(N, num_classes)``."""
+"""Probabilities ``(N, num_classes)`` by part."""
 
 
 class DistillationLoss(nn.Module):
-    """Cross-entropy with class probabilities, which are found by the positions of images.
+    """Cross-entropy with target probabilities, which are looked up by the positions of images.
 
     Args:
-        targets: ``(N, num_classes)``, one row for each image.
+        targets: class probabilities ``(N, num_classes)``, one row for each image.
 
     Source:
         Hinton et al., Distilling the Knowledge in a Neural Network, 2015; with unlabeled images Chen et al., Big
@@ -179,13 +179,13 @@ class DistillationLoss(nn.Module):
         self.register_buffer("targets", targets)
 
     def forward(self, logits: Tensor, positions: Tensor) -> Tensor:
-        """Mean over a batch of logits ``(B, num_classes)`` and positions ``(B,)``."""
+        """Mean loss of a batch of logits ``(B, num_classes)`` and positions ``(B,)``."""
         return cross_entropy(logits, self.targets[positions])
 
 
 @dataclass(frozen=True)
 class Task:
-    """A data set, a start and a choice of labels; and where things are."""
+    """A data set, a start and a choice of labels, with the folders of data and results."""
 
     data_set: str
     start: str
@@ -197,7 +197,7 @@ class Task:
     splits: Path = SPLITS
 
     def data(self, image_size: int) -> PreparedData:
-        """The three parts."""
+        """Load the three parts of the data set."""
         images = str(self.work_dir / "images")
         return load_data(str(self.data_dir), self.data_set, "grouped", image_size, images, self.splits)
 
@@ -205,7 +205,7 @@ class Task:
         """State dict of the pre-trained network; None for random weights.
 
         Raises:
-            FileNotFoundError: when the pre-training was not made yet.
+            FileNotFoundError: when the pre-training does not exist yet.
         """
         if self.start.startswith("none"):
             return None
@@ -228,7 +228,7 @@ class Task:
         return self.work_dir / "recipes" / name
 
     def predicted(self, outcome: str, part: str) -> Array | None:
-        """Probabilities ``(N, num_classes)`` of a part by an outcome that was made before; else None."""
+        """Probabilities ``(N, num_classes)`` of an outcome on a part; None if the outcome was not made yet."""
         for training in ("probe", *TRAININGS):
             file = self.predictions(training)
             if file.is_file():
@@ -239,7 +239,7 @@ class Task:
 
 
 class Keeper:
-    """Copies of the weights: of the best epoch by each metric, and their moving average."""
+    """Copies of the weights: those of the best epoch by each metric, and their moving average."""
 
     def __init__(self, network: nn.Module, metrics: Sequence[str]) -> None:
         self.network = network
@@ -249,12 +249,12 @@ class Keeper:
 
     @staticmethod
     def _average(average: Tensor, value: Tensor, count: Tensor | int) -> Tensor:
-        # At first over few steps, as usual: the start would weigh more than anything else.
+        # At first the average covers few steps, as usual. Otherwise the initial weights would dominate.
         decay = min(EMA_DECAY, (1 + float(count)) / (10 + float(count)))
         return average + (1 - decay) * (value - average)
 
     def attach(self, trainer: Any, evaluator: Any) -> None:
-        """Attach to trainer and evaluator."""
+        """Attach this to a trainer and an evaluator."""
         trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda: self.average.update_parameters(self.network))
         evaluator.add_event_handler(Events.COMPLETED, self._keep)
 
@@ -289,7 +289,7 @@ class Bench:
         }
         for name, value in parts.items():
             parser[name] = value
-        # As in training.py: few labels are seen more often each.
+        # As in training.py: with few labels, each image is seen more often.
         size = max(1, round(len(self.data.train) * task.budget**0.5))
         parser["train#dataset"] = repeated(self.labeled, size, task.seed)
         if training.distilled:
@@ -300,11 +300,11 @@ class Bench:
         if weights is None:
             self.update_norms(self.network)
         else:
-            # With statistics that were measured at the end of the pre-training.
+            # The weights include batch-norm statistics that were measured at the end of the pre-training.
             transfer_weights(pretrained, weights, "all")
 
     def _distill(self) -> None:
-        """Let the trainer see all images of the training part, with a teacher's probabilities for labels."""
+        """Train on all images of the training part, with a teacher's probabilities instead of labels."""
         train, task = self.data.train, self.task
         known = task.predicted(TEACHERS[task.start], "train")
         if known is None:
@@ -326,7 +326,7 @@ class Bench:
         BatchNormUpdater(network, loader, "cpu", precision=precision).update()
 
     def autocast(self) -> torch.autocast:
-        """Mixed precision, where the bundle has it on."""
+        """Mixed precision if the bundle uses it."""
         return self.parser.get_parsed_content("precision").autocast()
 
     def solve(self) -> None:
@@ -334,14 +334,14 @@ class Bench:
         solve_heads(self.network, self.labeled, "cpu")
 
     def predict(self, state: Mapping[str, Tensor] | None = None, parts: Sequence[str] = PARTS) -> Probabilities:
-        """Probabilities of the parts, as the bundle's evaluator computes them."""
+        """Predict probabilities of the parts as the bundle's evaluator does."""
         if state is not None:
             self.network.load_state_dict(state)
         return self.predict_with(self.network, parts)
 
     @torch.no_grad()
     def predict_with(self, network: Any, parts: Sequence[str] = PARTS) -> Probabilities:
-        """The same of another network."""
+        """Predict probabilities of the parts with another network."""
         result = {}
         for part in parts:
             loader = make_loader(getattr(self.data, part), batch_size=128)
@@ -351,7 +351,7 @@ class Bench:
         return result
 
     def score(self, prob: Probabilities) -> dict[str, float]:
-        """Metrics of the validation part."""
+        """Metrics on the validation part."""
         values = measure(prob["validation"], self.data.validation.labels.numpy(), self.data.class_names)
         return {name: float(values[name][0]) for name in (DECIDES, SECOND)}
 
@@ -367,7 +367,7 @@ def _stage_means(network: Any, images: CachedImages) -> Tensor:
 
 
 def make_probes(task: Task) -> dict[str, Probabilities]:
-    """Both probes of a start."""
+    """Make both probes of a start."""
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(task, Training(), folder)
     known, labeled = _stage_means(bench.network, bench.labeled), bench.labeled
@@ -381,7 +381,7 @@ def make_probes(task: Task) -> dict[str, Probabilities]:
 
 
 def make_training(task: Task, name: str) -> dict[str, Probabilities]:
-    """All outcomes of a training."""
+    """Make all outcomes of a training."""
     training = TRAININGS[name]
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(task, training, folder)
@@ -430,7 +430,7 @@ def _mean(one: Probabilities, other: Probabilities) -> Probabilities:
 
 
 def _teacher(task: Task) -> Probabilities:
-    """Predictions of the teacher of a start; they are made before."""
+    """Load the predictions of the teacher of a start, which must exist already."""
     found = {part: task.predicted(TEACHERS[task.start], part) for part in PARTS}
     missing = [part for part, prob in found.items() if prob is None]
     if missing:
@@ -441,7 +441,7 @@ def _teacher(task: Task) -> Probabilities:
 def _interpolate(
     bench: Bench, start: dict[str, Tensor], end: dict[str, Tensor], probe: Probabilities, tuned: Probabilities
 ) -> Probabilities:
-    """Predictions of the best of several networks between two (WiSE-FT, Wortsman et al., CVPR 2022)."""
+    """Predict with the best of several interpolations of two networks (WiSE-FT, Wortsman et al., CVPR 2022)."""
     best, score = (tuned, bench.score(tuned)[DECIDES])
     if (value := bench.score(probe)[DECIDES]) > score:
         best, score = probe, value
@@ -459,8 +459,8 @@ def _interpolate(
 
 
 def run(tasks: Sequence[Task], trainings: Sequence[str]) -> None:
-    """Make what is missing, one after the other."""
-    # Comparisons of one choice of labels are complete first.
+    """Make the missing trainings one after the other."""
+    # All trainings of one choice of labels are made before the next choice, so that comparisons are complete early.
     for task, name in itertools.product(tasks, trainings):
         file = task.predictions(name)
         if file.is_file():
@@ -515,9 +515,9 @@ LIMITS = ("difference", "low", "high", "corrected_low", "corrected_high")
 
 
 def compare(tasks: Sequence[Task], winner: str) -> None:
-    """Differences of a recipe to others on the test part, once, paired by image and by choice of labels.
+    """Compare a recipe with others on the test part, once, paired by image and by choice of labels.
 
-    Intervals are corrected for the choice among m recipes in the simplest way (Bonferroni): at level 1 - 0.05 / m.
+    Intervals are corrected for the choice among m recipes (Bonferroni): their level is 1 - 0.05 / m.
     """
     rows = []
     for data_set in sorted({task.data_set for task in tasks}):
@@ -530,7 +530,7 @@ def compare(tasks: Sequence[Task], winner: str) -> None:
 
 
 def compare_with_plain(tasks: Sequence[Task]) -> None:
-    """Differences of every recipe of FG-SSL to plain training as it is today, on the validation part."""
+    """Compare every recipe of FG-SSL with today's plain training on the validation part."""
     rows = []
     for data_set in sorted({task.data_set for task in tasks}):
         plain = {("none_plain", TODAY): _draws(tasks, data_set, "none_plain", TODAY, "validation")}
@@ -540,13 +540,13 @@ def compare_with_plain(tasks: Sequence[Task]) -> None:
 
 
 Draws = dict[int, dict[str, Any]]
-"""By choice of labels, what :func:`_draws` gives."""
+"""Result of :func:`_draws`, by choice of labels."""
 
 
 def _differences(
     data_set: str, winner: str, ours: Draws, others: Mapping[tuple[str, str], Draws]
 ) -> list[dict[str, str]]:
-    """Rows of the differences of a recipe of FG-SSL to other starts and recipes; empty entries were not made."""
+    """Rows with the differences between a recipe of FG-SSL and others. Recipes without results have no row."""
     rows = []
     names = {row["outcome"] for row in _read(VALIDATION_CSV)} - {TODAY}
     for (start, outcome), other in others.items():
@@ -565,7 +565,7 @@ def _differences(
 
 
 def _draws(tasks: Sequence[Task], data_set: str, start: str, outcome: str, part: str) -> dict[int, dict[str, Any]]:
-    """By seed, the metrics of an outcome on a part, and in each resample of its groups."""
+    """Metrics of an outcome on a part and in each resample of the part's groups, by seed."""
     result = {}
     for task in tasks:
         if (task.data_set, task.start) != (data_set, start):
@@ -586,7 +586,7 @@ def _draws(tasks: Sequence[Task], data_set: str, start: str, outcome: str, part:
 
 
 def write_page() -> None:
-    """Put the tables into the page, between its markers."""
+    """Write the tables into the page, between its markers."""
     text = PAGE.read_text(encoding="utf-8")
     tables = {
         "validation": _validation_tables(),
@@ -647,7 +647,7 @@ def _differences_table(rows: Sequence[Mapping[str, str]]) -> list[str]:
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    """Do what the command line says.
+    """Run the command of the command line.
 
     Args:
         words: arguments of the command line; None: those of this process.

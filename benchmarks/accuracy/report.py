@@ -4,9 +4,9 @@
 
     python -m benchmarks.accuracy report --data_dir DIR
 
-DIR is needed for the labels and lesions of the test parts, which are not kept with the runs; no image is read.
-``README.md`` says how to read the figures, what was done, and the results in short; ``answers`` has a page for each
-question, and pages over all of them. Every row names the runs that it was made from.
+DIR is needed for the labels and lesions of the test parts, because the runs do not contain them. No image is read.
+``README.md`` explains how to read the figures, describes the protocol, and summarizes the results. ``answers`` has a
+page for each question, and pages that cover all questions. Every row names the runs that it was made from.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ OVERVIEWS: dict[str, tuple[str, Callable[[Results], list[str]]]] = {
     "recalls": ("Recall of each class", recalls),
     "other_runs": ("Runs that belong to no question", others),
 }
-"""Pages over all questions: what they are, and who makes them."""
+"""Pages that cover all questions, each with its description and the function that makes it."""
 
 
 def protocol(results: Results) -> list[str]:
-    """The section on what was done."""
+    """Make the section about the protocol."""
     rows = []
     for name, data_set in DATA_SETS.items():
         if not split_file(name, "grouped", results.splits).is_file():
@@ -78,7 +78,7 @@ def protocol(results: Results) -> list[str]:
 
 
 def how_to_read() -> list[str]:
-    """The section on figures and names."""
+    """Make the section about figures and names."""
     return [
         "## How to read\n",
         "- The metric that decides comes first in each table. It depends on where a class is called, and on the few "
@@ -98,7 +98,7 @@ def how_to_read() -> list[str]:
 
 
 def more_runs() -> list[str]:
-    """The section on commands."""
+    """Make the section about commands."""
     return [
         "## How to make more\n",
         "`python -m benchmarks.accuracy run --help` says how; each question names the commands of the runs that it "
@@ -111,7 +111,7 @@ def more_runs() -> list[str]:
 
 
 def question_list(results: Results) -> list[str]:
-    """The section that leads to the other pages."""
+    """Make the section with links to the other pages."""
     lines = ["## Questions\n"]
     for key, question in QUESTIONS.items():
         lines += [f"### ({key}) [{question.title}](answers/{answer_file(key)})\n", *summary(results, key), ""]
@@ -120,7 +120,7 @@ def question_list(results: Results) -> list[str]:
 
 
 def readme(results: Results) -> list[str]:
-    """The page that comes first."""
+    """Make the first page."""
     lines = [
         "# Accuracy\n",
         "FG-SSL and what it is compared with, on photographs of three public data sets. Made by "
@@ -135,10 +135,10 @@ def readme(results: Results) -> list[str]:
 
 
 def pages(results: Results, seeds: Sequence[int], folder: Path) -> dict[str, str]:
-    """Text of all pages by path; draws the plots too.
+    """Make the text of all pages by path, and draw the plots.
 
     Args:
-        results: the finished runs.
+        results: finished runs.
         seeds: number of planned seeds.
         folder: folder of the pages.
     """

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Finished runs with what is measured on them: metrics on the test part, intervals and differences."""
+"""Finished runs and their measurements: metrics on the test part, intervals and differences."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["Results", "best_other"]
 
 @dataclass
 class Results:
-    """All finished runs, with what is measured on them.
+    """All finished runs and their measurements.
 
     Attributes:
         data_dir: see :func:`protocol.read_parts`.
@@ -39,7 +39,7 @@ class Results:
 
     @property
     def runs(self) -> dict[str, dict[str, Any]]:
-        """By name, what is known of each run."""
+        """Record of each run by name."""
         return self.table.runs
 
     def truth(self, name: str, split: str) -> tuple[list[int], NDArray[np.float64]]:
@@ -51,7 +51,7 @@ class Results:
         return self._truth[name, split]
 
     def scores(self, run: Run) -> dict[str, Any] | None:
-        """Metrics on the test part of one run: ``values`` and ``draws``; None when it is not there."""
+        """Metrics of one run on the test part: ``values`` and ``draws``; None if the run does not exist."""
         name = run.name()
         if name not in self.runs:
             return None
@@ -64,7 +64,7 @@ class Results:
         return self._scores[name]
 
     def seeds(self, run: Run) -> list[int]:
-        """Seeds of which the run is there."""
+        """Seeds with which the run exists."""
         found = sorted({content["run"]["seed"] for content in self.runs.values()})
         return [seed for seed in found if run.but(seed=seed).name() in self.runs]
 
@@ -74,23 +74,23 @@ class Results:
         return {seed: score for seed, score in scores.items() if score is not None}
 
     def interval(self, run: Run, metric: str) -> Interval:
-        """A metric over all seeds."""
+        """Mean of a metric over all seeds, with its interval."""
         scores = self.by_seed(run)
         return interval([s["values"][metric] for s in scores.values()], [s["draws"][metric] for s in scores.values()])
 
     def difference(self, run: Run, reference: Run | None, metric: str) -> Interval | None:
-        """Run minus reference over the seeds of both."""
+        """Difference run - reference over the seeds that both have."""
         if reference is None:
             return None
         return difference(self.by_seed(run), self.by_seed(reference), metric)
 
     def validation(self, run: Run, metric: str) -> float:
-        """Mean over seeds on the validation part."""
+        """Mean of a metric over seeds on the validation part."""
         contents = [self.runs[run.but(seed=seed).name()] for seed in self.seeds(run)]
         return float(np.mean([content["metrics"]["validation"][metric] for content in contents]))
 
     def mean(self, run: Run, kind: str) -> float:
-        """Mean over seeds of seconds or images, all phases together."""
+        """Mean over seeds of the seconds or images of all phases together."""
         return float(np.mean([sum(self.runs[run.but(seed=seed).name()][kind].values()) for seed in self.seeds(run)]))
 
     def rank(self, run: Run) -> float:
@@ -107,7 +107,7 @@ class Results:
 
 
 def best_other(results: Results, run: Run, fine_tunings: Sequence[str]) -> Run | None:
-    """The best of the other pre-trainings, chosen on the validation part: without a look at the test part."""
+    """Choose the best of the other pre-trainings on the validation part, without using the test part."""
     metric = DATA_SETS[run.data_set].metrics[0]
     others = [
         run.but(pretraining=pretraining, fine_tuning=fine_tuning)

@@ -1,23 +1,24 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Accuracy of FG-SSL and of what it is compared with: make the runs that are missing.
+"""Measure the accuracy of FG-SSL and of other methods: make the runs that are missing.
 
     python -m benchmarks.accuracy run --data_dir DIR --question a --data_sets isic2018 aptos2019 --seeds 0 1 2
     python -m benchmarks.accuracy run --data_dir DIR --pretrainings fgssl none --fine_tunings progressive plain \
         --budgets 0.1 --set grids=[8,4,2] distorted_view#grayscale_prob=0
 
 DIR has a folder in the official layout for each data set (``isic2018``, ``isic2017``, ``aptos2019``). The first form
-makes the runs of questions (of some methods or budgets only, when these are given), the second every combination of its
-arguments; ``--dry_run`` only lists them.
+makes the runs of questions. If methods or budgets are given, it makes only their runs. The second form makes every
+combination of its arguments. ``--dry_run`` only lists the runs.
 
-Every finished run is a file in ``benchmarks/accuracy/new_runs``, which ``python -m benchmarks.accuracy collect`` folds
-into the table of runs; what is in either is never made again. A pre-training is shared by all runs that differ in
-fine-tuning only, and goes on where it was stopped. ``--processes`` share the work: best one with
-``--threads 1`` for each core, on a GPU as many as keep it busy. More may join them with the same ``--work_dir``.
+Every finished run is a file in ``benchmarks/accuracy/new_runs``. ``python -m benchmarks.accuracy collect`` adds such
+files to the table of runs. A run in the folder or the table is never made again. All runs that differ only in
+fine-tuning share a pre-training. A pre-training that was stopped continues from there. ``--processes`` share the work:
+on a CPU, use one process with ``--threads 1`` for each core; on a GPU, use as many as keep it busy. More processes may
+join with the same ``--work_dir``.
 ``python -m benchmarks.accuracy report`` makes the page.
 
-VICReg and SimSiam are pre-trained with lightly, which needs torchvision. Where that is an environment of its own, make
-their kNN runs there (``--pretrainings vicreg simsiam --fine_tunings knn``) and the other fine-tunings anywhere.
+VICReg and SimSiam are pre-trained with lightly, which needs torchvision. If lightly has a separate environment, make
+their kNN runs there (``--pretrainings vicreg simsiam --fine_tunings knn``), and the other fine-tunings anywhere.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ from .store import NEW_RUNS, PROBABILITIES, TABLE, load_table, read_run, write_r
 from .training import Place, Result, finish, pretrain
 
 HERE = Path(__file__).resolve().parent
-# Seconds per image on 2 cores at 64 px, by phase and network, until there are runs to learn from.
+# Seconds per image on 2 cores at 64 px, by phase and network. Estimates use them until there are measured runs.
 GUESSES = {
     ("pretrain", "hierarchical"): 0.029,
     ("pretrain", "plain"): 0.012,
@@ -64,8 +65,8 @@ GUESSES = {
 }
 PROBE_SECONDS = 40.0
 SECONDS_TO_WAIT = 20.0
-"""For what other processes work at, when nothing else is left."""
-# About the images of a training part, for estimates only.
+"""Seconds before runs of other processes are tried again, when no other run is left."""
+# Approximate number of images of each training part, for estimates only.
 SIZES = {"isic2018": 4190, "isic2017": 1600, "aptos2019": 2050}
 
 
@@ -77,7 +78,7 @@ def machine(device: str) -> str:
 
 
 def commit() -> str:
-    """Commit of the repository, ``+`` behind it when the code has changed since; "" outside of git."""
+    """Commit of the repository, followed by ``+`` if the code has changed since; "" outside of git."""
 
     def git(*words: str) -> str:
         try:
@@ -103,7 +104,7 @@ def record(run: Run, result: Result, device: str) -> dict[str, Any]:
     """Content of the file of a run. It has no names of images: probabilities follow the order of the split file."""
     scores: dict[str, Any] = {}
     for part, logits in result.logits.items():
-        # Measured after rounding, so that who scores the file's probabilities again gets the file's metrics.
+        # Metrics are measured after rounding, so that the probabilities in the file give the metrics in the file.
         kept = np.round(1e4 * softmax(logits / result.temperature, axis=1)).astype(int)
         values = measure(kept / 1e4, result.labels[part], DATA_SETS[run.data_set].class_names)
         scores[part] = {name: _rounded(value.item()) for name, value in values.items()}
@@ -139,7 +140,7 @@ def _rounded_series(history: dict[str, list[tuple[int, float]]]) -> dict[str, li
 
 
 def estimate(run: Run, done: Sequence[dict[str, Any]], pretrained: bool) -> float:
-    """Seconds that a run will take: from runs like it on such a machine, else from a guess."""
+    """Estimate the seconds of a run from similar runs on such a machine, else from :data:`GUESSES`."""
     parser = configure(FINE_TUNINGS[run.fine_tuning], run.changes())
     size = (parser.get_parsed_content("image_size") / 64) ** 2
     seconds = PROBE_SECONDS * size
@@ -167,7 +168,7 @@ def _rate(done: Sequence[dict[str, Any]], phase: str, kind: str, name: str) -> f
 
 
 def parse_settings(words: Sequence[str]) -> dict[str, Any]:
-    """``name=value`` as values: JSON where it is, else text."""
+    """Read words ``name=value`` as values by name. A value that is not valid JSON is text."""
     settings: dict[str, Any] = {}
     for word in words:
         name, equals, value = word.partition("=")
@@ -181,7 +182,7 @@ def parse_settings(words: Sequence[str]) -> dict[str, Any]:
 
 
 def wanted_runs(arguments: argparse.Namespace) -> list[Run]:
-    """The runs that the command line asks for, each once, the most decisive first."""
+    """List the runs that the command line asks for, each once, the most decisive first."""
     settings = parse_settings(arguments.set)
     runs: list[Run] = []
     if arguments.question:
@@ -209,7 +210,7 @@ def wanted_runs(arguments: argparse.Namespace) -> list[Run]:
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Make the parser of the command line."""
     parser = argparse.ArgumentParser(
         f"python -m {PACKAGE} run", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -242,7 +243,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def main(words: Sequence[str]) -> None:
-    """Make what is missing."""
+    """Make the missing runs."""
     arguments = make_parser().parse_args(words)
     if arguments.processes > 1 and not arguments.dry_run:
         sys.exit(share(words, arguments.processes, arguments.threads))
@@ -278,7 +279,7 @@ def share(words: Sequence[str], processes: int, threads: int | None) -> int:
         for child in children:
             child.terminate()
 
-    # Before the first starts, so that it is not left behind.
+    # Set this before the first process starts, so that a signal never leaves a process running.
     signal.signal(signal.SIGTERM, stop)
     for _ in range(processes):
         children.append(subprocess.Popen(command, env=environment))
@@ -330,7 +331,7 @@ def make_runs(arguments: argparse.Namespace) -> None:
 
 
 def work_off(runs: Sequence[Run], place: Place, folder: Path) -> None:
-    """Make runs, beside other processes that do the same: what one of them works at is left for later."""
+    """Make runs while other processes do the same. A run that another process works on is tried again later."""
     waiting = list(runs)
     while waiting:
         left = [run for run in waiting if not make(run, place, folder)]
@@ -340,7 +341,7 @@ def work_off(runs: Sequence[Run], place: Place, folder: Path) -> None:
 
 
 def make(run: Run, place: Place, folder: Path) -> bool:
-    """Make a run, unless it is there; False when another process makes it, or its pre-training."""
+    """Make a run if it does not exist yet; return False if another process is making the run or its pre-training."""
     with claim(place.work_dir / "claims" / run.name()) as mine:
         if not mine:
             return False

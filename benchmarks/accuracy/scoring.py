@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Metrics of a run under their names, and intervals that hold the chance of several seeds."""
+"""Metrics of a run by name, and intervals that include the chance of several seeds."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ def measure(
     """All metrics of one classifier.
 
     Args:
-        prob: ``(N, num_classes)``.
-        labels: ``(N,)``, integers from 0.
+        prob: probabilities ``(N, num_classes)``.
+        labels: labels ``(N,)``, integers from 0.
         class_names: names of the classes.
-        weights: ``(R, N)``: how often each image counts in each of R samples; None: once, in one sample.
+        weights: number of times that each image counts in each of R samples, ``(R, N)``; None: once, in one sample.
 
     Returns:
-        ``(R,)`` each: those of :func:`monai_fgssl.metrics.weighted_metrics`, with ``recall_<class>`` and
-        ``auc_<class>`` for each class; ``mean_auc``, over all classes but the last, as in ISIC 2017; and
-        ``calibration_error`` in 15 bins.
+        Array ``(R,)`` of each metric by name: the metrics of :func:`monai_fgssl.metrics.weighted_metrics`;
+        ``recall_<class>`` and ``auc_<class>`` for each class; ``mean_auc`` over all classes but the last, as in ISIC
+        2017; and ``calibration_error`` in 15 bins.
     """
     weights = np.ones((1, len(np.asarray(labels)))) if weights is None else weights
     values = weighted_metrics(prob, labels, weights)
@@ -47,10 +47,10 @@ def measure(
 
 
 def interval(values: Sequence[float], draws: Sequence[ArrayLike], seed: int = 1, level: float = 0.95) -> Interval:
-    """Mean over seeds with an interval that holds the chance of the test images and that of the seeds.
+    """Mean over seeds with an interval that includes the chance of the test images and of the seeds.
 
-    In each resample of the images as many seeds as there are are drawn with replacement. With one seed the interval
-    holds the chance of the images only.
+    For each resample of the images, S seeds are drawn from the S seeds with replacement. With one seed the interval
+    includes only the chance of the images.
 
     Args:
         values: ``S`` values, one for each seed.
@@ -76,8 +76,8 @@ def difference(
     """Difference first - second over the seeds that both have, paired by image and by seed; None without any.
 
     Args:
-        first: by seed, ``"values"`` (float) and ``"draws"`` ``(R,)`` by metric.
-        second: the same of the other method.
+        first: metrics of the first method by seed: ``"values"`` (float) and ``"draws"`` ``(R,)``, each by metric.
+        second: metrics of the second method, in the same form.
         metric: name of the metric.
         level: level of the interval.
     """

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The results in ten sentences. Figures and verdicts are those of the table of runs: no sentence knows how it ends."""
+"""The results in ten sentences. All figures and verdicts are computed from the table of runs."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ SEARCHED = ("d", "e", "f", "g", "n")
 
 
 def spoken(gains: Mapping[str, Interval | None], better: str, worse: str, same: str) -> str:
-    """Say of differences whether they are beyond chance, those with the same verdict together.
+    """Describe in words whether differences are beyond chance, grouped by verdict.
 
     Args:
-        gains: differences by what they are to, or where; None where there is no run.
-        better: words before the names of the entries above 0.
-        worse: the same of those below 0.
-        same: the same of those that may be 0.
+        gains: differences by the name of the reference or the data set; None if there is no run.
+        better: words before the names of differences above 0.
+        worse: words before the names of differences below 0.
+        same: words before the names of differences that may be 0.
 
     Example:
         >>> spoken({"A": {"value": 0.2, "low": 0.1, "high": 0.3, "p": 0.0}}, "better than", "worse than", "equal to")
@@ -165,7 +165,7 @@ def goals_reached(results: Results) -> str:
 
 
 def in_short(results: Results) -> Sequence[str]:
-    """Markdown of the section; nothing as long as there is nothing to say."""
+    """Markdown of the section; empty if there are no results yet."""
     sentences = [
         *(against_methods(results, name) for name in PHOTOGRAPHS),
         against_random_weights(results),

@@ -1,10 +1,10 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Print all that the table has of some runs: command, settings, metrics, history, machine, versions and commit.
+"""Print all entries of some runs in the table: command, settings, metrics, history, machine, versions and commit.
 
     python -m benchmarks.accuracy show 'isic2018_fgssl_linear_10_s*_*'
 
-The pages name the runs that each figure comes from, with ``*`` where several seeds differ.
+The pages name the runs of each figure, with ``*`` in place of the seed if there are several seeds.
 """
 
 from __future__ import annotations

@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Finished runs on disk. Each new run is a file, and :func:`collect` moves such files into the table.
 
-The table is two files. ``runs.csv.xz`` has a row for each run: what was run, all settings, metrics of both parts,
-history, seconds, machine, versions and commit. ``predictions.npz`` has its probabilities on the test part, an array
-``(N, num_classes)`` of the images in the order of the split file, in units of 1/10000. ``pandas.read_csv`` and
-``numpy.load`` read them.
+The table is two files. ``runs.csv.xz`` has a row for each run: the fields of the run, all settings, metrics of both
+parts, history, seconds, machine, versions and commit. ``predictions.npz`` has the probabilities of each run on the test
+part: an array ``(N, num_classes)`` in units of 1/10000, with the images in the order of the split file.
+``pandas.read_csv`` and ``numpy.load`` read these files.
 """
 
 from __future__ import annotations
@@ -52,19 +52,19 @@ NEW_RUNS = TABLE / "new_runs"
 """Folder of runs that are not in the table yet; git ignores it."""
 ROWS, PREDICTIONS, LOCK = "runs.csv.xz", "predictions.npz", "collect.lock"
 PROBABILITIES = "test_prob_times_10000"
-"""Entry of a run's file that is kept apart from the others."""
+"""Entry of a run's file that the table stores separately, in ``predictions.npz``."""
 
 DEPTHS = {
     **dict.fromkeys(("name", "commit", "date", "machine", "temperature"), 0),
     **dict.fromkeys(("run", "settings", "versions", "seconds", "images", "details", "history"), 1),
     "metrics": 2,
 }
-"""Entries of a run, and how many levels of each are columns; what lies deeper is JSON in a cell."""
+"""Entries of a run, and the number of levels of each that become columns. Deeper levels are JSON in a cell."""
 TEXTS = frozenset(("name", "commit", "date", "machine", "versions.torch", "versions.monai")) | {
     f"run.{name}"
     for name in ("data_set", "pretraining", "fine_tuning", "transfer", "pretrain_on", "split", "select_on")
 }
-"""Columns of plain text. All others have JSON, or nothing where a run lacks the entry."""
+"""Columns of plain text. All other columns have JSON. A cell is empty if the run does not have the entry."""
 
 TODAYS_NAMES = {first: today for today, first in FIRST_NAMES.items()}
 
@@ -74,8 +74,8 @@ class RunTable:
     """All finished runs.
 
     Attributes:
-        folder: has both files of the table; either may be missing.
-        runs: record of each run by its name: everything but the probabilities.
+        folder: folder with both files of the table; each may be missing.
+        runs: record of each run by its name, with all entries except the probabilities.
     """
 
     folder: Path
@@ -85,7 +85,7 @@ class RunTable:
         """Probabilities of a run on the test part, ``(N, num_classes)``, rounded to 1/10000.
 
         Raises:
-            DataError: when there are none.
+            DataError: when the table has no probabilities of the run.
         """
         if name not in self._predictions:
             raise DataError(
@@ -100,7 +100,7 @@ class RunTable:
 
 
 def load_table(folder: Path) -> RunTable:
-    """The table in a folder, with no run where there is none yet."""
+    """Load the table of a folder; the table is empty if it does not exist yet."""
     file = folder / ROWS
     if not file.is_file():
         return RunTable(folder, {})
@@ -112,13 +112,13 @@ def load_table(folder: Path) -> RunTable:
 
 
 def write_run(content: Mapping[str, Any], folder: Path) -> None:
-    """Write the file of a run that has just been made."""
+    """Write the file of a new run."""
     with atomic_write(folder / f"{content['name']}.json") as temporary:
         temporary.write_text(run_text(content), encoding="utf-8")
 
 
 def run_text(content: Mapping[str, Any]) -> str:
-    """JSON with a line for each entry, so that it can be read."""
+    """JSON text with a line for each entry, so that people can read it."""
     lines = ",\n".join(f" {json.dumps(k)}: {json.dumps(v, separators=(',', ':'))}" for k, v in content.items())
     return "{\n" + lines + "\n}\n"
 
@@ -126,16 +126,16 @@ def run_text(content: Mapping[str, Any]) -> str:
 def read_run(file: Path) -> tuple[dict[str, Any], NDArray[np.uint16]]:
     """Read the file of a run: its description, and its probabilities on the test part in units of 1/10000.
 
-    Older files, with commands, names of modules and names of settings of then, are read too.
+    Older files are read too. They have a command, and earlier names of modules and settings.
 
     Raises:
-        DataError: when it is not the file of a run.
+        DataError: when the file is not the file of a run.
     """
     try:
         text = file.read_text(encoding="utf-8")
         content = json.loads(re.sub(r'"(fine_tunings|imagenet|objectives)\.', rf'"{PACKAGE}.\1.', text))
         prob = np.array(content.pop(PROBABILITIES))
-        # It follows from what was run.
+        # The command follows from the fields of the run.
         content.pop("command", None)
         settings = content["run"]["settings"]
         content["run"]["settings"] = {TODAYS_NAMES.get(name, name): value for name, value in settings.items()}
@@ -154,17 +154,17 @@ def read_run(file: Path) -> tuple[dict[str, Any], NDArray[np.uint16]]:
 
 
 def collect(files: Iterable[Path], folder: Path) -> tuple[list[str], list[str]]:
-    """Fold files of runs into the table. What is in it already is left as it is, and no file is changed.
+    """Add files of runs to the table. Runs that the table has already do not change, and no file of a run is changed.
 
     Args:
         files: files of :func:`write_run`.
         folder: folder of the table.
 
     Returns:
-        Names of the runs that are new, and a message for each file that could not be folded in.
+        Names of the new runs, and a message for each file that could not be added.
 
     Raises:
-        DataError: when another process is folding runs into the same table.
+        DataError: when another process is adding runs to the same table.
     """
     with claim(folder / LOCK) as mine:
         if not mine:
@@ -188,14 +188,14 @@ def collect(files: Iterable[Path], folder: Path) -> tuple[list[str], list[str]]:
                     f"{known['machine']}. Each run is kept once: remove the file."
                 )
         if new:
-            # First, so that no row is ever without its probabilities.
+            # Write the predictions first, so that no row is ever without its probabilities.
             _add_predictions(new, folder / PREDICTIONS)
             _write_rows(table.runs, folder / ROWS)
     return sorted(new), problems
 
 
 def _add_predictions(predictions: Mapping[str, NDArray[np.uint16]], file: Path) -> None:
-    """Append arrays: what is there keeps its bytes, so that git stores the difference only."""
+    """Append arrays. Existing arrays keep their bytes, so that git stores only the difference."""
     with atomic_write(file) as temporary:
         if file.is_file():
             _copy_without(predictions, file, temporary)
@@ -205,7 +205,7 @@ def _add_predictions(predictions: Mapping[str, NDArray[np.uint16]], file: Path) 
 
 
 def _copy_without(names: Container[str], source: Path, target: Path) -> None:
-    """Copy an archive without arrays that a process left that was killed before it could write their rows."""
+    """Copy an archive without some arrays: a process that was killed before it wrote their rows has left them."""
     with np.load(source) as there:
         kept = [name for name in there.files if name not in names]
         if len(kept) == len(there.files):
@@ -218,9 +218,9 @@ def _copy_without(names: Container[str], source: Path, target: Path) -> None:
 
 def _write_member(archive: zipfile.ZipFile, name: str, prob: NDArray[np.uint16]) -> None:
     member = io.BytesIO()
-    # One class after the other compresses better than one image after the other.
+    # Values ordered by class compress better than values ordered by image.
     np.save(member, np.asfortranarray(prob))
-    # Without a date, so that equal runs make equal files.
+    # The entry has no date, so that equal runs make equal files.
     archive.writestr(zipfile.ZipInfo(f"{name}.npy"), member.getvalue(), zipfile.ZIP_LZMA)
 
 
@@ -238,7 +238,7 @@ def _write_rows(runs: Mapping[str, Mapping[str, Any]], file: Path) -> None:
 
 
 def _to_cells(content: Mapping[str, Any]) -> dict[str, str]:
-    """Cells of a row by column; ``.`` between the levels of an entry."""
+    """Cells of a row by column. In the name of a column, ``.`` separates the levels of an entry."""
     cells: dict[str, str] = {}
 
     def add(column: str, value: Any, depth: int) -> None:

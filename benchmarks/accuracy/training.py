@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Make one run: pre-train or find the weights of an earlier run, fine-tune or probe, score."""
+"""Make one run: pre-train or load the weights of an earlier run, fine-tune or probe, and score."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ from .protocol import DATA_SETS, SPLITS, label_budget, load_data, repeated
 __all__ = ["Place", "Result", "finish", "pretrain"]
 
 PENALTIES = (0.001, 0.01, 0.1, 1.0)
-"""Of the linear probe, chosen on the validation part."""
+"""Penalties of the linear probe. The validation part chooses among them."""
 PROBE_INTERVAL = 5
-"""Epochs between two measurements of features while pre-training; they change nothing."""
+"""Epochs between two measurements of features in pre-training. Measurements do not change the result."""
 
 Array = NDArray[np.float64]
 
@@ -45,7 +45,7 @@ class Place:
     """Folders and device of a run.
 
     Attributes:
-        data_dir: has a folder for each data set.
+        data_dir: folder that has a folder for each data set.
         work_dir: folder of decoded images and pre-trained weights.
         device: where to compute.
         splits: folder of the split files.
@@ -64,9 +64,9 @@ class Result:
     Attributes:
         logits: logits by part, ``(N, num_classes)`` in the order of the split file.
         labels: labels by part, ``(N,)``.
-        temperature: fitted to the validation part.
-        phases: by phase, its ``history`` ((epoch, value) of each series), ``seconds`` and ``images`` seen; a
-            pre-training is told of in each of the runs that share it.
+        temperature: temperature fitted to the validation part.
+        phases: ``history`` ((epoch, value) of each series), ``seconds`` and number of ``images`` seen, by phase. All
+            runs that share a pre-training have its entry.
         details: other values that are worth keeping.
     """
 
@@ -78,7 +78,7 @@ class Result:
 
 
 class Stopwatch:
-    """Seconds that a training took, with those before it was stopped."""
+    """Seconds of a training, including the seconds before it was stopped."""
 
     def __init__(self) -> None:
         self.start = time.time()
@@ -88,7 +88,7 @@ class Stopwatch:
         return {"seconds": time.time() - self.start}
 
     def load_state_dict(self, state: Mapping[str, float]) -> None:
-        """Go on from there."""
+        """Continue from saved seconds."""
         self.start = time.time() - state["seconds"]
 
 
@@ -98,7 +98,7 @@ def _data(run: Run, name: str, parser: ConfigParser, place: Place) -> PreparedDa
 
 
 def _prepare(parser: ConfigParser, data: PreparedData, seed: int, place: Place, output_dir: Path) -> None:
-    """Put data and places into a configuration."""
+    """Set data and folders in a configuration."""
     set_determinism(seed)
     for name, value in {
         "data": data,
@@ -113,19 +113,19 @@ def _prepare(parser: ConfigParser, data: PreparedData, seed: int, place: Place, 
 
 
 def _train(parser: ConfigParser, phase: str) -> tuple[Any, float]:
-    """Run a phase to its end; return its trainer, and the seconds with those before it was stopped."""
+    """Run a phase to its end; return its trainer, and its seconds including those before it was stopped."""
     trainer, watch = parser.get_parsed_content(f"{phase}#trainer"), Stopwatch()
     (resumer,) = (h for h in parser.get_parsed_content(f"{phase}#handlers") if isinstance(h, Resumer))
-    # SimSiam's loss has weights.
+    # SimSiam's loss has weights, so checkpoints need the loss too.
     resumer.save_dict |= {"stopwatch": watch, "loss": parser.get_parsed_content(f"{phase}#loss")}
     trainer.run()
     return trainer, watch.state_dict()["seconds"]
 
 
 def pretrain(run: Run, place: Place) -> dict[str, Any] | None:
-    """Weights of the run's pre-training, made now or found in the work folder; None for none.
+    """Pre-train, or load the weights of this pre-training from the work folder; None for a run without pre-training.
 
-    A training that was stopped goes on from its newest checkpoint, with the same result.
+    A training that was stopped continues from its newest checkpoint, with the same result.
 
     Returns:
         ``network`` (state dict), ``history``, ``seconds``, ``images``.
@@ -152,12 +152,12 @@ def pretrain(run: Run, place: Place) -> dict[str, Any] | None:
 
 
 def transfer_weights(network: nn.Module, state: dict[str, Tensor], what: str) -> int:
-    """Copy the weights whose names and shapes agree, or only those of the backbone among them.
+    """Copy all weights whose names and shapes agree, or only such weights of the backbone.
 
-    Classifiers never are: pre-training does not train them.
+    Weights of classifiers are never copied, because pre-training does not train them.
 
     Returns:
-        How many tensors were copied.
+        Number of copied tensors.
     """
     own = network.state_dict()
     fitting = {
@@ -176,9 +176,9 @@ def finish(run: Run, pretrained: dict[str, Any] | None, place: Place) -> Result:
     """Fine-tune or probe, and predict validation and own-test part.
 
     Args:
-        run: run to do.
+        run: run to make.
         pretrained: result of :func:`pretrain`.
-        place: where.
+        place: folders and device.
     """
     parser = configure(FINE_TUNINGS[run.fine_tuning], run.changes())
     data = _data(run, run.data_set, parser, place)
@@ -186,7 +186,7 @@ def finish(run: Run, pretrained: dict[str, Any] | None, place: Place) -> Result:
     folder = place.work_dir / "fine_tuned" / run.name()
     _prepare(parser, data, run.seed, place, folder)
     selection = DATA_SETS[run.data_set].selection
-    # An epoch shows sqrt(budget) times as many images as with all labels: few labels are seen more often each.
+    # An epoch shows sqrt(budget) times as many images as with all labels. Each of few labels is seen more often.
     parser["train#dataset"] = repeated(labeled, max(1, round(len(data.train) * run.budget**0.5)), run.seed)
     parser["validate#dataset"] = getattr(data, run.select_on)
     metrics = {**parser["validate#key_metric"], **parser["validate#additional_metrics"]}
@@ -235,7 +235,7 @@ def _predict(network: Any, images: CachedImages, device: str) -> Array:
 
 @torch.no_grad()
 def _encode(network: Any, images: CachedImages, device: str) -> Array:
-    """Mean of the feature map of each stage, side by side: ``(N, sum of channels)``."""
+    """Means of the feature maps of all stages, concatenated: ``(N, sum of channels)``."""
     batches = []
     with eval_mode(network):
         for batch in make_loader(images, batch_size=256):
@@ -271,5 +271,5 @@ def _probe(
 def _knn_logits(known: Array, labels: Tensor, features: Array, data_set: str) -> Array:
     num_classes = len(DATA_SETS[data_set].class_names)
     votes = knn_votes(torch.from_numpy(known), labels, torch.from_numpy(features), num_classes)
-    # A class without a vote gets a little, so that logarithms and calibration stay finite.
+    # A class without a vote gets a small value, so that logarithms and calibration stay finite.
     return (votes / votes.sum(1, keepdim=True) + 1e-3).log().numpy()

@@ -23,7 +23,7 @@ TITLES = {"isic2018": "ISIC 2018", "isic2017": "ISIC 2017", "aptos2019": "APTOS 
 
 
 def cell(value: Interval | None, signed: bool = False) -> str:
-    """A value with its interval; a dash for what is not there or not defined."""
+    """Value with its interval; a dash if the value is missing or not defined."""
     if value is None or np.isnan(value["value"]):
         return "-"
     form = "{:+.3f} [{:+.3f}, {:+.3f}]" if signed else "{:.3f} [{:.3f}, {:.3f}]"
@@ -31,17 +31,17 @@ def cell(value: Interval | None, signed: bool = False) -> str:
 
 
 def chance(p: float) -> str:
-    """A p-value; with 1000 resamples there is none between 0 and 0.002."""
+    """P-value as text. With 1000 resamples no p-value is between 0 and 0.002."""
     return f", p = {p:.3f}" if p else ", p < 0.002"
 
 
 def label(x: str | float) -> str:
-    """Of a point."""
+    """Label of a point."""
     return x if isinstance(x, str) else f"{x:g}"
 
 
 def table(rows: Sequence[Sequence[str]], header: Sequence[str]) -> list[str]:
-    """A Markdown table."""
+    """Lines of a Markdown table."""
     return [f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *rows)]
 
 
@@ -54,7 +54,7 @@ def in_words(run: Run) -> str:
 
 
 def listed(words: Sequence[str]) -> str:
-    """Words with commas, and "and" before the last."""
+    """Words separated by commas, with "and" before the last word."""
     return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
 
 

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Other people's files against the libraries' own decoders: each is right, refused by name, or a fault."""
+"""Compare other people's files with the libraries' own decoders: a file is read right, refused by name, or a fault."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Pixels of a file by the libraries themselves, brought to brightness by rules that are written here anew.
+"""Pixels of a file as the libraries read them. The rules for their brightness are implemented here a second time.
 
 pydicom's ``pixel_array``, nibabel's ``get_fdata``, Pillow's ``convert``, imagecodecs for deep PNG, and tifffile. The
 rules are those that :func:`monai_fgssl.data.read_medical_image` documents; nothing here imports the package.

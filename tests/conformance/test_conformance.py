@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""A sample of other people's files; ``python -m benchmarks.conformance`` reads all."""
+"""A sample of other people's files. ``python -m benchmarks.conformance`` reads all of them."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""From any data set to images by part: splits used again, folds, duplicates, labels and their absence."""
+"""Images of each part from any data set: reused splits, folds, duplicates, labels and missing labels."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Splits by lesion: nothing in two parts, classes in proportion, for any data set."""
+"""Splits by lesion: for any data set, no lesion is in two parts, and classes are in proportion."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Trainings and evaluations on two and four real processes against the same on one."""
+"""Trainings and evaluations on two and four real processes against those on one process."""
 
 from __future__ import annotations
 

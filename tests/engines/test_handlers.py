@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The handlers on engines small enough to know the answer."""
+"""The handlers on small engines whose results are known."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The trial of precisions, with a clock that says which one is the fastest."""
+"""The trial of precisions, with a simulated clock that determines the fastest precision."""
 
 from __future__ import annotations
 

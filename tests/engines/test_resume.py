@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""A training that is stopped, in any way and at any moment, against one that is not."""
+"""A training that is stopped in any way at any moment, against a training that is not stopped."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Run inputs in a process of their own, replace it when it dies or hangs, and count what came of them."""
+"""Run inputs in a separate process, replace the process when it dies or hangs, and count the outcomes."""
 
 from __future__ import annotations
 

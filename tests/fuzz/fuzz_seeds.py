@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Small valid files of every container that is read: what the fuzzer changes."""
+"""Small valid files of every container that is read. The fuzzer changes these files."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The processes that read inputs: each is made from its number, and its reader may die of it."""
+"""Processes that read inputs. Each input is made from its number, and it may kill the process that reads it."""
 
 from __future__ import annotations
 

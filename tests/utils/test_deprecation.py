@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Former names work for one release, with a warning that says the name of today."""
+"""Former names work for one release, with a warning that gives the new name."""
 
 from __future__ import annotations
 

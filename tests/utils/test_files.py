@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Files are complete or not there, and what is wrong with a disk is told in one line."""
+"""A file is complete or does not exist, and problems of a disk are reported in one line."""
 
 from __future__ import annotations
 

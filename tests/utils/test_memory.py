@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Memory that is not enough names the setting to lower."""
+"""If the memory is not enough, the message names the setting to lower."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The log of a run: what is printed, what is kept, and warnings that are kept without being printed."""
+"""The log of a run: printed text, stored text, and warnings that are stored but not printed."""
 
 from __future__ import annotations
 

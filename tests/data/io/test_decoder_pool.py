@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""A file can end, block or fill the process that decodes it, and nothing else."""
+"""A file can kill, block or fill the process that decodes it, but it affects no other process."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""A header reads the pixels of its own folder, and no other file of the machine."""
+"""A header may refer to pixels in its own folder, but not to any other file of the machine."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""DICOM pixels of any layout against the array that was written, and what old or careless writers make of them."""
+"""DICOM pixels of any layout against the array that was written, including errors of old or careless writers."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Values that are no numbers never reach a network."""
+"""Values that are not finite numbers never reach a network."""
 
 from __future__ import annotations
 

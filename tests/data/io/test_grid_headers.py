@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""NIfTI, MetaImage and NRRD whose header promises what the file does not hold."""
+"""NIfTI, MetaImage and NRRD files whose header does not agree with the content of the file."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""A small file that claims a large picture is refused before it takes memory; the smallest true ones are read."""
+"""A small file that claims to be a large picture is refused before it uses memory. The smallest real files are read."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Files with several frames, channels or points in time, and files that are too large: each message has a remedy."""
+"""Files with several frames, channels or points in time, and files that are too large: each message names a fix."""
 
 from __future__ import annotations
 

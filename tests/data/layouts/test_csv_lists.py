@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Lists of images as data sets of real life have them: which column is what, and which file is meant."""
+"""Lists of images as in real data sets: the meaning of each column, and the file of each row."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Tables of text as programs write them: the same values whatever the dialect, and an error where that is not sure."""
+"""Text tables as programs write them: every dialect gives the same values, and an ambiguous table is an error."""
 
 from __future__ import annotations
 

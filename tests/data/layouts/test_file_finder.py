@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Files by the names that lists give them: found where that is certain, else refused with what may have been meant."""
+"""Find files by their names in lists. A name that is not certain is refused, and the message suggests similar names."""
 
 from __future__ import annotations
 

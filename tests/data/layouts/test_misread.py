@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Lists and folders that could be read wrong without a word: each is read right, told, or refused."""
+"""Lists and folders that could be misread silently: each is read right, reported, or refused."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""CSV files, data lists and folders of images, and how a layout is told from what is there."""
+"""CSV files, data lists and folders of images, and how the layout is recognized from the files."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""DICOM series in folders, with what exports put beside them: the same images in training and in inference."""
+"""DICOM series in folders, together with other files of exports: training and inference read the same images."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Images in memory: the pixels of the files, in the order that the seed says."""
+"""Images in memory: they have the pixels of the files, in the order that the seed determines."""
 
 from __future__ import annotations
 

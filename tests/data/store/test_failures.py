@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Files that can't be read for any reason cost no other file its result."""
+"""A file that can't be read, for any reason, does not affect the results of other files."""
 
 from __future__ import annotations
 

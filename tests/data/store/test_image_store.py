@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Decoded images on disk: the same pixels, made once, never half, and not counted as memory of the process."""
+"""Decoded images on disk: pixels are equal, decoded once, always complete, and not part of the process's memory."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The classes of the synthetic images are known before there are any."""
+"""The classes of the synthetic images are known before the images exist."""
 
 from __future__ import annotations
 

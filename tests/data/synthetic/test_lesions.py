@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Synthetic lesions: nothing but the texture tells the classes apart."""
+"""Synthetic lesions: only the texture differs between the classes."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Synthetic volumes: nothing but the texture tells the classes apart."""
+"""Synthetic volumes: only the texture differs between the classes."""
 
 from __future__ import annotations
 
