@@ -12,22 +12,22 @@ from .uncertainty import disagreement, margin, predictive_entropy
 __all__ = ["STRATEGIES", "choose", "core_set", "disagreement_scores", "entropy_scores", "margin_scores", "mix"]
 
 STRATEGIES = ("random", "entropy", "margin", "disagreement", "core_set", "mix")
-"""Names that :func:`choose` knows."""
+"""Names of the strategies of :func:`choose`."""
 
-# Entries of the largest matrix of distances that is held at once: 64 MB.
+# Largest number of distances in memory at once: 64 MB.
 BLOCK = 2**24
 PREFILTER = 10
-"""Of the images that :func:`mix` is to choose, the most uncertain so many times as many are looked at."""
+"""Factor of :func:`mix`: to choose k images, it considers the ``PREFILTER * k`` most uncertain images."""
 
 
 def entropy_scores(prob: Tensor) -> Tensor:
-    """Entropy of each prediction; high: the network is unsure between all classes.
+    """Entropy of each prediction; a high value means that the network is unsure between all classes.
 
     Args:
-        prob: ``(N, num_classes)``, adding up to 1 in each row, at least 2 classes.
+        prob: probabilities ``(N, num_classes)`` that add up to 1 in each row, at least 2 classes.
 
     Returns:
-        ``(N,)`` in [0, 1].
+        Scores ``(N,)`` in [0, 1].
 
     Source:
         Settles, "Active Learning Literature Survey", 2009, sec. 3.1.
@@ -36,13 +36,13 @@ def entropy_scores(prob: Tensor) -> Tensor:
 
 
 def margin_scores(prob: Tensor) -> Tensor:
-    """Closeness of the two likeliest classes; a high value means that the network hesitates between them.
+    """Closeness of the two highest probabilities; a high value means that the network hesitates between two classes.
 
     Args:
-        prob: ``(N, num_classes)``, at least 2 classes.
+        prob: probabilities ``(N, num_classes)``, at least 2 classes.
 
     Returns:
-        ``(N,)`` in [0, 1].
+        Scores ``(N,)`` in [0, 1].
 
     Source:
         Scheffer et al., "Active Hidden Markov Models for Information Extraction", IDA 2001, sec. 3.
@@ -51,13 +51,14 @@ def margin_scores(prob: Tensor) -> Tensor:
 
 
 def disagreement_scores(stage_prob: Tensor) -> Tensor:
-    """Disagreement between the stages of one network, a query by committee whose members come for free.
+    """Disagreement between the stages of one network, as in query by committee, but without more networks.
 
     Args:
-        stage_prob: ``(N, num_stages, num_classes)``, at least 2 classes.
+        stage_prob: probabilities of each stage, ``(N, num_stages, num_classes)``, at least 2 classes.
 
     Returns:
-        ``(N,)`` in [0, 1]; high: stages are sure of different classes. See :func:`~monai_fgssl.metrics.disagreement`.
+        Scores ``(N,)`` in [0, 1]; high: the stages are sure of different classes. See
+        :func:`~monai_fgssl.metrics.disagreement`.
 
     Source:
         McCallum & Nigam, "Employing EM and Pool-Based Active Learning for Text Classification", ICML 1998, sec. 4.
@@ -66,20 +67,21 @@ def disagreement_scores(stage_prob: Tensor) -> Tensor:
 
 
 def core_set(features: Tensor, labeled_features: Tensor, k: int) -> Tensor:
-    """Images that lie farthest from all labeled or chosen ones, one after the other (greedy k-center).
+    """Choose one image after another, each time the farthest from all labeled and chosen images (greedy k-center).
 
-    Memory is bounded: distances to the labeled images are found block by block.
+    Memory is bounded: distances to the labeled images are computed block by block.
 
     Args:
-        features: ``(N, D)``, of the images to choose from; Euclidean distance.
-        labeled_features: ``(M, D)``; with M = 0 the image nearest to the mean of all comes first.
+        features: features of the images to choose from, ``(N, D)``; distances are Euclidean.
+        labeled_features: features of the labeled images, ``(M, D)``; with M = 0 the image nearest to the mean of all
+            comes first.
         k: number of images, at most N.
 
     Returns:
         int64 ``(k,)``, positions in the order in which they were chosen.
 
     Raises:
-        ValueError: when there are not k images.
+        ValueError: when there are fewer than k images.
 
     Source:
         Sener & Savarese, "Active Learning for Convolutional Neural Networks: A Core-Set Approach", ICLR 2018,
@@ -94,7 +96,7 @@ def core_set(features: Tensor, labeled_features: Tensor, k: int) -> Tensor:
     else:
         chosen.append(int((features - features.mean(0)).norm(dim=1).argmin()))
         nearest = (features - features[chosen[0]]).norm(dim=1)
-        # Never again, also where several images are equal.
+        # A chosen image must not be chosen again, even if several images have the same features.
         nearest[chosen[0]] = -1
     while len(chosen) < k:
         farthest = int(nearest.argmax())
@@ -105,29 +107,29 @@ def core_set(features: Tensor, labeled_features: Tensor, k: int) -> Tensor:
 
 
 def _nearest_distance(features: Tensor, labeled_features: Tensor) -> Tensor:
-    """Distance of each row of features to the nearest labeled one."""
+    """Distance of each row of features to the nearest row of labeled features."""
     rows = max(1, BLOCK // len(labeled_features))
     return torch.cat([torch.cdist(block, labeled_features).amin(1) for block in features.split(rows)])
 
 
 def mix(prob: Tensor, features: Tensor, labeled_features: Tensor, k: int, prefilter: int = PREFILTER) -> Tensor:
-    """Diverse images among uncertain ones: the core set of those with the highest :func:`margin_scores`.
+    """Choose diverse images among uncertain images: the core set of the images with the highest :func:`margin_scores`.
 
-    Uncertainty alone picks near-copies of one hard case in the same batch, the core set alone picks outliers that the
+    Uncertainty alone picks near-copies of one hard case in the same batch. The core set alone picks outliers that the
     network is sure of.
 
     Args:
-        prob: ``(N, num_classes)``.
-        features: ``(N, D)`` of the same images.
-        labeled_features: ``(M, D)``.
+        prob: probabilities, ``(N, num_classes)``.
+        features: features of the same images, ``(N, D)``.
+        labeled_features: features of the labeled images, ``(M, D)``.
         k: number of images, at most N.
-        prefilter: the ``prefilter * k`` most uncertain images are looked at.
+        prefilter: factor; the core set is chosen from the ``prefilter * k`` most uncertain images.
 
     Returns:
         int64 ``(k,)``, positions in the order in which they were chosen.
 
     Raises:
-        ValueError: when there are not k images.
+        ValueError: when there are fewer than k images.
 
     Source:
         Zhdanov, "Diverse mini-batch Active Learning", 2019, sec. 3 (margin, prefilter of 10 times the batch):
@@ -153,19 +155,20 @@ def choose(
 
     Args:
         strategy: one of :data:`STRATEGIES`.
-        num_images: N, the unlabeled images to choose from.
+        num_images: number of unlabeled images to choose from, N.
         k: number of images to choose, at most N.
-        prob: ``(N, num_classes)``; for ``"entropy"``, ``"margin"`` and ``"mix"``.
-        stage_prob: ``(N, num_stages, num_classes)``; for ``"disagreement"``.
-        features: ``(N, D)``; for ``"core_set"`` and ``"mix"``.
-        labeled_features: ``(M, D)``, M may be 0; for ``"core_set"`` and ``"mix"``.
-        generator: for ``"random"``; None: torch's global one.
+        prob: probabilities ``(N, num_classes)``; for ``"entropy"``, ``"margin"`` and ``"mix"``.
+        stage_prob: probabilities of each stage, ``(N, num_stages, num_classes)``; for ``"disagreement"``.
+        features: features ``(N, D)``; for ``"core_set"`` and ``"mix"``.
+        labeled_features: features of the labeled images, ``(M, D)``, M may be 0; for ``"core_set"`` and ``"mix"``.
+        generator: random generator for ``"random"``; None: torch's global generator.
 
     Returns:
-        int64 ``(k,)``, positions from the most wanted on.
+        int64 ``(k,)``, positions, with the most useful image first.
 
     Raises:
-        ValueError: when the strategy is unknown, what it needs is missing or of another length, or k exceeds N.
+        ValueError: when the strategy is unknown, an argument that it needs is missing or has another length, or k
+            exceeds N.
 
     Example:
         >>> choose("margin", 3, 2, prob=torch.tensor([[0.9, 0.1], [0.5, 0.5], [0.7, 0.3]]))
@@ -197,7 +200,7 @@ def choose(
 
 
 def _highest(scores: Tensor, k: int) -> Tensor:
-    """Positions of the k highest scores; of equal ones the first, on every machine."""
+    """Positions of the k highest scores. Among equal scores, the first positions are chosen, on every machine."""
     return scores.argsort(descending=True, stable=True)[:k]
 
 

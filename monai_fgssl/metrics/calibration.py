@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Probabilities that mean what they say: temperature scaling and how far off it leaves them."""
+"""Calibration of probabilities: temperature scaling, and measures of the error that remains."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = [
     "weighted_calibration_error",
 ]
 
-# A temperature outside says that the labels are separated perfectly, or not related to the logits at all.
+# A temperature outside these bounds means that the logits separate the labels perfectly, or are not related to them.
 BOUNDS = (0.05, 20.0)
 
 
@@ -26,23 +26,25 @@ def negative_log_likelihood(logits: ArrayLike, labels: ArrayLike, temperature: f
     """Mean negative logarithm of the probability that ``softmax(logits / temperature)`` gives to the true class.
 
     Args:
-        logits: ``(N, num_classes)``.
-        labels: ``(N,)``, integers from 0.
-        temperature: positive.
+        logits: logits of the images, ``(N, num_classes)``.
+        labels: true classes, ``(N,)``, integers from 0.
+        temperature: divisor of the logits, positive.
     """
     scores = np.asarray(logits, dtype=np.float64) / temperature
     return float(-log_softmax(scores, axis=1)[np.arange(len(scores)), np.asarray(labels)].mean())
 
 
 def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
-    """Temperature that makes labeled validation data most likely; it changes no ranking and no decision.
+    """Fit the temperature that makes labeled validation data most likely.
+
+    A temperature changes neither the order of the classes of an image nor the prediction.
 
     Args:
-        logits: ``(N, num_classes)``, of images that were not trained on.
-        labels: ``(N,)``, integers from 0.
+        logits: logits of images that were not trained on, ``(N, num_classes)``.
+        labels: true classes, ``(N,)``, integers from 0.
 
     Returns:
-        Between 0.05 and 20; above 1: the network was too sure.
+        Temperature between 0.05 and 20; above 1: the network was too confident.
 
     Raises:
         ValueError: when there are no samples.
@@ -52,7 +54,8 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
     """
     if len(np.asarray(labels)) == 0:
         raise ValueError("a temperature can't be fitted to no samples: give labeled validation images.")
-    # The likelihood has a single optimum in 1 / T; in log T the search is as fine for small as for large ones.
+    # The likelihood has a single optimum in 1 / T; the search is in log T, so that it is equally precise for small and
+    # large temperatures.
     best = minimize_scalar(
         lambda log_t: negative_log_likelihood(logits, labels, float(np.exp(log_t))),
         bounds=tuple(np.log(BOUNDS)),
@@ -65,15 +68,15 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
 def confidence_bins(
     probabilities: ArrayLike, labels: ArrayLike, num_bins: int
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.int64]]:
-    """Confidence of each sample, whether its prediction is right, and the bin of equal width that it is in.
+    """Return each sample's confidence, whether its prediction is right, and the bin of its confidence.
 
     Args:
-        probabilities: ``(N, num_classes)``.
-        labels: ``(N,)``, integers from 0.
-        num_bins: bins of the confidence, from 0 to 1.
+        probabilities: predictions, ``(N, num_classes)``.
+        labels: true classes, ``(N,)``, integers from 0.
+        num_bins: number of bins of equal width for the confidence, from 0 to 1.
 
     Returns:
-        ``(N,)`` each; bins are counted from 0.
+        Three arrays ``(N,)``; bins are counted from 0.
     """
     scores = np.asarray(probabilities, dtype=np.float64)
     confidence = scores.max(1)
@@ -83,15 +86,16 @@ def confidence_bins(
 
 
 def expected_calibration_error(probabilities: ArrayLike, labels: ArrayLike, num_bins: int = 15) -> float:
-    """Mean distance between confidence and accuracy over bins of equal width, weighted by the samples in them.
+    """Mean distance between confidence and accuracy over bins of equal width, weighted by the number of samples in each
+    bin.
 
     Args:
-        probabilities: ``(N, num_classes)``.
-        labels: ``(N,)``, integers from 0.
-        num_bins: bins of the confidence, from 0 to 1.
+        probabilities: predictions, ``(N, num_classes)``.
+        labels: true classes, ``(N,)``, integers from 0.
+        num_bins: number of bins of equal width for the confidence, from 0 to 1.
 
     Returns:
-        In [0, 1]; 0: of the images with confidence c a share c is right.
+        Error in [0, 1]. It is 0 if, for every confidence c, a share c of the images with this confidence is right.
 
     Source:
         Guo et al., ICML 2017, eq. 3.
@@ -102,16 +106,16 @@ def expected_calibration_error(probabilities: ArrayLike, labels: ArrayLike, num_
 def weighted_calibration_error(
     probabilities: ArrayLike, labels: ArrayLike, weights: ArrayLike, num_bins: int = 15
 ) -> NDArray[np.float64]:
-    """:func:`expected_calibration_error` of many weightings of the same samples.
+    """Compute :func:`expected_calibration_error` for many weightings of the same samples.
 
     Args:
-        probabilities: ``(N, num_classes)``.
-        labels: ``(N,)``, integers from 0.
-        weights: ``(R, N)``, not negative: how often each sample counts in each of R samples.
-        num_bins: bins of the confidence, from 0 to 1.
+        probabilities: predictions, ``(N, num_classes)``.
+        labels: true classes, ``(N,)``, integers from 0.
+        weights: how often each sample counts in each of R weightings, ``(R, N)``, not negative.
+        num_bins: number of bins of equal width for the confidence, from 0 to 1.
 
     Returns:
-        ``(R,)``, in [0, 1].
+        Errors ``(R,)``, in [0, 1].
     """
     confidence, right, bins = confidence_bins(probabilities, labels, num_bins)
     columns = np.asarray(weights, dtype=np.float64).T

@@ -1,8 +1,8 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Metrics of a classifier, of one sample or of thousands of resamples at once.
+"""Metrics of a classifier, for one set of samples or for thousands of resamples at once.
 
-Intervals know that images of one lesion are not independent.
+Intervals take into account that images of one lesion are not independent.
 """
 
 from __future__ import annotations
@@ -28,24 +28,24 @@ METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "macro_auc")
 """Names of the metrics, in the order of tables."""
 
 BLOCK = 2**21
-"""Weights that are held at once: 16 MB, and a few arrays of that size beside."""
+"""Number of weights in memory at once: 16 MB, and a few more arrays of this size."""
 
 Array = NDArray[np.float64]
 Measure = Callable[[Array], dict[str, Array]]
-"""From weights ``(N, R)`` to the value of each metric in each of R samples."""
+"""Function of weights ``(N, R)`` that returns the value of each metric for each of R weightings."""
 
 
 def classification_metrics(probabilities: ArrayLike, labels: ArrayLike) -> dict[str, float]:
     """Accuracy, balanced accuracy, macro F1 and macro AUC, with the values of scikit-learn.
 
     Args:
-        probabilities: ``(N, num_classes)``, one score per class; the highest is the prediction.
-        labels: ``(N,)``, integers from 0.
+        probabilities: one score per class, ``(N, num_classes)``; the class with the highest score is the prediction.
+        labels: true classes, ``(N,)``, integers from 0.
 
     Returns:
-        ``accuracy``; ``balanced_accuracy``, the mean recall of the classes that occur; ``macro_f1``, the mean F1 of
-        the classes that occur or are predicted; ``macro_auc``, the mean of one class against the rest over the
-        classes that occur, NaN when there is only one. All in [0, 1].
+        ``accuracy``; ``balanced_accuracy``, the mean recall of the classes that occur; ``macro_f1``, the mean F1 of the
+        classes that occur or are predicted; ``macro_auc``, the mean AUC of one class against the rest over the classes
+        that occur, NaN when only one class occurs. All in [0, 1].
 
     Raises:
         ValueError: when the shapes do not fit or there are no samples.
@@ -59,14 +59,14 @@ def weighted_metrics(probabilities: ArrayLike, labels: ArrayLike, weights: Array
     """Metrics of one classifier on many weightings of the same samples, with the values of scikit-learn.
 
     Args:
-        probabilities: ``(N, num_classes)``, one score per class; the highest is the prediction.
-        labels: ``(N,)``, integers from 0.
-        weights: ``(R, N)``, not negative: how often each sample counts in each of R samples.
+        probabilities: one score per class, ``(N, num_classes)``; the class with the highest score is the prediction.
+        labels: true classes, ``(N,)``, integers from 0.
+        weights: how often each sample counts in each of R weightings, ``(R, N)``, not negative.
 
     Returns:
-        ``(R,)`` each: the four of :func:`classification_metrics`, and ``kappa``, Cohen's with quadratic weights, for
-        classes in an order. ``(R, num_classes)`` each: ``recall``, and ``auc`` of one class against the rest. NaN
-        where a sample lacks the class, or all others.
+        Arrays ``(R,)``: the four metrics of :func:`classification_metrics`, and ``kappa``, Cohen's kappa with quadratic
+        weights, for ordered classes. Arrays ``(R, num_classes)``: ``recall``, and ``auc`` of one class against the
+        rest. A value is NaN if a weighting has no sample of the class, or, for ``auc``, no sample of any other class.
 
     Raises:
         ValueError: when the shapes do not fit or there are no samples.
@@ -81,17 +81,17 @@ def weighted_metrics(probabilities: ArrayLike, labels: ArrayLike, weights: Array
 
 
 def resample_weights(groups: Sequence[str], num_resamples: int = 1000, seed: int = 0) -> Array:
-    """Number of times that each sample is drawn when whole groups (lesions, patients) are drawn with replacement.
+    """Draw whole groups (lesions, patients) with replacement, and count how often each sample is drawn.
 
     The same groups and seed give the same draws, so differences between classifiers on the same samples are paired.
 
     Args:
-        groups: ``N`` names.
-        num_resamples: R.
+        groups: name of the group of each of the ``N`` samples.
+        num_resamples: number of resamples, R.
         seed: seed of the draws.
 
     Returns:
-        ``(R, N)``.
+        Counts ``(R, N)``.
 
     Source:
         Efron & Tibshirani, "An Introduction to the Bootstrap", 1993, ch. 13.
@@ -107,17 +107,18 @@ def bootstrap_intervals(
     seed: int = 0,
     confidence: float = 0.95,
 ) -> dict[str, dict[str, float]]:
-    """Metrics with percentile intervals from resampled groups, and seeds (Efron & Tibshirani, 1993, ch. 13).
+    """Compute metrics with percentile intervals, by resampling groups and seeds (Efron & Tibshirani, 1993, ch. 13).
 
-    With the predictions of several seeds, values are means over the seeds, and intervals hold the chance of the samples
-    and that of the seeds: each resample draws groups, and independently S - 1 of the S seeds, both with replacement.
-    As many as S would make the interval too narrow where S is small, since the mean of S draws varies by the variance
-    of the S values, which is (S - 1) / S of what they estimate.
+    With the predictions of several seeds, values are means over the seeds, and intervals include the chance of the
+    samples and the chance of the seeds. Each resample draws groups with replacement and, independently, S - 1 of the S
+    seeds with replacement. S drawn seeds would make the interval too narrow if S is small: their mean varies by the
+    variance of the S values, which is on average only (S - 1) / S of the true variance.
 
     Args:
-        probabilities: ``(N, num_classes)``, or ``(S, N, num_classes)`` of S seeds of one method.
-        labels: ``(N,)``.
-        groups: ``N`` names of what is drawn as one (lesion, patient); None: every sample for itself.
+        probabilities: predictions ``(N, num_classes)``, or ``(S, N, num_classes)`` for S seeds of one method.
+        labels: true classes, ``(N,)``, integers from 0.
+        groups: name of the group (lesion, patient) of each of the ``N`` samples; a group is drawn as a whole. None:
+            every sample is a group.
         num_resamples: number of resamples.
         seed: seed of the resampling.
         confidence: share of the resamples within the interval.
@@ -146,9 +147,10 @@ def bootstrap_difference(
     seed: int = 0,
     confidence: float = 0.95,
 ) -> dict[str, dict[str, float]]:
-    """Differences A - B of two classifiers on the same samples, with intervals from the same resamples for both.
+    """Compute the differences A - B of two classifiers on the same samples. Both classifiers use the same resamples.
 
-    Arguments and result as those of :func:`bootstrap_intervals`. Both have the same seeds, which are drawn together.
+    Arguments and result are those of :func:`bootstrap_intervals`. Both classifiers need the same number of seeds, and a
+    resample draws the same seeds for both.
     """
     first, size = _of_seeds(probabilities_a, labels)
     second, _ = _of_seeds(probabilities_b, labels)
@@ -164,7 +166,7 @@ def _difference(first: Measure, second: Measure, weights: Array) -> dict[str, Ar
 
 
 def _of_seeds(probabilities: ArrayLike, labels: ArrayLike) -> tuple[list[Measure], int]:
-    """The metrics of each seed as functions of weights, and the number of samples."""
+    """Return one function for each seed, from weights to metrics, and the number of samples."""
     scores = np.asarray(probabilities)
     seeds = scores if scores.ndim == 3 else scores[None]
     if len(seeds) == 0:
@@ -174,7 +176,7 @@ def _of_seeds(probabilities: ArrayLike, labels: ArrayLike) -> tuple[list[Measure
 
 
 def _mean_over_seeds(draws: Array, rng: np.random.Generator) -> Array:
-    """Means ``(R,)`` of S - 1 drawn seeds in each resample, of values ``(S, R)``; NaN where a drawn one is."""
+    """Means ``(R,)`` of values ``(S, R)`` over S - 1 drawn seeds in each resample; NaN if a drawn value is NaN."""
     seeds, resamples = draws.shape
     if seeds == 1:
         return draws[0]
@@ -199,7 +201,7 @@ def _rows(size: int) -> int:
 
 
 def _draw(groups: Sequence[Any], num_resamples: int, seed: int) -> Iterator[Array]:
-    """Blocks ``(N, R')`` of resamples, a column for each."""
+    """Yield blocks ``(N, R')`` of resamples, with one column for each resample."""
     names, group_of = np.unique(np.asarray(groups), return_inverse=True)
     rng = np.random.default_rng(seed)
     equal = np.full(len(names), 1 / len(names))
@@ -210,26 +212,26 @@ def _draw(groups: Sequence[Any], num_resamples: int, seed: int) -> Iterator[Arra
 
 
 class _Weighted:
-    """Metrics of one classifier for blocks of weights; what does not depend on the weights is found once.
+    """Metrics of one classifier for blocks of weights; values that do not depend on the weights are computed once.
 
     Args:
-        scores: ``(N, num_classes)``.
-        truth: ``(N,)``.
+        scores: one score per class, ``(N, num_classes)``.
+        truth: true classes, ``(N,)``.
     """
 
     def __init__(self, scores: NDArray[Any], truth: NDArray[np.int64]) -> None:
         size, self.num_classes = scores.shape
         cells = truth * self.num_classes + scores.argmax(1)
-        # A row for each pair of true and predicted class.
+        # This matrix has a row for each pair of true and predicted class.
         self.cells = csr_array(
             (np.ones(size), (cells, np.arange(size))), shape=(self.num_classes**2, size), dtype=np.float64
         )
-        # A score that is NaN has no place in an order.
+        # A score of NaN can't be ranked.
         self.ordered = not np.isnan(scores).any()
         self.rankings = [_Ranking(scores[:, k], truth == k) for k in range(self.num_classes)]
 
     def __call__(self, weights: Array) -> dict[str, Array]:
-        """Values ``(R,)`` or ``(R, num_classes)`` for weights ``(N, R)``."""
+        """Compute the values, ``(R,)`` or ``(R, num_classes)``, for weights ``(N, R)``."""
         classes = self.num_classes
         confusion = (self.cells @ weights).T.reshape(-1, classes, classes)
         hits = confusion.diagonal(axis1=1, axis2=2)
@@ -239,7 +241,7 @@ class _Weighted:
         auc = np.full((len(total), classes), np.nan)
         if self.ordered:
             auc = np.stack([ranking.auc(weights) for ranking in self.rankings], axis=1)
-        # Classes that a sample lacks have no recall or AUC, and are left out of the means.
+        # A class without a sample has no recall and no AUC, and does not count in the means.
         with np.errstate(invalid="ignore", divide="ignore"):
             recall, f1 = hits / support, 2 * hits / (support + claimed)
             kappa = 1 - (distance * confusion).sum((1, 2)) / (distance * by_chance).sum((1, 2))
@@ -255,18 +257,18 @@ class _Weighted:
 
 
 class _Ranking:
-    """Samples of a class among all others, by their score.
+    """Ranks of the samples of one class among all other samples, by score.
 
     Args:
-        scores: ``(N,)``.
-        positive: ``(N,)``, whether a sample is of the class.
+        scores: score of each sample, ``(N,)``.
+        positive: True for the samples of the class, ``(N,)``.
     """
 
     def __init__(self, scores: NDArray[Any], positive: NDArray[np.bool_]) -> None:
         self.positives, negatives = np.flatnonzero(positive), np.flatnonzero(~positive)
         self.negatives = negatives[np.argsort(scores[negatives], kind="stable")]
         ordered, ours = scores[self.negatives], scores[self.positives]
-        # For each sample of the class: the number of others below it, and below or beside it.
+        # For each sample of the class: the number of other samples with a lower score, and with a lower or equal score.
         self.below, self.up_to = np.searchsorted(ordered, ours, "left"), np.searchsorted(ordered, ours, "right")
 
     def auc(self, weights: Array) -> Array:
@@ -280,7 +282,7 @@ class _Ranking:
 
 
 def mean_of_defined(values: Array) -> Array:
-    """Mean over axis 1, without NaN; NaN where all are."""
+    """Mean over axis 1 without NaN; NaN if all values are NaN."""
     known = ~np.isnan(values)
     with np.errstate(invalid="ignore"):
         return np.where(known, values, 0).sum(1) / known.sum(1)
@@ -300,7 +302,7 @@ def _intervals(
     once = np.ones((size, 1))
     values = [measure(once) for measure in measures]
     blocks = [[measure(block) for measure in measures] for block in _draw(drawn, num_resamples, seed)]
-    # Not the stream that the groups are drawn from: those stay the same whatever the number of seeds.
+    # The groups come from another random stream, so that they do not depend on the number of seeds.
     rng = np.random.default_rng([seed, 1])
     outside = (1 - confidence) / 2
     intervals = {}

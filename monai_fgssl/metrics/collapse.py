@@ -14,10 +14,10 @@ def effective_rank(features: Tensor) -> float:
     """Number of directions that centered features really use: the exponential of the entropy of their singular values.
 
     Args:
-        features: ``(N, D)``.
+        features: feature vectors, ``(N, D)``.
 
     Returns:
-        From 1 (all samples on one line) to ``min(N - 1, D)``; 0 when all samples are equal.
+        Rank, from 1 (all samples on one line) to ``min(N - 1, D)``; 0 when all samples are equal.
 
     Source:
         Roy & Vetterli, The effective rank, EUSIPCO 2007; used for self-supervised features in Garrido et al., RankMe,
@@ -33,10 +33,10 @@ def effective_rank(features: Tensor) -> float:
 
 
 def feature_std(features: Tensor) -> float:
-    """Mean over features of the standard deviation over samples, of rows scaled to length 1 times ``sqrt(D)``.
+    """Standard deviation over samples, averaged over features, times ``sqrt(D)``. Rows are first scaled to length 1.
 
     Args:
-        features: ``(N, D)``.
+        features: feature vectors, ``(N, D)``.
 
     Returns:
         About 1 for features that spread evenly over the sphere, 0 when every sample has the same direction.

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Prediction sets that hold the true class with a wanted probability (conformal prediction), and selective risk."""
+"""Prediction sets that contain the true class with a given probability (conformal prediction), and selective risk."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ __all__ = ["SET_SCORES", "PredictionSets", "binomial_interval", "fit_prediction_
 SET_SCORES = ("raps", "threshold")
 """Names of the scores: see :func:`fit_prediction_sets`."""
 ROUNDING = 1e-9
-"""By which a score may exceed its threshold: sums of the same probabilities differ in their last digits."""
+"""Amount by which a score may exceed its threshold, since sums of the same probabilities differ in their last
+digits."""
 
 
 @dataclass(frozen=True)
@@ -26,9 +27,9 @@ class PredictionSets:
     """Rule that turns probabilities into a set of possible classes.
 
     Attributes:
-        coverage: wanted share of images whose set holds their true class, in (0, 1).
-        thresholds: largest score of each class that is in a set; None: the class is in every set, since too few images
-            of it were there to exclude it.
+        coverage: target share of images whose set contains the true class, in (0, 1).
+        thresholds: largest score with which each class is in a set; None: the class is in every set, because it had too
+            few images for a threshold.
         score: name of the score, one of :data:`SET_SCORES`.
         penalty: penalty of RAPS, added for each rank after ``free_ranks``.
         free_ranks: number of ranks without a penalty in RAPS.
@@ -41,13 +42,15 @@ class PredictionSets:
     free_ranks: int = 1
 
     def contains(self, probabilities: ArrayLike) -> NDArray[np.bool_]:
-        """Tell which classes are in the set of each image.
+        """Return which classes are in the set of each image.
 
         Args:
-            probabilities: ``(N, num_classes)``, calibrated as those that the rule was fitted to.
+            probabilities: predictions ``(N, num_classes)``, calibrated like the predictions that the rule was fitted
+                to.
 
         Returns:
-            ``(N, num_classes)``. The likeliest class is in every set, so no set is empty.
+            True for each class in the set, ``(N, num_classes)``. The likeliest class is in every set, so no set is
+            empty.
         """
         values = np.asarray(probabilities, dtype=np.float64)
         limits = np.array([math.inf if limit is None else limit for limit in self.thresholds])
@@ -56,15 +59,16 @@ class PredictionSets:
         return inside
 
     def to_record(self) -> dict[str, Any]:
-        """Plain values for a JSON file; :meth:`from_record` reads them."""
+        """Return plain values for a JSON file; :meth:`from_record` reads them."""
         return asdict(self) | {"thresholds": list(self.thresholds)}
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any], num_classes: int) -> PredictionSets:
-        """Read what :meth:`to_record` made.
+        """Make the rule from the result of :meth:`to_record`.
 
         Raises:
-            ValueError: when it is something else, or for another number of classes; the message says what is wrong.
+            ValueError: when the record is anything else, or is for another number of classes; the message names the
+                fault.
         """
         if not isinstance(record, Mapping) or set(record) != set(cls.__dataclass_fields__):
             raise ValueError(f"prediction_sets must have {', '.join(cls.__dataclass_fields__)}")
@@ -89,10 +93,10 @@ def _is_finite(value: Any) -> bool:
 
 
 def set_scores(probabilities: NDArray[np.float64], score: str, penalty: float, free_ranks: int) -> NDArray[np.float64]:
-    """Nonconformity of each class for each image: the larger, the less the class fits the image.
+    """Nonconformity of each class for each image: a large score means that the class does not fit the image.
 
     Args:
-        probabilities: ``(N, num_classes)``.
+        probabilities: predictions, ``(N, num_classes)``.
         score: see :func:`fit_prediction_sets`.
         penalty: see :func:`fit_prediction_sets`.
         free_ranks: see :func:`fit_prediction_sets`.
@@ -121,30 +125,30 @@ def fit_prediction_sets(
 ) -> PredictionSets:
     """Fit prediction sets to labeled images that were not trained on (split conformal prediction).
 
-    Sets of new images hold the true class with at least the wanted probability, whatever the network is like, as long
-    as the new images come from the same source as the labeled ones. The probability is an average over images;
-    with ``by_class`` it holds for the images of each class, at the price of larger sets.
+    The sets of new images contain the true class with at least the probability ``coverage``. This holds for any
+    network, as long as the new images come from the same source as the labeled images. The probability is an average
+    over all images. With ``by_class`` it holds for the images of each class, and the sets are larger.
 
     Args:
-        probabilities: ``(N, num_classes)``.
-        labels: ``(N,)``, integers from 0.
-        coverage: wanted probability, in (0, 1).
-        by_class: True: each class has a threshold of its own. A class with fewer than about ``1 / (1 - coverage)``
-            images is in every set: nothing can be promised for it otherwise.
+        probabilities: predictions, ``(N, num_classes)``.
+        labels: true classes, ``(N,)``, integers from 0.
+        coverage: probability that a set contains the true class, in (0, 1).
+        by_class: True: each class has its own threshold. A class with fewer than about ``1 / (1 - coverage)`` images is
+            in every set, since no smaller sets can guarantee the probability for this class.
         score: ``raps`` sums the probabilities down to the class, with a penalty for each rank, so that hard images get
-            larger sets and easy ones small ones; ``threshold`` takes all classes above one probability, which makes the
+            larger sets and easy ones small ones; ``threshold`` takes all classes above one probability, which gives the
             smallest sets on average.
-        penalty: penalty of ``raps``. The larger it is, the smaller is the largest set.
+        penalty: penalty of ``raps``. A larger penalty makes the largest sets smaller.
         free_ranks: number of ranks without a penalty in ``raps``.
 
     Raises:
-        ValueError: on a coverage outside (0, 1), another score, or no images.
+        ValueError: when the coverage is outside (0, 1), the score is unknown, or there are no images.
 
     Source:
         Vovk et al., Algorithmic Learning in a Random World, 2005; Angelopoulos et al., Uncertainty Sets for Image
         Classifiers using Conformal Prediction, ICLR 2021 (RAPS, here without its random part: the same image gets the
-        same set each time, and the coverage is rather above than below): https://arxiv.org/abs/2009.14193; Sadinle et
-        al., Least Ambiguous Set-Valued Classifiers, JASA 2019 (``threshold``, ``by_class``).
+        same set each time, and the coverage is rather too high than too low): https://arxiv.org/abs/2009.14193; Sadinle
+        et al., Least Ambiguous Set-Valued Classifiers, JASA 2019 (``threshold``, ``by_class``).
     """
     if not 0 < coverage < 1:
         raise ValueError(f"coverage must be between 0 and 1, got {coverage}.")
@@ -162,14 +166,14 @@ def fit_prediction_sets(
 
 
 def _upper_quantile(scores: NDArray[np.float64], coverage: float) -> float | None:
-    """The ceil((n + 1) coverage)-th smallest of n scores; None when n is too small for there to be one."""
-    # Rounding must not take 9.000000000000002 for more than 9.
+    """Return the ceil((n + 1) coverage)-th smallest of n scores; None when this position exceeds n."""
+    # Without this rounding, 9.000000000000002 would become 10.
     position = math.ceil(round((len(scores) + 1) * coverage, 9))
     return float(np.sort(scores)[position - 1]) if position <= len(scores) else None
 
 
 def binomial_interval(hits: int, count: int, level: float = 0.95) -> tuple[float, float]:
-    """Confidence interval of a share, after Clopper and Pearson: never narrower than it says.
+    """Confidence interval of a share, by Clopper and Pearson. Its true level is never lower than ``level``.
 
     Args:
         hits: number of hits among ``count``.
@@ -181,15 +185,16 @@ def binomial_interval(hits: int, count: int, level: float = 0.95) -> tuple[float
 
 
 def risk_coverage(confidence: ArrayLike, right: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
-    """Error of the predictions that are kept when the least confident ones are referred to a person.
+    """Error of the predictions that are kept when the least confident predictions are referred to a person.
 
     Args:
-        confidence: ``(N,)``, higher for predictions to keep.
-        right: ``(N,)``, whether each prediction is right.
+        confidence: confidence of each prediction, ``(N,)``; the predictions with the highest confidence are kept.
+        right: True for each right prediction, ``(N,)``.
 
     Returns:
-        Shares that are kept, from 1 / N to 1, the error among them, both ``(N,)``, and the area under that curve (0:
-        nothing is wrong). Predictions of the same confidence are kept or referred together: each gets the mean.
+        Shares of predictions that are kept, from 1 / N to 1, ``(N,)``; the error for each share, ``(N,)``; and the area
+        under this curve (0: no prediction is wrong). Predictions with the same confidence have no order, so each gets
+        the mean of their errors.
 
     Source:
         Geifman and El-Yaniv, Selective Classification for Deep Neural Networks, NeurIPS 2017, sec. 2.

@@ -15,7 +15,7 @@ __all__ = ["epoch_metric"]
 
 
 def _logits_and_labels(output: dict[str, Tensor] | list[dict[str, Tensor]]) -> tuple[Tensor, Tensor]:
-    """Of a batch, or of the images that MONAI has taken a batch apart into."""
+    """Return logits and labels of a batch, or of the list of images into which MONAI has decollated it."""
     if isinstance(output, dict):
         return output[Keys.PRED], output[Keys.LABEL]
     pred, label = (torch.stack([torch.as_tensor(item[key]) for item in output]) for key in (Keys.PRED, Keys.LABEL))
@@ -23,20 +23,20 @@ def _logits_and_labels(output: dict[str, Tensor] | list[dict[str, Tensor]]) -> t
 
 
 class _LocalEpochMetric(EpochMetric):
-    """Without Ignite's gathering: with it each image would count once for every process."""
+    """Epoch metric without Ignite's gathering, which would count each image once for every process."""
 
     def compute(self) -> float:
         return self.compute_fn(torch.cat(self._predictions), torch.cat(self._targets))
 
 
 def epoch_metric(name: str) -> EpochMetric:
-    """Metric over all images of an epoch.
+    """Make a metric over all images of an epoch.
 
-    With several processes it is that of what each has in its own outputs; a
-    :class:`~monai_fgssl.engines.HierarchicalEvaluator` puts the whole epoch there.
+    With several processes, each process computes the metric from its own outputs. A
+    :class:`~monai_fgssl.engines.HierarchicalEvaluator` gives every process the outputs of the whole epoch.
 
     Args:
-        name: a key of what :func:`classification_metrics` returns.
+        name: key of the result of :func:`classification_metrics`.
 
     Returns:
         An Ignite metric of ``pred`` (logits, ``(B, num_classes)``) and ``label`` (``(B,)``).

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Classifiers on frozen features that tell how good the features are."""
+"""Classifiers on frozen features, which measure how good the features are."""
 
 from __future__ import annotations
 
@@ -22,24 +22,25 @@ PENALTIES = tuple(10.0**exponent for exponent in range(-4, 2))
 """Inverse strengths of the L2 penalty, as scikit-learn's ``C``, that cross-validation chooses from."""
 NUM_FOLDS = 5
 PATIENCE = 2
-"""Penalties in a row that are worse than the best, after which no weaker ones are tried."""
+"""Number of successive penalties worse than the best after which no weaker penalty is tried."""
 MIN_PROBABILITY = 1e-6
-"""In the held-out loss, of a class that the other folds lack: finite, and the same for all penalties."""
+"""Probability in the held-out loss of a class that the other folds lack, so that the loss is finite for all
+penalties."""
 
 
 def nearest_neighbors(known_features: Tensor, features: Tensor, neighbors: int) -> tuple[Tensor, Tensor]:
     """Find the nearest known samples by cosine similarity.
 
-    Features are standardized with mean and standard deviation of the known ones first, so that no feature outweighs
-    the others by its scale.
+    All features are first standardized with the mean and standard deviation of the known samples, so that no feature
+    outweighs the others by its scale.
 
     Args:
-        known_features: ``(N, D)``.
-        features: ``(M, D)``, of the samples whose neighbors are asked for.
-        neighbors: k; at most N are found.
+        known_features: features of the known samples, ``(N, D)``.
+        features: features of the samples whose neighbors are wanted, ``(M, D)``.
+        neighbors: number of neighbors, k; at most N are found.
 
     Returns:
-        Cosine similarities in [-1, 1] and indices of the known samples, both ``(M, k)``, from the nearest on.
+        Cosine similarities in [-1, 1] and indices of the known samples, both ``(M, k)``, nearest first.
     """
     mean, std = known_features.mean(0), known_features.std(0, correction=0).clamp_min(1e-6)
     similarity = normalize((features - mean) / std) @ normalize((known_features - mean) / std).T
@@ -55,20 +56,20 @@ def knn_votes(
     neighbors: int = 20,
     temperature: float = 0.07,
 ) -> Tensor:
-    """Votes for each class from the k :func:`nearest_neighbors` among the training samples.
+    """Count the votes for each class from the k :func:`nearest_neighbors` among the training samples.
 
     Each neighbor votes for its class with ``exp(similarity / temperature)``.
 
     Args:
-        train_features: ``(N, D)``.
-        train_labels: ``(N,)``, integers from 0.
-        features: ``(M, D)``, of the samples to classify.
-        num_classes: classes, above all labels.
-        neighbors: k; at most N are used.
-        temperature: the smaller, the more the nearest count.
+        train_features: features of the training samples, ``(N, D)``.
+        train_labels: classes of the training samples, ``(N,)``, integers from 0.
+        features: features of the samples to classify, ``(M, D)``.
+        num_classes: number of classes; it is greater than all labels.
+        neighbors: number of neighbors, k; at most N are used.
+        temperature: temperature of the votes; the smaller it is, the more the nearest neighbors count.
 
     Returns:
-        ``(M, num_classes)``, not negative; rows do not add up to 1.
+        Votes ``(M, num_classes)``, not negative; rows do not add up to 1.
 
     Source:
         Wu et al., Unsupervised Feature Learning via Non-Parametric Instance Discrimination, CVPR 2018, sec. 3.4:
@@ -87,15 +88,15 @@ def knn_accuracy(
     neighbors: int = 20,
     temperature: float = 0.07,
 ) -> dict[str, float]:
-    """Accuracy of the classifier that takes the class with most :func:`knn_votes`.
+    """Accuracy of the classifier that chooses the class with the most :func:`knn_votes`.
 
     Args:
-        train_features: ``(N, D)``.
-        train_labels: ``(N,)``.
-        val_features: ``(M, D)``.
-        val_labels: ``(M,)``.
-        neighbors: k; at most N are used.
-        temperature: the smaller, the more the nearest count.
+        train_features: features of the training samples, ``(N, D)``.
+        train_labels: classes of the training samples, ``(N,)``.
+        val_features: features of the validation samples, ``(M, D)``.
+        val_labels: classes of the validation samples, ``(M,)``.
+        neighbors: number of neighbors, k; at most N are used.
+        temperature: temperature of the votes; the smaller it is, the more the nearest neighbors count.
 
     Returns:
         ``accuracy`` and ``balanced_accuracy`` (mean recall of the classes in ``val_labels``).
@@ -109,12 +110,13 @@ def knn_accuracy(
 
 @dataclass(frozen=True)
 class LinearProbe:
-    """Logits of features are ``features @ weight.T + bias``.
+    """Linear classifier of features: its logits are ``features @ weight.T + bias``.
 
     Attributes:
-        weight: ``(num_classes, D)`` float32, of features as they are: their standardization is part of it.
-        bias: ``(num_classes,)`` float32.
-        penalty: the chosen ``C``.
+        weight: weights ``(num_classes, D)`` float32, which include the standardization: they apply to the original
+            features.
+        bias: bias of each class, ``(num_classes,)`` float32.
+        penalty: chosen value of ``C``.
     """
 
     weight: Tensor
@@ -133,19 +135,20 @@ def solve_linear_probe(
 ) -> LinearProbe:
     """Fit a multinomial logistic regression with an L2 penalty on standardized features until it converges.
 
-    The penalty is the one with the lowest cross-entropy on held-out folds. All images of a lesion or patient are in
-    one fold: were they in two, the penalty would be chosen by what is remembered. The candidates are tried from the
-    strongest penalty to the weakest, each from the solution of the one before it. The weak ones take by far the most
-    time, so the search ends once two in a row have been worse than the best.
+    The search chooses the penalty with the lowest cross-entropy on held-out folds. All images of a lesion or patient
+    are in one fold. Otherwise the search would favor a classifier that remembers lesions. The candidates are tried from
+    the strongest penalty to the weakest, each starting from the solution of the previous candidate. Weak penalties take
+    by far the most time, so the search ends after two successive candidates that are worse than the best.
 
     Args:
-        features: ``(N, D)``.
-        labels: ``(N,)``, integers from 0 to ``num_classes - 1``.
+        features: features of the images, ``(N, D)``.
+        labels: classes of the images, ``(N,)``, integers from 0 to ``num_classes - 1``.
         groups: lesion or patient of each of the ``N`` images.
-        num_classes: rows of the result. A class without an image gets weights of 0, and a bias below all others.
-        penalties: the candidates for ``C``.
+        num_classes: number of classes, and of rows of the result. A class without an image gets weights of 0, and a
+            bias below all others.
+        penalties: candidates for ``C``.
         num_folds: largest number of folds of the cross-validation; there are never more folds than groups.
-        class_weights: ``(num_classes,)``, how much an image of each class counts, see
+        class_weights: weight of an image of each class, ``(num_classes,)``, see
             :func:`~monai_fgssl.data.class_weights`. Only their ratios matter. None: all images count the same.
 
     Raises:
@@ -153,7 +156,7 @@ def solve_linear_probe(
     """
     x, y = features.double().cpu().numpy(), labels.cpu().numpy()
     counts = np.ones(len(y)) if class_weights is None else class_weights.double().cpu().numpy()[y]
-    # On average 1, so that a penalty is as strong as without weights.
+    # The mean is 1, so that a penalty is as strong as without weights.
     counts = counts / counts.mean()
     found = np.unique(y)
     if len(found) < 2:
@@ -163,7 +166,7 @@ def solve_linear_probe(
     solved = LogisticRegression(C=penalty, max_iter=1000).fit(scaler.transform(x), y, counts)
     coefficients, intercepts = solved.coef_, solved.intercept_
     if len(found) == 2:
-        # scikit-learn has one row for two classes: the logit of the second one.
+        # For two classes, scikit-learn returns one row: the logit of the second class.
         coefficients = np.concatenate([-coefficients, coefficients]) / 2
         intercepts = np.concatenate([-intercepts, intercepts]) / 2
     coefficients = coefficients / scaler.scale_
@@ -183,7 +186,7 @@ def _choose_penalty(
     penalties: Sequence[float],
     num_folds: int,
 ) -> float:
-    """The penalty with the lowest mean cross-entropy of held-out images, of which each counts as often as given."""
+    """Return the penalty with the lowest mean cross-entropy on held-out images, weighted by ``counts``."""
     num_folds = min(num_folds, len(np.unique(groups)), int(np.bincount(y).max()))
     if len(penalties) == 1 or num_folds < 2:
         return float(np.median(penalties))

@@ -16,23 +16,23 @@ def predictive_entropy(probabilities: Tensor) -> Tensor:
     """Entropy of each prediction as a share of the largest possible one.
 
     Args:
-        probabilities: ``(..., num_classes)``, adding up to 1 over the last axis, at least 2 classes.
+        probabilities: predictions ``(..., num_classes)`` that add up to 1 over the last axis, at least 2 classes.
 
     Returns:
-        ``(...)`` in [0, 1]; 0: one class is certain, 1: all are equally likely.
+        Entropy ``(...)`` in [0, 1]; 0: one class is certain, 1: all classes are equally likely.
     """
     entropy = torch.special.entr(probabilities).sum(-1)
     return entropy / math.log(probabilities.shape[-1])
 
 
 def margin(probabilities: Tensor) -> Tensor:
-    """Probability of the likeliest class less that of the second.
+    """Difference between the two highest probabilities of each prediction.
 
     Args:
-        probabilities: ``(..., num_classes)``, at least 2 classes.
+        probabilities: predictions ``(..., num_classes)``, at least 2 classes.
 
     Returns:
-        ``(...)`` in [0, 1]; small: the network hesitates between two classes.
+        Margin ``(...)`` in [0, 1]; small: the network hesitates between two classes.
     """
     first, second = probabilities.topk(2, dim=-1).values.unbind(-1)
     return first - second
@@ -41,15 +41,15 @@ def margin(probabilities: Tensor) -> Tensor:
 def disagreement(probabilities: Tensor) -> Tensor:
     """Jensen-Shannon divergence of several predictions of one image, as a share of the largest possible one.
 
-    The predictions may be those of the stages, or of the image's orientations. It is the mutual information between
-    the class and the choice of the prediction, as BALD's between class and weights (Houlsby et al., 2011, eq. 2):
-    high where the predictions are each sure, and sure of different classes.
+    The predictions may be those of the stages, or of the image's orientations. The result is the mutual information
+    between the class and the choice of the prediction, as in BALD between class and weights (Houlsby et al., 2011, eq.
+    2). It is high if each prediction is sure, and they are sure of different classes.
 
     Args:
-        probabilities: ``(..., num_predictions, num_classes)``, at least 2 classes.
+        probabilities: predictions ``(..., num_predictions, num_classes)``, at least 2 classes.
 
     Returns:
-        ``(...)`` in [0, 1]; 0 for a single prediction.
+        Disagreement ``(...)`` in [0, 1]; 0 for a single prediction.
 
     Source:
         Lin, "Divergence measures based on the Shannon entropy", IEEE Trans. Inf. Theory 1991, eq. 5.1.

@@ -17,10 +17,10 @@ Self = TypeVar("Self", bound="OneDrawTransformd")
 
 
 class RandArrayTransform(Protocol):
-    """Random transform of one array, which can be told to keep its last draw."""
+    """Random transform of one array, which can repeat its last draw."""
 
     def set_random_state(self, seed: int | None = None, state: np.random.RandomState | None = None) -> Any:
-        """Set the random state that it draws from."""
+        """Set the random state of the transform."""
 
     def randomize(self, data: Any) -> None:
         """Draw for images of the shape of ``data``."""
@@ -30,7 +30,7 @@ class RandArrayTransform(Protocol):
 
 
 class OneDrawTransformd(Randomizable, MapTransform):
-    """Applies a random array transform to several entries of a dictionary, with one draw for all of them.
+    """Apply a random array transform to several entries of a dictionary, with one draw for all entries.
 
     Args:
         keys: entries to change, each of shape (C, ``*spatial``).

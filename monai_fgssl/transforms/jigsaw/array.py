@@ -29,7 +29,7 @@ __all__ = ["JigsawPuzzle", "RandJigsawPuzzle"]
 
 
 class _Puzzle(InvertibleTransform):
-    """Base of both puzzles: shuffles one image, records its permutation, and undoes it."""
+    """Base class of both puzzles: shuffles one image, records the permutation, and undoes it."""
 
     backend = [TransformBackends.TORCH]  # noqa: RUF012 (MONAI's form)
 
@@ -38,13 +38,13 @@ class _Puzzle(InvertibleTransform):
         self.remainder = look_up_option(remainder, REMAINDERS)
 
     def inverse(self, data: Tensor) -> Tensor:
-        """Put every tile back: bit-exact, and on whatever device and of whatever type ``data`` has become.
+        """Put every tile back, bit-exact, whatever device and type ``data`` has by now.
 
         Args:
             data: image or network output of shape (C, ``*spatial``) that carries the trace of this transform.
 
         Returns:
-            Image with its tiles in order, the trace removed.
+            Image with its tiles in order and without the trace.
         """
         trace = self.pop_transform(data)
         if not trace[TraceKeys.DO_TRANSFORM]:
@@ -64,7 +64,7 @@ class _Puzzle(InvertibleTransform):
 
 
 def _as_monai_tensor(img: NdarrayOrTensor) -> Tensor:
-    # MONAI's own conversion would widen uint16, which torch knows meanwhile.
+    # MONAI's own conversion would widen uint16, although torch supports this type.
     tensor = img if isinstance(img, Tensor) else torch.as_tensor(np.ascontiguousarray(img))
     return convert_to_tensor(tensor, track_meta=get_track_meta())
 
@@ -73,8 +73,8 @@ class JigsawPuzzle(_Puzzle):
     """Cut an image into equal tiles and put them into a given order.
 
     Tile t of the output is tile ``permutation[t]`` of the input, counted in row-major order. The permutation is traced
-    in ``applied_operations``, and inverting is bit-exact. As with every spatial transform of MONAI the result is a
-    ``MetaTensor`` while metadata is tracked, of the input's type of number and on its device.
+    in ``applied_operations``, and inverting is bit-exact. As with every spatial transform of MONAI, the result is a
+    ``MetaTensor`` while metadata is tracked. It has the dtype and the device of the input.
 
     Args:
         grid: number of tiles along every spatial axis, or one number per axis.
@@ -83,7 +83,7 @@ class JigsawPuzzle(_Puzzle):
             place.
 
     Raises:
-        ValueError: when ``permutation`` is none, and on a call when the grid doesn't fit the image.
+        ValueError: when ``permutation`` is not a permutation, and on a call when the grid doesn't fit the image.
 
     Example:
         >>> JigsawPuzzle(grid=(1, 3), permutation=(2, 0, 1))(torch.tensor([[[0, 1, 2]]])).tolist()
@@ -108,12 +108,12 @@ class JigsawPuzzle(_Puzzle):
 class RandJigsawPuzzle(RandomizableTransform, _Puzzle):
     """Cut an image into equal tiles and put them into a random order, with probability ``prob``.
 
-    See :class:`JigsawPuzzle` for what it returns, and :func:`monai_fgssl.functional.jigsaw` for the version that
-    shuffles a whole batch on its device.
+    The result is of the same kind as that of :class:`JigsawPuzzle`. To shuffle a whole batch on its device, use
+    :func:`monai_fgssl.functional.jigsaw`.
 
     Args:
         grid: number of tiles along every spatial axis, or one number per axis.
-        prob: probability of shuffling at all.
+        prob: probability that an image is shuffled.
         permutation: ``"uniform"`` draws every permutation with the same probability; ``"cyclic"`` draws one that is a
             single cycle, as the code of PMG and FG-SSL does.
         remainder: ``"error"`` refuses a grid that does not divide the image; ``"keep"`` leaves the trailing border in
@@ -135,7 +135,7 @@ class RandJigsawPuzzle(RandomizableTransform, _Puzzle):
         self.kind = look_up_option(permutation, PERMUTATION_KINDS)
 
     def randomize(self, data: NdarrayOrTensor) -> None:
-        """Draw whether to shuffle ``data``, of shape (C, ``*spatial``), and in which order."""
+        """Draw whether and in which order to shuffle ``data``, of shape (C, ``*spatial``)."""
         num_tiles = math.prod(tile_grid(data.shape[1:], self.grid, self.remainder))
         super().randomize(None)
         if self._do_transform:
@@ -147,7 +147,7 @@ class RandJigsawPuzzle(RandomizableTransform, _Puzzle):
 
         Args:
             img: image of shape (C, ``*spatial``) with one or more spatial axes.
-            randomize: draw anew, or use the last draw again.
+            randomize: True for a new draw; False repeats the last draw.
 
         Returns:
             Image with shuffled tiles, or unchanged.

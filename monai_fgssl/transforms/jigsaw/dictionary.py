@@ -26,7 +26,7 @@ __all__ = [
 
 
 class InvertiblePuzzled(MapTransform, InvertibleTransform):
-    """Base of the dictionary versions: the inverse of the puzzle of each key."""
+    """Base class of the dictionary versions, with the inverse for all keys."""
 
     transform: JigsawPuzzle | RandJigsawPuzzle
 
@@ -76,7 +76,7 @@ class RandJigsawPuzzled(OneDrawTransformd, InvertiblePuzzled):
     Args:
         keys: entries to shuffle, each of shape (C, ``*spatial``); sizes may differ, since the grid cuts each of them.
         grid: number of tiles along every spatial axis, or one number per axis.
-        prob: probability of shuffling at all.
+        prob: probability that the images are shuffled.
         permutation: ``"uniform"`` or ``"cyclic"``.
         remainder: ``"error"`` or ``"keep"``.
         allow_missing_keys: skip keys that the data lacks instead of raising.

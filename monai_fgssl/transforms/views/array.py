@@ -30,7 +30,7 @@ ViewClass = TypeVar("ViewClass", bound=type[Any])
 
 
 def name_strengths(cls: ViewClass) -> ViewClass:
-    """Let the signature of a class name every strength with its preset, for ``help()``, editors and documentation."""
+    """Add every strength with its preset to the signature of a class, for ``help()``, editors and documentation."""
     own = [p for p in signature(cls.__init__).parameters.values() if p.name not in ("self", "strengths")]
     strengths = [
         Parameter(field.name, Parameter.KEYWORD_ONLY, default=getattr(cls.preset, field.name), annotation=field.type)
@@ -48,15 +48,16 @@ def _to_unit_range(images: Tensor) -> Tensor:
 class RandView(RandomizableTransform):
     """A random view of a 2D or 3D image: crop, rotation, flips, color, gray, blur, solarisation.
 
-    The strengths are keyword arguments named as the attributes of
-    :class:`monai_fgssl.functional.views.ViewSettings`; those left out are the class's ``preset``, which
-    ``help()`` shows. This class changes nothing by default.
+    The strengths are keyword arguments named as the attributes of :class:`monai_fgssl.functional.views.ViewSettings`;
+    strengths that are left out come from the class's ``preset``, which ``help()`` shows. The preset of this class
+    changes nothing.
 
-    Calling it with one image, (C, *spatial) with values in [0, 1] (or uint8 in 0..255, which becomes float32 in
-    [0, 1]), returns the same type: array, tensor or MetaTensor. :meth:`batch` serves the training step.
+    Call the transform with one image, (C, *spatial), with values in [0, 1], or uint8 in 0..255, which becomes float32
+    in [0, 1]. The result has the type of the image: array, tensor or MetaTensor. For a whole batch, as in training, use
+    :meth:`batch`.
 
-    A view is for images only and is not meant to be inverted: it is not traced in ``applied_operations`` and leaves a
-    MetaTensor's affine as it is.
+    Use views for images only. A view can't be inverted: it is not traced in ``applied_operations``, and does not change
+    the affine of a MetaTensor.
 
     Args:
         prob: probability that an image is changed at all.
@@ -104,7 +105,7 @@ class RandView(RandomizableTransform):
         return convert_to_dst_type(view, img, dtype=view.dtype)[0]
 
     def batch(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Return views of a batch, each sample with a draw of its own.
+        """Return views of a batch, with a separate draw for each sample.
 
         Args:
             images: (B, C, *spatial) floating point in [0, 1], or uint8 in 0..255; on any device.
@@ -126,10 +127,9 @@ class RandView(RandomizableTransform):
 
 @name_strengths
 class RandRegularizedView(RandView):
-    """The light view that the puzzles are cut from: flips, quarter turns and a light change of color, no crop.
+    """Light view, from which the puzzles are cut: flips, quarter turns and a light change of color, no crop.
 
-    Arguments as those of :class:`RandView`, with the defaults of
-    :data:`monai_fgssl.functional.views.REGULARIZED`.
+    The arguments are those of :class:`RandView`, with the defaults of :data:`monai_fgssl.functional.views.REGULARIZED`.
     """
 
     preset = REGULARIZED
@@ -137,10 +137,9 @@ class RandRegularizedView(RandView):
 
 @name_strengths
 class RandDistortedView(RandView):
-    """The strong view that the puzzles are compared with: crop, rotation, flips, color, gray, blur, solarisation.
+    """Strong view, with which the puzzles are compared: crop, rotation, flips, color, gray, blur, solarisation.
 
-    Arguments as those of :class:`RandView`, with the defaults of
-    :data:`monai_fgssl.functional.views.DISTORTED`.
+    The arguments are those of :class:`RandView`, with the defaults of :data:`monai_fgssl.functional.views.DISTORTED`.
     """
 
     preset = DISTORTED

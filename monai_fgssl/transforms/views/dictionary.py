@@ -36,7 +36,7 @@ class RandViewd(OneDrawTransformd):
 
     Args:
         keys: entries to change, each of shape (C, *spatial).
-        prob: probability that the images are changed at all.
+        prob: probability that the images are changed.
         allow_missing_keys: skip keys that the data lacks instead of raising.
         strengths: strengths of the changes, as for :class:`RandView`.
     """
@@ -52,14 +52,14 @@ class RandViewd(OneDrawTransformd):
 
 @name_strengths
 class RandRegularizedViewd(RandViewd):
-    """Dictionary version of :class:`RandRegularizedView`; arguments as those of :class:`RandViewd`."""
+    """Dictionary version of :class:`RandRegularizedView`, with the arguments of :class:`RandViewd`."""
 
     preset = REGULARIZED
 
 
 @name_strengths
 class RandDistortedViewd(RandViewd):
-    """Dictionary version of :class:`RandDistortedView`; arguments as those of :class:`RandViewd`."""
+    """Dictionary version of :class:`RandDistortedView`, with the arguments of :class:`RandViewd`."""
 
     preset = DISTORTED
 
