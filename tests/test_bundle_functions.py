@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Functions that the configs call, by themselves."""
+"""Functions that the configs call, each tested alone."""
 
 from __future__ import annotations
 

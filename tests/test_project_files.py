@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Files around the package say the same: pyproject.toml, workflows, changelog, guides."""
+"""Files around the package agree with each other: pyproject.toml, workflows, changelog, guides."""
 
 from __future__ import annotations
 

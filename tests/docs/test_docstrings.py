@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The examples in docstrings give what they say, and docstrings name their subject first."""
+"""Examples in docstrings give the results that they show, and docstrings name their subject first."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The documentation: it builds without a warning, loads nothing from elsewhere, and says what the code says."""
+"""The documentation builds without a warning, loads nothing from other hosts, and agrees with the code."""
 
 from __future__ import annotations
 

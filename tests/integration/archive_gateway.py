@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Gateway between a server and its archive, which can fail as networks and archives do."""
+"""Gateway between a server and its archive. The gateway can fail in the ways of networks and archives."""
 
 from __future__ import annotations
 

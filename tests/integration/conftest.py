@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Fixtures of several test files: a browser, and the page for annotators in it."""
+"""Fixtures that several test files share: a browser, and the page for annotators in this browser."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Start an Orthanc: an archive with DICOMweb on the loopback interface, which nobody has to sign in to."""
+"""Start Orthanc: an archive with DICOMweb on the loopback interface, without sign-in."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Prints what a server answers to: a method and a path a line.
+"""Print the routes of a server: one line for each method and path.
 
 Run as `python served_routes.py APP STUDIES`, by the Python and in the environment of the server.
 """

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The bundle as its users run it: MONAI's own commands in processes of their own."""
+"""The bundle as users run it: with MONAI's own commands in separate processes."""
 
 from __future__ import annotations
 

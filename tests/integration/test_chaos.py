@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""A few random faults in a training, and signals in each of its phases; `python -m benchmarks.chaos` has a hundred."""
+"""A few random faults in a training, and signals in each phase. `python -m benchmarks.chaos` has a hundred faults."""
 
 from __future__ import annotations
 

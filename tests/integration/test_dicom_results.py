@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Results in DICOM before those who did not write them: dicom3tools, dcmtk, and a real archive."""
+"""DICOM results are checked by independent programs: dicom3tools, dcmtk, and a real archive."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Inference as a clinic runs it: one folder with files of every kind, and what comes out of it."""
+"""Inference as a clinic runs it: one folder with files of every kind, and the results."""
 
 from __future__ import annotations
 

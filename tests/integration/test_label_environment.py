@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Test modules that import MONAI Label pass where it is installed; elsewhere pytest leaves them out."""
+"""Test modules that import MONAI Label pass in an environment that has it. In others, pytest leaves them out."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Every method and path that the MONAI Label app answers to, and who may use it; a new one fails until decided."""
+"""Every route of the MONAI Label app, and the users who may use it. A new route fails until somebody decides on it."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The page for annotators on small screens and with large letters, and what axe-core finds about its accessibility."""
+"""The page for annotators on small screens and with large letters, and its accessibility according to axe-core."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The bundle's folder, as it is, in MONAI Label's own app for bundles."""
+"""MONAI Label's own app for bundles runs the bundle's folder without changes."""
 
 from __future__ import annotations
 

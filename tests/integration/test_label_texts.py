@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Texts of the page for annotators: one file has them all, in every language, and the page says nothing else."""
+"""Texts of the page for annotators: one file has all texts in every language, and the page shows no other text."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Images that can't be read: listed once, never offered, not counted, and no training fails because of them."""
+"""Images that can't be read are listed once, never offered and not counted, and they make no training fail."""
 
 from __future__ import annotations
 

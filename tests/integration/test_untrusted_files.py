@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Files of strangers in a folder for inference: each costs only itself."""
+"""Files of strangers in a folder for inference: a harmful file does not affect the results of other files."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Ten thousand label reports of an archive stop nobody: they are read once, and nobody waits meanwhile."""
+"""Ten thousand label reports in an archive are read only once, and nobody has to wait while they are read."""
 
 from __future__ import annotations
 

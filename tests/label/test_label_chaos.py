@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Each fault once while labels are saved; `python -m benchmarks.chaos_labels` has a hundred."""
+"""Each fault once while labels are saved. `python -m benchmarks.chaos_labels` injects a hundred faults."""
 
 from __future__ import annotations
 

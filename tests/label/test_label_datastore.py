@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""No label is lost: by a process that is killed, a full disk, files that somebody deletes, or another process."""
+"""No label is lost when a process is killed, a disk is full, somebody deletes files, or another process writes."""
 
 from __future__ import annotations
 

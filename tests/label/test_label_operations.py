@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""A request for a task passes on what this app knows, and nothing else."""
+"""A request for a task passes on only the entries that this app knows."""
 
 from __future__ import annotations
 

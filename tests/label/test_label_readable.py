@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Images that can't be read are found once, and forgotten when their file changes."""
+"""Images that can't be read are found once. An image is tried again when its file changes."""
 
 from __future__ import annotations
 

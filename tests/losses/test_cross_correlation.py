@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The loss against the paper's formula as a float64 loop, and over two processes against one."""
+"""The loss against a float64 loop over the paper's formula, and the loss on two processes against one process."""
 
 from __future__ import annotations
 

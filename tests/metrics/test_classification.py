@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Metrics against scikit-learn, and intervals against what theory says of them."""
+"""Metrics against scikit-learn, and intervals against theory."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Prediction sets hold the true class as often as promised; selective risk is what a loop computes."""
+"""Prediction sets contain the true class as often as promised. Selective risk equals the result of a loop."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Adapters against the weights that they stand for."""
+"""Adapters against the weights that they represent."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""A network written down and built again takes the state dict and predicts the same."""
+"""A network that is built again from its definition takes the state dict and predicts the same values."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""A small network of every family goes the ways of this package: steps, TorchScript, heat maps, resume.
+"""A small network of every family works with all functions of this package: steps, TorchScript, heat maps, resume.
 
-What the maps of each family are is tested in ``test_backbones`` and ``test_timm_backbones``.
+``test_backbones`` and ``test_timm_backbones`` test the feature maps of each family.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Networks of the families that norms and blocks tell apart learn on two processes as on one."""
+"""Networks of families with different norms and blocks learn on two processes as on one process."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Weights from files of other codes, from hubs, and from the authors of the networks."""
+"""Weights from files of other programs, from hubs, and from the authors of the networks."""
 
 from __future__ import annotations
 

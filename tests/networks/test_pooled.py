@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The linear classifier on the means of all stages, against the same written out by hand."""
+"""The linear classifier on the means of all stages, against a calculation by hand."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Precisions by their names, networks that are placed for them, and what the setting ``amp`` may be."""
+"""Precisions by name, placement of networks for a precision, and allowed values of the setting ``amp``."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Heat maps against MONAI's Grad-CAM, and on a network whose answer is known."""
+"""Heat maps against MONAI's Grad-CAM, and on a network whose heat map is known."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The page of a report: what it says, that it needs nothing else, and that a browser shows all of it."""
+"""The page of a report: its content is right, it needs no other file, and a browser shows all of it."""
 
 from __future__ import annotations
 

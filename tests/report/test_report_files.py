@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Files of a run: numbers that come back, pictures that show something, nothing half-written."""
+"""Files of a run: numbers can be read back, pictures are not empty, and no file is incomplete."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Nearest images against scikit-learn's neighbors, and what is left in files."""
+"""Nearest images against scikit-learn's neighbors, and the files of the results."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""TensorBoard shows the training as it was: values are read back from real event files."""
+"""TensorBoard shows the values of the training. The tests read them back from real event files."""
 
 from __future__ import annotations
 

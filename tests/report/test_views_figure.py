@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The picture of views and puzzles: what its panels hold, read back from the figure."""
+"""The picture of views and puzzles: the tests read the content of its panels back from the figure."""
 
 from __future__ import annotations
 

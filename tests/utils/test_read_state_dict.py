@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Weights that somebody sends are data."""
+"""Files of weights from strangers are read as data only: no code in them runs."""
 
 from __future__ import annotations
 

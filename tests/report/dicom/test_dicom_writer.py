@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Results of DICOM files among others, and of files that no report can refer to."""
+"""Results of DICOM files among other files, and of files to which no report can refer."""
 
 from __future__ import annotations
 
