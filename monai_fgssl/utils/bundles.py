@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Bundles that come with the package, and copies of them. Imports nothing that takes time, for the command line."""
+"""Bundles of the package, and copies of them. This module imports nothing slow, since the command line uses it."""
 
 from __future__ import annotations
 

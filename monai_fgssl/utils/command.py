@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The command that this process is, and its quiet end when somebody stops it: one line, and the status of shells."""
+"""Recognize the command of this process, and end it quietly when somebody stops it."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def in_bundle_command() -> bool:
-    """Tell whether this process was started as ``python -m monai.bundle``."""
+    """Return True if this process was started as ``python -m monai.bundle``."""
     return Path(sys.argv[0]).parts[-3:] == ("monai", "bundle", "__main__.py")
 
 
 def stop_quietly() -> None:
-    """End this process with one line at SIGTERM or SIGINT (Ctrl-C), wherever it is; a second signal ends it at once.
+    """Let SIGTERM or SIGINT (Ctrl-C) end this process with one line of text. A second signal ends it at once.
 
-    The exit status is 128 + the number of the signal: 143 or 130. Files that are being written are removed. Without
-    effect outside the main thread, and for a signal that is ignored, as shells start their background processes.
+    The exit status is 128 + the number of the signal: 143 or 130. Files that are being written are removed. The
+    function has no effect outside the main thread, and no effect on a signal that is ignored, as in background
+    processes of shells.
     """
     if threading.current_thread() is not threading.main_thread():
         return
@@ -37,6 +38,6 @@ def stop_quietly() -> None:
 def _stop(number: int, frame: Any) -> None:
     for other in STOP_SIGNALS:
         signal.signal(other, signal.SIG_DFL)
-    # Not by print: the signal may have come in the middle of one.
+    # Not with print: the signal may have interrupted a call of print.
     os.write(2, f"\nstopped by {signal.Signals(number).name}. No file is half-written.\n".encode())
     raise SystemExit(128 + number)

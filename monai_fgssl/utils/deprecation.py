@@ -16,20 +16,20 @@ R = TypeVar("R")
 
 
 def warn_former_name(former: str, name: str, kind: str = "name", stacklevel: int = 3) -> None:
-    """Say that a former name goes with the next release.
+    """Warn that the next release removes a former name.
 
     Args:
         former: the name in earlier releases.
         name: the name today.
         kind: kind of the name, such as a function or a setting; the message begins with it.
-        stacklevel: as of :func:`warnings.warn`.
+        stacklevel: see :func:`warnings.warn`.
     """
     message = f"the {kind} {former} is now called {name}; the next release will not know {former}."
     warnings.warn(message, FutureWarning, stacklevel=stacklevel)
 
 
 def renamed_argument(former: str, name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Let a function take a keyword by its former name too.
+    """Let a function also accept a keyword argument by its former name.
 
     ``monai.utils.deprecated_arg`` does this only for functions that also take any other keyword.
 

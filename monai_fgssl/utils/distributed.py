@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Sums and moments of a batch that the processes of a group hold together."""
+"""Sums and moments of a batch that is spread over the processes of a group."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def process_rank() -> int:
 
 
 def sum_over_processes(value: Tensor) -> Tensor:
-    """Sum of a tensor over all processes, which may overwrite it. Autograd does not see it."""
+    """Sum a tensor over all processes. The tensor may be overwritten, and autograd does not track the sum."""
     if num_processes() > 1:
         value = value.contiguous()
         dist.all_reduce(value)
@@ -32,7 +32,7 @@ def sum_over_processes(value: Tensor) -> Tensor:
 
 
 def of_first_process(value: Tensor) -> Tensor:
-    """The first process's tensor, on all processes; the others' is overwritten."""
+    """Return the first process's tensor on all processes. The tensors of the other processes are overwritten."""
     if num_processes() > 1:
         value = value.contiguous()
         dist.broadcast(value, src=0)
@@ -40,18 +40,18 @@ def of_first_process(value: Tensor) -> Tensor:
 
 
 def global_moments(values: Tensor, axes: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean and biased variance over the batch of all processes, which may hold different numbers of samples.
+    """Compute mean and biased variance over the batch of all processes, which may hold different numbers of samples.
 
-    Two passes: the mean first, then the squares about it. One pass over squares about zero loses the variance of
-    features that are far from zero.
+    There are two passes: first the mean, then the squared distances from the mean. A single pass over the squared
+    values would lose the variance of features that are far from zero.
 
     Args:
-        values: all axes but one are reduced; this process's share, at least one sample.
-        axes: names of the axes.
+        values: this process's share of the batch, at least one sample.
+        axes: axes to reduce, which are all axes but one.
 
     Returns:
-        Mean ``(C,)``, variance ``(C,)`` and the number of samples, a scalar, in the type of ``values``. The numbers are
-        added on the device: to read them back would stall a GPU.
+        Mean ``(C,)``, variance ``(C,)`` and the number of samples, a scalar, in the type of ``values``. The numbers of
+        samples are added on the device, since reading them back would stall a GPU.
     """
     variance, mean = torch.var_mean(values, list(axes), correction=0)
     count = mean.new_full((1,), values.numel() // mean.numel())

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Errors in data, told in one message."""
+"""Errors that explain themselves in one message, and helpers for such messages."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ class DataError(ValueError):
 
 
 class SettingsError(ValueError):
-    """A setting of the bundle is unknown or can't work; the message says which and what to change."""
+    """A setting of the bundle is unknown or can't work; the message names the setting and the fix."""
 
 
 class StorageError(OSError):
-    """A file can't be written; the message names it, the space that it needs and the fix."""
+    """A file can't be written; the message names the file, the space that it needs and the fix."""
 
 
 def printable(text: str) -> str:
     r"""Write the bytes of a name that is not UTF-8 as ``\xe9``, so that it can be printed and stored.
 
-    Python keeps such bytes as surrogates, which no file and no screen takes.
+    Python keeps such bytes as surrogates, which can't be printed or written to a file.
 
     Example:
         >>> printable(b"caf\xe9.png".decode("utf-8", "surrogateescape")) == "caf" + chr(92) + "xe9.png"

@@ -35,9 +35,9 @@ __all__ = [
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NOT_ALLOWED = (errno.EROFS, errno.EACCES, errno.EPERM)
 LONGEST_NAME = 255
-"""Bytes of a name in all usual file systems."""
+"""Largest number of bytes of a file name in all usual file systems."""
 LEFTOVER = re.compile(r"\.(?P<stem>.*)\.(?P<host>[A-Za-z0-9-]+)-(?P<process>\d+)-[0-9a-f]{8}\.part(\..*)?", re.DOTALL)
-"""Names of :func:`atomic_write`'s temporary files."""
+"""Pattern of the names of temporary files of :func:`atomic_write`."""
 
 
 def _host() -> str:
@@ -45,32 +45,32 @@ def _host() -> str:
 
 
 def _temporary_name(path: Path) -> str:
-    """A name that no other machine, process or thread takes, with the suffix of ``path``."""
+    """Return a name that no other machine, process or thread uses, with the suffix of ``path``."""
     suffix = path.suffix
     end = f".{_host()}-{os.getpid()}-{secrets.token_hex(4)}.part{suffix}"
-    # A long name must not become one that is too long.
+    # The stem of a long name is cut, so that the new name is not too long.
     stem = os.fsencode(path.name.removesuffix(suffix))[: LONGEST_NAME - 1 - len(os.fsencode(end))]
     return f".{os.fsdecode(stem)}{end}"
 
 
 @contextmanager
 def atomic_write(path: str | Path, size: int | None = None, durable: bool = False) -> Iterator[Path]:
-    """Give a temporary path in the folder of ``path``, which becomes ``path`` when the block ends without an error.
+    """Yield a temporary path beside ``path``, and rename it to ``path`` when the block ends without an error.
 
-    A reader never meets a half-written file, and an interrupted run leaves the previous one as it was. Missing parent
-    folders are made. The temporary file is gone when the block ends in any way; a process that is killed leaves it
-    for :func:`remove_leftovers`.
+    A reader never sees a half-written file, and an interrupted run does not change the previous file. Missing parent
+    folders are created. The temporary file is removed when the block ends, also after an error. If the process is
+    killed, :func:`remove_leftovers` can remove the file later.
 
     Args:
         path: the file to write or to replace.
-        size: bytes that it takes, as far as they are known: they must be free before anything is written.
-        durable: write it through to the disk, so that it outlives a power failure too.
+        size: number of bytes of the file, if known; they must be free before anything is written.
+        durable: True writes the file through to the disk, so that it also survives a power failure.
 
     Yields:
-        Where to write. It has the suffix of ``path``, for writers that choose their format by it.
+        Path to write to. It has the suffix of ``path``, for writers that choose their format by it.
 
     Raises:
-        StorageError: when the disk is full or read-only, or the folder is taken away meanwhile.
+        StorageError: when the disk is full or read-only, or the folder is removed meanwhile.
 
     Example:
         >>> with atomic_write("metrics.json") as temporary:
@@ -96,15 +96,15 @@ def atomic_write(path: str | Path, size: int | None = None, durable: bool = Fals
 
 @contextmanager
 def storage_errors(path: str | Path, temporary: Path | None = None) -> Iterator[None]:
-    """Tell in one line what is wrong with the disk, where something is written.
+    """Replace errors of the disk in the block by an error that explains the problem in one line.
 
     Args:
-        path: the file or folder that is being made.
-        temporary: under this name.
+        path: file or folder that is being written.
+        temporary: temporary name of this file or folder.
 
     Raises:
-        StorageError: in place of the system's errors for a disk that is full or read-only, a folder that was deleted,
-            a name that is too long. All other errors stay what they are.
+        StorageError: in place of the system's errors for a disk that is full or read-only, a folder that was deleted, a
+            name that is too long. All other errors are raised unchanged.
     """
     path = Path(path)
     try:
@@ -117,14 +117,14 @@ def storage_errors(path: str | Path, temporary: Path | None = None) -> Iterator[
 
 
 def check_space(path: str | Path, size: int) -> None:
-    """Refuse to begin a file that the disk has no room for.
+    """Raise an error if the disk has too little room for a file.
 
     Args:
         path: file to write.
-        size: bytes that it takes.
+        size: number of bytes of the file.
 
     Raises:
-        StorageError: with the space that is needed and the space that there is.
+        StorageError: when the room is too small; the message gives the needed and the free space.
     """
     folder = _existing_folder(Path(path))
     free = shutil.disk_usage(folder).free
@@ -136,12 +136,12 @@ def check_space(path: str | Path, size: int) -> None:
 
 
 def is_full_or_read_only(error: OSError) -> bool:
-    """Tell what is wrong with a disk from a file that is missing or in the way."""
+    """Return True for an error of the disk, False for an error such as a file that is missing or in the way."""
     return isinstance(error, StorageError) or error.errno in (*NO_SPACE, *NOT_ALLOWED)
 
 
 def concerns_one_file(error: OSError) -> bool:
-    """Tell an error of a file's own name or place from one that the next file meets too."""
+    """Return True if an error concerns a file's own name or place, False if the next file would cause it too."""
     own = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.EEXIST, errno.EISDIR)
     return any(isinstance(one, OSError) and one.errno in own for one in _chain(error))
 
@@ -155,7 +155,7 @@ def _megabytes(size: float) -> str:
 
 
 def _sync(path: Path) -> None:
-    # Windows opens no folders.
+    # Windows can't open folders.
     if path.is_dir() and os.name == "nt":
         return
     handle = os.open(path, os.O_RDONLY)
@@ -166,7 +166,7 @@ def _sync(path: Path) -> None:
 
 
 def _storage_reason(path: Path, temporary: Path, error: Exception) -> str | None:
-    """Say what is wrong with the disk; None when the error is another one."""
+    """Explain an error of the disk; None for any other error."""
     number = next((one.errno for one in _chain(error) if isinstance(one, OSError) and one.errno), None)
     if isinstance(error, StorageError) or (number is None and not isinstance(error, RuntimeError)):
         return None
@@ -175,7 +175,7 @@ def _storage_reason(path: Path, temporary: Path, error: Exception) -> str | None
         free: int | None = shutil.disk_usage(_existing_folder(path)).free
     except OSError:
         free = None
-    # torch's writer tells a full disk in words of its own.
+    # torch's writer reports a full disk without an error number.
     is_full = number in NO_SPACE or (number is None and free is not None and free < written // 100 + (1 << 16))
     if is_full:
         room = "" if free is None else f", and {_megabytes(free)} are free"
@@ -199,10 +199,11 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 @contextmanager
 def temporary_folder(path: str | Path) -> Iterator[Path]:
-    """Make a folder beside ``path``, to be filled and renamed to it; what is left of it goes when the block ends.
+    """Yield a new folder beside ``path``, to fill and to rename to ``path``. If it still exists at the end, it is
+    removed.
 
     Args:
-        path: path that the folder will have. Its parents are made.
+        path: path that the folder will have. Its parents are created.
 
     Raises:
         StorageError: see :func:`atomic_write`.
@@ -220,7 +221,7 @@ def temporary_folder(path: str | Path) -> Iterator[Path]:
 def remove_leftovers(folder: str | Path, depth: int = 0) -> None:
     """Remove the temporary files and folders that killed processes of this machine have left.
 
-    Those of processes that live, or of other machines, stay.
+    Files of running processes or of other machines are not removed.
 
     Args:
         folder: folder to look through; it may be missing.
@@ -249,7 +250,7 @@ def _is_leftover(name: str) -> bool:
 
 
 def to_json(value: Any, indent: int | None = None) -> str:
-    """Write a value as JSON that every reader takes: NaN and infinity become null.
+    """Write a value as JSON that every reader accepts: NaN and infinity become null.
 
     Python alone writes ``NaN`` and ``Infinity``, which browsers, R and databases refuse.
 

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Memory that is not enough: told apart from other errors, with the setting to lower."""
+"""Errors for too little memory: recognize them, and name the setting to lower."""
 
 from __future__ import annotations
 
@@ -22,11 +22,12 @@ PHRASES = (
     "bad_alloc",
     "Failed to allocate memory",
 )
-"""Messages of torch on a CPU, of a GPU's libraries, and of ITK, which raise a plain RuntimeError."""
+"""Parts of messages of torch on a CPU, of GPU libraries and of ITK, which raise a plain RuntimeError for lack of
+memory."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether memory was not enough, that of the computer or that of a GPU."""
+    """Return True if an error means that the memory of the computer or of a GPU was not enough."""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
     return isinstance(error, RuntimeError) and any(phrase in str(error) for phrase in PHRASES)
@@ -37,7 +38,7 @@ def naming_setting(what: str, setting: str) -> Iterator[None]:
     """Name the setting to lower when memory is not enough.
 
     Args:
-        what: is done here, such as ``"pre-training"``.
+        what: name of the step, such as ``"pre-training"``.
         setting: setting on the command line, with its value.
 
     Raises:

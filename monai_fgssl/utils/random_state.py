@@ -15,12 +15,14 @@ __all__ = ["get_random_state", "set_random_state"]
 
 
 def get_random_state(generator: torch.Generator) -> dict[str, Any]:
-    """State of a generator, and of the global ones of PyTorch, NumPy and Python, of tensors and plain numbers only.
+    """Return the state of a generator and of the global generators of PyTorch, NumPy and Python.
+
+    The state consists of tensors and plain numbers only.
 
     Args:
         generator: generator of the training.
     """
-    # The global one, which MONAI's transforms may use.
+    # NumPy's global state, which MONAI's transforms may use.
     name, keys, *rest = np.random.get_state(legacy=True)  # noqa: NPY002
     return {
         "generator": generator.get_state(),
@@ -33,7 +35,7 @@ def get_random_state(generator: torch.Generator) -> dict[str, Any]:
 
 
 def set_random_state(generator: torch.Generator, state: Mapping[str, Any]) -> None:
-    """Go back to where :func:`get_random_state` was called."""
+    """Restore the state that :func:`get_random_state` returned."""
     generator.set_state(state["generator"])
     torch.set_rng_state(state["torch"])
     if state["cuda"] is not None and torch.cuda.is_available():

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Lines of a run for people: the few that fit a screen are printed, and all are kept in a file."""
+"""Log of a run for people: a few lines are printed, and all lines are kept in a file."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from .distributed import process_rank
 __all__ = ["close_log", "is_within_a_run", "logged_warnings", "open_log", "record", "tell", "within_a_run"]
 
 NAME = "monai_fgssl.run"
-"""Name of the logger, as far as the records have one."""
+"""Name of the logger in the records."""
 
 _quiet: ContextVar[bool] = ContextVar("quiet", default=False)
 _open: list[_RunLog] = []
 
 
 class _RunLog(logging.FileHandler):
-    """The file of one run. It also keeps the warnings, to be shown again at the end."""
+    """Log file of one run. It also keeps the warnings, which are shown again at the end."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, mode="a", encoding="utf-8", delay=True)
@@ -36,7 +36,7 @@ class _RunLog(logging.FileHandler):
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.levelno >= logging.WARNING:
-            # Without the place in the code that Python puts around a warning.
+            # The place in the code, which Python adds to a warning, is removed.
             found = re.match(r".*?:\d+: (\w+: .*)", record.getMessage())
             self.warnings.append(found[1] if found else record.getMessage().strip())
         super().emit(record)
@@ -62,19 +62,19 @@ def record(text: str) -> None:
     """Keep a line in the log of the run without printing it."""
     if process_rank():
         return
-    # Straight to the file: a library that configures logging (fileConfig) would silence a logger of ours.
+    # Directly to the file: a library that configures logging (fileConfig) would silence our own logger.
     for handler in _open:
         handler.handle(logging.LogRecord(NAME, logging.INFO, __file__, 0, text, None, None))
 
 
 def open_log(path: str | Path, header: Mapping[str, Any]) -> None:
-    """Start to keep what is told, and the warnings of all libraries, in a file; one that is there grows.
+    """Start to keep printed lines, and the warnings of all libraries, in a file. An existing file is extended.
 
-    A run within another, see :func:`within_a_run`, writes into that one's file.
+    A run within another run, see :func:`within_a_run`, writes to the file of the outer run.
 
     Args:
         path: file of the log.
-        header: its first lines, ``name: value`` each.
+        header: names and values, which are the first lines of the log, ``name: value`` each.
     """
     if process_rank() or _quiet.get():
         return
@@ -89,7 +89,7 @@ def open_log(path: str | Path, header: Mapping[str, Any]) -> None:
 
 
 def close_log() -> None:
-    """End the log that is open, if any."""
+    """Close the open log, if there is one."""
     while _open:
         handler = _open.pop()
         logging.getLogger().removeHandler(handler)
@@ -103,13 +103,13 @@ def logged_warnings() -> list[str]:
 
 
 def is_within_a_run() -> bool:
-    """Tell whether this is a run within another, see :func:`within_a_run`."""
+    """Return True if this run is part of another run, see :func:`within_a_run`."""
     return _quiet.get()
 
 
 @contextmanager
 def within_a_run() -> Iterator[None]:
-    """Let a run that is part of another print nothing but its progress."""
+    """Let a run that is part of another run print only its progress."""
     token = _quiet.set(True)
     try:
         yield

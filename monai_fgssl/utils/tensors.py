@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Files of tensors, which are data and never code: those of ``torch.save``, and safetensors."""
+"""Files of tensors, from ``torch.save`` or in the format safetensors. They are read as data, never as code."""
 
 from __future__ import annotations
 
@@ -22,13 +22,14 @@ from .files import atomic_write
 __all__ = ["hash_of_weights", "is_safetensors", "read_metadata", "read_state_dict", "save_safetensors", "save_tensors"]
 
 WEIGHTS_HASH = "sha256"
-"""Entry of a safetensors file's metadata: see :func:`hash_of_weights`."""
+"""Name of the hash in the metadata of a safetensors file; see :func:`hash_of_weights`."""
 LONGEST_HEADER = 100_000_000
-"""Bytes of a safetensors header. Source: the format's own limit, https://github.com/huggingface/safetensors."""
+"""Largest number of bytes of a safetensors header. Source: the format's own limit,
+https://github.com/huggingface/safetensors."""
 
 
 def save_tensors(content: Any, path: str | Path, durable: bool = False) -> None:
-    """Write what ``torch.save`` writes, complete or not at all; see :func:`~monai_fgssl.utils.files.atomic_write`.
+    """Write a file with ``torch.save``, complete or not at all; see :func:`~monai_fgssl.utils.files.atomic_write`.
 
     Args:
         content: dictionary of tensors and plain values.
@@ -36,14 +37,14 @@ def save_tensors(content: Any, path: str | Path, durable: bool = False) -> None:
         durable: see :func:`~monai_fgssl.utils.files.atomic_write`.
 
     Raises:
-        StorageError: when the disk has no room, before anything is written; or when it can't be written to.
+        StorageError: when the disk has too little room, before anything is written; or when the file can't be written.
     """
     with atomic_write(path, _num_bytes(content), durable) as temporary:
         torch.save(content, temporary)
 
 
 def _num_bytes(content: Any) -> int:
-    """Bytes of the tensors in it."""
+    """Number of bytes of all tensors in ``content``."""
     if isinstance(content, torch.Tensor):
         return content.numel() * content.element_size()
     if isinstance(content, Mapping):
@@ -52,7 +53,7 @@ def _num_bytes(content: Any) -> int:
 
 
 def hash_of_weights(state: Mapping[str, torch.Tensor]) -> str:
-    """SHA-256 of names, types, shapes and values, the same in whatever file they are.
+    """SHA-256 of names, types, shapes and values of the weights. It does not depend on the format of their file.
 
     Args:
         state: a state dict, on any device.
@@ -66,17 +67,17 @@ def hash_of_weights(state: Mapping[str, torch.Tensor]) -> str:
 
 
 def save_safetensors(state: Mapping[str, torch.Tensor], path: str | Path, metadata: Mapping[str, str]) -> None:
-    """Write weights and what belongs to them as one safetensors file, with the hash of the weights.
+    """Write weights and their metadata to one safetensors file, with the hash of the weights.
 
     Args:
         state: a state dict.
-        path: file to read.
-        metadata: text by name.
+        path: file to write.
+        metadata: names and texts to store beside the weights.
 
     Raises:
         StorageError: see :func:`save_tensors`.
     """
-    # Of one piece each: the format has no strides, and no tensors that share memory.
+    # Each tensor is a contiguous copy: the format has no strides, and no tensors that share memory.
     tensors = {name: value.detach().cpu().clone().contiguous() for name, value in state.items()}
     entries = {"format": "pt", **metadata, WEIGHTS_HASH: hash_of_weights(tensors)}
     with atomic_write(path, _num_bytes(tensors), durable=True) as temporary:
@@ -84,7 +85,7 @@ def save_safetensors(state: Mapping[str, torch.Tensor], path: str | Path, metada
 
 
 def is_safetensors(path: str | Path) -> bool:
-    """Tell by the content: a length, and a JSON object of that length."""
+    """Recognize a safetensors file by its content: a length, and a JSON object of that length."""
     with open(path, "rb") as file:
         head = file.read(9)
     return len(head) == 9 and head[8:] == b"{" and struct.unpack("<Q", head[:8])[0] <= LONGEST_HEADER
@@ -104,14 +105,14 @@ def read_metadata(path: str | Path) -> dict[str, str]:
 
 
 def read_state_dict(path: str | Path) -> dict[str, torch.Tensor]:
-    """Read weights from whoever sent them: nothing in the file can run.
+    """Read weights from any source: no code in the file can run.
 
     Args:
-        path: a safetensors file, or what ``torch.save`` made of a state dict, plain or under ``"model"`` as
-            ``monai.handlers.CheckpointSaver`` may write it. The content tells which.
+        path: a safetensors file, or a file that ``torch.save`` wrote with a state dict, plain or under ``"model"``, as
+            ``monai.handlers.CheckpointSaver`` may write it. The format is recognized by the content.
 
     Raises:
-        SettingsError: when the file is missing, damaged, holds anything but tensors by name, or more than data.
+        SettingsError: when the file is missing or damaged, or contains anything other than tensors by name.
     """
     if not Path(path).is_file():
         raise SettingsError(f"there are no weights at {path}: train first, or name the right file.")
@@ -123,7 +124,7 @@ def read_state_dict(path: str | Path) -> dict[str, torch.Tensor]:
     except MemoryError:
         raise
     except Exception as error:
-        # torch tells of a damaged file in many ways, and suggests to load what could run code.
+        # torch raises many kinds of errors for a damaged file, and suggests loading it in a way that could run code.
         raise SettingsError(
             f"{path} is damaged or holds more than weights, and is not loaded ({type(error).__name__}: "
             f"{_first_line(error)})"
@@ -143,7 +144,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _check_stored(path: str | Path) -> None:
-    """Refuse compressed members: torch writes none, and a small file could become all of the memory."""
+    """Refuse compressed members: torch writes none, and a small compressed file could fill the whole memory."""
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as file:
             if any(member.compress_type != zipfile.ZIP_STORED for member in file.infolist()):

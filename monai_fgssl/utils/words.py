@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Names of the code as people write them."""
+"""Readable forms of names in the code."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["readable"]
 
 
 def readable(name: str) -> str:
-    """Name of a metric or series as people write it.
+    """Return the name of a metric or series in a readable form.
 
     Example:
         >>> readable("macro_f1"), readable("knn_accuracy")

@@ -27,7 +27,7 @@ from .table import ImageTable, part_named
 __all__ = ["find_image_column", "read_csv_list", "read_csv_listing"]
 
 SAMPLE_ROWS = 200
-"""Number of rows that are looked at to find the column of images, when its name does not tell."""
+"""Number of rows that are read to find the column of images, when the names of the columns do not decide."""
 
 
 def read_csv_list(path: str | Path) -> ImageTable:
@@ -38,31 +38,31 @@ def read_csv_list(path: str | Path) -> ImageTable:
     and signs; all names are in :mod:`~monai_fgssl.data.layouts.columns`:
 
     - the image: ``image``, or another name such as ``image_id``, ``img_id``, ``Image Index`` or ``filename``; or the
-      column whose values are names of files. Relative to the table; the suffix may be missing, the files may lie in
-      folders below (:class:`~monai_fgssl.data.layouts.file_finder.FileFinder`). A folder is one image too, as a DICOM
-      series is.
-    - the label: ``label``, or another name such as ``class``, ``diagnosis`` or ``dx``; a name or a number. Empty, nan,
-      NA, None, null or -1 where it is not known. Without such a column, the columns that hold nothing but 0 and 1 are
-      classes, with one 1 in each row. Without those too, nothing is labeled.
+      column whose values are names of files. The path is relative to the table. The suffix may be missing, and the
+      files may be in subfolders (:class:`~monai_fgssl.data.layouts.file_finder.FileFinder`). A folder is one image too,
+      as a DICOM series is.
+    - the label: ``label``, or another name such as ``class``, ``diagnosis`` or ``dx``; a name or a number. If it is not
+      known, the cell is empty, nan, NA, None, null or -1. Without such a column, the columns that hold nothing but 0
+      and 1 are classes, with one 1 in each row. Without such columns either, no image has a label.
     - groups that a split must keep together (optional): ``patient_id``, ``lesion_id`` and the like, or several.
     - the part (optional): ``part`` or ``split``, with train, validation or test in each row.
 
     Args:
-        path: the file.
+        path: file of the table.
 
     Returns:
         Items in the order of the rows; a repeated row counts once. Classes in the order of their numbers,
         of their names, or of their columns. Notes name the columns that were used.
 
     Raises:
-        DataError: when anything is missing, contradictory, or may be read in two ways; one message with all problems.
+        DataError: when anything is missing, contradictory or ambiguous; one message lists all problems.
     """
     finder = FileFinder(Path(path).parent)
     return make_table(read_csv_listing(Path(path), finder), finder)
 
 
 def read_csv_listing(path: Path, finder: FileFinder) -> Listing:
-    """Read a table as :func:`read_csv_list` does, without its files."""
+    """Read a table as :func:`read_csv_list` does, without finding the files of its images."""
     try:
         table = read_text_table(path)
     except (DataError, OSError) as error:
@@ -101,7 +101,7 @@ def read_csv_listing(path: Path, finder: FileFinder) -> Listing:
 
 
 def find_image_column(path: Path, table: TextTable, finder: FileFinder, problems: list[str]) -> str | None:
-    """The column of images, by its name or by what it names.
+    """Find the column of images, by its name or by the files that its values name.
 
     Args:
         path: file of the table, which the problems name.
@@ -113,7 +113,7 @@ def find_image_column(path: Path, table: TextTable, finder: FileFinder, problems
     if len(named) == 1 or (named and named[0].casefold() == "image" != named[1].casefold()):
         return named[0]
     rows = table.rows[:SAMPLE_ROWS]
-    # Numbers without a suffix could be names of many files.
+    # Numbers without a suffix could be the names of many files, so columns of numbers do not count.
     others = [name for name in table.columns if any(as_number(row[name]) == float("-inf") for row in rows)]
     for candidates in (named, [name for name in others if name not in named]):
         files = {name: _files_of([row[name] for row in rows], finder) for name in candidates}
@@ -136,7 +136,7 @@ def _names_columns(values: Sequence[str]) -> bool:
 
 
 def _files_of(names: Sequence[str], finder: FileFinder) -> list[Path | None]:
-    # A class may have the name of a folder.
+    # Folders do not count: a class may have the name of a folder.
     return [None if file is None or file.is_dir() else file for file in finder.find_all(names).files]
 
 
@@ -160,7 +160,7 @@ def _part_column(table: TextTable, image: str) -> str | None:
 
 
 def _class_columns(path: Path, table: TextTable, image: str, used: Sequence[str], problems: list[str]) -> list[str]:
-    """Columns of 0 and 1, one for each class."""
+    """Find the columns of 0 and 1, one for each class."""
     names = [
         name
         for name in table.columns
@@ -173,7 +173,7 @@ def _class_columns(path: Path, table: TextTable, image: str, used: Sequence[str]
     if len(names) == 1:
         problems.append(f"{path.name}: column {names[0]} has 0 and 1 only: call it 'label' if it is the class.")
         return []
-    # A row without any value has no label. A row of zeros has none of these classes.
+    # A row without any value has no label. A row of zeros is an error: it has none of these classes.
     known = [row for row in table.rows if not all(is_missing(row[name]) for name in names)]
     sums = [sum(as_number(row[name]) == 1 for name in names) for row in known]
     if wrong := [row[image] for row, total in zip(known, sums, strict=True) if total != 1]:
@@ -194,7 +194,7 @@ def _describe(
     groups: Sequence[str],
     part: str | None,
 ) -> str:
-    """One line that names the columns that were used, and for what."""
+    """Return one line that names each column and its use."""
     classes = f"columns {first_names(class_names)}" if class_names else f"column {label}" if label else "none"
     told = [f"images from column {image}", f"classes from {classes}" if classes != "none" else "no classes"]
     if groups:

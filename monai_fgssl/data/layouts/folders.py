@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Data sets of folders with images, without a list."""
+"""Data sets that consist of folders of images, without a list."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ PIECE = re.compile(
     r"(.*[ _-])?(annotations?|archive|batch|case|chunk|data|dataset|fold|group|images?|imgs?|labels?|masks?|part|"
     r"patient|photos?|pictures?|previews?|segmentations?|series|set|shard|split|study|subject|subset|thumbnails?)"
 )
-"""Names of folders for pieces of a data set and for its other pictures, without their numbers."""
+"""Pattern of the names, without numbers, of folders for pieces of a data set or for its other pictures."""
 
 PART_FOLDER = re.compile(r"(train|training|val|valid|validation|test|testing)[ _-]?(data|images?|imgs?|set)?")
-"""Names of folders for parts of a data set, also of parts that are not read."""
+"""Pattern of the names of folders for parts of a data set, including parts that are not read."""
 
 NUMBER = re.compile(r"[ _-]?(\d+|(?<=[ _-])[a-z])$")
 
 UNLABELED_FOLDERS = ("unlabeled", "unlabelled")
-"""Names of a folder beside those of the classes, whose images have no label."""
+"""Names of a folder, beside the folders of the classes, whose images have no label."""
 
 
 def has_class_folders(root: Path) -> bool:
-    """True if a folder has at least two folders with images in them, and no image beside them."""
+    """True if a folder has at least two subfolders with images, and no image beside them."""
     return not any(is_image(path) for path in root.iterdir()) and len(_folders_with_images(root)) > 1
 
 
 def has_images(root: Path) -> bool:
-    """True if there are images in a folder or the folders below it."""
+    """True if a folder or its subfolders have images."""
     return any(True for _ in image_files(root))
 
 
@@ -55,17 +55,17 @@ def read_class_folders(dataset_dir: str | Path, inner: bool | None = None) -> Im
         dataset_dir/melanoma/c.png
 
     Images are found as by :func:`~monai_fgssl.data.layouts.image_files.scan_folder`. Folders without images are
-    ignored. The folders of the classes may lie in folders named train, validation and test (or training, val, valid,
+    ignored. The folders of the classes may be inside folders named train, validation and test (or training, val, valid,
     testing), or in pieces, such as ``fold_0`` and ``fold_1``. Images in a folder named unlabeled have no label.
 
     Args:
-        dataset_dir: the folder that has these folders.
-        inner: True: the classes are the folders inside of these folders. False: they are these folders. None: the
-            names decide, and an error is raised if they don't.
+        dataset_dir: folder that contains these folders.
+        inner: False: the subfolders of ``dataset_dir``, or of its folders for parts, are the classes. True: the folders
+            inside these subfolders are the classes. None: the names decide, and an error is raised if they are
+            ambiguous.
 
     Returns:
-        Items sorted by path; the name is the path without suffix. Classes sorted by name. Every image is a group of
-        its own.
+        Items sorted by path; the name is the path without suffix. Classes sorted by name. Every image is its own group.
 
     Raises:
         DataError: when there are no such folders, their names are those of pieces of a data set, an image is in two
@@ -101,7 +101,7 @@ def read_image_folder(dataset_dir: str | Path) -> ImageTable:
     """Read a folder of images without labels, for pre-training.
 
     Args:
-        dataset_dir: the folder; those below it are read too. Hidden files and folders are ignored.
+        dataset_dir: folder of the images; its subfolders are read too. Hidden files and folders are ignored.
 
     Returns:
         Items sorted by path, all unlabeled; no classes. The name is the path within the folder, without suffix.
@@ -120,7 +120,7 @@ def _folders_with_images(root: Path) -> list[Path]:
 
 
 def _class_folders(root: Path, inner: bool | None) -> dict[str, list[Path]]:
-    """Folders by class.
+    """Return the folders of each class.
 
     Raises:
         DataError: when the names do not tell which folders are the classes.
@@ -206,7 +206,7 @@ def _read_classes(root: Path, folder: Path, level: dict[str, list[Path]], class_
 
 
 def _check_links(files: Sequence[Path], labels: Sequence[int], class_names: Sequence[str]) -> None:
-    """Refuse an image that is in two classes by way of links."""
+    """Raise an error if links put an image into two classes."""
 
     @cache
     def real_folder(folder: Path) -> str:

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Layout of a data set, told by its files."""
+"""Recognize the layout of a data set by its files, and read it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ __all__ = ["LAYOUTS", "explain_missing_labels", "read_part", "read_table", "reco
 
 @dataclass(frozen=True)
 class Official:
-    """A data set in parts, each with a folder and a CSV file of its own."""
+    """Official data set in parts; each part has its own folder and CSV file."""
 
     read: Callable[[str | Path, str], ImageTable]
     has_part: Callable[[Path, str], bool]
@@ -37,15 +37,15 @@ class Official:
     folder: str
 
     def has_folder(self, root: Path) -> bool:
-        """True if the images of any part are there, with or without their ground truth."""
+        """True if the images of any part exist, with or without their ground truth."""
         return any((root / self.folder.format(part=name)).is_dir() for name in self.parts.values())
 
     def is_there(self, root: Path) -> bool:
-        """True if any part is there."""
+        """True if any part exists with its images and ground truth."""
         return any(self.has_part(root, name) for name in self.parts.values())
 
     def read_all(self, root: Path) -> ImageTable:
-        """All parts that are there."""
+        """Read all parts that exist."""
         found = {part: name for part, name in self.parts.items() if self.has_part(root, name)}
         if not found:
             return self.read(root, self.parts["train"])
@@ -68,21 +68,23 @@ LAYOUTS = {
     "subclasses": "folders such as fold_0 and fold_1, in each of which there is a folder for each class",
     "images": "images of any kind, without labels: for pre-training only",
 }
-"""Layouts and the files that tell them, in the order in which they are tried."""
+"""Layouts and the files by which they are recognized, in the order in which they are tried."""
 
 
 def read_table(dataset_dir: str | Path, layout: str | None = None) -> ImageTable:
     """Read a data set in any layout.
 
-    The data set's own parts are kept: every item then has its ``"part"``. An official part is taken when both its
-    images and its ground truth are there.
+    If the data set has its own parts, they are kept: every item then has a ``"part"``. An official part is read when
+    both its images and its ground truth exist.
 
     Args:
-        dataset_dir: the folder, or the CSV or JSON file that lists the images. A folder may also hold one such file.
-        layout: key of :data:`LAYOUTS`; None takes the first that fits, and raises an error where two may be meant.
+        dataset_dir: folder of the data set, or the CSV or JSON file that lists the images. A folder may also hold one
+            such file.
+        layout: key of :data:`LAYOUTS`; None takes the first layout that fits, and raises an error if the choice is
+            ambiguous.
 
     Returns:
-        The images with their labels, groups and parts, and notes on how they were read. See
+        Images with their labels, groups and parts, and notes on how they were read. See
         :func:`~monai_fgssl.data.read_isic2018`, :func:`~monai_fgssl.data.read_isic2017`,
         :func:`~monai_fgssl.data.read_aptos2019`, :func:`~monai_fgssl.data.read_data_list`,
         :func:`~monai_fgssl.data.read_csv_list`, :func:`~monai_fgssl.data.read_class_folders` and
@@ -110,7 +112,7 @@ def read_table(dataset_dir: str | Path, layout: str | None = None) -> ImageTable
     if layout == "images":
         table = read_image_folder(root)
     else:
-        # A layout that is named is not checked against others.
+        # If the caller names a layout, other layouts are not considered.
         table = read_class_folders(root, None if recognized else layout == "subclasses")
     return replace(table, notes=(*table.notes, *find_lists(root).notes)) if recognized else table
 
@@ -120,8 +122,8 @@ def read_part(dataset_dir: str | Path, part: str, layout: str | None = None) -> 
 
     Args:
         dataset_dir: see :func:`read_table`.
-        part: ``"train"``, ``"validation"`` or ``"test"``, or another word in their place in the official names.
-            Without parts, all is ``"train"``.
+        part: ``"train"``, ``"validation"`` or ``"test"``, or the name of a part in the names of official folders. In a
+            data set without parts, all images are ``"train"``.
         layout: see :func:`read_table`.
 
     Raises:
@@ -129,7 +131,7 @@ def read_part(dataset_dir: str | Path, part: str, layout: str | None = None) -> 
     """
     root = Path(dataset_dir)
     for official in OFFICIAL.values():
-        # Own data in an official layout may have parts of other names.
+        # A user's own data in an official layout may have parts with other names.
         if official.has_part(root, part):
             return official.read(root, part)
     layout = layout or recognize_layout(root)
@@ -146,7 +148,7 @@ def read_part(dataset_dir: str | Path, part: str, layout: str | None = None) -> 
 
 
 def explain_missing_labels(dataset_dir: str | Path) -> str:
-    """Advice for a data set without any label."""
+    """Return advice for a data set without any label."""
     root = Path(dataset_dir)
     for official in OFFICIAL.values():
         if official.is_there(root.resolve().parent):
@@ -158,7 +160,7 @@ def explain_missing_labels(dataset_dir: str | Path) -> str:
 
 
 def _hint_at_classes(root: Path) -> str:
-    """Guess at what was meant by a data set without labels."""
+    """Guess which labels a data set without labels was meant to have."""
     if not root.is_dir():
         return ""
     if has_class_folders(root):
@@ -175,10 +177,10 @@ def _hint_at_classes(root: Path) -> str:
 
 
 def recognize_layout(root: Path) -> str:
-    """The first of :data:`LAYOUTS` that fits.
+    """Return the first of :data:`LAYOUTS` that fits.
 
     Raises:
-        DataError: when none does; the message explains it.
+        DataError: when no layout fits; the message explains it.
     """
     if root.is_file():
         if layout := is_list(root):
