@@ -138,11 +138,18 @@ def test_the_page_goes_through_the_slices(chrome: Chrome, server: Server, volume
     page.wait(lambda: is_slice(0, chosen))
     page.press("h")
     page.wait(lambda: page.find("#heat-layer").is_displayed())
-    layers = [
-        server.ask("GET", f"/fgssl/heat_layer/{page.image}?class={CLASSES[0].lower()}&slice={index}")
-        for index in (0, count - 1)
-    ]
-    assert layers[0] != layers[1]
+    asked = page.chrome.execute_script("return performance.getEntriesByType('resource').map((entry) => entry.name)")
+    assert any(f"/fgssl/heat_layer/{page.image}?" in name and "slice=0" in name for name in asked)
+
+    def most(index: int) -> int:
+        """Largest opacity in a slice, for any class and stage."""
+        queries = [f"class={name.lower()}&stage={stage}&slice={index}" for name in CLASSES for stage in range(3)]
+        answers = [server.ask("GET", f"/fgssl/heat_layer/{page.image}?{query}") for query in queries]
+        return max(Image.open(io.BytesIO(answer)).getchannel("A").getextrema()[1] for answer in answers)
+
+    # At its spacing the network sees the middle of the volume only.
+    assert most(0) == 0
+    assert most(count // 2) > 0
     for wrong in (f"class={CLASSES[0]}&stage=3", "class=other", f"class={CLASSES[0]}&stage=x", ""):
         with pytest.raises(Answer, match=r"404|422"):
             server.ask("GET", f"/fgssl/heat_layer/{page.image}?{wrong}")
