@@ -349,7 +349,7 @@ def test_a_picture_needs_no_spacing(spacing: Any, tmp_path: Path) -> None:
 def test_a_window_that_is_no_number_is_told(tmp_path: Path) -> None:
     path = write_dicom(tmp_path / "a.dcm", TWELVE_BITS, BitsStored=12, WindowCenter="1234567", WindowWidth="400")
     path.write_bytes(path.read_bytes().replace(b"1234567 ", b"40,5    "))
-    with pytest.raises(DataError, match=r"a.dcm has a WindowCenter that is no number"):
+    with pytest.raises(DataError, match=r"a.dcm has a WindowCenter that is not a number"):
         read_medical_image(path)
 
 
