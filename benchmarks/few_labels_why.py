@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Why pre-training does not win on synthetic lesions with few labels: its vectors hold more than the texture.
+"""Measure why pre-training does not win with few labels on synthetic lesions: vectors hold more than the texture.
 
     python -m benchmarks.few_labels_why
 
