@@ -78,7 +78,7 @@ def test_enough_images_are_calibrated(tmp_path: Path) -> None:
 
 def test_a_handful_of_images_calibrates_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     assert calibrate(predictions(MIN_CALIBRATION_IMAGES - 1)) == 1.0
-    assert "not calibrated: that takes 30 validation images, there are 29" in capsys.readouterr().out
+    assert "not calibrated: that needs 30 validation images, and there are 29" in capsys.readouterr().out
 
 
 def test_sets_are_fitted_to_calibrated_probabilities() -> None:
@@ -92,7 +92,7 @@ def test_sets_are_fitted_to_calibrated_probabilities() -> None:
 def test_without_a_coverage_or_with_a_handful_of_images_there_are_no_sets(capsys: pytest.CaptureFixture[str]) -> None:
     assert calibrate_sets(predictions(MIN_CALIBRATION_IMAGES), 1.0, None, False, "raps") is None
     assert calibrate_sets(predictions(MIN_CALIBRATION_IMAGES - 1), 1.0, 0.9, False, "raps") is None
-    assert "they take 30 validation images, there are 29" in capsys.readouterr().out
+    assert "they need 30 validation images, and there are 29" in capsys.readouterr().out
 
 
 def test_a_model_keeps_its_sets(tmp_path: Path) -> None:

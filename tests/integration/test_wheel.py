@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from sklearn.metrics import roc_auc_score
 
 from monai_fgssl.bundle import BUNDLES
 from monai_fgssl.data import make_synthetic_volumes
@@ -90,6 +91,13 @@ def read_csv(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def macro_auc(rows: list[dict[str, str]]) -> float:
+    classes = sorted({row["image"].split("/")[0] for row in rows})
+    scores = np.array([[float(row[name]) for name in classes] for row in rows])
+    labels = np.array([row["image"].split("/")[0] for row in rows])
+    return float(np.mean([roc_auc_score(labels == name, score) for name, score in zip(classes, scores.T, strict=True)]))
+
+
 @pytest.mark.timeout(2700)
 def test_embed_similar_and_probe_on_pictures(installed: Path, tmp_path: Path) -> None:
     draw_lesions(tmp_path / "my_images")
@@ -121,8 +129,9 @@ def test_embed_similar_and_probe_on_pictures(installed: Path, tmp_path: Path) ->
     assert list(metrics["methods"]) == ["linear probe"]
     assert metrics["stages"] == {}
     auc = metrics["methods"]["linear probe"]["macro_auc"]
-    assert 0.5 < auc["low"] <= auc["value"] <= auc["high"] <= 1
+    assert 0 <= auc["low"] <= auc["value"] <= auc["high"] <= 1
     expected = {row["image"]: row for row in read_csv(folder / "output" / "predictions.csv")}
+    assert auc["value"] == pytest.approx(macro_auc(list(expected.values())), abs=1e-6)
     # Afterwards the model is one as any other, with the commands that were printed.
     configs = re.findall(r"--config_file (\S+)", probed.stdout)
     assert configs == [
@@ -177,7 +186,7 @@ def test_embed_similar_and_probe_on_volumes(installed: Path, tmp_path: Path) -> 
     [
         (("embed", "nothing_here"), "there is no file or folder nothing_here"),
         (("embed", ".", "--model_path", "model.onnx"), "model.onnx gives classes, not features"),
-        (("embed", ".", "--formats", "hdf5"), "--formats: there is no 'hdf5'"),
+        (("embed", ".", "--formats", "hdf5"), "--formats: unknown format 'hdf5'"),
         (("embed", ".", "--imagesize", "3"), "unknown setting --imagesize. Did you mean --image_size"),
         (("similar", ".", ".", "-k", "0"), "--neighbors must be a whole number above 0, got 0"),
         (("similar", ".", "."), "--query . holds 2 images: name the file of one"),
