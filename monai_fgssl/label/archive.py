@@ -20,7 +20,7 @@ SECONDS_TO_CONNECT = 5.0
 
 
 class _ImpatientAdapter(HTTPAdapter):
-    """Adapter whose requests end after a while. Without a limit they wait for ever for a machine that is gone."""
+    """Adapter that limits the time of each request. Without a limit, a request to a machine that is down never ends."""
 
     def send(
         self,
@@ -31,13 +31,13 @@ class _ImpatientAdapter(HTTPAdapter):
         cert: Any = None,
         proxies: Any = None,
     ) -> requests.Response:
-        """Send a request, with a limit if the caller names none."""
+        """Send a request, with the default time limit if the caller sets none."""
         limit = timeout or (SECONDS_TO_CONNECT, settings.MONAI_LABEL_DICOMWEB_PROXY_TIMEOUT)
         return super().send(request, stream, limit, verify, cert, proxies)
 
 
 def make_session() -> requests.Session:
-    """Session that signs in to the archive, and keeps nothing of one request for the next."""
+    """Make a session that signs in to the archive, and keeps no cookies."""
     session = requests.Session()
     for scheme in ("http://", "https://"):
         session.mount(scheme, _ImpatientAdapter())
@@ -49,7 +49,7 @@ def make_session() -> requests.Session:
 
 
 def make_client(address: str) -> DICOMwebClientX:
-    """Client of the archive's DICOMweb service.
+    """Make a client of the archive's DICOMweb service.
 
     Args:
         address: address of the archive's root.
@@ -61,11 +61,11 @@ def make_client(address: str) -> DICOMwebClientX:
         wado_url_prefix=settings.MONAI_LABEL_WADO_PREFIX,
         stow_url_prefix=settings.MONAI_LABEL_STOW_PREFIX,
     )
-    # By default it tries for half a minute, while somebody waits.
+    # By default the client retries for half a minute, while a person waits.
     client.set_http_retry_params(retry=False)
     return client
 
 
 def unreachable() -> HTTPException:
-    """The answer to a request while the archive is away."""
+    """Make the answer to a request while the archive does not respond."""
     return HTTPException(503, "the archive does not answer at the moment; the administrator may know why.")

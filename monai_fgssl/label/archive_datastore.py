@@ -1,10 +1,11 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""MONAI Label's data store with one class for each image, in an archive behind DICOMweb.
+"""Data store of MONAI Label for an archive behind DICOMweb. Each image has one class.
 
-The index of the cache holds the labels. The archive holds a structured report of each label, and a new cache reads
-these. A thread of its own asks the archive (:meth:`ClassDICOMWebDatastore.start`), so that nobody waits. The index also
-holds the list of images, and marks each label whose report the archive does not have yet.
+The index of the local cache holds the labels. The archive holds a structured report of each label, and a new cache
+reads the labels from these reports. The index also lists the images, and marks each label whose report the archive
+does not have yet. A background thread talks to the archive (:meth:`ClassDICOMWebDatastore.start`), so that no request
+waits for it.
 """
 
 from __future__ import annotations
@@ -43,33 +44,33 @@ logger = logging.getLogger(__name__)
 
 UID = re.compile(r"(?=.{1,64}$)[0-9]+(?:\.[0-9]+)*")
 SECONDS_BETWEEN = 60.0
-"""Seconds between two looks at the archive."""
+"""Seconds between two queries of the archive."""
 
 SECONDS_AWAY = 10.0
-"""Seconds between two attempts to reach it."""
+"""Seconds between two attempts to reach an archive that does not answer."""
 
 TIME = "%Y%m%d%H%M%S.%f"
-"""Format of the machine's time, as DICOM writes it. Times in this format can be sorted as text."""
+"""DICOM's format of a local time. Times in this format can be sorted as text."""
 
 STUDY = "study"
-"""Key in the information of an image that the archive lists: its Study Instance UID."""
+"""Key of an image's information: its Study Instance UID. Only images that the archive lists have it."""
 
 UNSENT = "unsent"
-"""Key in the information of a label without a report in the archive: the time when it was saved."""
+"""Key of a label's information: the time when it was saved. It is removed once the archive has the report."""
 
 UNSENDABLE = "unsendable"
-"""Key in the information of a label for which no report can be made: the reason."""
+"""Key of a label's information: the reason why no report of it can be made."""
 
 REMOVED = "label_removed"
 MODALITIES = {
     2: ("XC", "DMS", "OP", "ES", "GM", "OT", "DX", "CR", "MG", "US"),
     3: ("CT", "MR", "PT"),
 }
-"""Modalities of pictures and of volumes. The archive is searched for them unless the server's search filter is set."""
+"""Modalities to search for, by number of dimensions. If the server's search filter is set, it is used instead."""
 
 STOCK_FILTER = {"Modality": "CT"}
 SAVED_AT_ONCE = 100
-"""Number of reports after which the index is written. After a sudden end so many are asked for again."""
+"""Number of reports that are read before their list is saved. After a crash, at most this many are read again."""
 
 
 class ClassDICOMWebDatastore(ClassLabels, DICOMWebDatastore):
@@ -77,9 +78,9 @@ class ClassDICOMWebDatastore(ClassLabels, DICOMWebDatastore):
 
     Args:
         client: client of the archive.
-        search_filter: filter of the series that are images. MONAI Label's default, CT, means pictures or volumes of all
-            kinds.
-        cache_path: folder of the files that were fetched, and of the index.
+        search_filter: filter for the series that are images. MONAI Label's default (CT) is replaced by all modalities
+            of pictures or of volumes.
+        cache_path: folder for fetched files and the index.
         classes: the allowed names; empty: any.
         spatial_dims: 2 for pictures, 3 for volumes.
     """
@@ -99,40 +100,40 @@ class ClassDICOMWebDatastore(ClassLabels, DICOMWebDatastore):
             else [search_filter]
         )
         self._fetching = threading.Lock()
-        # One round at a time: that of the thread, or one that somebody asks for.
+        # Only one round runs at a time: that of the thread, or one that a request started.
         self._asking = threading.Lock()
         self._wanted = threading.Event()
         self._away_since: datetime | None = None
         self._unread = 0
-        # An earlier server may have read reports and ended before it had read all.
+        # False at first, since an earlier server may have ended before it had read all reports.
         self._has_taken_over = False
         root = Path(cache_path) if cache_path else Path.home() / ".cache" / "monailabel" / "dicom"
         folder = root / md5_digest(client.base_url)
-        # Series Instance UID of each report that was read: image, time and class; None for what is no label.
+        # Image, time and class of each report that was read, by its Series Instance UID; None: it holds no label.
         self._reports_file = folder / "reports.json"
         self._reports = _read_reports_file(self._reports_file)
-        # Nobody else writes into the cache: there is nothing to watch.
+        # No other program writes into the cache, so it need not be watched.
         ClassLabels.__init__(self, str(folder), classes, auto_reload=False)
         if not self._known_images():
             with _or_later():
                 self._list_series()
 
     def start(self) -> None:
-        """Begin to keep up with the archive, in a thread of its own."""
+        """Start the thread that exchanges images and labels with the archive."""
         threading.Thread(target=self._keep_up, daemon=True, name="archive").start()
 
     def _keep_up(self) -> None:
         while True:
             with _or_later():
                 self.refresh()
-            # Until the time has come, or somebody saves a label.
+            # Wait for the next round. A label that is saved meanwhile is sent at once.
             while self._wanted.wait(SECONDS_AWAY if self._away_since else SECONDS_BETWEEN):
                 self._wanted.clear()
                 with _or_later(), self._asking:
                     self._send_labels()
 
     def refresh(self) -> None:
-        """Ask the archive now.
+        """Exchange images and labels with the archive now.
 
         Raises:
             HTTPException: 503 when it does not answer.
@@ -198,7 +199,7 @@ class ClassDICOMWebDatastore(ClassLabels, DICOMWebDatastore):
                 self._update_datastore_file()
 
     def _search(self, search_filter: dict[str, Any]) -> Iterator[_Series]:
-        """All series, page by page: archives send a limited number at once, and do not mention the others."""
+        """Search page by page: archives limit the number of results, and do not say that there are more."""
         seen: set[str] = set()
         while True:
             answer = self._client.search_for_series(search_filters=search_filter, offset=len(seen) or None)
@@ -224,14 +225,14 @@ class ClassDICOMWebDatastore(ClassLabels, DICOMWebDatastore):
             if number % SAVED_AT_ONCE == SAVED_AT_ONCE - 1:
                 self._save_reports()
         self._unread = 0
-        # Reports that were deleted there do not count any more.
+        # Forget reports that were deleted from the archive.
         gone = self._reports.keys() - {series.uid for series in listed}
         for uid in gone:
             del self._reports[uid]
         if new or gone:
             self._save_reports()
         if new or gone or not self._has_taken_over:
-            # Only now: a newer report of the same image may have been among the last.
+            # Only after all reports were read: the last one may be the newest of its image.
             self._take_over()
             self._has_taken_over = True
 
@@ -279,7 +280,7 @@ class ClassDICOMWebDatastore(ClassLabels, DICOMWebDatastore):
                     self._store(report)
                 self._reports[str(report.SeriesInstanceUID)] = image_id, info[UNSENT], info[CLASS]
             except _RefusedError as error:
-                # This concerns one label only, and may pass.
+                # Only this label is concerned, and the next attempt may succeed.
                 logger.warning("the archive did not take a label, which is kept here: %s", error)
                 continue
             except HTTPException as error:
@@ -287,12 +288,12 @@ class ClassDICOMWebDatastore(ClassLabels, DICOMWebDatastore):
                     raise
                 problem = error.detail
             except StorageError:
-                # There may be room later.
+                # The disk is full. The next round tries again.
                 raise
             except (DataError, ImportError, OSError, KeyError, ValueError) as error:
                 problem = str(error)
             if problem:
-                # The reason may name a file: it is in the index, and not in the log.
+                # The reason may name a file, so it goes into the index and not into the log.
                 logger.warning("a label is kept here only, since no report of it can be made.")
             self._mark_as_sent(image_id, info[UNSENT], problem)
 
@@ -300,7 +301,7 @@ class ClassDICOMWebDatastore(ClassLabels, DICOMWebDatastore):
         with self._change():
             obj = self._datastore.objects.get(image_id)
             label = obj.labels.get(FINAL) if obj else None
-            # The label has changed meanwhile; the new one waits for the next round.
+            # If the label has changed meanwhile, the new one is sent in the next round.
             if label is None or label.info.get(UNSENT) != saved:
                 return
             del label.info[UNSENT]
@@ -331,10 +332,10 @@ class ClassDICOMWebDatastore(ClassLabels, DICOMWebDatastore):
         return [name for name, obj in list(self._datastore.objects.items()) if STUDY in obj.image.info]
 
     def list_images(self) -> list[str]:
-        """Series Instance UIDs of the images that are known.
+        """List the Series Instance UIDs of all known images.
 
         Raises:
-            HTTPException: 503 while nothing is known, since the archive has never answered.
+            HTTPException: 503 if no image is known because the archive has never answered.
         """
         names = self._known_images()
         if not names and self._away_since:
@@ -342,16 +343,16 @@ class ClassDICOMWebDatastore(ClassLabels, DICOMWebDatastore):
         return names
 
     def _reconcile_datastore(self) -> None:
-        # Images in the archive count, also those that were not fetched yet.
+        # All images in the archive count, fetched or not.
         self._init_from_datastore_file()
 
     def file_here(self, image_id: str) -> str | None:
-        """The file of a series, or its folder when there are several; None while it was not fetched."""
+        """Return the file of a series, or its folder if it has several files; None if it was not fetched yet."""
         folder = Path(os.path.realpath(self._datastore.image_path()), image_id)
         return _file_or_folder(folder) if folder.is_dir() else None
 
     def get_image_uri(self, image_id: str) -> str:
-        """The file of a series, or its folder when there are several; fetched when it is needed first.
+        """Return the file of a series, or its folder if it has several files. Fetch it first if needed.
 
         Raises:
             HTTPException: 404 for an unknown series; 503 when the archive does not answer.
@@ -382,7 +383,7 @@ class ClassDICOMWebDatastore(ClassLabels, DICOMWebDatastore):
         return str(self._datastore.objects[image_id].image.info[STUDY])
 
     def check_image(self, image_id: str) -> None:
-        """Refuse a series that is not there."""
+        """Raise an error (404) for a series that the archive does not list."""
         obj = self._datastore.objects.get(image_id)
         if obj is None or STUDY not in obj.image.info:
             self.list_images()
@@ -394,7 +395,7 @@ class ClassDICOMWebDatastore(ClassLabels, DICOMWebDatastore):
         return dict(obj.image.info) if obj else {}
 
     def update_image_info(self, image_id: str, info: dict[str, Any]) -> None:
-        """Store something with an image."""
+        """Change the information that is stored with an image."""
         super().update_image_info(
             image_id, {name: value for name, value in info.items() if name not in (STUDY, REMOVED)}
         )
@@ -431,7 +432,7 @@ class ClassDICOMWebDatastore(ClassLabels, DICOMWebDatastore):
     def save_label(
         self, image_id: str, label_filename: str, label_tag: str, label_info: dict[str, Any], label_id: str = ""
     ) -> str:
-        """Save a label here; its report follows as soon as the archive takes it."""
+        """Save a label in the index. Its report is sent as soon as the archive accepts it."""
         if label_tag == FINAL:
             kept = {name: value for name, value in (label_info or {}).items() if name != UNSENDABLE}
             label_info = {**kept, UNSENT: self._time_after_others(image_id)}
@@ -440,7 +441,7 @@ class ClassDICOMWebDatastore(ClassLabels, DICOMWebDatastore):
         return saved
 
     def remove_label(self, label_id: str, label_tag: str) -> None:
-        """Remove a label here. Its reports stay in the archive; those older than this moment do not count any more."""
+        """Remove a label from the index. Its reports stay in the archive, but are ignored from now on."""
         self.check_image(label_id)
         with self._change():
             self.check_image(label_id)
@@ -450,7 +451,7 @@ class ClassDICOMWebDatastore(ClassLabels, DICOMWebDatastore):
             super().remove_label(label_id, label_tag)
 
     def _time_after_others(self, image_id: str) -> str:
-        """The time now, or just after the last change of an image: clocks are set back now and then."""
+        """Return the time now. If the clock was set back, return a time just after the image's last change."""
         now = datetime.now().strftime(TIME)
         known: list[Any] = [report[1] for report in list(self._reports.values()) if report and report[0] == image_id]
         obj = self._datastore.objects.get(image_id)
@@ -474,7 +475,7 @@ class _RefusedError(Exception):
 
 
 class _Series:
-    """Series as a search finds it. pydicom is not used, since there may be ten thousand of them once a minute."""
+    """A series in a search result. It is read without pydicom, since there may be ten thousand every minute."""
 
     def __init__(self, found: dict[str, Any]) -> None:
         self.uid = str(_value(found, "0020000E"))
@@ -482,7 +483,7 @@ class _Series:
         self.description = _value(found, "0008103E")
 
     def is_valid(self) -> bool:
-        """True if its identifiers are valid UIDs. They become names of folders."""
+        """Tell whether its identifiers are valid UIDs. They become names of folders."""
         return UID.fullmatch(self.uid) is not None and UID.fullmatch(self.study) is not None
 
 
@@ -492,7 +493,7 @@ def _value(found: dict[str, Any], tag: str) -> Any:
 
 
 def _read_reports_file(path: Path) -> dict[str, tuple[str, str, str] | None]:
-    """Known reports; what is damaged is read from the archive again."""
+    """Read the list of known reports. If it is damaged, all are read from the archive again."""
     known: dict[str, tuple[str, str, str] | None] = {}
     for uid, report in _read_json(path).items():
         if report is None:

@@ -1,9 +1,9 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""MONAI Label's data store with one class for each image: the base, and the store of a folder.
+"""Data stores of MONAI Label with one class for each image: the base class, and the store of a folder.
 
-The class is in the index of the data store (``datastore_v2.json``), which counts. The label file that MONAI Label wants
-beside it is written from it; should the index be lost or damaged, it is made again from these files.
+The index of the data store (``datastore_v2.json``) says which class an image has. MONAI Label also expects a label file
+for each image, so these files are written from the index. If the index is lost or damaged, it is rebuilt from them.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ logger = logging.getLogger(__name__)
 FINAL = DefaultLabelTag.FINAL.value
 CLASS = "class"
 READINGS = "readings"
-"""Key in the information of a label: the class that each person who has signed in gave the image last."""
+"""Key of a label's information: the last class that each signed-in person gave the image."""
 
 MARKS = ("skipped", "unsure")
-"""Marks that people give an image besides its class: it comes last, or somebody else is to look at it."""
+"""Marks that people can give an image besides its class: label it last, or let somebody else look at it."""
 
 PLAIN_NAME = re.compile(r"[^/\\\x00]+")
 SUFFIX = re.compile(r"(\.[A-Za-z0-9_-]+)*")
@@ -72,19 +72,19 @@ class ClassLabels(LocalDatastore):
         options: options of :class:`monailabel.datastore.local.LocalDatastore`.
     """
 
-    # Of MONAI Label, which has no types: the index, and which one was read.
+    # Attributes of MONAI Label, which has no type hints: the index, and the version that was read.
     _datastore: Any
     _config_ts: Any
 
     def __init__(self, folder: str, classes: tuple[str, ...] = (), **options: Any) -> None:
         self.classes = classes
-        # Held by everyone who changes the index. Otherwise another thread could read the old one and lose the change.
+        # Hold this lock to change the index. Otherwise another thread could read the old index and undo the change.
         self._changing = threading.RLock()
-        # The same for processes: a training of MONAI Label opens the data store too.
+        # The same lock between processes: a training of MONAI Label opens the data store too.
         self._file_lock = FileLock(Path(folder, ".lock"), thread_local=False)
-        # Until an index was read.
+        # True until an index was read.
         self._index_is_lost = True
-        # Images whose label file is older than the index, and whether that is known of all.
+        # Images whose label file differs from the index, and whether all files were compared.
         self._unwritten: set[str] = set()
         self._are_compared = False
         remove_leftovers(folder)
@@ -92,7 +92,7 @@ class ClassLabels(LocalDatastore):
 
     @contextmanager
     def _change(self) -> Iterator[None]:
-        """Hold the newest index alone. What can't be written was not changed.
+        """Lock the index, and read its newest state. If the changes can't be saved, undo them.
 
         Raises:
             HTTPException: 507 when the disk is full or read-only.
@@ -130,21 +130,21 @@ class ClassLabels(LocalDatastore):
         return {name: label for name, label in found.items() if label is not None}
 
     def user_of(self, image_id: str) -> str | None:
-        """Person that has given an image its class; None where nobody signs in."""
+        """Return the person who gave an image its class; None if people do not sign in."""
         obj = self._datastore.objects.get(image_id)
         label = obj.labels.get(FINAL) if obj else None
         user = label.info.get("user") if label else None
         return user if isinstance(user, str) else None
 
     def readings_of(self, image_id: str) -> dict[str, str]:
-        """Class that each person who has signed in gave an image last."""
+        """Return the last class that each signed-in person gave an image."""
         obj = self._datastore.objects.get(image_id)
         label = obj.labels.get(FINAL) if obj else None
         readings = label.info.get(READINGS) if label else None
         return dict(readings) if isinstance(readings, dict) else {}
 
     def marks_of(self, image_id: str) -> list[str]:
-        """Those of :data:`MARKS` that an image has."""
+        """Return the marks of an image, out of :data:`MARKS`."""
         obj = self._datastore.objects.get(image_id)
         return [mark for mark in MARKS if obj and obj.image.info.get(mark)]
 
@@ -153,8 +153,8 @@ class ClassLabels(LocalDatastore):
 
         Args:
             image_id: the image.
-            marks: marks that change, keys of :data:`MARKS`.
-            user: who says so, if somebody has signed in.
+            marks: marks to change, out of :data:`MARKS`: True sets a mark, False removes it.
+            user: the person who changes them; None if people do not sign in.
         """
         self.check_image(image_id)
         with self._change():
@@ -167,7 +167,7 @@ class ClassLabels(LocalDatastore):
             self._update_datastore_file()
 
     def check_image(self, image_id: str) -> None:
-        """Refuse an image that is not there.
+        """Check that an image exists.
 
         Raises:
             HTTPException: 404.
@@ -178,7 +178,7 @@ class ClassLabels(LocalDatastore):
     def save_label(
         self, image_id: str, label_filename: str, label_tag: str, label_info: dict[str, Any], label_id: str = ""
     ) -> str:
-        """Save a label; with the tag ``final`` it is the class in ``label_info``, whatever the file holds.
+        """Save a label. With the tag ``final``, the class in ``label_info`` is saved, and the file is ignored.
 
         Raises:
             HTTPException: 404 for an unknown image; 422 for a class that is missing or not allowed.
@@ -198,7 +198,7 @@ class ClassLabels(LocalDatastore):
         return image_id
 
     def _put_label(self, image_id: str, label_info: dict[str, Any]) -> None:
-        """Make a class the label of an image; the index is written by the caller, and the label file after it."""
+        """Set the class of an image in the index. The caller writes the index first, and then the label file."""
         info = {**label_info, "ts": int(time.time()), "name": self._filename(image_id, LABEL_SUFFIX)}
         user, readings = info.get("user"), self.readings_of(image_id)
         if isinstance(user, str):
@@ -212,7 +212,7 @@ class ClassLabels(LocalDatastore):
         self._unwritten.add(image_id)
 
     def _write_label_files(self) -> None:
-        """Write the label files that are not what the index says. One that can't be written now is tried again."""
+        """Write the label files that differ from the index. A file that can't be written is tried again later."""
         for image_id in list(self._unwritten):
             obj = self._datastore.objects.get(image_id)
             label = obj.labels.get(FINAL) if obj else None
@@ -221,11 +221,11 @@ class ClassLabels(LocalDatastore):
                     write_label(self._label_file(image_id), label.info, fingerprint_of(self._own_file(image_id)))
                 self._unwritten.discard(image_id)
             except OSError as error:
-                # The index has the label.
-                logger.warning("a label file waits: %s", error)
+                # Nothing is lost: the index has the label.
+                logger.warning("a label file can't be written now: %s", error)
 
     def _put_file(self, image_id: str, file: Path, tag: str, label_info: dict[str, Any] | None) -> None:
-        """Take a file as a label of any kind."""
+        """Store a file as a label with any other tag."""
         _, suffix = self._to_id(file.name)
         name = self._filename(image_id, suffix)
         with atomic_write(Path(self._datastore.label_path(tag), name), durable=True) as temporary:
@@ -237,11 +237,11 @@ class ClassLabels(LocalDatastore):
         return Path(self._datastore.label_path(FINAL), self._filename(image_id, LABEL_SUFFIX))
 
     def _own_file(self, image_id: str) -> str | None:
-        """File of an image whose name may one day be another image's."""
+        """Return the file of an image, if another image may take over its name; otherwise None."""
         return None
 
     def _restore_label_files(self) -> None:
-        """Write the label files that are missing, and at the start those that say something else: the index counts."""
+        """Write missing label files. At the start, also replace those that contradict the index."""
         for image_id, obj in self._datastore.objects.items():
             if not self._has_class(image_id):
                 continue
@@ -250,21 +250,21 @@ class ClassLabels(LocalDatastore):
                 self._unwritten.add(image_id)
             elif not self._are_compared:
                 found = read_label(file)
-                # A process was killed between the two, or somebody has changed the file.
+                # A process was killed between the two writes, or somebody has changed the file.
                 if found is None or found[0] != obj.labels[FINAL].info:
                     self._unwritten.add(image_id)
         self._are_compared = True
         self._write_label_files()
 
     def _has_class(self, image_id: str) -> bool:
-        """True where the index has a label that may be one; a damaged one has another word there."""
+        """Tell whether the index has a valid class for an image. A damaged index may hold some other text."""
         name = self.class_of(image_id)
         return name is not None and (not self.classes or name in self.classes)
 
     def _adopt_labels(self) -> bool:
-        """Take over label files that the index does not know; return whether there were some.
+        """Add labels to the index that only their files have. Return whether there were any.
 
-        Those of another image that had the same name stay as they are.
+        Label files of another image that had the same name are ignored.
         """
         adopted = 0
         for image_id, obj in self._datastore.objects.items():
@@ -285,10 +285,10 @@ class ClassLabels(LocalDatastore):
         return adopted > 0
 
     def check_class(self, name: Any) -> str:
-        """The class, spelled as in the app's list.
+        """Return a class as the app's list spells it.
 
         Raises:
-            HTTPException: 422 when it is not in the list, or is no name.
+            HTTPException: 422 when it is not a name, or not in the list.
         """
         if not isinstance(name, str) or not name.strip() or len(name) > 64:
             raise HTTPException(422, 'the class is missing: send params={"class": "its name"}, up to 64 characters.')
@@ -313,12 +313,12 @@ class ClassLabels(LocalDatastore):
             label = self._datastore.objects[label_id].labels.pop(label_tag, None)
             if label is None:
                 raise HTTPException(404, "this image has no such label.")
-            # First: should the process end here, the label is still in the index, and writes its file again.
+            # The file goes first. If the process ends here, the index still has the label and writes it again.
             Path(self._datastore.label_path(label_tag), self._filename(label_id, label.ext)).unlink(missing_ok=True)
             self._update_datastore_file()
 
     def update_label_info(self, label_id: str, label_tag: str, info: dict[str, Any]) -> None:
-        """Change what is stored with a label, the class included.
+        """Change the information that is stored with a label, its class included.
 
         Raises:
             HTTPException: 404 when there is no such label.
@@ -334,7 +334,7 @@ class ClassLabels(LocalDatastore):
                 LocalDatastore.update_label_info(self, label_id, label_tag, info)
 
     def update_image_info(self, image_id: str, info: dict[str, Any]) -> None:
-        """Store something with an image."""
+        """Change the information that is stored with an image."""
         self.check_image(image_id)
         with self._change():
             LocalDatastore.update_image_info(self, image_id, info)
@@ -362,7 +362,7 @@ class ClassLabels(LocalDatastore):
         return name
 
     def _update_datastore_file(self, lock: bool = True) -> None:
-        # MONAI Label's own method empties the file first. A process that dies then has lost all labels.
+        # MONAI Label's own method empties the file first. A process that dies then loses all labels.
         with self._changing, self._file_lock:
             with atomic_write(self._datastore_config_path, durable=True) as temporary:
                 temporary.write_text(self._datastore.model_dump_json(exclude={"base_path"}, indent=2), encoding="utf-8")
@@ -370,7 +370,7 @@ class ClassLabels(LocalDatastore):
             self._write_label_files()
 
     def _init_from_datastore_file(self, throw_exception: bool = False) -> None:
-        """Read the index, if it is another one than before. MONAI Label's own method believes all that it says."""
+        """Read the index if it has changed. MONAI Label's own method does not check its content."""
         with self._changing, self._file_lock:
             version = self._index_version()
             if version is None or version == self._config_ts:
@@ -381,7 +381,9 @@ class ClassLabels(LocalDatastore):
             except ValueError:
                 aside = path.with_name(f"{path.stem}.damaged{time.time_ns()}{path.suffix}")
                 path.replace(aside)
-                logger.error("%s is damaged, and is now %s: labels are taken from their files.", path.name, aside.name)
+                logger.error(
+                    "%s is damaged. It is renamed to %s, and labels are taken from their files.", path.name, aside.name
+                )
                 self._index_is_lost = True
                 return
             self._datastore = _checked_index(index, self._datastore)
@@ -389,7 +391,7 @@ class ClassLabels(LocalDatastore):
             self._index_is_lost = False
 
     def _index_version(self) -> tuple[int, int, int] | None:
-        """Tells one index from the next, whatever the clock says; None where there is no file."""
+        """Identify the version of the index, even if the clock was set back; None: there is no file."""
         try:
             status = os.stat(self._datastore_config_path)
         except FileNotFoundError:
@@ -398,8 +400,8 @@ class ClassLabels(LocalDatastore):
 
 
 def _checked_index(index: LocalDatastoreModel, before: LocalDatastoreModel) -> LocalDatastoreModel:
-    """Drop names that lead out of the folder: somebody may have sent the folder with its index."""
-    # Also folders that it names: they are those that the data store was opened with.
+    """Drop names that lead out of the folder. A stranger may have made the folder and its index."""
+    # Folders are not taken from the index either, but from the call that opened the data store.
     index.base_path, index.images_dir, index.labels_dir = before.base_path, before.images_dir, before.labels_dir
     for name, obj in list(index.objects.items()):
         if not (_is_plain(name) and SUFFIX.fullmatch(obj.image.ext)):
@@ -419,8 +421,8 @@ class ClassDatastore(ClassLabels):
     Args:
         folder: folder with the images; images in its subfolders are not found.
         classes: the allowed names; empty: any.
-        auto_reload: True if images that are added later are found.
-        read_only: True if the index is never written.
+        auto_reload: True to find images that are added later.
+        read_only: True to never write the index.
     """
 
     def __init__(
@@ -435,14 +437,14 @@ class ClassDatastore(ClassLabels):
         return (name, file[len(name) :]) if name != file else super()._to_id(file)
 
     def _list_files(self, path: str, patterns: Sequence[str]) -> dict[str, str]:
-        """Images as training finds them: with a suffix in upper or lower case, and not hidden."""
+        """List images as training does: suffixes in upper or lower case, no hidden files."""
         return {name: name for name in os.listdir(path) if is_image(Path(name))}
 
     def _reconcile_datastore(self) -> None:
         with self._change():
             # Somebody may have removed it.
             Path(self._datastore.label_path(FINAL)).mkdir(parents=True, exist_ok=True)
-            # MONAI Label would take their labels for removed.
+            # First restore missing label files: MONAI Label would remove their labels from the index.
             self._restore_label_files()
             super()._reconcile_datastore()
             if self._adopt_labels():
@@ -452,7 +454,7 @@ class ClassDatastore(ClassLabels):
         return str(self.get_image_uri(image_id))
 
     def file_here(self, image_id: str) -> str | None:
-        """File of an image; None for one that is gone."""
+        """Return the file of an image; None if it is gone."""
         return str(self.get_image_uri(image_id)) or None
 
     def _on_any_event(self, event: Any) -> None:
@@ -466,7 +468,7 @@ class ClassDatastore(ClassLabels):
             act(event)
         except Exception:
             # An error would end the thread that watches for new images. The next event tries again.
-            logger.exception("a change in the folder of the images could not be followed")
+            logger.exception("a change in the folder of the images could not be processed")
 
     def add_image(self, image_id: str, image_filename: str, image_info: dict[str, Any]) -> str:
         """Add an image. Sending the same file again changes nothing.

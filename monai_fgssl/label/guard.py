@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Checks of every request, before any route answers; MONAI Label's own routes too."""
+"""Check every request before any route answers it, MONAI Label's own routes included."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["guard_server"]
 logger = logging.getLogger(__name__)
 
 HEADERS = {
-    # Some browsers do not name the website that embeds the answer.
+    # Needed since some browsers do not name the website that embeds an answer.
     "cross-origin-resource-policy": "same-origin",
     "content-security-policy": "frame-ancestors 'self'",
     "x-content-type-options": "nosniff",
@@ -29,7 +29,7 @@ HEADERS = {
 
 
 def guard_server(server: FastAPI, sites: Sites, max_upload_mb: float) -> None:
-    """Put a :class:`Guard` before all routes. It replaces MONAI Label's own rule, which lets every website in.
+    """Put a :class:`Guard` before all routes. It replaces MONAI Label's own rule, which admits every website.
 
     Args:
         server: server of MONAI Label, before its first request.
@@ -40,17 +40,17 @@ def guard_server(server: FastAPI, sites: Sites, max_upload_mb: float) -> None:
     everything = {"allow_methods": ["*"], "allow_headers": ["*"], "allow_credentials": True}
     named = [Middleware(CORSMiddleware, allow_origins=list(sites.origins), **everything)] if sites.origins else []
     server.user_middleware[:] = [Middleware(Guard, sites=sites, max_upload_mb=max_upload_mb), *named, *others]
-    # The server built its middleware when it began to start, before it loaded this app.
+    # The server has built its middleware already, before it loaded this app.
     server.middleware_stack = server.build_middleware_stack()
 
 
 class Guard:
-    """Answers requests that :meth:`~monai_fgssl.label.origins.Sites.refusal` refuses, and those that are too large.
+    """Refuses requests by :meth:`~monai_fgssl.label.origins.Sites.refusal`, and requests that are too large.
 
     Args:
         app: ASGI application that answers everything else.
-        sites: addresses of other sites that may use the server.
-        max_upload_mb: megabytes (10^6 bytes) that a request may send.
+        sites: names of the server, and websites that may use it.
+        max_upload_mb: largest request, in megabytes (10^6 bytes).
     """
 
     def __init__(self, app: ASGIApp, sites: Sites, max_upload_mb: float) -> None:
@@ -59,7 +59,7 @@ class Guard:
         self.max_bytes = int(1e6 * max_upload_mb)
         self.too_large = (
             413,
-            f"a request may send {max_upload_mb:g} MB: for more start the server with --conf max_upload_mb.",
+            f"a request may send {max_upload_mb:g} MB; to allow more, start the server with --conf max_upload_mb.",
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -100,6 +100,6 @@ class Guard:
 
 
 async def _read_to_end(receive: Receive, message: Message | None = None) -> None:
-    """Read a request to its end and keep nothing: a client that is still sending would not see the answer."""
+    """Read and discard the rest of a request: a client that is still sending would not see the answer."""
     while message is None or message.get("more_body"):
         message = await receive()

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Heat maps as layers that the page lays over the picture of an image."""
+"""Heat maps as transparent layers, which the page shows over an image."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ __all__ = ["HeatLayers", "place_in_whole", "slice_at"]
 
 
 class HeatLayers:
-    """Heat maps of the image that was looked at last, by stage and by slice. May be used by several threads.
+    """Draws heat maps by stage and slice, and keeps those of the last image. Safe for several threads.
 
     Args:
-        model: whose heat maps they are.
+        model: model that computes the heat maps.
     """
 
     def __init__(self, model: LabelModel) -> None:
         self._model = model
         self._lock = threading.Lock()
-        # What they belong to, and ``(K, *spatial)``.
+        # The last heat maps ``(K, *spatial)``, with a key that says of which image, model and class they are.
         self._last: tuple[tuple[object, ...], Tensor] | None = None
 
     def draw(
@@ -42,14 +42,14 @@ class HeatLayers:
         place: float = 0.5,
         extent: Sequence[float] | None = None,
     ) -> NDArray[np.uint8]:
-        """Draw a layer, which is to be stretched over the whole picture.
+        """Draw a layer. The page stretches it over the whole picture.
 
         Args:
-            path: of the image.
-            class_name: whose evidence is shown.
-            stage: of the network, from 0; None: the mean of all stages.
-            place: of the slice of a volume, from 0 (feet) to 1 (head).
-            extent: millimeters of a volume along X, Y and Z; see :class:`~monai_fgssl.report.pictures.Slices`.
+            path: file or folder of the image.
+            class_name: class whose evidence is shown.
+            stage: stage of the network, from 0; None: the mean of all stages.
+            place: position of the slice in a volume, from 0 (feet) to 1 (head).
+            extent: size of a volume in millimeters along X, Y and Z; see :class:`~monai_fgssl.report.pictures.Slices`.
 
         Returns:
             ``(H, W, 4)``, RGBA, of any size; its largest value is opaque.
@@ -61,7 +61,7 @@ class HeatLayers:
         """
         maps = self._maps(path, class_name)
         if stage is not None and not 0 <= stage < len(maps):
-            raise LookupError(f"there are {len(maps)} stages, from 0 on: there is no stage {stage}.")
+            raise LookupError(f"there is no stage {stage}: the stages of the model are 0 to {len(maps) - 1}.")
         heat = maps.mean(0) if stage is None else maps[stage]
         heat = heat / heat.max().clamp_min(1e-12)
         if heat.ndim == 3:
@@ -81,29 +81,30 @@ class HeatLayers:
 
 
 def place_in_whole(heat: Tensor, shares: Sequence[float]) -> Tensor:
-    """Heat map of a whole volume, of which the network saw the middle; outside of it there is no heat.
+    """Pad a heat map with zeros to the whole volume, of which the network saw only the middle.
 
     Args:
-        heat: ``(X, Y, Z)``.
-        shares: of the whole that it covers along X, Y and Z; more than 1 where the network saw more than the whole.
+        heat: heat map ``(X, Y, Z)``.
+        shares: fraction of the volume that the heat map covers along X, Y and Z; above 1 if the network saw more than
+            the volume.
 
     Returns:
-        ``(X', Y', Z')``, voxels of the same size.
+        ``(X', Y', Z')``, with voxels of the same size.
     """
     size = [max(1, round(n / share)) for n, share in zip(heat.shape, shares, strict=True)]
     theta = torch.zeros(1, 3, 4)
-    # The last axis comes first.
+    # affine_grid takes the last axis first.
     theta[0, :, :3] = torch.diag(1 / torch.tensor(shares[::-1], dtype=torch.float32))
     grid = F.affine_grid(theta, [1, 1, *size], align_corners=False)
     return F.grid_sample(heat[None, None], grid, padding_mode="zeros", align_corners=False)[0, 0]
 
 
 def slice_at(heat: Tensor, place: float) -> Tensor:
-    """The axial slice of a volume at a place between its ends, between two slices interpolated.
+    """Interpolate the axial slice of a volume at a position between its ends.
 
     Args:
-        heat: ``(X, Y, Z)``.
-        place: from 0 (the lower edge of the lowest slice) to 1.
+        heat: heat map ``(X, Y, Z)``.
+        place: position from 0 (the lower edge of the lowest slice) to 1 (the upper edge of the highest).
 
     Returns:
         ``(Y, X)``, see :func:`~monai_fgssl.report.heat_maps.axial_slices`.

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The course of the trainings: what each gave on its test images, and how many labels make the next one worth it."""
+"""History of the trainings: their test metrics, and how many more labels make the next one worthwhile."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ __all__ = ["labels_until_better", "read_trainings", "remember_training"]
 
 FIGURES = ("accuracy", "balanced_accuracy")
 FIRST_EXPONENT = 0.5
-"""Exponent of the learning curve while there is one training only: the error falls with the root of the labels."""
+"""Exponent of the learning curve after one training: the error falls with the square root of the number of labels."""
 
 SMALLEST_EXPONENT = 0.05
-"""Below it, the curve is flat: twice as many labels take 3 % of the errors away."""
+"""Below this exponent the curve is flat: twice as many labels remove only 3 % of the errors."""
 
 
 def remember_training(bundle_root: Path, num_labels: int) -> None:
-    """Add the figures of the training that has just ended to those of the trainings before.
+    """Append the metrics of the training that has just ended to the history.
 
     Args:
         bundle_root: the bundle's folder.
-        num_labels: labeled images that the training had, the test images included.
+        num_labels: number of labeled images of the training, test images included.
     """
     content = json.loads((_output(bundle_root) / "train" / "metrics.json").read_text(encoding="utf-8"))
     metrics = next(iter(content["methods"].values()), None)
@@ -43,7 +43,7 @@ def remember_training(bundle_root: Path, num_labels: int) -> None:
 
 
 def read_trainings(bundle_root: Path) -> list[dict[str, Any]]:
-    """Trainings so far, the last at the end: ``num_labels``, ``num_test_images``, and figures with their intervals."""
+    """Read the trainings so far, oldest first: ``num_labels``, ``num_test_images``, and metrics with intervals."""
     try:
         content = json.loads((_output(bundle_root) / "trainings.json").read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -62,17 +62,18 @@ def _is_training(entry: Any) -> bool:
 
 
 def labels_until_better(trainings: Sequence[Mapping[str, Any]], num_labels: int, gain: float = 0.01) -> int | None:
-    """Number of further labels that let a training gain something.
+    """Estimate how many more labels let a training gain accuracy.
 
-    A power law through the errors of the trainings says it; with one training, the law of :data:`FIRST_EXPONENT`.
+    A power law is fitted to the errors of the trainings. After one training, its exponent is :data:`FIRST_EXPONENT`.
 
     Args:
         trainings: result of :func:`read_trainings`.
         num_labels: number of labels now.
-        gain: accuracy that is worth a training.
+        gain: smallest gain of accuracy that is worth a training.
 
     Returns:
-        0 when a training pays now; None when nothing is known, or when more labels change little.
+        Number of labels; 0 if a training is worthwhile now; None before the first training, or if more labels would
+        change little.
 
     Source:
         Cortes et al., "Learning curves: asymptotic values and rate of convergence", NeurIPS 1993.
@@ -80,7 +81,7 @@ def labels_until_better(trainings: Sequence[Mapping[str, Any]], num_labels: int,
     if not trainings:
         return None
     counts = np.array([entry["num_labels"] for entry in trainings], float)
-    # Without a mistake in n images the error is not 0: half a mistake is counted.
+    # No mistake in n images does not mean that the error is 0: count half a mistake.
     errors = np.array([max(1 - entry["accuracy"]["value"], 0.5 / entry["num_test_images"]) for entry in trainings])
     exponent = FIRST_EXPONENT
     if len(set(counts)) > 1:

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The label file of an image: its class once more beside the index, from which a lost index is made again."""
+"""Label files: each holds the class of one image. A lost index is rebuilt from them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LABEL_SUFFIX = ".json"
 
 
 def fingerprint_of(image: str | Path | None) -> str | None:
-    """Checksum of an image's file; None for a folder, or where there is none."""
+    """Compute the checksum of an image's file; None for a folder or a missing file."""
     if image is None or not Path(image).is_file():
         return None
     digest = hashlib.blake2b(digest_size=16)
@@ -29,11 +29,11 @@ def fingerprint_of(image: str | Path | None) -> str | None:
 
 
 def write_label(path: Path, info: Mapping[str, Any], image: str | None) -> None:
-    """Write a label file, through to the disk.
+    """Write a label file, and flush it to the disk.
 
     Args:
         path: file of the label.
-        info: what the index has of the label; its ``"class"`` stands alone too, for other programs.
+        info: information of the label in the index. Its ``"class"`` is also a field of its own, for other programs.
         image: fingerprint of the image, see :func:`fingerprint_of`.
 
     Raises:
@@ -45,10 +45,11 @@ def write_label(path: Path, info: Mapping[str, Any], image: str | None) -> None:
 
 
 def read_label(path: Path) -> tuple[dict[str, Any], str | None] | None:
-    """Read a label file: what the index had of it, and the image that it belongs to (None: not known).
+    """Read a label file.
 
     Returns:
-        None when it is missing, or :func:`write_label` did not write it.
+        Information of the label, and fingerprint of its image (None: not known). None if the file is missing or was not
+        written by :func:`write_label`.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -57,6 +58,6 @@ def read_label(path: Path) -> tuple[dict[str, Any], str | None] | None:
     if not isinstance(content, dict) or not isinstance(content.get("class"), str):
         return None
     info, image = content.get("info"), content.get("image")
-    # Of earlier releases it has the class alone.
+    # Files of earlier releases hold only the class.
     known = info if isinstance(info, dict) else {}
     return {**known, "class": content["class"]}, image if isinstance(image, str) else None

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The trained model of a bundle, in memory, and always the newest one."""
+"""The newest trained model of a bundle, kept in memory."""
 
 from __future__ import annotations
 
@@ -62,15 +62,15 @@ class ScoredBatch:
 
 
 class LabelModel:
-    """The model in a bundle's folder, loaded when it is needed first and again once its files change.
+    """The model in a bundle's folder. It is loaded when first needed, and again when its files change.
 
-    May be used by several threads.
+    Safe for several threads.
 
     Args:
         bundle_root: the bundle's folder.
-        device: where to compute; None: a GPU if there is one.
+        device: device of the network; None: a GPU if there is one.
         max_pixels: largest number of pixels of an image, see :class:`~monai_fgssl.data.ImageGeometry`.
-        pool: processes that decode the images; None: this one.
+        pool: processes that decode the images; None: this process does.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class LabelModel:
         self.pool = pool
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self.max_pixels = max_pixels
-        # Heat maps put hooks into the network.
+        # Held while the network is used, since heat maps put hooks into it.
         self._lock = threading.RLock()
         self._loaded: tuple[str, HierarchicalNet | PooledNet, dict[str, Any]] | None = None
         # Version of the files that can't be used, and the reason.
@@ -133,7 +133,7 @@ class LabelModel:
         return stages if isinstance(stages, int) else len(stages)
 
     def load(self) -> tuple[HierarchicalNet | PooledNet, dict[str, Any]]:
-        """The network and its record. If the newest files can't be used, the model that was in use before stays.
+        """Return the network and its record. If the newest files can't be used, keep the model loaded before.
 
         Raises:
             SettingsError: when nothing has been trained yet, or the only model can't be used.
@@ -141,7 +141,7 @@ class LabelModel:
         version = self.version
         if not version:
             raise SettingsError("there is no model yet: label some images of each class, then train.")
-        # Without the lock: a batch may hold it for long.
+        # Read without the lock, which a batch may hold for long.
         loaded, refused = self._loaded, self._refused
         if loaded is not None and version in (loaded[0], refused[0]):
             return loaded[1:]
@@ -152,7 +152,7 @@ class LabelModel:
                 network, record = read_model(self.bundle_root, self.path)
             except SettingsError as error:
                 reason = f"the model can't be used: {without_folder(error, self.path)}"
-                # Otherwise a training is just writing them.
+                # If the files have changed meanwhile, a training is just writing them: that is no error.
                 if version == self.version:
                     self._refused = version, reason
                     logger.error(reason)
@@ -163,11 +163,11 @@ class LabelModel:
             return self._loaded[1:]
 
     def replace(self, weights: Path) -> None:
-        """Take over a model that somebody sent, once it is known to be good.
+        """Replace the model by one that somebody sent, after checking it.
 
         Args:
-            weights: a state dict, as ``GET /model/fgssl`` gives it: classes and sizes stay as they are. Or a
-                safetensors file of :func:`~monai_fgssl.bundle.save_model`, which has its own.
+            weights: a state dict as from ``GET /model/fgssl``, which keeps classes and sizes, or a safetensors file of
+                :func:`~monai_fgssl.bundle.save_model`, which brings its own.
 
         Raises:
             SettingsError: when there is no record of a model yet, or the weights do not belong to it.
@@ -175,7 +175,7 @@ class LabelModel:
         has_record = is_safetensors(weights)
         if not has_record and not self.version:
             raise SettingsError(
-                "there is no model yet, so nobody knows the classes of these weights: send a model.safetensors, which "
+                "there is no model yet, so the classes of these weights are not known: send a model.safetensors, which "
                 "names them, or train first."
             )
         network, record = read_model(self.bundle_root, weights, weights if has_record else None)
@@ -214,11 +214,11 @@ class LabelModel:
         )
 
     def reader(self) -> ReadImaged:
-        """The same as a transform of the key ``"image"``."""
+        """Make a transform that reads the key ``"image"`` as :meth:`read` does."""
         return ReadImaged("image", self.geometry(), pool=self.pool)
 
     def predict(self, path: str | Path, headers: list[Dataset] | None = None) -> dict[str, Any]:
-        """Describe one image by the model; see :func:`~monai_fgssl.report.results.describe` and :meth:`read`."""
+        """Predict one image; see :func:`~monai_fgssl.report.results.describe` and :meth:`read`."""
         with self._lock:
             network, record = self.load()
             image = self.read(path, headers)
@@ -237,17 +237,17 @@ class LabelModel:
             report: file of the report to write; see :func:`~monai_fgssl.report.dicom.structured_report.write_sr`.
 
         Raises:
-            DataError: when no report can refer to the image; the message starts after its name.
+            DataError: when no report can refer to the image. The message continues a sentence about the image.
         """
         if not headers:
-            raise DataError("is no DICOM file, so there is no study that a report could belong to.")
+            raise DataError("is not a DICOM file, so it has no study that a report could belong to.")
         prediction = as_prediction(result, list(result["probabilities"]))
         frame = self.geometry().frame
         model = describe_model(self.bundle_root, self.path)
         write_sr(report, headers, prediction, model, frame=frame if isinstance(frame, int) else None)
 
     def draw_heat_maps(self, path: str | Path) -> NDArray[np.uint8]:
-        """Picture of the image and its heat maps; see :func:`~monai_fgssl.report.heat_maps.draw_heat_maps`."""
+        """Draw the image and its heat maps; see :func:`~monai_fgssl.report.heat_maps.draw_heat_maps`."""
         with self._lock:
             network, _ = self.load()
             image = self.read(path)
@@ -255,7 +255,9 @@ class LabelModel:
         return draw_heat_maps(image[0], maps[0])
 
     def heat_maps(self, path: str | Path, class_name: str) -> Tensor:
-        """Heat maps ``(K, *spatial)`` of the evidence for a class; see :func:`~monai_fgssl.report.stage_heat_maps`.
+        """Compute heat maps ``(K, *spatial)`` of the evidence for a class.
+
+        See :func:`~monai_fgssl.report.stage_heat_maps`.
 
         Raises:
             DataError: when the image can't be read.
@@ -270,7 +272,7 @@ class LabelModel:
         return maps[0].cpu()
 
     def score(self, images: Tensor) -> ScoredBatch:
-        """Logits and features of a batch ``(B, C, *spatial)`` in [0, 1]."""
+        """Compute logits and features of a batch ``(B, C, *spatial)`` in [0, 1]."""
         with self._lock, torch.inference_mode():
             network, _ = self.load()
             images = images.to(self.device).float()
@@ -286,11 +288,12 @@ def read_model(
 
     Args:
         bundle_root: the bundle's folder.
-        weights: weights of the network.
-        with_record: model whose record is taken; None: the bundle's own.
+        weights: file with the weights of the network.
+        with_record: file of the model whose record is used; None: the bundle's own.
 
     Raises:
-        SettingsError: when the record or the weights are damaged, do not belong together, or are no numbers.
+        SettingsError: when the record or the weights are damaged or do not belong together, or when weights are NaN or
+            infinite.
     """
     network = make_network(bundle_root, with_record)
     if not isinstance(network, HierarchicalNet | PooledNet):
@@ -303,12 +306,12 @@ def read_model(
 
 
 def without_folder(error: Exception, path: str | Path) -> str:
-    """The first line of a message, without the server's folders."""
+    """Return the first line of a message, without the server's folders."""
     return str(error).splitlines()[0].replace(str(Path(path).parent) + os.sep, "")[:500]
 
 
 def ranked(result: dict[str, Any], class_names: Sequence[str]) -> list[dict[str, Any]]:
-    """Classes of a result from the likeliest on, as MONAI Label writes them."""
+    """List the classes of a result in MONAI Label's format, most likely first."""
     rows = [
         {"idx": number, "label": name, "score": result["probabilities"][name]}
         for number, name in enumerate(class_names)

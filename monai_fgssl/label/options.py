@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Options of the app, from `--conf` of the server or from a request for training."""
+"""Options of the app, from the server's `--conf` or from a training request."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ TRAIN_SETTINGS = tuple(sorted(setting.name for setting in SETTINGS if setting.la
 """Settings of the bundle's ``train.json`` that a request may change. None of them names a file."""
 
 IMAGE_OPTIONS = frozenset({"window", "frame", "channel", "time", "max_pixels"})
-"""Those of them that say which image a file holds; with others it may not be readable."""
+"""Settings that decide which image is read from a file, and so whether it can be read."""
 
-# MONAI takes text that begins with $ for Python, and @ and % for references.
+# MONAI runs text that begins with $ as Python, and takes @ and % for references.
 WORD = re.compile(r"[A-Za-z0-9][\w.:-]*")
 
 
@@ -34,13 +34,13 @@ class AppOptions:
 
     Attributes:
         classes: names that labels may have; empty: any name.
-        bundle: folder of the bundle, trained or not; None: one is made in the folder of the studies.
-        bundle_name: bundle of the package that is copied there.
+        bundle: folder of the bundle, trained or not; None: a copy is made in the folder of the studies.
+        bundle_name: name of the bundle of this package that is copied.
         settings: settings of the bundle, for every training.
         sites: names of the server, and websites that may use it.
-        max_upload_mb: megabytes that a request may send.
-        decode_seconds: seconds that a file may take to decode; see :class:`~monai_fgssl.data.DecoderPool`.
-        decode_gb: gigabytes of memory for that, all files together; None: half of what is free.
+        max_upload_mb: largest request, in megabytes.
+        decode_seconds: time limit for decoding a file, in seconds; see :class:`~monai_fgssl.data.DecoderPool`.
+        decode_gb: memory for decoding, in gigabytes, all files together; None: half of what is free.
     """
 
     classes: tuple[str, ...] = ()
@@ -54,7 +54,7 @@ class AppOptions:
 
 
 def read_options(conf: Mapping[str, str]) -> AppOptions:
-    """Read the pairs of `--conf`. Pairs of MONAI Label itself are ignored.
+    """Read the options of `--conf`. Those of MONAI Label itself are ignored.
 
     Args:
         conf: ``classes``, ``hosts`` and ``origins``: names with commas between them; ``max_upload_mb``: a number;
@@ -94,7 +94,7 @@ def read_options(conf: Mapping[str, str]) -> AppOptions:
 
 
 def _positive(conf: Mapping[str, str], name: str, unit: str) -> float | None:
-    """A number above 0; None where none is given."""
+    """Read a number above 0; None if none is given."""
     if name not in conf:
         return None
     try:
@@ -111,10 +111,10 @@ def _names(conf: Mapping[str, str], name: str) -> tuple[str, ...]:
 
 
 def train_settings(request: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of the bundle in a request. Its other entries are MONAI Label's own.
+    """Read the bundle's settings in a request. Its other entries belong to MONAI Label.
 
     Raises:
-        SettingsError: when a value is no number, switch, list of numbers or plain word, or out of range.
+        SettingsError: when a value is out of range, or is not a number, switch, list of numbers or plain word.
     """
     request = with_new_names(request)
     settings = {name: _literal(request[name]) for name in TRAIN_SETTINGS if request.get(name) is not None}
@@ -130,7 +130,7 @@ def train_settings(request: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _literal(value: Any) -> Any:
-    """`--conf` gives text only."""
+    """Convert a text of `--conf` to the value that it spells."""
     if not isinstance(value, str):
         return value
     try:

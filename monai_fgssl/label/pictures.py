@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures as files for a browser."""
+"""Encode pictures for a browser."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ __all__ = ["as_jpeg", "as_png"]
 
 
 def as_png(picture: NDArray[np.uint8]) -> bytes:
-    """Content of a PNG file."""
+    """Encode a picture as PNG."""
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, "PNG")
     return buffer.getvalue()
 
 
 def as_jpeg(picture: NDArray[np.uint8]) -> bytes:
-    """Content of a JPEG file, several times as small as PNG."""
+    """Encode a picture as JPEG, several times smaller than PNG."""
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, "JPEG", quality=85)
     return buffer.getvalue()

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Find images that can't be read, in the background. Nobody is asked to label them, and no training uses them."""
+"""Find unreadable images in the background. Nobody is asked to label them, and no training uses them."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ __all__ = ["ReadableImages", "try_to_read"]
 logger = logging.getLogger(__name__)
 
 SAVED_AT_ONCE = 200
-"""Number of images after which the file is written. After a sudden end so many are read again."""
+"""Number of images after which the file is written. After a crash, at most this many are read again."""
 
 
 class ReadableImages:
-    """Remembers for each image whether it can be read, until its file changes. Several threads may use it.
+    """Remembers for each image whether it can be read, until its file changes. Safe for several threads.
 
     Args:
-        file: that keeps what was found over a restart; None: nothing is kept.
-        read: reads the image in a file or folder, and raises an error if that can't be done.
-        options: gives the options that an image is read with: with others, all images are tried again.
+        file: file that keeps the results over a restart; None: nothing is kept.
+        read: function that reads the image in a file or folder, and raises an error if it can't.
+        options: function that returns the options for reading. If they change, all images are tried again.
     """
 
     def __init__(self, file: Path | None, read: Callable[[str], object], options: Callable[[], Any]) -> None:
@@ -48,13 +48,13 @@ class ReadableImages:
         self._used = str(options())
         # Version of the file, and the reason why it can't be read; None: it can.
         self._known: dict[str, tuple[str, str | None]] = _read_file(file, self._used)
-        # Those that could not be read are tried again once: memory may have been short.
+        # After a restart, images that could not be read are tried once more: memory may have been short.
         self._doubtful = {name for name, (_, reason) in self._known.items() if reason is not None}
         self._paths: dict[str, str] = {}
         self._thread: threading.Thread | None = None
 
     def unreadable(self, names: Iterable[str]) -> dict[str, str]:
-        """Reason by name, of those that can't be read as far as that is known. Takes no time."""
+        """Return the reasons of the images known to be unreadable, by name. No image is read for this."""
         wanted = set(names)
         with self._lock:
             self._forget_other_options()
@@ -62,7 +62,7 @@ class ReadableImages:
             paths = dict(self._paths)
         found = {}
         for name, (version, reason) in broken.items():
-            # A file that was replaced may be good.
+            # If the file was replaced, the new one may be good.
             if reason is not None and (name not in paths or _version_of(paths[name]) == version):
                 found[name] = reason
         return found
@@ -70,7 +70,7 @@ class ReadableImages:
     def remember(self, name: str, path: str | Path, error: Exception | None) -> None:
         """Remember that an image could not be read, or that it could (None)."""
         version = _version_of(path)
-        # A file that is gone is no image any more.
+        # The file is gone: there is nothing to remember.
         if version is None:
             return
         with self._lock:
@@ -79,10 +79,10 @@ class ReadableImages:
             self._doubtful.discard(name)
 
     def check(self, paths: Mapping[str, str]) -> dict[str, str]:
-        """Try to read the images of which it is not known, and return the reasons of those that can't be.
+        """Read the images that were not tried yet, and return the reasons of all that can't be read.
 
         Args:
-            paths: file or folder by name.
+            paths: file or folder of each image, by name.
         """
         with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
             list(threads.map(self._check, *zip(*paths.items(), strict=True)) if paths else ())
@@ -90,11 +90,11 @@ class ReadableImages:
         return self.unreadable(paths)
 
     def start(self, names: Iterable[str], path_of: Callable[[str], str | None]) -> None:
-        """Check images in the background, one after another, unless that is going on already. Returns at once.
+        """Start to check images one by one in the background, unless a check is running. Returns at once.
 
         Args:
-            names: of the images.
-            path_of: gives the file or folder of an image; None where it is not on this machine.
+            names: names of the images.
+            path_of: function that returns the file or folder of an image; None if it is not on this machine.
         """
         with self._lock:
             if self._thread is None or not self._thread.is_alive():
@@ -116,8 +116,8 @@ class ReadableImages:
             if checked:
                 self._save()
         except Exception:
-            # A training checks the others.
-            logger.exception("looking for images that can't be read ended early")
+            # No harm is done: a training checks the remaining images itself.
+            logger.exception("the search for unreadable images ended early")
 
     def _check(self, name: str, path: str) -> bool:
         """Read an image unless it is known; return whether it was read."""
@@ -131,7 +131,7 @@ class ReadableImages:
         try:
             self._read(path)
         except Exception as error:
-            # Whatever a file does to its reader.
+            # Any error: a damaged file can make its reader fail in any way.
             self.remember(name, path, error)
             logger.warning("an image can't be read: %s", without_folder(error, path))
         else:
@@ -152,15 +152,15 @@ class ReadableImages:
             with atomic_write(self._file) as temporary:
                 temporary.write_text(content, encoding="utf-8")
         except OSError as error:
-            # It can be found again.
+            # The results can be found again.
             logger.warning("%s can't be written: %s", self._file.name, error)
 
 
 def try_to_read(path: str, spatial_dims: int, **options: Any) -> NDArray[np.uint8]:
-    """Read an image as a training does, and give nothing.
+    """Read an image as a training does, and return an empty array.
 
     Args:
-        path: of the file or folder.
+        path: file or folder of the image.
         spatial_dims: 2 for pictures, 3 for volumes.
         options: see :func:`~monai_fgssl.data.read_medical_image`.
 
@@ -189,5 +189,5 @@ def _read_file(file: Path | None, options: str) -> dict[str, tuple[str, str | No
                 str(name): (str(version), None if reason is None else str(reason))
                 for name, (version, reason) in content["images"].items()
             }
-    # All can be read again.
+    # All images can be read again.
     return {}

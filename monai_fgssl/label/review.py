@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""All images as a reviewer sees them: label, person, marks, the model's suggestion, and its doubt."""
+"""Data for reviewers: the model's suggestions and doubts, similar images, and agreement between people."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["agreements", "similar", "suggestions"]
 
 
 def suggestions(scores: Scores, class_names: Sequence[str]) -> dict[str, tuple[str, float]]:
-    """Likeliest class of each scored image, and how much the model doubts it: 0 (sure) to 1 (all classes alike).
+    """Return the most likely class of each scored image, and the model's doubt: 0 (sure) to 1 (all classes alike).
 
     Args:
         scores: scores of one model.
@@ -30,7 +30,7 @@ def suggestions(scores: Scores, class_names: Sequence[str]) -> dict[str, tuple[s
     logits = dict(scores.stage_logits)
     if not logits:
         return {}
-    # As for the next image, see pick(): the mean of the logits.
+    # The mean of the logits, as pick() uses it for the next image.
     prob = torch.stack(list(logits.values())).mean(1).softmax(1)
     doubts = entropy_scores(prob)
     return {
@@ -40,16 +40,18 @@ def suggestions(scores: Scores, class_names: Sequence[str]) -> dict[str, tuple[s
 
 
 def similar(scores: Scores, image: str, labeled: Mapping[str, str], neighbors: int) -> list[dict[str, Any]]:
-    """Labeled images that are most like an image to the model, see :func:`~monai_fgssl.metrics.nearest_neighbors`.
+    """Find the labeled images whose features are most similar to those of an image.
+
+    See :func:`~monai_fgssl.metrics.nearest_neighbors`.
 
     Args:
         scores: scores of a model, with its features.
         image: image to compare with; it is never one of its own neighbors.
-        labeled: class by image.
+        labeled: class of each labeled image.
         neighbors: largest number of neighbors.
 
     Returns:
-        ``id``, ``class`` and ``similarity`` of each, the most similar first; none while there are no features.
+        ``id``, ``class`` and ``similarity`` of each, the most similar first; empty while there are no features.
     """
     known = [name for name in labeled if name != image and name in scores.features]
     if not known or image not in scores.features:
@@ -63,14 +65,14 @@ def similar(scores: Scores, image: str, labeled: Mapping[str, str], neighbors: i
 
 
 def agreements(readings: Mapping[str, Mapping[str, str]]) -> list[dict[str, Any]]:
-    """Agreement of each pair of people about the images that both have labeled.
+    """Compute the agreement of each pair of people on the images that both have labeled.
 
     Args:
-        readings: class by person, by image.
+        readings: for each image, the class that each person gave.
 
     Returns:
         For each pair with an image in common: ``people``, ``images`` (how many), ``agreed`` (how many), ``kappa``
-        (None where both have named one class only: chance alone would agree), and ``differ`` (their images).
+        (None if both have named one class only, since they then agree by chance too), and ``differ`` (their images).
 
     Source:
         Cohen, "A coefficient of agreement for nominal scales", 1960.

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Scores of all images in the data store. They are computed in the background, and choose the next image to label."""
+"""Scores of all images in the data store, computed in the background. The next image to label is chosen by them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 BATCH_SIZE = 32
 SECONDS_RESERVED = 600.0
-"""Seconds for which an image that was given to one person is not given to another."""
+"""Seconds for which an image that one person labels is not offered to another."""
 
 
 class NotNowError(Exception):
@@ -54,12 +54,12 @@ class Scores:
 
     def add(self, names: Sequence[str], stage_logits: Tensor, features: Tensor) -> None:
         """Add a batch."""
-        # Features first: an image with logits always has features.
+        # Features first, so that an image with logits always has features.
         self.features |= dict(zip(names, features, strict=True))
         self.stage_logits |= dict(zip(names, stage_logits, strict=True))
 
     def save(self, path: Path) -> None:
-        """Write the scores; the file is complete or not there."""
+        """Write the scores to a file, all or nothing."""
         names = list(self.stage_logits)
         content = {
             "version": self.version,
@@ -72,7 +72,7 @@ class Scores:
 
     @classmethod
     def read(cls, path: Path, version: str) -> Scores:
-        """Scores that were saved for this version of the model; empty where there are none."""
+        """Read the scores that were saved for this version of the model; empty if there are none."""
         scores = cls(version)
         try:
             content = torch.load(path, weights_only=True)
@@ -82,7 +82,7 @@ class Scores:
         except FileNotFoundError:
             pass
         except Exception as error:
-            # torch tells of a damaged file in many ways. All scores can be computed again.
+            # torch raises many kinds of errors for a damaged file. All scores can be computed again.
             logger.warning("%s is damaged (%s): the images are scored again.", path.name, type(error).__name__)
             return cls(version)
         return scores
@@ -94,8 +94,8 @@ class BackgroundScorer:
     Args:
         model: model that scores the images.
         path: file that keeps the scores over a restart.
-        path_of: gives the file of an image. It may fetch the file first, and may raise :class:`NotNowError`.
-        on_failure: told of each image that can't be read: its name, its file and the error.
+        path_of: function that returns the file of an image. It may fetch the file first, or raise :class:`NotNowError`.
+        on_failure: function that is called for each unreadable image, with its name, its file and the error.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class BackgroundScorer:
         self._starting = threading.Lock()
 
     def start(self, names: Sequence[str]) -> None:
-        """Start to score the images without a score, unless that is going on already. Returns at once."""
+        """Start to score the images without a score, unless this is running already. Returns at once."""
         with self._starting:
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._run, args=(list(names),), daemon=True, name="scoring")
@@ -132,7 +132,7 @@ class BackgroundScorer:
     def update(self, names: Sequence[str]) -> None:
         """Score all images that the present model has not scored yet, and save the scores."""
         version = self.model.version
-        # If the files have changed, scores of the model in memory would be taken for those of the new model.
+        # If the files change now, scores of the old model must not count as scores of the new one.
         if not version or self.model.problem:
             return
         if self.scores.version != version:
@@ -176,15 +176,15 @@ def pick(
     handed_out: Mapping[str, float],
     now: float,
 ) -> tuple[str, str]:
-    """The image to label next.
+    """Choose the image to label next.
 
     Args:
         strategy: one of :data:`monai_fgssl.metrics.acquisition.STRATEGIES`.
         unlabeled: the images to choose from, at least one.
-        labeled: all others.
+        labeled: all other images.
         scores: scores of both kinds of images, as far as they are known.
-        handed_out: time in seconds at which an image was given to somebody.
-        now: the time on the same clock.
+        handed_out: time in seconds at which each image was last given to a person.
+        now: present time by the same clock.
 
     Returns:
         The image, and the strategy that chose it: ``"random"`` while there are no scores.
@@ -192,7 +192,7 @@ def pick(
     reserved = {name for name, since in handed_out.items() if now - since < SECONDS_RESERVED}
     free = [name for name in unlabeled if name not in reserved]
     if not free:
-        # All images are given out: the one that was given out first is given again.
+        # All images are being labeled: offer the one again that was given out first.
         return min(unlabeled, key=lambda name: handed_out[name]), strategy
     scored = [name for name in free if name in scores.stage_logits]
     if strategy == "random" or not scored:
@@ -204,7 +204,7 @@ def pick(
         strategy,
         len(scored),
         1,
-        # The mean of the logits, as in benchmarks/active_learning.py. Their sum makes nearly all predictions certain.
+        # The mean of the logits, as in benchmarks/active_learning.py: their sum makes nearly all predictions certain.
         prob=logits.mean(1).softmax(1),
         stage_prob=logits.softmax(2),
         features=features,

@@ -43,12 +43,12 @@ from .viewer import Viewer
 __all__ = ["FGSSLApp"]
 
 THUMBNAIL_SIZE = 224
-"""Height and width in pixels, at most, of the pictures in the grid."""
+"""Largest height and width, in pixels, of the pictures in the grid."""
 
 logger = logging.getLogger(__name__)
 
 FOLDER = "fgssl"
-"""Folder for the bundle with the model and for the scores, in that of the studies or of the archive's cache."""
+"""Folder of the bundle, its model and the scores. It is in the folder of the studies, or in the archive's cache."""
 
 
 class FGSSLApp(MONAILabelApp):
@@ -76,14 +76,14 @@ class FGSSLApp(MONAILabelApp):
         self._auto_update_scoring = False
 
     def init_datastore(self) -> ClassDatastore | ClassDICOMWebDatastore:
-        """The data store, and the model that belongs to it."""
+        """Make the data store, and the model that belongs to it."""
         datastore = super().init_datastore() if self.is_archive() else self._init_folder()
         root = Path(datastore._datastore_path) / FOLDER
         self.bundle_root = self.options.bundle or root / self.options.bundle_name
         if not self.bundle_root.is_dir():
             root.mkdir(exist_ok=True)
             copy_bundle(self.options.bundle_name, self.bundle_root)
-        # A server has many threads, of which no process may be a copy.
+        # Not "fork": the server has many threads, which a forked process would copy in the middle of their work.
         self.pool = DecoderPool(
             seconds=self.options.decode_seconds,
             memory_gb=self.options.decode_gb,
@@ -119,39 +119,39 @@ class FGSSLApp(MONAILabelApp):
             settings.MONAI_LABEL_DICOMWEB_SEARCH_FILTER,
             settings.MONAI_LABEL_DICOMWEB_CACHE_PATH.strip() or None,
             self.options.classes,
-            # The setting of the bundle, of which there is no copy yet.
+            # Read from the original bundle, since there is no copy yet.
             read_defaults(self.options.bundle or shipped_bundle(self.options.bundle_name)).get("spatial_dims", 2),
         )
 
     def init_infers(self) -> dict[str, ClassInfer]:
-        """One task, ``fgssl``."""
+        """Make the inference task, ``fgssl``."""
         return {"fgssl": ClassInfer(self.model, self.options.classes)}
 
     def init_trainers(self) -> dict[str, ClassTrain]:
-        """``train`` and ``pretrain``."""
+        """Make the training tasks, ``train`` and ``pretrain``."""
         return {
             "train": ClassTrain(self.bundle_root, self.options.settings, False, self.readable_with),
             "pretrain": ClassTrain(self.bundle_root, self.options.settings, True, self.readable_with),
         }
 
     def init_strategies(self) -> dict[str, NextImage]:
-        """All strategies of :mod:`monai_fgssl.metrics.acquisition`."""
+        """Make all strategies of :mod:`monai_fgssl.metrics.acquisition`."""
         return {name: NextImage(name, self) for name in STRATEGIES}
 
     def init_scoring_methods(self) -> dict[str, ScoreAll]:
-        """One method, ``fgssl``."""
+        """Make the scoring method, ``fgssl``."""
         return {"fgssl": ScoreAll(self.scorer)}
 
     @property
     def image_options(self) -> dict[str, Any]:
-        """Window, frame, channel and time that make the image of a file: those of the model, or of its training."""
+        """Window, frame, channel and time by which an image is read: those of the model, or else of the training."""
         names = ("window", "frame", "channel", "time")
         return {name: (self.model.record or self.options.settings).get(name) for name in names} | {
             "max_pixels": self.model.max_pixels
         }
 
     def readable_with(self, settings: Mapping[str, Any]) -> ReadableImages:
-        """Record of which images a training with these settings can read."""
+        """Return the record of which images a training with these settings can read."""
         changed = {name: value for name, value in settings.items() if name in IMAGE_OPTIONS}
         options = self.image_options | changed
         if options == self.image_options:
@@ -162,16 +162,16 @@ class FGSSLApp(MONAILabelApp):
         self.pool.run(try_to_read, path, self.spatial_dims, **self.image_options | changed)
 
     def unreadable(self) -> dict[str, str]:
-        """Reason by image, of those that can't be read as far as that is known."""
+        """Return the reasons of the images known to be unreadable, by image."""
         return self.readable.unreadable(self.datastore().list_images())
 
     def labeled(self) -> dict[str, str]:
-        """Class by image, of the labeled images that can be read."""
+        """Return the class of each labeled image that can be read."""
         unreadable = self.unreadable()
         return {name: label for name, label in self.datastore().labeled().items() if name not in unreadable}
 
     def look_through(self, names: Sequence[str]) -> None:
-        """Look for images that can't be read, and score those without a score, both in the background."""
+        """Find unreadable images, and score images without a score, both in the background."""
         self.readable.start(names, self.datastore().file_here)
         self.scorer.start(names)
 
@@ -183,7 +183,7 @@ class FGSSLApp(MONAILabelApp):
         return int(read_defaults(self.bundle_root).get("spatial_dims", 2))
 
     def class_names(self) -> list[str]:
-        """Classes that the server was started with; otherwise those of the model and of the labels."""
+        """Return the classes that the server was started with, or else those of the model and of the labels."""
         if self.options.classes:
             return list(self.options.classes)
         record = self.model.record
@@ -191,7 +191,7 @@ class FGSSLApp(MONAILabelApp):
         return [*of_model, *sorted(set(self.datastore().labeled().values()) - set(of_model))]
 
     def notices(self) -> list[str]:
-        """Sentences about the state of the app, for the page."""
+        """Return sentences about the state of the app, for the page."""
         problem = self.model.problem
         return [*([f"{problem[0].upper()}{problem[1:].rstrip('.')}."] if problem else []), *self.datastore().notices()]
 
@@ -200,7 +200,7 @@ class FGSSLApp(MONAILabelApp):
         return {**super().info(), "labels": self.class_names()}
 
     def on_init_complete(self) -> None:
-        """Add the page, and begin to score."""
+        """Add this package's routes to the server, and start scoring."""
         # Imported here: it imports the server, which a training process does not need.
         from monailabel.app import app
 
@@ -215,13 +215,13 @@ class FGSSLApp(MONAILabelApp):
                 address,
             )
         add_routes(app, self)
-        # Its modules take seconds to import, for which the first person would wait.
+        # Importing its modules takes seconds. Do it now, or the first person would have to wait.
         threading.Thread(target=self.pool.start, daemon=True, name="decoders").start()
         super().on_init_complete()
         if self.is_archive():
             self.datastore().start()
         with suppress(HTTPException):
-            # The list of an archive's images may be missing yet.
+            # The archive's images may not be listed yet.
             self.look_through(self.datastore().list_images())
 
     def _draw_small(self, path: str | Path) -> NDArray[np.uint8]:
@@ -236,7 +236,7 @@ class FGSSLApp(MONAILabelApp):
         image = request.get("image")
         if not isinstance(image, str):
             raise HTTPException(422, "name an image of the data store, or send a file.")
-        # MONAI Label would read any file of the machine.
+        # MONAI Label itself would read any file of the machine.
         self.datastore().check_image(image)
         return self.infer_file(Path(self.datastore().get_image_uri(image)), request)
 
@@ -259,7 +259,7 @@ class FGSSLApp(MONAILabelApp):
         chosen = strategy(request, self.datastore())
         if not chosen:
             return {}
-        # MONAI Label would fetch the image from the archive while everybody waits.
+        # MONAI Label itself would fetch the image from the archive while everybody waits.
         return chosen if self.is_archive() else {**chosen, "path": self.datastore().get_image_uri(chosen["id"])}
 
 

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Stops a training so that it can go on later."""
+"""Stop a training so that it can go on later."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ SECONDS_TO_SAVE = 60.0
 
 
 def stop_training() -> dict[str, Any] | None:
-    """Let the present run save a checkpoint and end.
+    """Let the running training save a checkpoint and end.
 
     MONAI Label would kill it, which loses all progress since the last checkpoint.
 
     Returns:
-        The task as MONAI Label describes it; None when nothing is going on.
+        The task as MONAI Label describes it; None when no training is running.
     """
     going_on = dict(processes("train"))
     stopped = [task for task in tasks("train") if task["id"] in going_on]
     for task in stopped:
-        # This comes before the process ends. Otherwise MONAI Label takes the end for an error.
+        # Set before the process ends. Otherwise MONAI Label takes the end for an error.
         task["status"] = "STOPPED"
     for name, process in going_on.items():
         with suppress(psutil.NoSuchProcess):

@@ -20,7 +20,7 @@ from monai_fgssl.report.dicom.structured_report import make_measurement_report
 __all__ = ["SERIES_DESCRIPTION", "make_label_report", "read_label_report"]
 
 SERIES_DESCRIPTION = "FGSSL_CLASS_LABEL"
-"""Series description by which the reports are found in an archive. It has no spaces: Orthanc finds none with spaces."""
+"""Series description by which an archive finds the reports. It has no spaces, since Orthanc can't search for them."""
 
 SERIES_NUMBER = 9003
 OBSERVER = "Annotator^MONAI Label"
@@ -36,16 +36,16 @@ def make_label_report(
 ) -> Dataset:
     """Make a report with the class as its finding.
 
-    The name of the class as the annotator knows it is the tracking identifier; the finding may be a standard code with
-    a name of its own.
+    The tracking identifier is the class as the annotator knows it. The finding may be a standard code, which has
+    another name.
 
     Args:
         source: header of the image, or those of all images of its series.
         class_name: the class.
-        class_names: all classes that it was chosen from. Together they may have standard codes; see
-            :func:`~monai_fgssl.report.dicom.codes.class_codes`.
-        observer: name of the person who chose; None: an annotator whose name nobody knows.
-        when: time of the choice by the clock of this machine; None: now.
+        class_names: all classes to choose from. If they are those of a known data set, the report uses standard codes;
+            see :func:`~monai_fgssl.report.dicom.codes.class_codes`.
+        observer: name of the annotator; None: not known.
+        when: local time of the choice; None: now.
 
     Raises:
         DataError: when a header lacks an identifier, or no report can refer to this kind of object.
@@ -79,13 +79,13 @@ def make_label_report(
 
 
 def _person_name(name: str | None) -> str:
-    """A person's name for the value representation PN (DICOM PS3.5, section 6.2): one component, of unknown order."""
+    """Convert a name to the value representation PN (DICOM PS3.5, section 6.2), as one component of unknown order."""
     plain = " ".join(re.sub(r"[\\^=\x00-\x1f]", " ", name or "").split())
     return f"{plain[:63]}^" if plain else ""
 
 
 def read_label_report(report: Dataset) -> tuple[str, str, str] | None:
-    """Read what :func:`make_label_report` made.
+    """Read a report of :func:`make_label_report`.
 
     Returns:
         Series Instance UID of the image, class, and time as ``YYYYMMDDHHMMSS.ffffff``; None for any other report.
@@ -101,7 +101,7 @@ def read_label_report(report: Dataset) -> tuple[str, str, str] | None:
 
 
 def _text_of(item: Dataset, code: str) -> str | None:
-    """Text of the first item of the content tree whose concept has a code."""
+    """Return the text of the first item of the content tree whose concept has the code."""
     concept = item.get("ConceptNameCodeSequence")
     if concept and concept[0].get("CodeValue") == code:
         return str(item.TextValue)

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""MONAI Label's tasks over this package: inference, training, choosing the next image, scoring."""
+"""MONAI Label's tasks: inference, training, choosing the next image, scoring."""
 
 from __future__ import annotations
 
@@ -37,9 +37,10 @@ __all__ = ["ClassInfer", "ClassTrain", "NextImage", "ScoreAll"]
 
 
 class ClassInfer(InferTask):
-    """Class probabilities of an image, and a file if a parameter asks for one.
+    """Predicts the class probabilities of an image, and writes a file if a parameter asks for one.
 
-    ``"report": true``: a DICOM structured report; else ``"heat_map": true``: the image and its heat maps as PNG.
+    ``"report": true`` asks for a DICOM structured report. Without it, ``"heat_map": true`` asks for a PNG with the
+    image and its heat maps.
     """
 
     def __init__(self, model: LabelModel, classes: tuple[str, ...]) -> None:
@@ -58,7 +59,7 @@ class ClassInfer(InferTask):
         return True
 
     def info(self) -> dict[str, Any]:
-        """Description of this task for clients."""
+        """Describe this task for clients."""
         record = self.model.record
         names = record["class_names"] if record else self.classes
         self.labels = {name: number for number, name in enumerate(names)}
@@ -121,7 +122,7 @@ class ClassInfer(InferTask):
 
 
 class ClassTrain(TrainTask):
-    """Fine-tuning on the labeled images, or pre-training on all, in the process that MONAI Label starts for it."""
+    """Fine-tunes on the labeled images, or pre-trains on all, in a process that MONAI Label starts."""
 
     def __init__(
         self,
@@ -164,27 +165,27 @@ class ClassTrain(TrainTask):
         return self.stats()
 
     def _readable(self, names: Sequence[str], datastore: ClassLabels, settings: dict[str, Any]) -> dict[str, str]:
-        """Files of the images that can be read: one that can't would end the training after minutes."""
-        print(f"look at {len(names)} images", flush=True)
+        """Select the images that can be read. A single unreadable one would end the training after minutes."""
+        print(f"checking {len(names)} images", flush=True)
         paths, left_out = {}, {}
         for name in names:
             try:
                 paths[name] = datastore.get_image_uri(name)
             except HTTPException as error:
-                # The archive is away: nothing is wrong with the image.
+                # The archive does not answer: the image may be good.
                 if error.status_code == 503:
                     raise
                 left_out[name] = str(error.detail)
         left_out |= self.readable_with(settings).check(paths)
         if left_out:
-            print(f"left out {len(left_out)} of {len(names)} images, which can't be read:", flush=True)
+            print(f"{len(left_out)} of {len(names)} images can't be read and are left out:", flush=True)
             for reason in left_out.values():
                 print(f"  {reason}", flush=True)
         return {name: path for name, path in paths.items() if name not in left_out}
 
 
 class NextImage(Strategy):
-    """The image to label next by one of :data:`monai_fgssl.metrics.acquisition.STRATEGIES`."""
+    """Chooses the image to label next by one of :data:`monai_fgssl.metrics.acquisition.STRATEGIES`."""
 
     def __init__(self, name: str, app: FGSSLApp) -> None:
         super().__init__(f"Active learning: {name}")
@@ -192,14 +193,14 @@ class NextImage(Strategy):
         self.app = app
 
     def __call__(self, request: dict[str, Any], datastore: ClassLabels) -> dict[str, Any] | None:
-        """Choose an image, and let the missing scores be computed in the background."""
+        """Choose an image, and start to compute missing scores in the background."""
         images = datastore.list_images()
         self.app.look_through(images)
         labeled, unreadable = datastore.labeled(), self.app.unreadable()
         unlabeled = [name for name in images if name not in labeled and name not in unreadable]
         if not unlabeled:
             return None
-        # What somebody has put aside comes last.
+        # Images that somebody has put aside come last.
         unlabeled = [name for name in unlabeled if "skipped" not in datastore.marks_of(name)] or unlabeled
         now = time.monotonic()
         name, used = pick(self.name, unlabeled, list(labeled), self.app.scorer.scores, self.app.handed_out, now)
@@ -208,7 +209,7 @@ class NextImage(Strategy):
 
 
 class ScoreAll(ScoringMethod):
-    """Scores the images without a score, for ``POST /scoring/fgssl``. The server also does it by itself."""
+    """Scores the images without a score, for ``POST /scoring/fgssl``. The server also does this by itself."""
 
     def __init__(self, scorer: BackgroundScorer) -> None:
         super().__init__("Predictions of all images, for active learning")

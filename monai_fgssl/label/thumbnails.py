@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Small pictures of many images, kept in memory once they were drawn."""
+"""Thumbnails of images, kept in memory once they were drawn."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ MAX_BYTES = 64_000_000
 
 
 class Thumbnails:
-    """JPEG files of small pictures. May be used by several threads.
+    """Thumbnails as JPEG files. Safe for several threads.
 
     Args:
-        draw: draws the small picture of a file or folder.
-        max_bytes: largest number of bytes to keep. The thumbnails that nobody asked for lately are dropped first.
+        draw: function that draws the small picture of a file or folder.
+        max_bytes: largest number of bytes to keep. The thumbnails that were not used for the longest time go first.
     """
 
     def __init__(self, draw: Callable[[str], NDArray[np.uint8]], max_bytes: int = MAX_BYTES) -> None:
@@ -35,7 +35,7 @@ class Thumbnails:
         self._lock = threading.Lock()
 
     def of(self, path: str) -> bytes:
-        """The small picture of a file or folder.
+        """Return the thumbnail of a file or folder.
 
         Raises:
             DataError: when it can't be read.

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Training on the images of a data store: the bundle's own run, in a separate process."""
+"""Training on the images of a data store. The bundle's own run does it, in a separate process."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ NETWORK_SETTINGS = ("backbone", "stages", "width", "embedding_dim", "stem", *GEO
 """Settings that must be the same in a training and in the weights that it starts from."""
 
 KEPT_SETTINGS = (*NETWORK_SETTINGS, "fine_tuning")
-"""A training keeps these of the weights unless the request says otherwise: a model of a linear probe stays one."""
+"""Settings that a training takes over from its weights unless the request sets them. So a linear probe stays one."""
 
 FRACTIONS = {"train": 0.6, "validation": 0.2, "test": 0.2}
 MAX_BATCH_SIZE = 32
@@ -43,15 +43,15 @@ MIN_IMAGES = 3
 """Smallest number of images of each class: one to train, one to choose the best epoch, one to test."""
 
 SECONDS_TO_END = 120.0
-"""Seconds for which a training waits for the end of one that an earlier server began."""
+"""Seconds to wait for the end of a training that an earlier server began."""
 
 
 def write_data_list(path: Path, images: Sequence[tuple[str | Path, str]]) -> None:
-    """Write a CSV file for the bundle. Images of one patient share a group, whose name does not tell the patient.
+    """Write a CSV file for the bundle. Images of one patient share a group; its name does not identify the patient.
 
     Args:
         path: CSV file to write.
-        images: pairs of a file, or the folder of a DICOM series, and a class; an empty class is not known.
+        images: pairs of an image (a file, or the folder of a DICOM series) and its class; empty: not known.
     """
     numbers: dict[str, str] = {}
     with atomic_write(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
@@ -72,7 +72,7 @@ def _patient_of(image: Path) -> str:
 
 
 def training_refusal(counts: Mapping[str, int]) -> str | None:
-    """Reason why no training can work with so many labeled images of each class; None if one can."""
+    """Return why no training is possible with these numbers of labeled images of each class; None if one is."""
     if len(counts) >= 2 and min(counts.values()) >= MIN_IMAGES:
         return None
     return (
@@ -133,9 +133,10 @@ def pretrain(bundle_root: Path, images: Sequence[tuple[str | Path, str]], settin
 
 
 def newest_weights(bundle_root: Path) -> tuple[str | None, dict[str, Any]]:
-    """Weights that training starts from, and the settings that they need: the newer of model and pre-training.
+    """Find the weights that training starts from, and the settings that they need.
 
-    Weights that can't be used are skipped with a warning; older ones are then used.
+    These are the weights of the model or of the pre-training, whichever is newer. If they can't be used, the function
+    prints why and tries the older ones.
     """
     model = Path(own_model(bundle_root))
     pretrained = bundle_root / "output" / "pretrain" / "pretrained.pt"
@@ -166,7 +167,7 @@ def _settings_of_pretraining(weights: Path) -> dict[str, Any]:
         content = json.loads(file.read_text(encoding="utf-8"))
         if not isinstance(content, dict):
             raise ValueError(f"it holds {type(content).__name__}")
-        # They go on to the command line of a training.
+        # Checked, since they are passed on to the command line of a training.
         return train_settings(content)
     except (OSError, ValueError, RecursionError) as error:
         raise SettingsError(f"{file} is missing or damaged ({error})") from error
@@ -175,11 +176,11 @@ def _settings_of_pretraining(weights: Path) -> dict[str, Any]:
 @contextmanager
 def _no_other_training(outputs: Path) -> Iterator[None]:
     try:
-        # The system releases it when this process ends, in any way.
+        # The system releases the lock when this process ends, even in a crash.
         with FileLock(outputs / "running.lock", SECONDS_TO_END):
             yield
     except Timeout as error:
-        raise SettingsError("another training of this model is going on: wait for its end, or stop it.") from error
+        raise SettingsError("another training of this model is running: wait for its end, or stop it.") from error
 
 
 def _run(
@@ -207,14 +208,14 @@ def _run(
         command.append(str([os.path.abspath(bundle_root / "configs" / name) for name in configs]))
         for name, value in arguments.items():
             command += [f"--{name}", value if isinstance(value, str) else repr(value)]
-        # This file describes a run that has not ended. Only a run with the same settings may go on.
+        # This file marks a run that has not ended. Only a run with the same settings may continue it.
         unfinished = output / "unfinished.txt"
         parts = __version__, command, data_list.read_bytes(), weights and Path(weights).stat().st_mtime_ns
         digest = hashlib.sha256(repr(parts).encode()).hexdigest()
         if _has_setting(bundle_root, "resume") and unfinished.is_file() and unfinished.read_text("utf-8") == digest:
             command += ["--resume", "true"]
         if _has_setting(bundle_root, "progress_seconds"):
-            # The page counts epochs: each has its line.
+            # The page counts epochs, so each must print its line.
             command += ["--progress_seconds", "0"]
         with atomic_write(unfinished) as temporary:
             temporary.write_text(digest, encoding="utf-8")
@@ -231,16 +232,16 @@ def _run(
         try:
             for line in process.stdout:
                 print(line, end="", flush=True)
-                # The message after this word, or else the last line.
+                # Keep the message from "error: " on, or else the last line.
                 reason = [*reason, line] if reason and reason[0].startswith("error: ") else [line]
         except BrokenPipeError:
-            # The server has ended. A checkpoint is saved, and the next server can go on from it.
+            # The server has ended. The run saves a checkpoint, from which the next server can go on.
             process.terminate()
             process.communicate()
             raise
         if status := process.wait():
             text = "".join(reason).strip().removeprefix("error: ")
-            raise SettingsError(text or f"it ended with exit status {status} and no message")
+            raise SettingsError(text or f"the run ended with exit status {status} and no message")
         unfinished.unlink()
 
 
@@ -250,7 +251,7 @@ def _has_setting(bundle_root: Path, name: str) -> bool:
 
 
 def train_stats(bundle_root: Path) -> dict[str, Any]:
-    """Metrics of the last training on its test images; empty before the first training."""
+    """Read the test metrics of the last training; empty before the first training."""
     path = bundle_root / "output" / "train" / "metrics.json"
     if not path.is_file():
         return {}

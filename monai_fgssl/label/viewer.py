@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Large pictures of images for the page: with any window, and any slice of a volume."""
+"""Large pictures for the page, with any window and of any slice of a volume."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from monai_fgssl.report.pictures import GrayLevels, Slices, draw_picture, read_s
 __all__ = ["View", "Viewer"]
 
 MAX_BYTES = 1_000_000_000
-"""Bytes of volumes that are kept in memory; the one that is looked at is kept whatever its size."""
+"""Largest number of bytes of volumes kept in memory. The volume on the screen is kept whatever its size."""
 
 
 @dataclass(frozen=True)
 class View:
-    """A picture of an image, and what else can be seen of it.
+    """A picture of an image, and which other windows and slices there are.
 
     Attributes:
-        pixels: ``(H, W, 3)``.
-        levels: what can be chosen about its brightness; None: nothing.
+        pixels: picture ``(H, W, 3)``.
+        levels: the window, and the range of values to choose from; None: the brightness can't be changed.
         slices: number of slices of a volume; 1 for a picture.
-        index: of the slice that is shown.
+        index: number of the slice that is shown, from 0.
     """
 
     pixels: NDArray[np.uint8]
@@ -41,19 +41,19 @@ class View:
     index: int = 0
 
     def choices(self) -> dict[str, Any]:
-        """All but the pixels, for JSON."""
+        """Return all but the pixels, for JSON."""
         window, values = (self.levels.window, self.levels.values) if self.levels else (None, None)
         return {"window": window, "values": values, "slices": self.slices, "slice": self.index}
 
 
 class Viewer:
-    """Draws images in processes, and keeps the volumes that were looked at last. May be used by several threads.
+    """Draws images in separate processes, and keeps the last volumes in memory. Safe for several threads.
 
     Args:
-        pool: that decodes them.
-        spatial_dims: tells whether images are pictures (2) or volumes (3).
-        options: gives the options of :func:`~monai_fgssl.report.pictures.draw_image`.
-        max_bytes: of volumes that are kept.
+        pool: processes that decode the images.
+        spatial_dims: function that returns 2 for pictures, 3 for volumes.
+        options: function that returns the options of :func:`~monai_fgssl.report.pictures.draw_image`.
+        max_bytes: largest number of bytes of volumes to keep.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Viewer:
         self._options = options
         self._max_bytes = max_bytes
         self._kept: OrderedDict[tuple[Any, ...], Slices] = OrderedDict()
-        # Held while a volume is read: who asks for its next slice meanwhile waits for the same.
+        # Held while a volume is read, so that a request for its next slice waits instead of reading it again.
         self._reading = threading.Lock()
 
     def draw(
@@ -81,10 +81,10 @@ class Viewer:
         """Draw a picture or a slice.
 
         Args:
-            path: of the file, or of the folder of a series.
-            max_size: height and width in pixels, at most.
-            window: ``(center, width)`` of gray images; None: what the file, or the training, says.
-            index: of the slice of a volume; None: the middle.
+            path: file, or folder of a series.
+            max_size: largest height and width, in pixels.
+            window: ``(center, width)`` of gray images; None: the window of the file, or of the training.
+            index: number of the slice of a volume, from 0; None: the middle one.
 
         Raises:
             DataError: when it can't be read.
@@ -102,7 +102,7 @@ class Viewer:
         return View(pixels, GrayLevels(*map(tuple, levels)) if levels else None)
 
     def slices(self, path: str | Path) -> Slices:
-        """The slices of a volume.
+        """Return the slices of a volume.
 
         Raises:
             DataError: when it can't be read.

@@ -225,14 +225,14 @@ def test_training_is_watched_until_the_new_model_suggests(page: Page, server: St
     assert server.task is not None
     # What it does before the first epoch, without what it draws.
     details = [
-        "look at 6 images",
+        "checking 6 images",
         "++++++++ | x | y |",
         "6 images in images.csv",
         "  images.csv: classes from column label",
     ]
     for shown, phase in (
-        (1, "the images are looked through"),
-        (2, "the images are looked through"),
+        (1, "the images are checked"),
+        (2, "the images are checked"),
         (4, "the images are read"),
     ):
         server.task["details"] = details[:shown]
@@ -365,7 +365,7 @@ def test_no_classes_and_classes_that_come_later(page: Page, server: StandIn) -> 
 def test_damaged_picture(page: Page, server: StandIn) -> None:
     server.pictures = dict.fromkeys(server.pictures, b"no picture")
     page.chrome.refresh()
-    page.wait(lambda: page.error == "The image can't be shown: what the server sent is no picture.")
+    page.wait(lambda: page.error == "The image can't be shown: the server did not send a picture.")
 
 
 def test_all_by_tab_key_with_visible_focus(page: Page) -> None:

@@ -266,7 +266,7 @@ def test_similar_images_counts_and_results_of_trainings(page: Page, server: Stan
     page.chrome.refresh()
     page.wait(lambda: page.text("#neighbors") == "DOTS")
     assert page.find("#neighbors li").get_attribute("title") == f"{NAMES[3]}: similarity 91 % to the model"
-    page.wait(lambda: page.text("#pace") == "About 23 more labels until a training gains a percent.")
+    page.wait(lambda: page.text("#pace") == "About 23 more labels until training gains one percentage point.")
     counts = [row.text.split() for row in page.chrome.find_elements("css selector", "#counts div")]
     assert {name: int(count) for name, count in counts} == dict.fromkeys(CLASSES, 0) | {"DOTS": 1, "NETWORK": 1}
     change = "71 % (61\N{EN DASH}79 %) → 80 % (70\N{EN DASH}88 %)"
@@ -293,6 +293,6 @@ def test_labels_per_minute(page: Page) -> None:
 
 def test_a_training_of_somebody_else_is_seen(page: Page, server: StandIn) -> None:
     server.labels = {NAMES[5]: "DOTS"}
-    server.task = {"status": "RUNNING", "request": {"model": "train"}, "details": ["look at 20 images"]}
+    server.task = {"status": "RUNNING", "request": {"model": "train"}, "details": ["checking 20 images"]}
     page.wait(lambda: page.text("#training-text").startswith("Training starts …"), seconds=120)
-    assert page.text("#training-text") == "Training starts … the images are looked through"
+    assert page.text("#training-text") == "Training starts … the images are checked"

@@ -111,13 +111,13 @@ def test_a_training_leaves_them_out(site: Site) -> None:
     whole = (site.studies / f"{late}.png").read_bytes()
     (site.studies / f"{late}.png").write_bytes(whole[:100])
     shown = site.server.train("train")
-    assert any("left out 2 of 13 images, which can't be read:" in line for line in shown), shown
+    assert any("2 of 13 images can't be read and are left out:" in line for line in shown), shown
     assert any("11 images" in line for line in shown), shown
     listed = (site.studies / "fgssl" / "fgssl" / "output" / "train" / "images.csv").read_text(encoding="utf-8")
     assert late not in listed
     assert BROKEN[0] not in listed
     shown = site.server.train("pretrain")
-    assert any("left out 3 of 14 images" in line for line in shown), shown
+    assert any("3 of 14 images can't be read and are left out" in line for line in shown), shown
     # The server has met it by now, or meets it when somebody looks.
     with pytest.raises(Answer, match="422"):
         site.server.ask("GET", f"/fgssl/image/{late}")

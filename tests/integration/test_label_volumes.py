@@ -162,7 +162,7 @@ def test_the_page_goes_through_the_slices(chrome: Chrome, server: Server, volume
 def test_no_report_about_what_is_no_dicom(server: Server, volumes: tuple[Path, dict[str, str]]) -> None:
     with pytest.raises(Answer, match="422") as refusal:
         server.ask("POST", f"/infer/fgssl?image={min(volumes[1])}&output=dicom")
-    assert refusal.value.detail.startswith("no report can be written: the image is no DICOM file")
+    assert refusal.value.detail.startswith("no report can be written: the image is not a DICOM file")
 
 
 def test_series_of_an_archive(

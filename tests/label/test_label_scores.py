@@ -120,7 +120,7 @@ def test_good_weights_replace_it(trained: LabelModel, lesions: Path, tmp_path: P
     save(other, 1)
     trained.replace(other / "models" / "model.pt")
     assert trained.predict(path) == LabelModel(other, "cpu").predict(path) != first
-    with pytest.raises(SettingsError, match="nobody knows the classes"):
+    with pytest.raises(SettingsError, match="the classes of these weights are not known"):
         LabelModel(copy_bundle("fgssl", tmp_path / "untrained")).replace(trained.path)
 
 

@@ -1,6 +1,6 @@
 // Copyright (c) monai-fgssl contributors
 // SPDX-License-Identifier: Apache-2.0
-// Hides what the model and other people say until this person has chosen. Each person's wish is kept in the browser.
+// Hides the answers of the model and of other people until this person has chosen. The browser keeps the setting.
 import { $ } from "./dom.js";
 import { changed, onChange, state } from "./state.js";
 
@@ -8,7 +8,7 @@ const key = () => `hide:${state.info.user ?? ""}`;
 
 const isWanted = () => localStorage.getItem(key()) === "true";
 
-// Whether this person has given the image that is shown a class.
+// Whether this person has labeled the image that is shown.
 function hasChosen() {
   const { image, info } = state;
   if (!image?.class) return false;

@@ -1,6 +1,6 @@
 // Copyright (c) monai-fgssl contributors
 // SPDX-License-Identifier: Apache-2.0
-// A button for each class, with its key, the model's probability, and who has chosen it.
+// A button for each class, with its key, the model's probability, and the people who chose it.
 import { isHidden, visibleClass } from "./blinding.js";
 import { $, element, percent } from "./dom.js";
 import { onChange, sameName, state } from "./state.js";
@@ -10,7 +10,7 @@ import { t } from "./texts.js";
 const MANY = 10;
 const AFTER_ZERO = "123456789abcdefghijklmnopqrstuvwxyz";
 
-// Nine classes have a digit. The tenth has the zero; if there are more, they have the zero and a second key.
+// The first nine classes have a digit each. The tenth has 0; if there are more than ten, these have 0 and a second key.
 export function keysOf(index, count = state.info.classes.length) {
   if (index < 9) return String(index + 1);
   if (count <= MANY) return "0";
@@ -18,7 +18,7 @@ export function keysOf(index, count = state.info.classes.length) {
   return second ? `0${second}` : "";
 }
 
-// The zero of two keys, while the second is awaited.
+// "0" after the first of two keys, until the second one; otherwise empty.
 let typed = "";
 
 // Takes a key: the class that it completes, "wait" for the first of two, or null.

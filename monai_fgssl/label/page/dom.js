@@ -1,6 +1,6 @@
 // Copyright (c) monai-fgssl contributors
 // SPDX-License-Identifier: Apache-2.0
-// Short names for what the page is built of.
+// Helpers to find and make elements of the page.
 
 export const $ = (id) => document.getElementById(id);
 

@@ -1,6 +1,6 @@
 // Copyright (c) monai-fgssl contributors
 // SPDX-License-Identifier: Apache-2.0
-// What the network looked at: a heat map over the picture, for a class and a stage, or all stages side by side.
+// Heat maps: one over the picture, for a class and a stage, or those of all stages side by side.
 import { isHidden } from "./blinding.js";
 import { $, element, quoted } from "./dom.js";
 import { showError } from "./messages.js";
@@ -10,13 +10,13 @@ import { ranked } from "./suggestion.js";
 import { t } from "./texts.js";
 import { currentSlice } from "./viewing.js";
 
-// Height and width, at most, of the layer: the browser smooths what it enlarges.
+// Largest height and width of the layer. The browser smooths it when it enlarges it.
 const LARGEST = 1024;
 const EACH = "each";
 
-// What is shown, or on its way; null: nothing.
+// The heat map that is shown or requested; null: none.
 let wanted = null;
-// Prediction whose likeliest class was offered.
+// The prediction whose most likely class was selected.
 let offered = null;
 let addresses = [];
 
@@ -33,7 +33,7 @@ async function show() {
   const mine = next();
   if (isSame(mine, last)) return;
   wanted = mine;
-  // Of the same image the former heat map stays until the new one is there.
+  // For the same image, keep the former heat map until the new one has arrived.
   if (!mine || mine.id !== last?.id || mine.stage === EACH || last.stage === EACH) clear();
   if (!mine) return;
   try {
@@ -133,7 +133,7 @@ function draw() {
   $("heat-tools").hidden = !state.heat || $("heat").disabled || !state.prediction;
   if (state.prediction && !isHidden()) {
     const scores = ranked();
-    // What the model knows, which may be fewer than the server's classes.
+    // The classes that the model knows; the server may have more.
     fill($("heat-class"), scores.map(({ name }) => name).sort().map((name) => [name, name]));
     if (offered !== state.prediction) $("heat-class").value = scores[0].name;
     offered = state.prediction;

@@ -1,6 +1,6 @@
 // Copyright (c) monai-fgssl contributors
 // SPDX-License-Identifier: Apache-2.0
-// All keys, in one table: what they do, and what the page says of them.
+// Table of all keys: what they do, and how the page explains them.
 import { keysOf, startSearch, typeKey } from "./classes.js";
 import { $, element } from "./dom.js";
 import { toggleHeat } from "./heat.js";
@@ -13,8 +13,8 @@ import { hasSlices, hasWindow, sliceDown, sliceUp } from "./viewing.js";
 import { inReview, onView, showView } from "./views.js";
 import { showWhole, zoomIn, zoomOut } from "./zoom.js";
 
-// "where": on which view a key works; none: on both. "when": for which images; none: for all. "often": below the image
-// too, not in the list of all keys only.
+// "where": the view where a key works; none: both. "when": the images for which it works; none: all. "often": the key is
+// shown below the image too, not only in the list of all keys.
 const KEYS = [
   { keys: ["s"], signs: ["S"], text: "key_skip", run: skip, where: "label", often: true },
   { keys: ["u"], signs: ["U"], text: "key_unsure", run: toggleUnsure, where: "label", often: true },

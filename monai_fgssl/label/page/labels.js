@@ -4,7 +4,7 @@
 import { quoted } from "./dom.js";
 import { getJson, request, sendJson } from "./server.js";
 
-// What the server has of an image: { id, class, user, unsure, skipped }.
+// The server's record of an image: { id, class, user, unsure, skipped }.
 export const lookUp = (id) => getJson(`/fgssl/images/${quoted(id)}`);
 
 // Null removes the label.
@@ -15,7 +15,7 @@ async function putClass(id, name) {
   }
   const body = new FormData();
   body.append("params", JSON.stringify({ class: name }));
-  // MONAI Label asks for a file, and takes the class from the parameters.
+  // MONAI Label requires a file, but the class is taken from the parameters.
   body.append("label", new Blob([]), "label.json");
   await request(`/datastore/label?image=${quoted(id)}&tag=final`, { method: "PUT", body });
 }
@@ -38,7 +38,7 @@ export async function change(images, { class: name, ...marks }) {
       Object.assign(image, name === undefined ? {} : { class: name }, name ? { skipped: false } : {}, marks);
     }
   } finally {
-    // Of several images some may be changed before one fails.
+    // Some of the images may have been changed before one failed.
     if (before.length > 0) undoable.push(before);
   }
 }

@@ -1,6 +1,6 @@
 // Copyright (c) monai-fgssl contributors
 // SPDX-License-Identifier: Apache-2.0
-// The page for annotators, put together.
+// Entry point of the page for annotators: joins all modules.
 import { onChoice } from "./classes.js";
 import { $ } from "./dom.js";
 import "./heat.js";

@@ -1,6 +1,6 @@
 // Copyright (c) monai-fgssl contributors
 // SPDX-License-Identifier: Apache-2.0
-// What went wrong, what goes on, and what a screen reader says.
+// Errors, notices, and texts for screen readers.
 import { $ } from "./dom.js";
 import { changed, state } from "./state.js";
 import { t } from "./texts.js";
@@ -34,7 +34,7 @@ export async function attempt(what, action, again = null) {
   }
 }
 
-// One thing at a time: what is pressed meanwhile is not meant for the image that comes next.
+// One action at a time: a key pressed meanwhile is not meant for the next image.
 export async function act(what, action, again = null) {
   if (state.busy) return false;
   state.busy = true;

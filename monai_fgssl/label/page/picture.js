@@ -12,12 +12,12 @@ import { onEnlarged, showWhole } from "./zoom.js";
 // Height and width of the largest picture that the server sends.
 const MOST_PIXELS = 8192;
 
-// Address of the picture that is on the screen, to be given back when another one is shown.
+// Object URL of the picture on the screen. It is revoked when another picture is shown.
 let shown = null;
-// Image of which all pixels are shown, or the most that the server sends.
+// Image that is shown with all its pixels, or with as many as the server sends.
 let detailed = null;
 
-// A picture of an image that is shown anew, with what else can be seen of it; null: there is none.
+// Shows a picture of a new image, and its choices of window and slice; null: no picture.
 export function showPicture(picture) {
   detailed = null;
   showWhole();
@@ -34,7 +34,7 @@ function fill(blob) {
   $("picture").src = shown;
 }
 
-// The same image with other pixels: more of them, or of another window or slice.
+// Shows the same image with more pixels, or with another window or slice.
 async function fetchAgain() {
   const id = current();
   const wanted = chosen();

@@ -1,6 +1,6 @@
 // Copyright (c) monai-fgssl contributors
 // SPDX-License-Identifier: Apache-2.0
-// How far the work is: images of each class, speed, labels until a training pays, and what the last trainings gave.
+// Progress: images of each class, speed, labels until training is worthwhile, and results of the last trainings.
 import { $, element, percent } from "./dom.js";
 import { showError } from "./messages.js";
 import { getBlob, getJson } from "./server.js";
@@ -15,7 +15,7 @@ const times = [];
 
 export const countLabel = () => times.push(Date.now());
 
-// Labels a minute since the last long pause; null: too few to tell.
+// Labels per minute since the last long pause; null: too few to tell.
 export function pace(moments = times) {
   let first = moments.length - 1;
   while (first > 0 && moments[first] - moments[first - 1] < LONGEST_PAUSE_MS) first -= 1;

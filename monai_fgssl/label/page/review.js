@@ -1,6 +1,6 @@
 // Copyright (c) monai-fgssl contributors
 // SPDX-License-Identifier: Apache-2.0
-// All images in a grid: filtered, sorted by the model's doubt, labeled several at once. Only what is seen is drawn.
+// All images in a grid, filtered and sorted. Several can be labeled at once. Only the visible part is drawn.
 import { $, element, percent } from "./dom.js";
 import { openList, refreshInfo } from "./labeling.js";
 import { change, undo } from "./labels.js";
@@ -31,7 +31,7 @@ const ORDERS = {
   name: () => 0,
 };
 
-// All images as the server lists them, those that the filter lets through, and which of them are chosen.
+// All images as the server lists them, those that pass the filter, and those that are selected.
 let images = [];
 let found = [];
 const selected = new Set();
@@ -43,7 +43,7 @@ const filters = () => ["show", "class", "person", "sort"].map((name) => $(`filte
 
 const columns = () => Math.max(1, Math.floor($("grid").clientWidth / TILE));
 
-// The list is to be fetched as soon as nothing else goes on.
+// True if the list must be fetched as soon as no action is running.
 let isDue = false;
 
 async function load() {
@@ -196,7 +196,7 @@ async function openAll([first, ...rest]) {
   await opened;
 }
 
-// What a change of several images concerns: the selected ones, else the one with the focus.
+// The images that an action changes: the selected ones, or else the one with the focus.
 function concerned() {
   const chosen = found.filter(({ id }) => selected.has(id));
   return chosen.length > 0 ? chosen : found.slice(focused, focused + 1);
@@ -210,7 +210,7 @@ const give = (what) => act(t("not_saved"), async () => {
     announce(t("changed_images", { count: chosen.length }));
   } finally {
     await refreshInfo();
-    // They stay in their places until the filter changes: nothing jumps away under a person's hand.
+    // Images keep their places until the filter changes, so that nothing moves while a person works.
     draw();
   }
 });

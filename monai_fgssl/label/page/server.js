@@ -41,7 +41,7 @@ export const getJson = async (path, options) => (await request(path, options)).j
 
 export const getBlob = async (path) => (await request(path)).blob();
 
-// A picture, and what else can be seen of its image; null: nothing.
+// Fetches a picture, and the choices of window and slice of its image; null: none.
 export async function getPicture(path) {
   const response = await request(path);
   return { blob: await response.blob(), choices: JSON.parse(response.headers.get("X-View") ?? "null") };

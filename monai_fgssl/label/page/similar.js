@@ -1,6 +1,6 @@
 // Copyright (c) monai-fgssl contributors
 // SPDX-License-Identifier: Apache-2.0
-// Labeled images that look like this one to the model, beside it.
+// Labeled images that are similar to this one by the model's features.
 import { $, element, percent, quoted } from "./dom.js";
 import { getJson } from "./server.js";
 import { current, onChange, sameName, state } from "./state.js";
@@ -8,14 +8,14 @@ import { isHidden } from "./blinding.js";
 import { t } from "./texts.js";
 import { showThumbnail } from "./thumbnails.js";
 
-// Of which image, and its neighbors: { id, class, similarity }.
+// The image, and its neighbors: { id, class, similarity }.
 let found = { id: null, neighbors: [] };
 
 export async function findSimilar() {
   const id = current();
   found = { id, neighbors: [] };
   if (!id || !state.info.has_model) return;
-  // They are a help, and no reason to interrupt.
+  // Without them the page works as well, so show no error.
   const neighbors = await getJson(`/fgssl/images/${quoted(id)}/similar`).catch(() => []);
   if (current() !== id) return;
   found = { id, neighbors };

@@ -1,6 +1,6 @@
 // Copyright (c) monai-fgssl contributors
 // SPDX-License-Identifier: Apache-2.0
-// What the page knows. Whoever changes it calls changed(), and all parts of the page are drawn anew.
+// State of the page. After a change, call changed(): all parts of the page are drawn again.
 
 export const state = {
   // The answer of /fgssl/info.
@@ -8,14 +8,14 @@ export const state = {
   // Images of this visit, oldest first, and which of them is shown; -1: none.
   history: [],
   position: -1,
-  // What the server has of the image that is shown: { id, class, user, unsure, skipped }.
+  // The server's record of the image that is shown: { id, class, user, unsure, skipped }.
   image: null,
-  // Images that are shown before the server chooses again: those of a filter in the grid.
+  // Images to show before the server chooses the next one: those that a filter of the grid selected.
   queue: [],
   prediction: null,
   predicting: false,
   heat: false,
-  // An action is going on, see act() in messages.js.
+  // True while an action runs, see act() in messages.js.
   busy: true,
   training: false,
 };

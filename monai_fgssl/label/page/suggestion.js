@@ -1,12 +1,12 @@
 // Copyright (c) monai-fgssl contributors
 // SPDX-License-Identifier: Apache-2.0
-// The model's suggestion in words, and what each stage of the network says.
+// The model's suggestion in words, and the answer of each stage of the network.
 import { isHidden } from "./blinding.js";
 import { $, element, percent } from "./dom.js";
 import { current, onChange, sameName, state } from "./state.js";
 import { t } from "./texts.js";
 
-// Scores under the names that the server lists, the likeliest first.
+// Scores by the names that the server lists, most likely first.
 export function ranked() {
   return state.prediction.prediction
     .map(({ label, score }) => ({ name: listed(label), score }))

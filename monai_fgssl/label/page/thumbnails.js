@@ -9,7 +9,7 @@ const KEPT = 800;
 
 // Addresses by image, those that were shown last at the end.
 const known = new Map();
-// Places that wait for a picture, by image; the newest are served first, and those that are gone not at all.
+// Places that wait for a picture, by image. The newest are served first; those that have left the page are dropped.
 const waiting = new Map();
 const fetching = new Set();
 
@@ -57,7 +57,7 @@ async function fetchOne(id) {
     known.delete(oldest);
     if (address) URL.revokeObjectURL(address);
   }
-  // The place of this moment: the grid may have been drawn anew meanwhile.
+  // Look the place up again: the grid may have been drawn again meanwhile.
   if (waiting.has(id)) fill(waiting.get(id), url);
   waiting.delete(id);
   fetchMore();

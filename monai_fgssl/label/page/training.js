@@ -14,13 +14,13 @@ const POLL_MS = 1000;
 const IDLE_POLL_MS = 15_000;
 const ENDS = { DONE: "finished", ERROR: "failed", STOPPED: "stopped" };
 
-// Lines of the trainer that say how far it is before the first epoch, the latest first.
+// Lines that the trainer prints before the first epoch, the last one first.
 const PHASES = [
   [/^\s*(near-duplicates:|train \d+ )/, "phase_first"],
   [/^\s*\d+ images in /, "phase_read"],
-  [/^\s*look at \d+ images/, "phase_look"],
+  [/^\s*checking \d+ images/, "phase_look"],
 ];
-// Frames, bars and rules that programs draw with letters.
+// Frames, bars and rules that programs draw with characters.
 const DRAWN = /^\s*[+|│]|[+|=~│─█]{2,}/;
 
 const train = (task) => attempt(t(`${task}_not_started`), async () => {

@@ -1,6 +1,6 @@
 // Copyright (c) monai-fgssl contributors
 // SPDX-License-Identifier: Apache-2.0
-// Which window of a gray image and which slice of a volume is shown: sliders, keys, the wheel and dragging.
+// Window of gray images and slice of volumes: sliders, keys, wheel and dragging.
 import { $ } from "./dom.js";
 import { changed } from "./state.js";
 import { t } from "./texts.js";
@@ -8,11 +8,11 @@ import { t } from "./texts.js";
 // Pixels of dragging that make a window e times as wide, or move it by its width.
 const DRAG = 300;
 
-// What the server offers for the image: { window, values, slices, slice }, with the window as it is at first.
+// The choices for the image from the server: { window, values, slices, slice }, with its first window.
 let offered = null;
-// What the person has chosen; null: as it is at first.
+// The person's choice; null: as the image was first shown.
 let view = { window: null, slice: null };
-// Called when something else is to be shown; the next call waits for the end of the one before.
+// Called after each choice. The next call waits until the one before has ended.
 let showIt = async () => {};
 let showing = false;
 let outdated = false;
@@ -26,7 +26,7 @@ export const hasWindow = () => Boolean(offered?.window);
 export const currentSlice = () => (hasSlices() ? view.slice ?? offered.slice : null);
 const currentWindow = () => view.window ?? offered.window;
 
-// As the server takes it.
+// In the server's format.
 export function chosen() {
   const wanted = new URLSearchParams();
   if (view.window) wanted.set("window", view.window.join(","));
@@ -34,7 +34,7 @@ export function chosen() {
   return wanted;
 }
 
-// Another image: it is shown as it is at first.
+// Another image starts without a choice.
 export function offer(choices) {
   offered = choices;
   view = { window: null, slice: null };
@@ -102,14 +102,14 @@ $("window-reset").onclick = () => {
   refresh();
 };
 
-// With Shift, before the wheel and dragging zoom and move.
+// With Shift, these run before the wheel and dragging of zoom.js.
 const before = { capture: true, passive: false };
 let dragged = null;
 $("stage").addEventListener("wheel", (event) => {
   if (!event.shiftKey || !hasSlices()) return;
   event.preventDefault();
   event.stopImmediatePropagation();
-  // With Shift, browsers take a wheel for one that turns sideways.
+  // With Shift, browsers report a wheel as turning sideways.
   showSlice(currentSlice() - Math.sign(event.deltaY || event.deltaX));
 }, before);
 $("stage").addEventListener("pointerdown", (event) => {

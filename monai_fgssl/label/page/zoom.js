@@ -31,7 +31,7 @@ function apply({ scale, x, y }) {
   if (kept > 1) enlarged();
 }
 
-// What lies under a point of the screen stays there.
+// Keeps the point of the picture under the pointer in its place.
 function zoomAt(factor, clientX, clientY) {
   const box = $("stage").getBoundingClientRect();
   const px = clientX - box.left - box.width / 2;

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Content of requests: JSON, and files, which are kept until the request is answered."""
+"""Read the content of requests: JSON, and uploaded files."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,10}")
 
 
 def json_object(text: str, name: str) -> dict[str, Any]:
-    """The JSON object in a field of a form.
+    """Parse the JSON object in a field of a form.
 
     Raises:
         HTTPException: 422 for anything else.
@@ -42,7 +42,7 @@ def json_object(text: str, name: str) -> dict[str, Any]:
 
 
 def suffix_of(name: str | None) -> str:
-    """The suffix of a name that somebody chose. No other part of the name is used."""
+    """Return the suffix of an uploaded file's name. No other part of the name is used."""
     name = Path(name or "").name
     image = name.removeprefix(without_suffix(name))
     return image.lower() or (suffix if SUFFIX.fullmatch(suffix := Path(name).suffix) else "")
@@ -50,7 +50,7 @@ def suffix_of(name: str | None) -> str:
 
 @asynccontextmanager
 async def received(*files: UploadFile, names: Sequence[str] = ()) -> AsyncIterator[list[Path]]:
-    """The uploads of a request as files in a temporary folder, which is removed afterwards in any case.
+    """Save the uploads of a request in a temporary folder, which is removed afterwards in any case.
 
     Args:
         files: the uploads.

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Route of predictions, which can answer with more kinds of files than MONAI Label's own."""
+"""Route for predictions. It can answer with more kinds of files than MONAI Label's own."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["make_infer_router"]
 
 PARAMETERS = ("heat_map", "report")
-"""Parameters that a request may set. MONAI Label takes others too, with which a reader could save labels."""
+"""Parameters that a request may set. MONAI Label accepts more, with which a mere reader could save labels."""
 
 FILES = {"image": {"heat_map": True, "report": False}, "dicom": {"report": True}}
 """Parameters that ask for a file, by kind of output; see :class:`~monai_fgssl.label.tasks.ClassInfer`."""
@@ -32,7 +32,7 @@ mimetypes.add_type("application/dicom", ".dcm")
 
 
 def make_infer_router(app: FGSSLApp) -> APIRouter:
-    """``POST /infer/{model}``: an image of the data store, of a session, or one that is sent.
+    """``POST /infer/{model}``: predict an image of the data store, of a session, or an uploaded one.
 
     Args:
         app: app that predicts.

@@ -18,7 +18,7 @@ FOLDER = Path(ohif.__file__).resolve().parent / "static" / "ohif"
 
 
 def make_ohif_router() -> APIRouter:
-    """``GET /ohif/...``: a file of OHIF. All other addresses are places in the viewer, and get its page."""
+    """``GET /ohif/...``: a file of OHIF. All other addresses are views inside OHIF, and get its page."""
     router = APIRouter(prefix="/ohif", dependencies=[USER])
 
     @router.get("/{path:path}", include_in_schema=False)

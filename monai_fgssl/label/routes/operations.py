@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Routes that run the server: training, the list of images, the graphics card."""
+"""Routes that operate the server: training, scoring, batch predictions, reloading, state of the GPU."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["make_operations_router"]
 
 BATCH_PARAMETERS = {"max_batch_size": int, "label_tag": str, "save_label": bool, "heat_map": bool, "report": bool}
-"""Parameters of a prediction of all images, and their types; the others of MONAI Label are left out."""
+"""Parameters of a batch prediction, and their types. Other parameters of MONAI Label are ignored."""
 
 Params = Annotated[dict[str, Any] | None, Body()]
 
@@ -41,21 +41,21 @@ def make_operations_router(app: FGSSLApp) -> APIRouter:
     """
     router = APIRouter()
 
-    # All of these run in a thread, since they may take a while. MONAI Label starts a process for any name.
+    # All of these run in a thread, since they may take a while. They check the name: MONAI Label does not.
     @router.post("/train/{model}", tags=["Train"], dependencies=[ADMIN])
     def start_training(
         model: str, params: Params = None, run_sync: bool = False, enqueue: bool = False
     ) -> dict[str, Any]:
         check_name(model, app.info()["trainers"])
         try:
-            # Only these: MONAI Label 0.8.5 puts a folder that a request names on the path of the training's modules.
+            # Only these: in MONAI Label 0.8.5 a request could add a folder to the training's module path.
             settings = train_settings(params or {})
         except SettingsError as error:
             raise HTTPException(422, str(error)) from error
         # Whether an image can be read depends on some settings.
         labeled = app.datastore().labeled() if IMAGE_OPTIONS & settings.keys() else app.labeled()
         if model == "train" and (refusal := training_refusal(Counter(labeled.values()))):
-            # At once, and not after the training's process has begun.
+            # Refuse now, not after the training's process has started.
             raise HTTPException(409, refusal)
         return dict(train.run_model(model, settings, run_sync, enqueue))
 

@@ -34,10 +34,10 @@ PARTS = frozenset(path.name for path in PAGE.iterdir() if path.suffix in (".css"
 """Names of the page's files. No other file can be asked for."""
 
 MAX_SIZE = 8192
-"""Height and width in pixels, at most, of a picture: a browser holds 256 MB for the largest."""
+"""Largest height and width of a picture, in pixels. A browser needs 256 MB for it."""
 
 ALWAYS_NEW = {"Cache-Control": "no-cache"}
-"""Header of files that a browser may keep, but asks for again: those of two releases do not belong together."""
+"""Header of files that a browser may cache but must check again, so that it never mixes the files of two releases."""
 
 
 def make_page_router(app: FGSSLApp) -> APIRouter:
@@ -139,7 +139,7 @@ def make_page_router(app: FGSSLApp) -> APIRouter:
 
 
 def _window(text: str) -> tuple[float, float]:
-    """Center and width of a request."""
+    """Read center and width from a request."""
     try:
         center, width = map(float, text.split(","))
     except ValueError:

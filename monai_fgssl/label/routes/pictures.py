@@ -23,15 +23,15 @@ __all__ = ["answer_picture", "image_file"]
 
 @contextmanager
 def image_file(app: FGSSLApp, image_id: str) -> Iterator[str]:
-    """File or folder of an image, to draw something of it.
+    """Yield the file or folder of an image, and turn errors in drawing it into answers.
 
     Args:
         app: app whose image is drawn.
         image_id: id of the image.
 
     Raises:
-        HTTPException: 404 for an unknown image, or a class, stage or slice that it has not; 409 without a model that
-            the picture needs; 422 for an image that can't be read.
+        HTTPException: 404 for an image, class, stage or slice that does not exist; 409 if the picture needs a model and
+            there is none; 422 for an image that can't be read.
     """
     app.datastore().check_image(image_id)
     path = app.datastore().get_image_uri(image_id)
@@ -48,12 +48,12 @@ def image_file(app: FGSSLApp, image_id: str) -> Iterator[str]:
 
 
 def answer_picture(content: bytes, kind: str = "image/png", **headers: str) -> Response:
-    """Answer with a picture, which no browser keeps.
+    """Answer with a picture that browsers must not cache.
 
     Args:
-        content: of its file.
-        kind: of the file.
-        headers: more of them, with ``_`` for ``-``.
+        content: content of the picture's file.
+        kind: media type of the file.
+        headers: more headers, with ``_`` for ``-`` in their names.
     """
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return Response(content, media_type=kind, headers={"Cache-Control": "no-store", **named})

@@ -54,7 +54,7 @@ def make_proxy_router(root: str | None) -> APIRouter:
                 # The archive's answer is passed on as it is.
                 headers={"Accept-Encoding": request.headers.get("accept-encoding", "identity"), **kept},
                 timeout=settings.MONAI_LABEL_DICOMWEB_PROXY_TIMEOUT,
-                # The check of the path does not hold for another address.
+                # Follow no redirect: only this address was checked.
                 allow_redirects=False,
                 stream=True,
                 **body,
@@ -62,7 +62,7 @@ def make_proxy_router(root: str | None) -> APIRouter:
         except requests.RequestException as error:
             raise unreachable() from error
         if answer.is_redirect:
-            raise HTTPException(502, "the archive sends viewers elsewhere, where this server does not follow.")
+            raise HTTPException(502, "the archive redirects to another address, which this server does not follow.")
         headers = {name: answer.headers[name] for name in ANSWERED if name in answer.headers}
         content = answer.raw.stream(CHUNK, decode_content=False)
         return StreamingResponse(content, answer.status_code, headers, background=BackgroundTask(answer.close))
@@ -96,8 +96,10 @@ def _address(root: str | None, path: str, allowed: re.Pattern[str]) -> str:
     if service not in prefixes:
         service, resource = "", path
     if not allowed.fullmatch(resource):
-        raise HTTPException(404, "the archive is asked for studies, series and instances of DICOMweb only.")
-    # Some versions of OHIF look for metadata among the searches.
+        raise HTTPException(
+            404, "only requests for studies, series and instances of DICOMweb are passed on to the archive."
+        )
+    # Some versions of OHIF ask the search service for metadata.
     if service == "qido" and resource.endswith("/metadata"):
         service = "wado"
     return "/".join(filter(None, (root.rstrip("/"), (prefixes.get(service) or "").strip("/"), resource)))

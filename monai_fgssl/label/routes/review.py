@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Requests of the page about all images: the list, small pictures, and what people say besides the class."""
+"""Routes for the page's review of all images: list, thumbnails, marks, similar images, agreement."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["make_review_router"]
 
 NUM_NEIGHBORS = 4
-"""Similar images beside an image."""
+"""Number of similar images that are shown beside an image."""
 
 
 def make_review_router(app: FGSSLApp) -> APIRouter:
@@ -51,7 +51,7 @@ def make_review_router(app: FGSSLApp) -> APIRouter:
         record = app.model.record
         known = suggestions(app.scorer.scores, record["class_names"]) if record else {}
         names = app.datastore().list_images()
-        # Those without a suggestion have one the next time.
+        # Scores the images without a suggestion in the background, for the next request.
         app.look_through(names)
         unreadable = app.unreadable()
         found = []

@@ -24,18 +24,18 @@ if TYPE_CHECKING:
 __all__ = ["find_session", "make_session_router"]
 
 SESSION_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-"""Form of MONAI Label's ids of sessions. It takes other texts for paths, and reads files and removes folders there."""
+"""Form of a session id. MONAI Label takes any other text for a path, and reads files and removes folders there."""
 
 
 def find_session(app: FGSSLApp, session_id: str, update: bool = True) -> SessionInfo:
-    """The session of an id.
+    """Find a session by its id.
 
     Raises:
         HTTPException: 404 when there is none.
     """
     found = _sessions(app).get_session(session_id, update_ts=update) if SESSION_ID.fullmatch(session_id) else None
     if found is None:
-        raise HTTPException(404, "there is no such session, or its time is over.")
+        raise HTTPException(404, "there is no such session, or it has expired.")
     return found
 
 

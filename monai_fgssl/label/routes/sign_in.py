@@ -30,13 +30,13 @@ def accept_tokens(server: FastAPI) -> None:
 
 
 def verified_user(token: str = Depends(oauth2_scheme)) -> User:
-    """The user of an access token.
+    """Check an access token, and return its user.
 
     Raises:
-        HTTPException: 401 for a token that is invalid, foreign, or has expired; 503 without the server's keys.
+        HTTPException: 401 for a token that is invalid, foreign or expired; 503 if the server's keys can't be fetched.
 
     Source:
-        OpenID Connect Discovery 1.0, section 4; RFC 7519; RFC 8725, section 3.1: the key says which algorithm counts.
+        OpenID Connect Discovery 1.0, section 4; RFC 7519; RFC 8725, section 3.1: the key determines the algorithm.
     """
     try:
         realm = _realm()
@@ -62,8 +62,8 @@ def verified_user(token: str = Depends(oauth2_scheme)) -> User:
 
 
 def _unreachable(error: Exception) -> HTTPException:
-    logger.error("the server that knows the users does not answer: %s", error)
-    return HTTPException(503, "the server that knows the users can't be reached; the administrator may know why.")
+    logger.error("the sign-in server does not answer: %s", error)
+    return HTTPException(503, "the sign-in server can't be reached; the administrator may know why.")
 
 
 def _roles(claims: dict[str, Any]) -> list[str]:
@@ -83,12 +83,12 @@ def _realm() -> dict[str, Any]:
 
 @lru_cache(1)
 def _keys(address: str) -> jwt.PyJWKClient:
-    """The server's public keys, asked for again every five minutes, and when a token names one that is not known."""
+    """Fetch the server's public keys, again every five minutes and when a token names an unknown key."""
     return jwt.PyJWKClient(address, timeout=settings.MONAI_LABEL_AUTH_TIMEOUT)
 
 
 def make_sign_in_router() -> APIRouter:
-    """The route ``POST /auth/token``, which takes a user's name and password to the server that knows them."""
+    """Make the route ``POST /auth/token``, which passes name and password of a user on to the sign-in server."""
     router = APIRouter(prefix="/auth", tags=["Auth"])
 
     @router.post("/token", response_model=Token)

@@ -1,9 +1,9 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""MONAI Label's own routes that are served as they are.
+"""MONAI Label's own routes that this server keeps.
 
-This package replaces the others, or leaves them out, such as those for whole-slide images. A new route of a later
-MONAI Label is not served until somebody has reviewed it and listed it here.
+All others are replaced, or left out, such as those for whole-slide images. A new route of a later MONAI Label is not
+served until somebody has reviewed it and listed it here.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from monailabel.endpoints import activelearning, batch_infer, datastore, info, l
 __all__ = ["KEPT_PAGES", "make_kept_router"]
 
 KEPT_PAGES = ("/", "/docs", "/favicon.ico", "/openapi.json", "/static")
-"""Routes of the server itself, besides those of its routers."""
+"""Routes of the server itself, which belong to no router."""
 
 KEPT = {
     "GET /info/",
