@@ -129,10 +129,11 @@ def save_model(
     if path.suffix == SAFETENSORS:
         save_safetensors(state, path, {RECORD: to_json(record)})
         return
-    save_tensors(state, path, durable=True)
     record[WEIGHTS_HASH] = hash_of_weights(state)
     with atomic_write(path.with_suffix(".json"), durable=True) as temporary:
-        Path(temporary).write_text(to_json(record, indent=2) + "\n", encoding="utf-8")
+        temporary.write_text(to_json(record, indent=2) + "\n", encoding="utf-8")
+        # Within the block: if either file can't be written, the former model is not changed.
+        save_tensors(state, path, durable=True)
 
 
 def own_model(bundle_root: str | Path) -> str:

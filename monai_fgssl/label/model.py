@@ -179,14 +179,16 @@ class LabelModel:
                 "names them, or train first."
             )
         network, record = read_model(self.bundle_root, weights, weights if has_record else None)
-        save_model(
-            network,
-            self.path,
-            record["class_names"],
-            self._geometry(record),
-            record["temperature"],
-            prediction_sets=prediction_sets(record),
-        )
+        # Nobody in this process reads the weights of one model with the record of the other.
+        with self._lock:
+            save_model(
+                network,
+                self.path,
+                record["class_names"],
+                self._geometry(record),
+                record["temperature"],
+                prediction_sets=prediction_sets(record),
+            )
 
     def read(self, path: str | Path, headers: list[Dataset] | None = None) -> Tensor:
         """Read an image as the model sees it: float ``(1, C, *spatial)`` in [0, 1].

@@ -16,7 +16,8 @@ __all__ = ["as_jpeg", "as_png"]
 def as_png(picture: NDArray[np.uint8]) -> bytes:
     """Encode a picture as PNG."""
     buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "PNG")
+    # Several times as fast as the default level, for files that are a sixth larger.
+    Image.fromarray(picture).save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -20,7 +20,22 @@ from monai_fgssl.data.io.reader import read_shown
 
 from .heat_maps import axial_slices
 
-__all__ = ["GrayLevels", "Slices", "draw_image", "draw_picture", "read_slices"]
+__all__ = [
+    "GrayLevels",
+    "Picture",
+    "Region",
+    "Slices",
+    "cut",
+    "draw_image",
+    "draw_picture",
+    "read_slices",
+    "shrunk",
+]
+
+Region: TypeAlias = tuple[int, int, int, int]
+"""Left edge, upper edge, width and height of a part of a picture, in pixels."""
+
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 PERCENTILES = (0.5, 99.5)
 """Percentiles of a volume's values that are shown as black and white, if nothing names a window."""
@@ -40,6 +55,21 @@ class GrayLevels:
 
 
 @dataclass(frozen=True, eq=False)
+class Picture:
+    """A picture that was drawn.
+
+    Attributes:
+        pixels: ``(H, W, 3)``.
+        size: width and height of the image, of which the pixels may be a smaller copy.
+        levels: choices for the brightness; None: nothing can be chosen.
+    """
+
+    pixels: NDArray[np.uint8]
+    size: tuple[int, int]
+    levels: GrayLevels | None
+
+
+@dataclass(frozen=True, eq=False)
 class Slices:
     """Slices of a volume, see :func:`~monai_fgssl.report.heat_maps.axial_slices`.
 
@@ -55,28 +85,40 @@ class Slices:
     extent: tuple[float, float, float]
     inverted: bool = False
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of a slice in voxels."""
+        _, height, width = self.values.shape
+        return width, height
+
     def draw(
-        self, index: int | None = None, window: Sequence[float] | None = None, max_size: int = 1024
+        self,
+        index: int | None = None,
+        window: Sequence[float] | None = None,
+        max_size: int = 1024,
+        region: Region | None = None,
     ) -> NDArray[np.uint8]:
-        """Draw a slice.
+        """Draw a slice, or a region of it.
 
         Args:
             index: number of the slice, from 0 at the feet; None: the middle slice.
             window: window ``(center, width)``; None: that of :attr:`levels`.
-            max_size: largest height and width in pixels.
+            max_size: largest height and width of the result in pixels.
+            region: part of the slice to draw, see :func:`cut`; None: the whole slice.
 
         Returns:
             ``(H, W, 3)``.
 
         Raises:
-            IndexError: when the slice does not exist.
+            IndexError: when the slice does not exist, or the region is not inside it.
         """
         index = len(self.values) // 2 if index is None else index
         if not 0 <= index < len(self.values):
             raise IndexError(f"slice {index} does not exist: the volume has slices 0 to {len(self.values) - 1}.")
         center, width = window or self.levels.window
-        shown = Window(center, width, "LINEAR_EXACT")(self.values[index])
-        return _shrunk(torch.from_numpy(np.asarray(1 - shown if self.inverted else shown))[None], max_size)
+        values = self.values[index] if region is None else cut(self.values[index], region)
+        shown = Window(center, width, "LINEAR_EXACT")(values)
+        return shrunk(_to_bytes(torch.from_numpy(np.asarray(1 - shown if self.inverted else shown))[None]), max_size)
 
 
 def draw_image(
@@ -103,19 +145,22 @@ def draw_image(
     """
     if spatial_dims == 3:
         return read_slices(path, window, **others).draw(max_size=max_size)
-    return draw_picture(path, window, max_size, **others)[0]
+    return draw_picture(path, window, max_size, **others).pixels
 
 
 def draw_picture(
-    path: str | Path, window: str | Sequence[float] | None = None, max_size: int = 1024, **others: Any
-) -> tuple[NDArray[np.uint8], GrayLevels | None]:
-    """Draw a picture ``(H, W, 3)`` as :func:`draw_image` does, and return the choices for its brightness too.
+    path: str | Path, window: str | Sequence[float] | None = None, max_size: int | None = 1024, **others: Any
+) -> Picture:
+    """Draw a picture as :func:`draw_image` does, and tell its size and the choices for its brightness too.
 
-    Arguments and errors are those of :func:`draw_image`. There are no choices for color pictures, nor for gray
-    pictures of 8 bits that are not DICOM.
+    Arguments and errors are those of :func:`draw_image`; without ``max_size`` all pixels are drawn. There are no
+    choices for color pictures, nor for gray pictures of 8 bits that are not DICOM.
     """
     shown, stored = read_shown(path, 2, 3, window, **others)
-    return _shrunk(shown.as_tensor(), max_size), _levels_of(stored, window)
+    pixels = _to_bytes(shown.as_tensor())
+    height, width, _ = pixels.shape
+    drawn = pixels if max_size is None else shrunk(pixels, max_size)
+    return Picture(drawn, (width, height), _levels_of(stored, window))
 
 
 def read_slices(path: str | Path, window: str | Sequence[float] | None = None, **others: Any) -> Slices:
@@ -165,9 +210,33 @@ def _levels_of(stored: StoredImage, window: str | Sequence[float] | None) -> Gra
     return GrayLevels(first, (float(values.min()), float(values.max())))
 
 
-def _shrunk(values: torch.Tensor, max_size: int) -> NDArray[np.uint8]:
-    """Picture ``(H, W, 3)`` of ``(C, H, W)`` in [0, 1], no larger than ``max_size``."""
-    pixels = (255 * values.clamp(0, 1)).round().byte().expand(3, -1, -1).permute(1, 2, 0).numpy()
+def cut(values: NDArray[Scalar], region: Region) -> NDArray[Scalar]:
+    """Cut a part out of a picture.
+
+    Args:
+        values: ``(H, W, ...)``.
+        region: left edge, upper edge, width and height in pixels.
+
+    Raises:
+        IndexError: when the region is empty, or not inside the picture.
+    """
+    left, top, width, height = region
+    whole_height, whole_width = values.shape[:2]
+    inside = left >= 0 and top >= 0 and left + width <= whole_width and top + height <= whole_height
+    if not (inside and width > 0 and height > 0):
+        raise IndexError(f"the region is not inside the image, which has {whole_width} x {whole_height} pixels.")
+    return values[top : top + height, left : left + width]
+
+
+def shrunk(pixels: NDArray[np.uint8], max_size: int) -> NDArray[np.uint8]:
+    """Make a picture ``(H, W, 3)`` no larger than ``max_size`` in height and width; a small one stays as it is."""
     picture = Image.fromarray(np.ascontiguousarray(pixels))
     picture.thumbnail((max_size, max_size))
     return np.asarray(picture)
+
+
+def _to_bytes(values: torch.Tensor) -> NDArray[np.uint8]:
+    """Picture ``(H, W, 3)`` of ``(C, H, W)`` in [0, 1]."""
+    # In place after the first copy: a large picture has hundreds of megabytes.
+    bytes_ = values.clamp(0, 1).mul_(255).round_().byte()
+    return np.ascontiguousarray(bytes_.expand(3, -1, -1).permute(1, 2, 0).numpy())

@@ -140,6 +140,12 @@ class StandIn:
                     self.noted.add(image)
                     raise Refusal(422, f"the image can't be read: {self.unreadable[image]}")
                 self.queries.append({name: values[0] for name, values in query.items()})
+                if "region" in query:
+                    left, top, width, height = map(int, query["region"][0].split(","))
+                    whole = Image.open(io.BytesIO(self.pictures[image]))
+                    part = whole.crop((left, top, left + width, top + height))
+                    part.thumbnail((int(query["max_size"][0]),) * 2)
+                    return png(part)
                 return self.pictures[image]
             case "GET", "/fgssl/heat_layer/":
                 self.queries.append({name: values[0] for name, values in query.items()})

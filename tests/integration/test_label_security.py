@@ -9,6 +9,7 @@ import io
 import json
 import os
 import shutil
+import socket
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -267,6 +268,30 @@ def test_what_is_no_model_replaces_none(site: Site, tmp_path: Path) -> None:
     assert client.infer(image)["prediction"] != before
     client.form("PUT", "/model/fgssl", {"file": ("model.pt", model)})
     assert client.infer(image)["prediction"] == before
+
+
+def test_an_upload_that_breaks_off_leaves_the_model(site: Site) -> None:
+    """The connection ends in the middle of the file, and the server still has the model byte for byte."""
+    image, client = site.images[0], site.server
+    models = site.folder / "studies" / "fgssl" / "fgssl" / "models"
+    before = {file.name: file.read_bytes() for file in models.iterdir()}
+    prediction, files = client.infer(image)["prediction"], site.files()
+    content = client.ask("GET", "/model/fgssl")
+    head = b'--x\r\nContent-Disposition: form-data; name="file"; filename="model.pt"\r\n\r\n'
+    sent = head + content
+    for length in (len(head) + 1, len(head) + len(content) // 2, len(sent) - 1):
+        with socket.create_connection(("127.0.0.1", client.port), timeout=60) as connection:
+            lines = (
+                "PUT /model/fgssl HTTP/1.1",
+                f"Host: 127.0.0.1:{client.port}",
+                "Content-Type: multipart/form-data; boundary=x",
+                f"Content-Length: {len(sent) + 7}",
+            )
+            connection.sendall("\r\n".join((*lines, "", "")).encode() + sent[:length])
+        assert client.infer(image)["prediction"] == prediction
+    wait_until(lambda: site.files() == files)
+    assert {file.name: file.read_bytes() for file in models.iterdir()} == before
+    assert client.ask("GET", "/model/fgssl") == content
 
 
 def test_a_model_that_is_damaged_is_told_and_passed_over(site: Site) -> None:

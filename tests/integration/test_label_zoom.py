@@ -70,6 +70,86 @@ def test_all_pixels_are_fetched_once_and_only_when_they_are_seen(page: Page, ser
     assert server.requests.count(f"GET /fgssl/image/{NAME}") == before + 1
 
 
+LARGE = (6000, 3000)
+
+
+@pytest.fixture
+def large(page: Page, server: StandIn) -> Page:
+    """The page with an image of 18 megapixels."""
+    server.pictures[NAME] = png(Image.new("RGB", LARGE, "green"))
+    server.choices[NAME] = {"size": LARGE, "window": None, "values": None, "slices": 1, "slice": 0}
+    page.chrome.refresh()
+    page.wait(lambda: page.image == NAME and page.text("#entropy"))
+    return page
+
+
+def regions(server: StandIn) -> list[tuple[int, ...]]:
+    """Regions that were asked for."""
+    return [tuple(map(int, query["region"].split(","))) for query in server.queries if "region" in query]
+
+
+def has_part(page: Page, region: tuple[int, ...]) -> bool:
+    """True if this region lies over the picture."""
+    script = (
+        "return [...document.querySelectorAll('#detail image')]"
+        ".map((part) => ['x', 'y', 'width', 'height'].map((name) => +part.getAttribute(name)))"
+    )
+    return page.chrome.execute_script(script) == [list(region)]
+
+
+def test_of_a_large_image_only_the_part_that_is_seen_is_fetched(large: Page, server: StandIn) -> None:
+    large.press("+", "+", "+", "+")
+    large.wait(lambda: regions(server) and has_part(large, regions(server)[-1]))
+    (region,) = regions(server)
+    # The middle, with a margin: less than a third of the pixels.
+    left, top, width, height = region
+    assert left < 3000 < left + width
+    assert top < 1500 < top + height
+    assert width * height < LARGE[0] * LARGE[1] / 3
+    sizes = [int(query["max_size"]) for query in server.queries if "max_size" in query]
+    assert max(sizes) <= 3000
+    ActionChains(large.chrome).drag_and_drop_by_offset(large.find("#stage"), -300, 0).perform()
+    large.wait(lambda: len(regions(server)) == 2 and has_part(large, regions(server)[-1]))
+    assert regions(server)[-1][0] > left
+    # The whole again, and the part is gone.
+    large.press("w")
+    large.wait(lambda: place(large) == pytest.approx((1, 0, 0), abs=0.01))
+    assert large.chrome.execute_script("return document.querySelectorAll('#detail image').length") == 0
+    # Nor were all pixels asked for.
+    assert all("region" in query for query in server.queries if "max_size" in query)
+
+
+def test_a_part_lies_exactly_over_the_picture(large: Page, server: StandIn) -> None:
+    def box(selector: str) -> list[float]:
+        """Left and upper edge, width and height on the screen."""
+        return large.chrome.execute_script(
+            "const { left, top, width, height } = document.querySelector(arguments[0]).getBoundingClientRect();"
+            "return [left, top, width, height]",
+            selector,
+        )
+
+    large.press("+", "+", "+")
+    large.wait(lambda: regions(server) and has_part(large, regions(server)[-1]))
+    left, top, width, height = regions(server)[-1]
+    # The picture fills its place in one direction.
+    x, y, across, down = box("#picture")
+    pixel = min(across / LARGE[0], down / LARGE[1])
+    x, y = x + (across - pixel * LARGE[0]) / 2, y + (down - pixel * LARGE[1]) / 2
+    expected = [x + pixel * left, y + pixel * top, pixel * width, pixel * height]
+    assert box("#detail image") == pytest.approx(expected, abs=1)
+
+
+def test_the_window_of_a_large_image_holds_for_its_part(large: Page, server: StandIn) -> None:
+    server.choices[NAME] |= {"window": [40, 400], "values": [-1000, 2000]}
+    large.chrome.refresh()
+    large.wait(lambda: large.image == NAME and large.text("#entropy"))
+    large.press("+", "+", "+", "+")
+    large.wait(lambda: regions(server) and has_part(large, regions(server)[-1]))
+    large.slide("#center", 300)
+    large.wait(lambda: "region" in server.queries[-1] and server.queries[-1].get("window") == "300,400")
+    large.wait(lambda: has_part(large, regions(server)[-1]))
+
+
 def touch(page: Page, kind: str, *points: tuple[float, float]) -> None:
     """Fingers on the image, at places from its middle."""
     box = page.chrome.execute_script(

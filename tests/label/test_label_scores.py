@@ -2,8 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import errno
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
+from typing import Any
 
 import numpy as np
 import pytest
@@ -122,6 +126,59 @@ def test_good_weights_replace_it(trained: LabelModel, lesions: Path, tmp_path: P
     assert trained.predict(path) == LabelModel(other, "cpu").predict(path) != first
     with pytest.raises(SettingsError, match="the classes of these weights are not known"):
         LabelModel(copy_bundle("fgssl", tmp_path / "untrained")).replace(trained.path)
+
+
+@pytest.mark.parametrize("written", ["save_tensors", "to_json", "atomic_write"])
+def test_a_disk_that_fails_leaves_the_model(
+    written: str, trained: LabelModel, lesions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = read_isic2018(lesions).items[0]["image"]
+    before, folder = trained.predict(path), trained.path.parent
+    files = {file.name: file.read_bytes() for file in folder.iterdir()}
+    other = copy_bundle("fgssl", tmp_path / "other")
+    save(other, 1)
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"monai_fgssl.bundle.model_file.{written}", fail)
+        with pytest.raises(OSError, match=r"No space|disk is full"):
+            trained.replace(other / "models" / "model.pt")
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == files
+    assert trained.predict(path) == before == LabelModel(trained.bundle_root, "cpu").predict(path)
+
+
+def test_predictions_while_the_model_is_replaced_are_of_one_or_the_other(
+    trained: LabelModel, lesions: Path, tmp_path: Path
+) -> None:
+    path = read_isic2018(lesions).items[0]["image"]
+    others = [tmp_path / f"{seed}.pt" for seed in (0, 1)]
+    expected = []
+    for seed, other in enumerate(others):
+        network = save(trained.bundle_root, seed)
+        torch.save(network.state_dict(), other)
+        expected.append(trained.predict(path))
+    assert expected[0] != expected[1]
+    ended = Event()
+
+    def predict() -> list[dict[str, Any]]:
+        found = []
+        while not ended.is_set():
+            found.append(trained.predict(path))
+        return found
+
+    with ThreadPoolExecutor(3) as threads:
+        watching = [threads.submit(predict) for _ in range(3)]
+        try:
+            for number in range(20):
+                trained.replace(others[number % 2])
+        finally:
+            ended.set()
+        found = [result for one in watching for result in one.result()]
+    assert all(result in expected for result in found)
+    assert all(result in found for result in expected)
+    assert trained.problem is None
 
 
 def test_scores_of_all_images_survive_and_follow_the_model(trained: LabelModel, lesions: Path, tmp_path: Path) -> None:

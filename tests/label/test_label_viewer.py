@@ -52,6 +52,7 @@ def test_a_gray_picture_is_drawn_with_any_window(tmp_path: Path, pool: DecoderPo
     viewer = Viewer(pool, lambda: 2, dict)
     view = viewer.draw(path)
     assert view.choices() == {
+        "size": (32, 24),
         "window": (1000, 500),
         "values": (2 * float(GRAY.min()) - 100, 2 * float(GRAY.max()) - 100),
         "slices": 1,
@@ -75,7 +76,7 @@ def test_a_photograph_has_nothing_to_choose(tmp_path: Path, pool: DecoderPool) -
     Image.fromarray((GRAY / 16).astype(np.uint8)).convert("RGB").save(tmp_path / "x.png")
     viewer = Viewer(pool, lambda: 2, dict)
     view = viewer.draw(tmp_path / "x.png")
-    assert view.choices() == {"window": None, "values": None, "slices": 1, "slice": 0}
+    assert view.choices() == {"size": (32, 24), "window": None, "values": None, "slices": 1, "slice": 0}
     assert (view.pixels == np.asarray(Image.open(tmp_path / "x.png"))).all()
     with pytest.raises(IndexError):
         viewer.draw(tmp_path / "x.png", index=1)
@@ -120,6 +121,63 @@ def test_a_volume_is_read_once_until_it_changes(volume: Path, pool: DecoderPool)
     volume.write_bytes(b"no volume")
     with pytest.raises(DataError):
         viewer.slices(volume)
+
+
+def test_a_region_has_the_pixels_of_the_file(tmp_path: Path, pool: DecoderPool) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (300, 500, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "x.png")
+    viewer = Viewer(pool, lambda: 2, dict)
+    assert viewer.draw(tmp_path / "x.png", max_size=50).pixels.shape == (30, 50, 3)
+    part = viewer.draw(tmp_path / "x.png", region=(120, 30, 200, 90))
+    assert part.size == (500, 300)
+    assert (part.pixels == pixels[30:120, 120:320]).all()
+    smaller = viewer.draw(tmp_path / "x.png", max_size=40, region=(120, 30, 200, 90)).pixels
+    expected = Image.fromarray(pixels[30:120, 120:320])
+    expected.thumbnail((40, 40))
+    assert (smaller == np.asarray(expected)).all()
+    for wrong in ((0, 0, 501, 1), (-1, 0, 5, 5), (0, 0, 0, 5), (499, 299, 1, 2), (0, 0, -5, -5)):
+        with pytest.raises(IndexError, match="500 x 300"):
+            viewer.draw(tmp_path / "x.png", region=wrong)
+
+
+def test_regions_of_gray_pictures_and_of_slices_have_the_window(
+    tmp_path: Path, volume: Path, pool: DecoderPool
+) -> None:
+    path = write_dicom(tmp_path / "x.dcm", GRAY, WindowCenter=1000, WindowWidth=500)
+    viewer = Viewer(pool, lambda: 2, dict)
+    for window in (None, (3000, 2000)):
+        whole = viewer.draw(path, window=window)
+        part = viewer.draw(path, window=window, region=(10, 4, 20, 12))
+        assert (part.pixels == whole.pixels[4:16, 10:30]).all()
+        assert part.levels == whole.levels
+    slices = Viewer(pool, lambda: 3, dict)
+    whole = slices.draw(volume, index=SPOT[2])
+    part = slices.draw(volume, index=SPOT[2], region=(0, 1, 7, 5))
+    assert (part.pixels == whole.pixels[1:6, :7]).all()
+    assert part.size == whole.size == (10, 12)
+    with pytest.raises(IndexError, match="10 x 12"):
+        slices.draw(volume, region=(0, 0, 12, 10))
+
+
+def test_a_picture_is_read_once_for_all_its_regions(
+    tmp_path: Path, pool: DecoderPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.fromarray((GRAY / 16).astype(np.uint8)).convert("RGB").save(tmp_path / "x.png")
+    asked = []
+    call = pool.call
+    monkeypatch.setattr(pool, "call", lambda *args, **options: asked.append(args[1]) or call(*args, **options))
+    viewer = Viewer(pool, lambda: 2, dict)
+    for left in range(5):
+        viewer.draw(tmp_path / "x.png", region=(left, 0, 4, 4))
+    assert asked == [tmp_path / "x.png"]
+    Image.fromarray(np.zeros((24, 32, 3), np.uint8)).save(tmp_path / "x.png")
+    assert viewer.draw(tmp_path / "x.png", region=(4, 0, 4, 4)).pixels.max() == 0
+    assert len(asked) == 2
+    # A large one also before a region is asked for.
+    Image.new("RGB", (2500, 2000), "red").save(tmp_path / "large.png")
+    assert viewer.draw(tmp_path / "large.png", max_size=500).pixels.shape == (400, 500, 3)
+    assert viewer.draw(tmp_path / "large.png", region=(2496, 1996, 4, 4)).pixels.tolist() == [[[255, 0, 0]] * 4] * 4
+    assert asked[2:] == [tmp_path / "large.png"]
 
 
 def test_the_part_that_the_network_sees_is_placed_in_the_whole() -> None:

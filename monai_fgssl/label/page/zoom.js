@@ -11,12 +11,25 @@ let view = { scale: 1, x: 0, y: 0 };
 // Fingers or the mouse button, by their number.
 const pointers = new Map();
 
-// Called when the picture is larger than the whole, so that more of its pixels can be fetched.
-let enlarged = () => {};
+// Called when another part of the picture is seen, so that its pixels can be fetched.
+let moved = () => {};
 
-export const onEnlarged = (action) => {
-  enlarged = action;
+export const onZoom = (action) => {
+  moved = action;
 };
+
+export const isEnlarged = () => view.scale > 1;
+
+// The part that is seen of a picture with so many pixels, in its pixels, and how many pixels of the page one of them is.
+export function seenPart([width, height]) {
+  const { clientWidth, clientHeight } = $("stage");
+  const size = view.scale * Math.min(clientWidth / width, clientHeight / height);
+  const left = Math.max(0, width / 2 - (clientWidth / 2 + view.x) / size);
+  const top = Math.max(0, height / 2 - (clientHeight / 2 + view.y) / size);
+  const right = Math.min(width, width / 2 + (clientWidth / 2 - view.x) / size);
+  const bottom = Math.min(height, height / 2 + (clientHeight / 2 - view.y) / size);
+  return { left, top, right, bottom, size };
+}
 
 function apply({ scale, x, y }) {
   const { clientWidth: width, clientHeight: height } = $("stage");
@@ -25,10 +38,10 @@ function apply({ scale, x, y }) {
   const [far, deep] = [((kept - 1) * width) / 2, ((kept - 1) * height) / 2];
   view = { scale: kept, x: Math.min(Math.max(x, -far), far), y: Math.min(Math.max(y, -deep), deep) };
   const transform = kept === 1 ? "" : `translate(${view.x}px, ${view.y}px) scale(${kept})`;
-  for (const part of ["picture", "heat-layer"]) $(part).style.transform = transform;
+  for (const part of ["picture", "detail", "heat-layer"]) $(part).style.transform = transform;
   $("stage").classList.toggle("zoomed", kept > 1);
   $("stage").classList.toggle("near", kept >= 4);
-  if (kept > 1) enlarged();
+  moved();
 }
 
 // Keeps the point of the picture under the pointer in its place.

@@ -20,6 +20,7 @@ from monai_fgssl.label.history import labels_until_better, read_trainings
 from monai_fgssl.label.pictures import as_png
 from monai_fgssl.label.training import training_refusal
 from monai_fgssl.metrics.acquisition import STRATEGIES
+from monai_fgssl.report.pictures import Region
 
 from .pictures import answer_picture, image_file
 from .roles import ANNOTATOR, USER
@@ -97,10 +98,12 @@ def make_page_router(app: FGSSLApp) -> APIRouter:
         max_size: Annotated[int, Query(ge=16, le=MAX_SIZE)] = 1024,
         window: str | None = None,
         index: Annotated[int | None, Query(alias="slice", ge=0)] = None,
+        region: str | None = None,
     ) -> Response:
         chosen = None if window is None else _window(window)
+        part = None if region is None else _region(region)
         with image_file(app, image_id) as path:
-            view = app.viewer.draw(path, max_size, chosen, index)
+            view = app.viewer.draw(path, max_size, chosen, index, part)
         return answer_picture(as_png(view.pixels), X_View=json.dumps(view.choices()))
 
     @router.get("/heat_maps/{image_id}", dependencies=[USER])
@@ -147,3 +150,14 @@ def _window(text: str) -> tuple[float, float]:
     if not (math.isfinite(center) and math.isfinite(width) and width > 0):
         raise HTTPException(422, "window must be its center and its width, two numbers with a comma between them.")
     return center, width
+
+
+def _region(text: str) -> Region:
+    """Left edge, upper edge, width and height of a request, in pixels."""
+    try:
+        left, top, width, height = map(int, text.split(","))
+    except ValueError as error:
+        raise HTTPException(
+            422, "region must be its left edge, upper edge, width and height, four whole numbers with commas between."
+        ) from error
+    return left, top, width, height

@@ -30,8 +30,8 @@ def image_file(app: FGSSLApp, image_id: str) -> Iterator[str]:
         image_id: id of the image.
 
     Raises:
-        HTTPException: 404 for an image, class, stage or slice that does not exist; 409 if the picture needs a model and
-            there is none; 422 for an image that can't be read.
+        HTTPException: 404 for an image, class, stage, slice or region that does not exist; 409 if the picture needs a
+            model and there is none; 422 for an image that can't be read.
     """
     app.datastore().check_image(image_id)
     path = app.datastore().get_image_uri(image_id)
