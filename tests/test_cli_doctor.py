@@ -208,7 +208,7 @@ def test_problems_of_lists_are_told(lesions: Path, tmp_path: Path) -> None:
     assert "classes have the names of other columns of predictions.csv (entropy, image)" in problem.fix
     (folder / "list.csv").unlink()
     (folder / "a" / "raw.heic").touch()
-    assert "1 files that are no images are left out (.heic 1)" in check_data(folder)[0].finding
+    assert "1 files that are not images are left out (.heic 1)" in check_data(folder)[0].finding
     labels = [f"{file},{'NA' if number % 4 == 0 else file[0]}" for number, file in enumerate(files)]
     (folder / "list.csv").write_text("\n".join(["image,dx", *labels]))
     assert "without label 5" in by_name(check_data(folder))["labels"].finding

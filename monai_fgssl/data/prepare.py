@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Reads, splits and loads a data set, part by part."""
+"""Read, split and load a data set."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Split = dict[str, list[dict[str, Any]]]
 
 @dataclass(frozen=True)
 class PreparedData:
-    """Images of the three parts.
+    """Images of the three parts of a data set.
 
     Attributes:
         class_names: names of the classes, one for each label from 0 up.
@@ -65,10 +65,11 @@ def prepare_data(
 ) -> PreparedData:
     """Read a data set, load its images, find duplicates, and split it by lesion.
 
-    The split treats near-duplicates as photos of one lesion: in two parts they would make results too good. They are
-    written to ``duplicates.csv`` beside the split file. Volumes are not searched for them.
+    The split treats near-duplicates as photos of one lesion: in different parts they would make results look better
+    than they are. They are written to ``duplicates.csv`` beside the split file. Volumes are not searched for
+    duplicates.
 
-    The first of several processes works first and writes the files; the others then read them.
+    With several processes, the first one writes the files while the others wait, and these then read them.
 
     Args:
         dataset_dir: a data set in any of :data:`~monai_fgssl.data.LAYOUTS`.
@@ -78,9 +79,9 @@ def prepare_data(
         label_fraction: share of the training labels that fine-tuning may use, in (0, 1]; the other training images
             count as unlabeled. None: all.
         layout: see :func:`~monai_fgssl.data.read_table`.
-        group_duplicates: False allows duplicates in different parts; they are reported in any case.
-        require_labels: False also takes a data set without any label, for pre-training alone: the validation and test
-            parts are empty then.
+        group_duplicates: False allows duplicates in different parts. They are reported in both cases.
+        require_labels: False also accepts a data set without any label, for pre-training alone. Its validation and test
+            parts are empty.
         cache_dir: see :func:`~monai_fgssl.data.load_images`.
         table: table of the data set, if it has been read already.
         pool: see :func:`~monai_fgssl.data.load_images`.
@@ -95,12 +96,12 @@ def prepare_data(
     if require_labels and all(item["label"] == UNLABELED for item in table.items):
         raise DataError(explain_missing_labels(dataset_dir) + first_lines(table.notes))
     tell(_describe_table(dataset_dir, table))
-    # Before the images are read, so that mistakes are reported at once.
+    # Split before reading the images, so that mistakes are reported at once.
     split = plan.apply(table)
-    # Those that the first split leaves out may belong to a part once duplicates are known; the unlabeled images of the
-    # data set's own test part never do.
+    # Also read images that the first split leaves out: they may belong to a part once duplicates are known. Only the
+    # unlabeled images of the data set's own test part never do.
     items = [item for item in table.items if item["label"] != UNLABELED or item.get("part", "train") == "train"]
-    # All parts at once, so that one message names every image that can't be read.
+    # Read all parts at once, so that one message names every image that can't be read.
     images = load_images(items, geometry, cache_dir, pool)
     if idist.get_rank() == 0 and (note := describe_contrast(items, images.store, geometry)):
         print(f"  note: {note}", flush=True)
@@ -121,7 +122,8 @@ def prepare_data(
 
 
 def images_of(table: ImageTable, geometry: ImageGeometry, pool: DecoderPool | None = None) -> ImageTable:
-    """Images of a table of files: each frame where the geometry asks for all, each DICOM series for volumes.
+    """Turn a table of files into a table of images: DICOM series become volumes, and frames images, if the geometry
+    says so.
 
     Args:
         table: table of files.
@@ -149,13 +151,13 @@ def _split_with_duplicates(
 
 
 def _describe_table(dataset_dir: str | Path, table: ImageTable) -> str:
-    """Lines about a data set: its images, its classes, and how it was read."""
+    """Describe a data set in lines: its images, its classes, and how it was read."""
     lines = [f"{len(table.items)} images in {dataset_dir}", *table.notes, f"classes: {_describe_classes(table)}"]
     return "\n  ".join(lines)
 
 
 def _describe_split(split: Split, class_names: Sequence[str], plan: SplitPlan, duplicates: str) -> str:
-    """Lines about the split: the number of images in each part."""
+    """Describe the split in lines: the number of images in each part."""
     lines = [
         f"  train {len(split['train'])} ({_count_labels(split['train'])} with a label to learn from), "
         f"validation {len(split['validation'])}, test {len(split['test'])}, split {plan.origin}",
@@ -188,12 +190,12 @@ def load_test_images(
 
     Args:
         dataset_dir: a data set in any of :data:`~monai_fgssl.data.LAYOUTS`.
-        part: ``"Training"``, ``"Validation"`` or ``"Test"``: all labeled images of that official part; a data set
-            without parts is all ``"Training"``. ``"all"``: all labeled images. None: the part that the training
-            run kept for testing.
-        split_file: JSON file of that run's split, for None.
-        class_names: the model's classes in the order of its scores; the data set may have them in any order, and need
-            not have all.
+        part: ``"Training"``, ``"Validation"`` or ``"Test"``: all labeled images of that official part; in a data set
+            without parts, all images are ``"Training"``. ``"all"``: all labeled images. None: the test part of the
+            training run's split.
+        split_file: JSON file of that split; it is needed if ``part`` is None.
+        class_names: the model's classes in the order of its scores. The data set may have them in another order, and
+            may lack some.
         geometry: geometry of the images; for pictures, their size is enough.
         layout: see :func:`~monai_fgssl.data.read_table`.
         cache_dir: see :func:`~monai_fgssl.data.load_images`.

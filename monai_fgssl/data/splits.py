@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Parts of a data set that share no lesion and have the same share of every class."""
+"""Split a data set into parts. No lesion is in two parts, and each part has about the same share of every class."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ __all__ = [
 Items = list[dict[str, Any]]
 
 CHECKSUM = "sha256"
-"""Key of a split file that holds no part, but the checksum of names and classes."""
+"""Key of a split file for the checksum of names and classes. All other keys are names of parts."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class SplitPlan:
         fractions: share of the labeled images of ``train``, ``validation`` and ``test``, adding up to 1. Parts that
             the data set itself has are kept; see :func:`split_table`.
         seed: seed of the split.
-        split_from: split file of an earlier run, to use its split again instead of drawing one.
+        split_from: split file of an earlier run, whose split is used again. None: a new split is drawn.
         num_folds: number of folds for cross-validation instead of the fractions of ``train`` and ``test``; see
             :func:`fold_table`.
         fold: number of the fold that is the test part, from 0.
@@ -59,10 +59,10 @@ class SplitPlan:
     fold: int = 0
 
     def apply(self, table: ImageTable) -> dict[str, Items]:
-        """Items of a table by part.
+        """Split a table, and return its items by part.
 
         Raises:
-            DataError: when the table can't be split so.
+            DataError: when the table can't be split in this way.
         """
         if self.split_from is not None:
             return read_split(self.split_from, table)
@@ -75,7 +75,7 @@ class SplitPlan:
 
     @property
     def origin(self) -> str:
-        """Origin of the split, in words."""
+        """How the split was made, in words."""
         return "by lesion" if self.split_from is None else f"as in {self.split_from}"
 
 
@@ -91,16 +91,17 @@ def split_table(
 ) -> dict[str, list[dict[str, Any]]]:
     """Split a data set by groups, with about the same share of every class in each part.
 
-    Images of one lesion never come into two parts: of the 10,015 images of HAM10000 a quarter repeat a lesion, so
-    a split by image would test on lesions that the network has seen.
+    Images of one lesion are never in two parts. In HAM10000, a quarter of the 10,015 images repeat a lesion, so a split
+    by image would test the network on lesions that it has seen.
 
-    Parts that the data set itself has (``"part"`` of its items) stay as they are, so that results can be compared with
-    those of others. Missing parts, and parts without labels, are split off from its training part: a fraction of 0.2
-    is 20 % of that. Training images of a group that is in another part are left out, and so are validation images
-    of a group that is in the test part.
+    If the data set has its own parts (``"part"`` of its items), these stay as they are, so that results can be compared
+    with those of others. Missing parts, and parts without labels, are split off from the training part: a fraction of
+    0.2 is 20 % of it. Training images are left out if their group is also in another part, and validation images if
+    their group is also in the test part.
 
-    Unlabeled images belong to the first part. Those of a group that is in another part are left out: pre-training on
-    them would show the network the lesions that it is tested on. So are those of the data set's own test part.
+    Unlabeled images belong to the first part. They are left out if their group is in another part, since pre-training
+    on them would show the network the lesions that it is tested on. Unlabeled images of the data set's own test part
+    are left out too.
 
     Args:
         table: the data set.
@@ -109,9 +110,9 @@ def split_table(
         seed: another seed, another split.
 
     Returns:
-        Items by part, in the table's order. Each class has at least one group in each part that is split off, and
-        within about the size of a group the number of images that the fraction asks for. A table without classes is
-        all in the first part.
+        Items by part, in the table's order. In each part that is split off, each class has at least one group, and its
+        number of images differs from the fraction by about the size of a group at most. Without classes, all images are
+        in the first part.
 
     Raises:
         DataError: when the fractions do not add up to 1, or a class has fewer groups than there are parts.
@@ -145,9 +146,9 @@ def fold_table(
 ) -> list[dict[str, list[dict[str, Any]]]]:
     """Split a data set for cross-validation: every labeled image is in the test part of one fold.
 
-    Folds are made by groups and stratified, from the training part alone where the data set has parts; its own
-    validation part is every fold's validation part, and its own test part is left out. Elsewhere the validation part
-    is split off from what is not tested, as :func:`split_table` does it.
+    Folds are stratified, and no group is in two folds. If the data set has its own parts, the folds divide its training
+    part, its validation part is used in every fold, and its test part is left out. Otherwise, the validation part of a
+    fold is split off from the images that are not tested, as in :func:`split_table`.
 
     Args:
         table: the data set.
@@ -156,7 +157,7 @@ def fold_table(
         seed: another seed, other folds.
 
     Returns:
-        For each fold its items by part (train, validation, test), in the table's order. Every class is in every part.
+        For each fold, the items by part (train, validation, test), in the table's order. Every class is in every part.
 
     Raises:
         DataError: when there are not enough groups of a class, or an argument is out of range.
@@ -170,11 +171,11 @@ def fold_table(
     labeled = _labeled(free)
     _check_groups(ImageTable(table.class_names, labeled), [f"fold {fold}" for fold in range(num_folds)])
     labels = np.array([item["label"] for item in labeled])
-    # Shuffled here: before scikit-learn 1.8 (Python 3.10 has no later one) its own shuffling undoes the stratification.
+    # Shuffle here: before scikit-learn 1.8 (which needs Python 3.11) its own shuffling undoes the stratification.
     _, group_numbers = np.unique([item["group"] for item in labeled], return_inverse=True)
     places = np.argsort(check_random_state(seed).permutation(group_numbers.max() + 1))
     with warnings.catch_warnings():
-        # The warning is about classes with fewer images than folds, which have been refused by now.
+        # The warning is about classes with fewer images than folds. These have been refused above.
         warnings.simplefilter("ignore", UserWarning)
         folds_of_labeled = StratifiedGroupKFold(num_folds).split(labels, labels, places[group_numbers])
         tested = [positions for _, positions in folds_of_labeled]
@@ -192,7 +193,7 @@ def fold_table(
 
 
 def missing_classes(split: Mapping[str, Sequence[dict[str, Any]]], class_names: Sequence[str]) -> list[str]:
-    """Name the classes without an image in a part, one sentence for each part. Parts without any label are left out.
+    """Name the classes without an image in a part, in one sentence for each part. Parts without any label are left out.
 
     Example:
         >>> missing_classes({"train": [{"label": 0}, {"label": 1}], "test": [{"label": 1}]}, ["nevus", "melanoma"])
@@ -212,7 +213,7 @@ def _labeled(items: Sequence[dict[str, Any]]) -> Items:
 
 
 def _check_groups(table: ImageTable, parts: Sequence[str]) -> dict[str, np.ndarray]:
-    """Images of each class by group, when there are as many groups of each class as parts."""
+    """Count the images of each class by group, after checking that each class has as many groups as there are parts."""
     counts = {
         name: np.bincount([item["label"] for item in group], minlength=len(table.class_names))
         for name, group in _by_group(_labeled(table.items)).items()
@@ -232,7 +233,7 @@ def _draw_parts(table: ImageTable, fractions: Mapping[str, float], seed: int) ->
     counts = _check_groups(table, parts)
     groups_per_class = np.sum([count > 0 for count in counts.values()], axis=0)
     class_totals = np.sum(list(counts.values()), axis=0)
-    # Images of each class that a part still lacks, and groups of each class that it has.
+    # For each part: the number of images of each class that it still lacks, and of groups of each class that it has.
     lack = np.outer(list(fractions.values()), class_totals)
     has = np.zeros((len(parts), len(table.class_names)), dtype=int)
     left = groups_per_class.copy()
@@ -240,7 +241,7 @@ def _draw_parts(table: ImageTable, fractions: Mapping[str, float], seed: int) ->
     shuffled = [names[i] for i in np.random.default_rng(seed).permutation(len(names))]
     rarest = {name: min(np.flatnonzero(counts[name]), key=lambda label: class_totals[label]) for name in shuffled}
     part_of: dict[str, str] = {}
-    # Rare classes and large groups come first, since later groups can still balance the parts.
+    # Rare classes and large groups come first: the groups after them can still balance the parts.
     for name in sorted(shuffled, key=lambda name: (class_totals[rarest[name]], rarest[name], -counts[name].sum())):
         label = rarest[name]
         without = np.flatnonzero(has[:, label] == 0)
@@ -272,7 +273,7 @@ def draw_labels(
     Args:
         items: items of the training part.
         label_fraction: share of each class that keeps its label; None or 1: all.
-        labels_per_class: images of each class that keep their label; it counts before ``label_fraction``.
+        labels_per_class: number of images of each class that keep their label. It replaces ``label_fraction``.
         seed: see :func:`limit_labels`.
     """
     if labels_per_class is not None:
@@ -285,17 +286,18 @@ def draw_labels(
 def limit_labels(items: Sequence[dict[str, Any]], amount: float | int, seed: int = 0) -> list[dict[str, Any]]:
     """Remove labels, as if fewer images had been annotated.
 
-    Whole groups keep or lose their labels, in a random order that depends on the seed only. Images that are
-    labeled for a smaller amount are labeled for a larger one too, so that curves over the amount are comparable.
+    Whole groups keep or lose their labels, in a random order that depends on the seed only. An image that is labeled at
+    a smaller amount is also labeled at every larger amount, so that results at different amounts are comparable.
 
     Args:
         items: items of the training part.
-        amount: float: share of each class that keeps its label, in (0, 1]; int: images of each class.
+        amount: a float is the share of each class that keeps its label, in (0, 1]; an int is the number of images of
+            each class.
         seed: another seed, other images.
 
     Returns:
         The same items in the same order, with label -1 where it is removed. Each class keeps the smallest number of
-        groups that makes up the amount, at least one, and all of them if it has fewer images than asked for.
+        groups that reaches the amount, at least one. It keeps all if it has fewer images.
 
     Raises:
         DataError: when the amount is out of range.
@@ -320,7 +322,7 @@ def limit_labels(items: Sequence[dict[str, Any]], amount: float | int, seed: int
 def write_split(
     path: str | Path, split: Mapping[str, Sequence[dict[str, Any]]], table: ImageTable | None = None
 ) -> None:
-    """Write a split as JSON: the names of the images by part, no paths, so that it holds on any machine.
+    """Write a split as JSON: the names of the images by part. It has no paths, so it can be used on any machine.
 
     Args:
         path: the JSON file.
@@ -338,12 +340,12 @@ def read_split(path: str | Path, table: ImageTable) -> dict[str, list[dict[str, 
     """Read a split that :func:`write_split` wrote.
 
     Args:
-        path: the JSON file. A file without a checksum, such as a list made by hand, is not checked for it.
-        table: the data set that it splits; images that the file doesn't name are left out.
+        path: the JSON file. Its checksum is checked, if it has one; a list made by hand has none.
+        table: the data set to split. Images that the file doesn't name are left out.
 
     Raises:
-        DataError: when the file is no split, names images that the table lacks or names one twice, or when the images
-            it names have other classes in the table than in the data set that was split.
+        DataError: when the file is not a split, names images that the table lacks, or names one twice; or when its
+            images have other classes in the table than in the data set that was split.
     """
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -365,7 +367,7 @@ def read_split(path: str | Path, table: ImageTable) -> dict[str, list[dict[str, 
 
 
 def _checksum(names_by_part: Mapping[str, Sequence[str]], table: ImageTable) -> str:
-    """SHA-256 of names and classes of the images in a split, whatever their order and the order of the classes."""
+    """Compute the SHA-256 of names and classes of a split's images, independent of the order of images and classes."""
     class_of = dict(enumerate(table.class_names)) | {UNLABELED: ""}
     by_name = {item["name"]: class_of[item["label"]] for item in table.items}
     lines = sorted(json.dumps([name, by_name[name]]) for names in names_by_part.values() for name in names)

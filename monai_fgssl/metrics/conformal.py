@@ -76,15 +76,15 @@ class PredictionSets:
         if not isinstance(limits, list) or len(limits) != num_classes:
             raise ValueError(f"prediction_sets needs {num_classes} thresholds, one for each class")
         if not all(limit is None or _is_finite(limit) for limit in limits):
-            raise ValueError("prediction_sets has thresholds that are no numbers")
+            raise ValueError("prediction_sets has a threshold that is not a number")
         if not (_is_finite(record["coverage"]) and 0 < record["coverage"] < 1):
             raise ValueError("prediction_sets has a coverage outside (0, 1)")
         if record["score"] not in SET_SCORES:
-            raise ValueError(f"prediction_sets has a score that is none of {', '.join(SET_SCORES)}")
+            raise ValueError(f"prediction_sets has a score that is not one of {', '.join(SET_SCORES)}")
         if not (_is_finite(record["penalty"]) and record["penalty"] >= 0):
-            raise ValueError("prediction_sets has a penalty that is no number from 0 up")
+            raise ValueError("prediction_sets has a penalty that is not a number of 0 or more")
         if type(record["free_ranks"]) is not int or record["free_ranks"] < 0:
-            raise ValueError("prediction_sets has free_ranks that is no whole number from 0 up")
+            raise ValueError("prediction_sets has free_ranks that is not a whole number of 0 or more")
         return cls(**{**record, "thresholds": tuple(limits)})
 
 

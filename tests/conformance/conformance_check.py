@@ -185,7 +185,7 @@ def _compare(path: Path, expected: Expected) -> Outcome:
     there = np.isfinite(expected.values)
     difference = float(np.max(np.abs(values - expected.values), initial=0, where=there)) / scale
     if not np.isfinite(values).all():
-        return Outcome(WRONG, f"values that are no numbers{where}")
+        return Outcome(WRONG, f"values that are not numbers{where}")
     if not difference <= expected.tolerance:
         return Outcome(WRONG, f"differs by up to {difference:.3g}{where}")
     return Outcome(RIGHT)

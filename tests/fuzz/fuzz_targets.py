@@ -56,7 +56,7 @@ def _picture(path: Path) -> str | None:
             raise
         shown = read_medical_image(path, channels=3, frame=0)
     if shown.ndim != 3 or len(shown) != 3 or not bool(torch.isfinite(shown).all()):
-        return f"shape {tuple(shown.shape)} or values that are no numbers"
+        return f"shape {tuple(shown.shape)} or values that are not numbers"
     if float(shown.min()) < 0 or float(shown.max()) > 1:
         return f"values from {float(shown.min())} to {float(shown.max())}"
     return None
@@ -65,7 +65,7 @@ def _picture(path: Path) -> str | None:
 def _volume(path: Path) -> str | None:
     volume = read_medical_image(path, 3)
     if volume.ndim != 4 or not bool(torch.isfinite(volume).all()) or not bool(torch.isfinite(volume.affine).all()):
-        return f"shape {tuple(volume.shape)}, or values or an affine that are no numbers"
+        return f"shape {tuple(volume.shape)}, or values or an affine that are not numbers"
     if len(volume) > 1:
         return None
     small = read_image(path, 8, 3)

@@ -30,7 +30,7 @@ CLASSES = ["NETWORK", "GLOBULES", "STREAKS"]
 IMAGE_SIZE = 32
 BROKEN = {
     "cut_off.png": "cut_off.png is damaged",
-    "letter.jpg": "letter.jpg is nothing that can be read",
+    "letter.jpg": "letter.jpg is not in a supported format",
 }
 
 

@@ -49,4 +49,4 @@ def test_a_file_that_takes_too_much_stops_nothing(tmp_path: Path) -> None:
     with open(output / "failures.csv", newline="") as file:
         failures = {row["image"]: row["reason"] for row in csv.DictReader(file)}
     assert "takes more than 0.5 GB of memory to decode" in failures["large"]
-    assert "is no file, but a folder, a pipe or a device" in failures["pipe"]
+    assert "is not a file, but a folder, a pipe or a device" in failures["pipe"]

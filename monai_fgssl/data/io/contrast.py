@@ -19,10 +19,10 @@ from .selection import Selection
 __all__ = ["describe_contrast"]
 
 FEW = 64
-"""Largest number of gray levels, of 256, that count as few."""
+"""Number of gray levels, of 256, up to which a picture uses few."""
 
 MAX_LOOKED_AT = 8
-"""Files whose stored values are read again."""
+"""Number of files whose stored values are read again."""
 
 
 def describe_contrast(
@@ -43,7 +43,7 @@ def describe_contrast(
     flat = [number for number, image in enumerate(images) if int(image.max()) - int(image.min()) < FEW]
     if 2 * len(flat) <= len(items):
         return ""
-    # Fine detail is averaged away in small images: only the file itself tells.
+    # Small images have lost fine detail, so look at the file itself.
     looked_at = [items[number] for number in flat[:MAX_LOOKED_AT]]
     found = [(item["image"], *ends) for item in looked_at if (ends := _ends(item, geometry))]
     if 2 * len(found) <= len(looked_at):
@@ -51,7 +51,7 @@ def describe_contrast(
     path, low, high, black, white = found[0]
     lowest, highest = min(ends[1] for ends in found), max(ends[2] for ends in found)
     if lowest >= 0 and highest == int(highest) > 1:
-        # Depths come in whole bits.
+        # Round the range up to whole bits.
         lowest, highest = 0, 2 ** int(highest).bit_length() - 1
     return (
         f"{len(flat)} of {len(items)} pictures show less than a quarter of all gray levels, such as {path}, whose "
@@ -61,7 +61,10 @@ def describe_contrast(
 
 
 def _ends(item: Mapping[str, Any], geometry: ImageGeometry) -> tuple[float, float, float, float] | None:
-    """Lowest and highest value of a gray picture that has no window, its black and its white; None if it uses them."""
+    """Return the lowest and highest value of a gray picture without a window, its black and its white.
+
+    None if its values fill the range from black to white, or it has a window.
+    """
     frame = item.get("frame", geometry.frame)
     selection = Selection(frame if isinstance(frame, int) else None, geometry.channel, geometry.time)
     with limit_pixels(geometry.max_pixels):

@@ -3,10 +3,10 @@
 """Decode files from unknown sources in separate processes. A bad file can crash, block or fill only its process.
 
 The libraries that decode images are written in C and C++. A file of a few bytes can crash them, keep them busy forever,
-or make them take all of the memory. Such a process sends back an array or a message, never an object.
+or make them take all of the memory. A process that decodes sends back an array or a message, never an object.
 
-This keeps a service alive, but it does not contain an attacker: a file that takes over a decoder acts with the rights
-of its user. If you expect that, run the whole program in a container.
+This keeps a service alive, but it does not stop an attacker: a file that takes over a decoder has the rights of the
+decoder's user. If you expect such files, run the whole program in a container.
 """
 
 from __future__ import annotations
@@ -55,18 +55,18 @@ __all__ = ["DecoderPool"]
 Answer = tuple[NDArray[Any], list[bytes]]
 
 HAS_MEMORY_LIMIT = resource is not None and sys.platform.startswith("linux")
-"""True where the system itself limits the memory of a process; elsewhere the pool watches it while a file is read."""
+"""True if the system can limit the memory of a process. Otherwise the pool watches the memory while a file is read."""
 MEMORY_SHARE = 0.5
 """Share of the free memory that all processes together may take by default."""
 LEAST_MEMORY = 1 << 30
-"""Bytes for each process: with less memory there are fewer of them."""
+"""Smallest number of bytes for a process. With less memory there are fewer processes."""
 LONGEST_MESSAGE = 1 << 20
 LARGEST_RESULT = 1 << 32
 SECONDS_BETWEEN_LOOKS = 0.05
 LONGEST_WAIT = 10
-"""Time that a file may wait for a disk or a busy processor, as a multiple of the time that it may compute."""
+"""Limit of time by the clock, as a multiple of the limit of CPU time: a file may wait for a disk or a processor."""
 STOPPED_BY_MEMORY = (signal.SIGABRT, signal.SIGSEGV, getattr(signal, "SIGBUS", signal.SIGSEGV))
-"""Signals by which native code may end where memory is not enough."""
+"""Signals that may end native code when memory runs out."""
 
 
 class _TooLongError(Exception):
@@ -74,7 +74,7 @@ class _TooLongError(Exception):
 
 
 class _TooLargeError(Exception):
-    """A process took, or asked for, more memory than it may."""
+    """A process used or requested more memory than its limit."""
 
 
 class _DiedError(Exception):
@@ -88,18 +88,18 @@ class _DiedError(Exception):
 class DecoderPool:
     """Runs functions that decode a file in processes of their own, with limits of time and memory.
 
-    A process that dies or is stopped is replaced, and its file raises a :class:`~monai_fgssl.data.DataError`. The limit
-    of memory holds for all processes together. Each process has a share of it. If a file needs more, it is tried again
-    with all of the memory, while the others wait.
+    A process that dies or is stopped is replaced, and its file raises a :class:`~monai_fgssl.data.DataError`. The
+    memory limit holds for all processes together, and each process has a share of it. If a file needs more than the
+    share, it is tried again with all of the memory, while the other processes wait.
 
     Several threads may use one pool. A process starts when it is first needed.
 
     Args:
         num_processes: number of processes that work at the same time; None: one for each core, at most 8, and at most
             one for each gigabyte of the limit.
-        seconds: seconds of CPU time that a file may take; by the clock it may take ten times as long; the files of a
-            series together as often as there are files.
-        memory_gb: gigabytes (10^9 bytes) that all processes together may take for images; None: half of what is free.
+        seconds: CPU time that a file may take, in seconds; by the clock it may take ten times as long. A series may
+            take as many times this limit as it has files.
+        memory_gb: memory for images, in gigabytes (10^9 bytes), of all processes together; None: half of what is free.
         start_method: of :mod:`multiprocessing`; None: ``"fork"`` on Linux, as PyTorch's loaders do, else ``"spawn"``.
             A server with many threads takes ``"forkserver"``.
         preload: modules that a fork server imports once for all processes.
@@ -142,7 +142,7 @@ class DecoderPool:
         self._taking_all = threading.Lock()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # A copy, also one in another process, has processes of its own.
+        # A copy starts its own processes, also a copy that is sent to another process.
         return DecoderPool, self._options
 
     def __enter__(self) -> DecoderPool:
@@ -193,7 +193,8 @@ class DecoderPool:
             Result of the function, as an array.
 
         Raises:
-            DataError: the function's own, or when the file ends the process, or takes too long or too much memory.
+            DataError: when the function raises one, or when the file ends the process, takes too long or too much
+                memory.
             RuntimeError: when the function raises anything else.
         """
         return self.call(function, path, *arguments, **options)[0]
@@ -201,7 +202,7 @@ class DecoderPool:
     def call(
         self, function: Callable[..., Any], path: str | os.PathLike[str], *arguments: Any, **options: Any
     ) -> Answer:
-        """Like :meth:`run`; the function may give a pair of an array and a list of bytes, and so does this."""
+        """Call a function as :meth:`run` does. It may also return a pair of an array and a list of bytes."""
         task = (function, (os.fspath(path), *arguments), options)
         seconds = self.seconds * _count_files(path)
         try:
@@ -237,7 +238,7 @@ class DecoderPool:
             self._places.put(place if place is not None and place.is_usable else None)
 
     def _run_alone(self, task: tuple[Any, ...], seconds: float) -> Answer:
-        """With all of the memory, in a new process, while there is no other."""
+        """Run a task with all of the memory, in a new process, while there is no other."""
         with self._taking_all:
             places = [self._places.get() for _ in range(self.num_processes)]
         try:
@@ -248,7 +249,7 @@ class DecoderPool:
             try:
                 return alone.ask(task, seconds, self.memory)
             finally:
-                # It would keep what it took.
+                # The process would keep the memory that it took.
                 alone.end()
         finally:
             for _ in places:
@@ -263,14 +264,14 @@ class _Process:
         is_forked = pool.start_method == "fork"
         self._process = pool._context.Process(target=_serve, args=(theirs, is_forked), daemon=True, name="decoder")
         with warnings.catch_warnings():
-            # Of forks beside threads: what the child does is what PyTorch's loaders do.
+            # Python warns of a fork in a program with threads. PyTorch's loaders fork in the same way.
             warnings.simplefilter("ignore", DeprecationWarning)
             self._process.start()
         theirs.close()
         self.is_usable = True
 
     def ask(self, task: tuple[Any, ...], seconds: float, memory: int) -> Answer:
-        """Let it do a task, which may take so many seconds and so much memory beyond what it has at its start."""
+        """Let the process do a task. ``memory`` limits what it takes beyond the memory that it has at the start."""
         try:
             self.is_usable = False
             self._connection.send((task, memory))
@@ -299,7 +300,7 @@ class _Process:
         raise (DataError if answer["kind"] == "data" else RuntimeError)(answer["message"])
 
     def _wait(self, seconds: float, memory: int) -> None:
-        # Asked of the process itself: on a busy computer the clock would blame the file.
+        # Use the CPU time of the process: on a busy computer, the file is not to blame for time by the clock.
         end, before = time.monotonic() + LONGEST_WAIT * seconds, self._used()
         while not self._connection.poll(SECONDS_BETWEEN_LOOKS):
             computed, taken = self._used()
@@ -309,7 +310,7 @@ class _Process:
                 raise _TooLargeError
 
     def _used(self) -> tuple[float, int]:
-        """Seconds that it has computed, and bytes that it has."""
+        """Return the CPU seconds of the process, and the bytes of memory that it has."""
         with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
             process = psutil.Process(self._process.pid)
             times = process.cpu_times()
@@ -317,7 +318,7 @@ class _Process:
         return 0.0, 0
 
     def end(self) -> None:
-        """Stop it, whatever it does."""
+        """Kill the process, whatever it does."""
         self.is_usable = False
         if not self._connection.closed:
             self._process.kill()
@@ -344,7 +345,7 @@ def _name_of_end(code: int | None) -> str:
 
 
 class _Collector(logging.Handler):
-    """Keeps what is logged, for the process that asked."""
+    """Collects log messages, to send them to the process that asked."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -356,7 +357,7 @@ class _Collector(logging.Handler):
 
 
 def _serve(connection: Connection, is_forked: bool) -> None:
-    """Answer until the other end is closed."""
+    """Answer requests until the other end closes the connection."""
     collected = _prepare(connection, is_forked)
     at_start = _virtual_memory()
     while True:
@@ -395,7 +396,7 @@ def _read_with_headers(
 
 
 def _prepare(connection: Connection, is_forked: bool) -> _Collector:
-    # Ctrl-C reaches every process of a terminal: the one that asked decides.
+    # Ctrl-C reaches every process of a terminal. Ignore it here: the process that asked decides what to do.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     # Native code may print anything about a file.
@@ -403,7 +404,7 @@ def _prepare(connection: Connection, is_forked: bool) -> _Collector:
     for standard in (0, 1, 2):
         os.dup2(nowhere, standard)
     if is_forked:
-        # Locks and connections of the other process must not outlive it; nor may objects of its be closed again.
+        # Locks and connections of the parent must not outlive it here, and its objects must not be closed twice.
         gc.freeze()
         own = connection.fileno()
         os.closerange(3, own)

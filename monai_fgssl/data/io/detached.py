@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""MetaImage and NRRD headers that name other files as their pixels. These files must be in the header's own folder.
+"""Check MetaImage and NRRD headers that take their pixels from other files. These must be in the header's own folder.
 
 Without this check a header of 60 bytes could show any file of the machine as pixels.
 """
@@ -20,7 +20,7 @@ HEADER_BYTES = 1 << 20
 
 
 def check_pixel_files(path: Path) -> None:
-    """Refuse a header whose pixels are outside of its folder, also if a link leads there.
+    """Refuse a header whose pixels are in a file outside of its folder, or in a link that leads there.
 
     Args:
         path: a MetaImage or NRRD file.
@@ -33,12 +33,12 @@ def check_pixel_files(path: Path) -> None:
         if not (folder / name).resolve().is_relative_to(folder):
             raise DataError(
                 f"takes its pixels from a file outside of its folder ({name[:80]}): put that file beside it, and write "
-                "its name alone."
+                "only its name."
             )
 
 
 def pixel_files(path: Path) -> list[str]:
-    """Names of the other files that a header takes its pixels from; none if the file itself holds them.
+    """List the other files that a header takes its pixels from; empty if the file itself holds them.
 
     Args:
         path: a MetaImage or NRRD file.
@@ -52,7 +52,7 @@ def pixel_files(path: Path) -> list[str]:
 
 
 def _metaimage_files(head: bytes) -> Iterator[str]:
-    """Names after ``ElementDataFile``, the last entry: a name, a pattern with numbers, or ``LIST`` and lines."""
+    """Yield the names after ``ElementDataFile``, the last entry: a name, a pattern, or ``LIST`` and lines."""
     found = re.search(rb"(?:^|[\r\n])[ \t]*ElementDataFile[ \t]*[=:]?[ \t]*([^\r\n]*)", head)
     if found is None:
         raise DataError(f"has no ElementDataFile in the first {HEADER_BYTES} bytes.")
@@ -69,7 +69,7 @@ def _metaimage_files(head: bytes) -> Iterator[str]:
 
 
 def _nrrd_files(head: bytes) -> Iterator[str]:
-    """Names after ``data file``: a name, a pattern with numbers, or ``LIST`` and a name per line up to the end."""
+    """Yield the names after ``data file``: a name, a pattern and numbers, or ``LIST`` and a name in each line."""
     # The header ends with an empty line, and the pixels begin.
     header = re.split(rb"\r?\n\r?\n", head, maxsplit=1)[0]
     for found in re.finditer(rb"(?im)^[ \t]*data[ \t]?file[ \t]*:[ \t]*=?[ \t]*([^\r\n]*)", header):

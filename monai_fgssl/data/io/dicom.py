@@ -64,17 +64,17 @@ def read_dicom(path: Path, frame: int | None = None) -> StoredImage:
 
     Args:
         path: file to read.
-        frame: its number where there are several, from 0 (DICOM itself counts from 1).
+        frame: number of the frame if there are several, from 0 (DICOM itself counts from 1).
 
     Returns:
         ``(1 or 3, rows, columns)``, with the spacing of rows and columns where the file has it.
 
     Raises:
-        DataError: when there is no image, it can't be decoded or shown, or a frame must be chosen; the message starts
-            after the name of the file.
+        DataError: when there is no image, it can't be decoded or shown, or a frame must be chosen. The message
+            continues a sentence that begins with the name of the file.
     """
     dataset = open_dicom(path)
-    # Taken before decoding, which may change the data set.
+    # Copy the header before decoding, which may change the data set.
     header = source_header(dataset)
     image = read_frame(dataset, choose(number_of_frames(dataset), frame, "frame", "frames"))
     image.headers = [header]
@@ -82,7 +82,7 @@ def read_dicom(path: Path, frame: int | None = None) -> StoredImage:
 
 
 def source_header(dataset: Dataset) -> Dataset:
-    """Attributes of patient, study, series and image, which a result in DICOM takes over from its source.
+    """Copy the attributes of patient, study, series and image, which a DICOM result takes over from its source.
 
     Functional groups of frames, overlays and pixels are left out, since they may take megabytes.
 
@@ -96,7 +96,7 @@ def source_header(dataset: Dataset) -> Dataset:
 
 
 def identifiers(header: Dataset) -> Dataset:
-    """Identifiers of a header, as far as it has the keys of :data:`UID_KEYS`."""
+    """Copy the identifiers of a header: those of :data:`UID_KEYS` that it has."""
     result = Dataset()
     for keyword in UID_KEYS:
         if keyword in header:
@@ -115,7 +115,7 @@ def frame_module(dataset: Dataset, frame: int) -> Dataset:
         Attributes of :data:`FRAME_KEYS` that have a value.
 
     Raises:
-        DataError: when an attribute that decides about brightness is not a number.
+        DataError: when an attribute that affects brightness is not a number.
     """
     module = Dataset()
     module.file_meta = dataset.file_meta
@@ -131,7 +131,7 @@ def frame_module(dataset: Dataset, frame: int) -> Dataset:
             if _is_number(source[key]):
                 module.add(source[key])
             elif key not in PLACE_KEYS:
-                # A picture needs no place, but brightness must not be guessed.
+                # A picture does not need its position, but its brightness must not be guessed.
                 raise DataError(f"has a {key} that is not a number.")
     return module
 
@@ -178,7 +178,7 @@ def read_frame(dataset: Dataset, frame: int) -> StoredImage:
     elif bits:
         lowest = -(2 ** (bits - 1)) if is_signed else 0
         ends = apply_modality_lut(np.array([lowest, lowest + 2**bits - 1]), module, is_signed)[0]
-        # A negative slope exchanges the ends.
+        # A negative slope swaps the ends.
         low, high = sorted(ends.tolist())
         value_range = (low, high)
     else:
@@ -189,7 +189,7 @@ def read_frame(dataset: Dataset, frame: int) -> StoredImage:
 
 
 def _spacing(module: Dataset) -> tuple[float, float]:
-    """Spacing of rows and columns in mm. It is 1 if the file has no two lengths, since a picture does not need it."""
+    """Return the spacing of rows and columns in mm; 1 if the file has none, since a picture does not need it."""
     spacing = np.ravel(module.get("PixelSpacing", ())).astype(np.float64)
     return (
         (spacing[0], spacing[1]) if len(spacing) == 2 and np.isfinite(spacing).all() and spacing.min() > 0 else (1, 1)

@@ -45,13 +45,13 @@ LONGEST = 1024
 
 
 def is_dicom(path: Path) -> bool:
-    """True if a file begins as DICOM, whatever its name; see :func:`starts_as_dicom`."""
+    """Tell whether a file begins as DICOM, whatever its name; see :func:`starts_as_dicom`."""
     with open(path, "rb") as file:
         return starts_as_dicom(file.read(132))
 
 
 def starts_as_dicom(head: bytes) -> bool:
-    """True if these are the first 132 bytes of a DICOM file.
+    """Tell whether bytes are the first 132 of a DICOM file.
 
     Files have 128 bytes of preamble and ``DICM`` (DICOM PS3.10, section 7.1). Old files, and those of some tools,
     begin with the file meta information or with the data set itself; dcmtk, GDCM and ITK read these too.
@@ -72,7 +72,7 @@ def starts_as_dicom(head: bytes) -> bool:
 
 
 def sop_class(path: Path) -> str:
-    """SOP Class UID in the file meta information; empty where there is none.
+    """Return the SOP Class UID in the file meta information; empty if there is none.
 
     Raises:
         OSError: when the file can't be opened.
@@ -88,7 +88,7 @@ def sop_class(path: Path) -> str:
 
 
 def read_dicom_header(path: Path, tags: Sequence[str]) -> Dataset:
-    """Read a few attributes of a file that :func:`is_dicom`.
+    """Read a few attributes of a file that is DICOM by :func:`is_dicom`.
 
     Raises:
         Exception: when it is damaged; pydicom raises almost any.
@@ -104,7 +104,7 @@ def open_dicom(path: Path, headers_only: bool = False) -> Dataset:
         headers_only: leave out the pixels.
 
     Raises:
-        DataError: when the file is not an image; the message starts after the name of the file.
+        DataError: when the file is not an image. The message continues a sentence that begins with the file's name.
     """
     _check_deflated(path)
     dataset = pydicom.dcmread(path, stop_before_pixels=headers_only, force=True)
@@ -117,26 +117,26 @@ def open_dicom(path: Path, headers_only: bool = False) -> Dataset:
         raise DataError("has no pixels (7FE0,0010): the file may have been cut off.")
     if "TransferSyntaxUID" not in dataset.file_meta:
         if len(dataset.file_meta):
-            raise DataError("has no Transfer Syntax UID (0002,0010), so nothing tells how to decode its pixels.")
-        # Without file meta information pixels are not compressed.
+            raise DataError("has no Transfer Syntax UID (0002,0010), so it is not known how to decode its pixels.")
+        # Without file meta information, pixels are not compressed.
         dataset.file_meta.TransferSyntaxUID = _syntax_of(dataset)
     return dataset
 
 
 def _syntax_of(dataset: Dataset) -> UID:
-    """Transfer syntax of a data set that does not name it, as pydicom has guessed it."""
+    """Return the transfer syntax that pydicom has guessed for a data set that does not name it."""
     if hasattr(dataset, "original_encoding"):
         is_implicit, is_little_endian = dataset.original_encoding
     else:
         is_implicit, is_little_endian = dataset.is_implicit_VR, dataset.is_little_endian
     if is_implicit:
         return ImplicitVRLittleEndian
-    # One that was made in memory has neither.
+    # A data set that was made in memory has neither.
     return ExplicitVRBigEndian if is_little_endian is False else ExplicitVRLittleEndian
 
 
 def encode_header(header: Dataset) -> bytes:
-    """Write attributes as they are in their file, for :func:`decode_header` in another process."""
+    """Encode attributes as in a file, for :func:`decode_header` in another process."""
     syntax = _syntax_of(header)
     buffer = DicomBytesIO()
     buffer.is_implicit_VR, buffer.is_little_endian = syntax.is_implicit_VR, syntax.is_little_endian
@@ -145,14 +145,14 @@ def encode_header(header: Dataset) -> bytes:
 
 
 def decode_header(content: bytes) -> Dataset:
-    """Read what :func:`encode_header` wrote."""
+    """Decode the result of :func:`encode_header`."""
     name, _, attributes = content.partition(b"\n")
     syntax = UID(name.decode())
     return read_dataset(BytesIO(attributes), syntax.is_implicit_VR, syntax.is_little_endian)
 
 
 def _check_deflated(path: Path) -> None:
-    """Refuse a deflated data set that takes much memory: pydicom unpacks all of it at once."""
+    """Refuse a deflated data set that needs too much memory, since pydicom unpacks all of it at once."""
     with open(path, "rb") as file:
         head = file.read(1024)
         if head[128:132] != b"DICM" or DeflatedExplicitVRLittleEndian.encode() not in head:
@@ -160,13 +160,13 @@ def _check_deflated(path: Path) -> None:
         meta = read_file_meta_info(path)
         if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
             return
-        # Preamble, DICM, and the group length with its own 12 bytes.
+        # Skip the preamble, DICM, and the group length with its own 12 bytes.
         file.seek(144 + int(meta.get("FileMetaInformationGroupLength", 0)))
         _check_stream(file)
 
 
 def _check_stream(file: IO[bytes]) -> None:
-    """Unpack a stream without keeping it. The reader reports damage."""
+    """Unpack a stream without keeping it, to count its bytes. Damage is reported later, by the reader."""
     stream, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
     data = file.read(1 << 16)
     while data and not stream.eof:

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Lookup tables and windows of DICOM: from stored values to those of the modality, and from these to brightness."""
+"""Apply DICOM's lookup tables and windows: from stored values to values of the modality, and then to brightness."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def apply_modality_lut(stored: NDArray[Any], module: Dataset, is_signed: bool) -
 
 
 def read_voi(module: Dataset, is_signed: bool) -> Window | LookupTable | None:
-    """The first VOI LUT, or else the first window; DICOM PS3.3, C.11.2.1 leaves the choice to the viewer.
+    """Read the first VOI LUT, or else the first window; DICOM PS3.3, C.11.2.1 leaves the choice to the viewer.
 
     Args:
         module: result of :func:`~monai_fgssl.data.io.dicom.frame_module`.
@@ -68,7 +68,7 @@ def read_voi(module: Dataset, is_signed: bool) -> Window | LookupTable | None:
 
 
 def palette_colors(dataset: Dataset, indices: NDArray[Any], is_signed: bool) -> tuple[NDArray[Any], int]:
-    """Look palette indices up.
+    """Look up the colors of palette indices.
 
     pydicom's ``apply_color_lut`` can't take its place: up to 3.0.2 it takes indices modulo 256, refuses tables with a
     byte of padding, and swaps the bytes of big-endian ones.
@@ -82,7 +82,7 @@ def palette_colors(dataset: Dataset, indices: NDArray[Any], is_signed: bool) -> 
         ``(rows, columns, 3)``, and the value of full intensity.
 
     Raises:
-        DataError: when a table is not as long as it says.
+        DataError: when the length of a table differs from its descriptor.
 
     Source: DICOM PS3.3, C.7.6.3.1.5 and C.7.6.3.1.6.
     """
@@ -101,7 +101,7 @@ def palette_colors(dataset: Dataset, indices: NDArray[Any], is_signed: bool) -> 
 
 
 def _read_table(module: Dataset, key: str, is_signed: bool) -> LookupTable | None:
-    """The first table of a sequence. De-identified files may have it empty, or an item without a table."""
+    """Read the first table of a sequence. In de-identified files it may be empty, or have an item without a table."""
     for item in module.get(key) or []:
         if item.get("LUTDescriptor") and item.get("LUTData") is not None:
             is_little_endian = module.file_meta.TransferSyntaxUID.is_little_endian
@@ -112,11 +112,11 @@ def _read_table(module: Dataset, key: str, is_signed: bool) -> LookupTable | Non
 def _make_table(
     name: str, descriptor: Sequence[int], data: bytes | Sequence[int] | int, is_signed: bool, is_little_endian: bool
 ) -> LookupTable:
-    """A table as DICOM stores it.
+    """Make a table from the form in which DICOM stores it.
 
-    Entries of 8 bits lie one or two to a word. The first value that is mapped is signed if the values are, whatever its
-    VR says: it can't be told in Implicit VR, and many write 64512 for -1024. A depth that is too small for the entries
-    is taken for wrong, as dcmtk does.
+    Entries of 8 bits are stored one or two to a word. The first mapped value is read as signed if the values are
+    signed, whatever its VR is: Implicit VR does not tell, and many writers store 64512 for -1024. If the depth is too
+    small for the entries, it is ignored, as dcmtk does.
     """
     count, first, bits = (int(value) for value in descriptor)
     count = count & 0xFFFF or 2**16
@@ -129,7 +129,7 @@ def _make_table(
     if len(words) >= count:
         entries = words[:count].astype(np.uint16)
     elif bits <= 8 and len(data) >= count:
-        # Two to a word, the first of them in its lower half. An odd last byte is its own.
+        # Two entries to a word, the first one in its lower half. An odd last byte is an entry of its own.
         entries = np.frombuffer(words.astype("<u2").tobytes() + data[2 * len(words) :], np.uint8)[:count]
     else:
         raise DataError(f"has a {name} with {len(data)} bytes for {count} entries of {bits} bits.")

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Decoded pixels of a DICOM frame, the same from pydicom 2.4 and from pydicom 3."""
+"""Decode the pixels of a DICOM frame, with the same result from pydicom 2.4 and pydicom 3."""
 
 from __future__ import annotations
 
@@ -46,18 +46,18 @@ MAX_RATIOS = {
     "1.2.840.10008.1.2.4.50": MAX_JPEG_RATIO,
     "1.2.840.10008.1.2.4.51": MAX_JPEG_RATIO,
 }
-"""Bytes of pixels that a byte can hold, by transfer syntax (RLE, JPEG Baseline and Extended)."""
+"""Largest compression ratio, by transfer syntax (RLE, JPEG Baseline and Extended)."""
 
 
 def number_of_frames(dataset: Dataset) -> int:
-    """Number of frames; 1 if the attribute is missing or empty."""
+    """Return the number of frames; 1 if the attribute is missing or empty."""
     return int(dataset.get("NumberOfFrames") or 1)
 
 
 def decode_frame(dataset: Dataset, frame: int) -> NDArray[Any]:
-    """Stored values of a frame, with YBR_FULL, YBR_FULL_422, YBR_ICT and YBR_RCT made RGB.
+    """Decode the stored values of a frame. YBR_FULL, YBR_FULL_422, YBR_ICT and YBR_RCT become RGB.
 
-    A baseline JPEG comes out bit for bit as Pillow decodes it from a file.
+    A baseline JPEG is decoded bit for bit as Pillow decodes it from a file.
 
     Args:
         dataset: data set with its pixels.
@@ -74,7 +74,7 @@ def decode_frame(dataset: Dataset, frame: int) -> NDArray[Any]:
     try:
         codestream = _check_codestream(dataset, frame)
         if not syntax.is_little_endian and dataset.BitsAllocated == 1 and dataset["PixelData"].VR == "OW":
-            # The bytes of words are swapped. pydicom (up to 3.0.2) undoes that for 8 bits only.
+            # Big endian: the bytes of words are swapped. pydicom (up to 3.0.2) undoes that for 8 bits only.
             dataset = copy(dataset)
             dataset.PixelData = np.frombuffer(dataset.PixelData, "u2").byteswap().tobytes()
         decode = _decode_by_pydicom2 if IS_PYDICOM_2 else _decode_by_pydicom3
@@ -94,11 +94,11 @@ def decode_frame(dataset: Dataset, frame: int) -> NDArray[Any]:
 
 
 def _check_codestream(dataset: Dataset, frame: int) -> Codestream | None:
-    """Compare the DICOM header with the header of a JPEG, JPEG-LS or JPEG 2000. Decoders mix the two silently."""
+    """Check that the DICOM header fits the header of a JPEG, JPEG-LS or JPEG 2000. Decoders silently mix both."""
     if not dataset.file_meta.TransferSyntaxUID.is_compressed or "PixelData" not in dataset:
         return None
     count, codestream, data = number_of_frames(dataset), None, None
-    # Without a header, decoding tells what is wrong.
+    # Without a header, the decoder reports the error.
     with suppress(Exception):
         if IS_PYDICOM_2:
             data = next(islice(generate_pixel_data_frame(dataset.PixelData, count), frame, None))
@@ -111,7 +111,7 @@ def _check_codestream(dataset: Dataset, frame: int) -> Codestream | None:
         check_stored_size(bits * int(dataset.BitsAllocated) // 8, len(data), ratio)
     if codestream is not None:
         promised = int(dataset.Rows), int(dataset.Columns), int(dataset.get("SamplesPerPixel", 1))
-        # In JPEG 0 rows mean that the number follows later.
+        # In JPEG, 0 rows mean that the number follows later.
         if promised != (codestream.rows or promised[0], codestream.columns, codestream.samples):
             raise DataError(
                 f"has a header for {promised[1]} x {promised[0]} pixels with {promised[2]} sample(s), and holds a "
@@ -121,14 +121,14 @@ def _check_codestream(dataset: Dataset, frame: int) -> Codestream | None:
 
 
 def _cut_stored_bits(pixels: NDArray[Any], dataset: Dataset, codestream: Codestream | None) -> NDArray[Any]:
-    """Take the Bits Stored bits up to High Bit. Other bits may hold overlays, also in compressed pixels.
+    """Keep only the stored bits, which end at High Bit. The other bits may hold overlays, also in compressed pixels.
 
     Source: DICOM PS3.5, 8.1.1; High Bit other than Bits Stored - 1 is of earlier editions.
     """
     size, stored = 8 * pixels.itemsize, int(dataset.BitsStored)
     high = int(dataset.get("HighBit") or stored - 1)
     if high < stored - 1 or (codestream is not None and codestream.bits <= stored):
-        # High Bit is wrong, or that of the pixels before compression: the values are in the lower bits.
+        # High Bit is wrong, or describes the pixels before compression: the values are in the lower bits.
         high = stored - 1
     if high >= size or stored >= size:
         return pixels
@@ -143,18 +143,18 @@ def _cut_stored_bits(pixels: NDArray[Any], dataset: Dataset, codestream: Codestr
 
 
 def _decode_by_pydicom3(dataset: Dataset, frame: int, codestream: Codestream | None) -> tuple[NDArray[Any], str]:
-    """Decoded pixels and their Photometric Interpretation."""
+    """Return the decoded pixels and their Photometric Interpretation."""
     decode = get_decoder(dataset.file_meta.TransferSyntaxUID).as_array
     if dataset.file_meta.TransferSyntaxUID == JPEGBaseline8Bit:
-        # Pillow's result equals that of GDCM, which pydicom prefers, in a tenth of the time.
+        # Pillow gives the same result as GDCM, which pydicom prefers, in a tenth of the time.
         try:
             pixels, properties = decode(dataset, index=frame, raw=True, decoding_plugin="pillow")
             return pixels, str(properties["photometric_interpretation"])
         except Exception:
-            # GDCM guesses at what is damaged, or ends the process. More bits are not Pillow's.
+            # GDCM guesses damaged pixels, or ends the process. Pillow can't decode more bits.
             if codestream is None or codestream.bits == 8:
                 raise
-    # pydicom corrects the bits of some transfer syntaxes only. Its annotations ask for one type of all options.
+    # pydicom itself corrects the bits of some transfer syntaxes only. Its annotations want one type for all options.
     options: Any = {"correct_unused_bits": False}
     pixels, properties = decode(dataset, index=frame, raw=True, **options)
     return pixels, str(properties["photometric_interpretation"])
@@ -163,7 +163,7 @@ def _decode_by_pydicom3(dataset: Dataset, frame: int, codestream: Codestream | N
 def _decode_by_pydicom2(dataset: Dataset, frame: int, codestream: Codestream | None) -> tuple[NDArray[Any], str]:
     """Decode one frame and name the colors of its JPEG data, as pydicom 3 does by itself."""
     count, syntax = number_of_frames(dataset), dataset.file_meta.TransferSyntaxUID
-    # Before decoding, which may change it.
+    # Read before decoding, which may change it.
     photometric = str(dataset.PhotometricInterpretation)
     pixels = dataset.pixel_array[frame] if count > 1 else dataset.pixel_array
     if photometric == "RGB" and syntax == JPEGBaseline8Bit:
@@ -191,7 +191,7 @@ def _ybr_to_rgb(pixels: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def _missing_decoder(syntax: UID, bits: int) -> str | None:
-    """Say what is missing to decode a transfer syntax; ``None`` if nothing is."""
+    """Return what is missing to decode a transfer syntax; ``None`` if nothing is missing."""
     if syntax in VIDEO:
         return f"is a video ({syntax.name}): export its frames as images."
     if syntax == JPEGExtended12Bit and bits > 8:

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Files of the DICOM series in a folder."""
+"""Find the files of the DICOM series in a folder."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ logger = logging.getLogger(__name__)
 
 
 def files_of_series(folder: Path) -> list[Path]:
-    """DICOM images of the series in a folder.
+    """Find the DICOM images of the series in a folder.
 
-    An export of a study may have other things beside it. These are left out, with a warning: reports and other DICOM
-    files without an image, localizers, and series of one image beside one of several. Other files are ignored, except
-    those with the name of a DICOM file.
+    The export of a study may also contain other files. Reports and other DICOM files without an image, localizers, and
+    series of a single image beside the series are left out, with a warning. Files that are not DICOM are ignored,
+    unless they have the name of a DICOM file.
 
     Args:
         folder: folder with the files; files in its subfolders are ignored.
 
     Returns:
-        Sorted by name.
+        Files, sorted by name.
 
     Raises:
-        DataError: when there is none, a file is damaged, or there are several series; the message starts after the name
-            of the folder.
+        DataError: when there is no image, a file is damaged, or there are several series. The message continues a
+            sentence that begins with the folder's name.
     """
     inside = sorted(one for one in folder.iterdir() if one.is_file() and not one.name.startswith("."))
     files = [one for one in inside if one.name != "DICOMDIR" and is_dicom(one)]
@@ -41,7 +41,7 @@ def files_of_series(folder: Path) -> list[Path]:
         raise DataError(
             f"is a folder without DICOM images ({len(inside)} files): name a file, or the folder of a series."
         )
-    # If a copy broke off, the series would look complete.
+    # After an interrupted copy, the series would look complete without these files.
     broken = [one.name for one in inside if one not in files and one.suffix.lower() == ".dcm"]
     if broken:
         raise DataError(f"has {broken[0]}, which is not a DICOM file, or is damaged.")

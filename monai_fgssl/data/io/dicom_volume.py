@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Volumes from DICOM slices, one per file or all in one file, ordered by their position in the patient."""
+"""Read volumes from DICOM slices, one per file or all in one file, ordered by their position in the patient."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ from .selection import choose
 __all__ = ["read_dicom_volume"]
 
 TOLERANCE = 0.1
-"""Largest distance of a slice from its place on an even grid, in slice distances. Positions are often rounded."""
+"""Largest distance of a slice from its place on an even grid, as a share of the distance of slices. Positions are often
+rounded."""
 SAME = 1e-3
 """Largest difference between equal directions (cosines), spacings (mm) and positions (mm)."""
 
@@ -47,7 +48,7 @@ class Slice:
 
     @property
     def height(self) -> float:
-        """Place along the normal."""
+        """Position along the normal, in mm."""
         return float(self.position @ np.cross(*self.directions))
 
 
@@ -60,18 +61,18 @@ def read_dicom_volume(paths: Sequence[Path], time: int | None = None) -> StoredI
 
     Args:
         paths: files of one series with a slice each, or one file.
-        time: number of the point in time, from 0, where each place has several images (as in a perfusion), in the order
-            of their Instance Numbers, or of the frames of one file.
+        time: number of the point in time, from 0, if each place has several images (as in a perfusion). They are
+            ordered by their Instance Numbers, or as frames of one file.
 
     Returns:
         Gray values in the units of the modality, float32, ``(1, X, Y, Z)``: X runs along the columns, Y along the rows
         and Z from slice to slice, as in ITK and NIfTI. The affine is RAS, as in nibabel and MONAI. The headers are
-        in the order of the slices; those after the first one have identifiers only.
+        in the order of the slices; all after the first one have only identifiers.
 
     Raises:
         DataError: when a file can't be read, is there twice, is in color or belongs to another series; when slices
-            differ in size, spacing or direction, or have no position; when a slice is missing. The message starts after
-            the name.
+            differ in size, spacing or direction, or have no position; when a slice is missing. The message continues a
+            sentence that begins with the name of the file or folder.
 
     Source: DICOM PS3.3, C.7.6.2.1.1; C.7.6.16.2.3 and C.7.6.16.2.4 for frames.
     """
@@ -140,7 +141,7 @@ def _locate(path: Path, header: Dataset, frame: int) -> Slice:
     count = number_of_frames(header)
     if count > 1 and "PerFrameFunctionalGroupsSequence" not in header:
         raise DataError(
-            f"has {count} frames and doesn't say where they are: read single ones with spatial_dims=2 and frame=0 to "
+            f"has {count} frames and doesn't say where they are: read single frames with spatial_dims=2 and frame=0 to "
             f"{count - 1}."
         )
     module = frame_module(header, frame)
@@ -169,10 +170,10 @@ def _locate(path: Path, header: Dataset, frame: int) -> Slice:
 
 
 def _choose_time(slices: Sequence[Slice], time: int | None) -> list[Slice]:
-    """Of slices in order of their height one for each place.
+    """Choose one slice for each place, from slices in the order of their height.
 
     Raises:
-        DataError: when one must be chosen, or the places have not equally many.
+        DataError: when a time must be chosen, or the number of slices is not the same in every place.
     """
     places: list[list[Slice]] = []
     for one in slices:

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""From stored values to those of a screen: windows, lookup tables, ranges, channels."""
+"""Convert stored values to those of a screen, by windows, lookup tables, ranges and channels."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Window:
     """A window of values that is shown from black to white.
 
     Args:
-        center: its middle, in the units of the values.
+        center: middle of the window, in the units of the values.
         width: width from black to white, in the same units.
         function: ``"LINEAR"``, ``"LINEAR_EXACT"`` or ``"SIGMOID"``.
 
@@ -45,7 +45,7 @@ class Window:
         """Map values of any shape to [0, 1].
 
         Raises:
-            DataError: when the width is too small for the function, or the function is another.
+            DataError: when the width is too small for the function, or the function is unknown.
         """
         if self.function not in ("LINEAR", "LINEAR_EXACT", "SIGMOID"):
             raise DataError(
@@ -70,9 +70,10 @@ class LookupTable:
     pydicom's ``apply_voi`` can't take its place: up to 3.0.2 it looks up modulo 256 when the entries have 8 bits.
 
     Args:
-        first: the value of the first entry; smaller values get that entry, larger ones than the last the last.
+        first: value of the first entry. Smaller values get the first entry, and larger values than the table has get
+            the last.
         entries: ``(N,)``, from 0 (black) to ``2 ** bits - 1`` (white).
-        bits: bits of an entry.
+        bits: number of bits of an entry.
 
     Source: DICOM PS3.3, C.11.2.1.1.
     """
@@ -86,7 +87,7 @@ class LookupTable:
         return self.look_up(values) / (2**self.bits - 1)
 
     def look_up(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Entries for values of any shape."""
+        """Return the entries for values of any shape."""
         positions = np.clip(np.rint(values) - self.first, 0, len(self.entries) - 1).astype(np.int64)
         return self.entries[positions]
 
@@ -99,12 +100,12 @@ class StoredImage:
         values: ``(C, *spatial)``: rows and columns of a picture, X, Y and Z of a volume; gray values in the units of
             the modality.
         affine: ``(4, 4)``, from indices to mm; see :func:`~monai_fgssl.data.read_medical_image`.
-        value_range: black and white; ``None`` when nothing tells them.
+        value_range: values of black and white; ``None``: not known.
         voi: the window or lookup table that the file asks for.
-        inverted: small values are bright (MONOCHROME1, WhiteIsZero).
+        inverted: True if small values are bright (MONOCHROME1, WhiteIsZero).
         frame: number of the frame, page or slice that was read.
         headers: headers of the DICOM files that the image comes from, see
-            :func:`~monai_fgssl.data.io.dicom.source_header`; none for other files.
+            :func:`~monai_fgssl.data.io.dicom.source_header`; empty for other files.
     """
 
     values: NDArray[Any]
@@ -117,10 +118,11 @@ class StoredImage:
 
 
 def natural_range(values: NDArray[Any]) -> tuple[float, float] | None:
-    """Values of black and white, if only the array itself tells them.
+    """Find the values of black and white from the array alone.
 
-    Integers of 8 and 16 bits: the range of their type. Wider types have no natural white; floats in [0, 1] are taken
-    as they are, and whole numbers from 0 to 255 for a picture of 8 bits (MONAI's ``SaveImage`` stores one as float32).
+    For integers of 8 and 16 bits, these are the range of the type. Wider integers have no natural white. Floats in
+    [0, 1] are from black to white, and whole numbers from 0 to 255 are a picture of 8 bits (MONAI's ``SaveImage``
+    stores it as float32).
 
     Returns:
         Black and white, or ``None`` for other values.
@@ -141,38 +143,38 @@ def natural_range(values: NDArray[Any]) -> tuple[float, float] | None:
 
 
 def _window_for(values: NDArray[Any], center: float, width: float) -> Window:
-    """A window that a user gives: LINEAR for whole numbers and a width of 1 or more, else LINEAR_EXACT."""
+    """Make the window that a user gives: LINEAR for whole numbers and a width of 1 or more, else LINEAR_EXACT."""
     is_whole = width >= 1 and bool((values == np.rint(values)).all())
     return Window(center, width, "LINEAR" if is_whole else "LINEAR_EXACT")
 
 
 def to_display(image: StoredImage, window: str | Sequence[float] | None = None) -> NDArray[np.float32]:
-    """Values as a screen shows them, from 0 (black) to 1 (white).
+    """Convert values to those that a screen shows, from 0 (black) to 1 (white).
 
     Args:
-        image: a picture, or a volume for which a window is asked for.
-        window: ``(center, width)`` instead of the window of the file: LINEAR where all values are whole numbers, else
-            LINEAR_EXACT. Color has no window: it is scaled by its range.
+        image: a picture, or a volume with a window.
+        window: ``(center, width)``, instead of the window of the file: LINEAR if all values are whole numbers, else
+            LINEAR_EXACT. Color is scaled by its range, without a window.
 
     Returns:
-        float32, the shape of ``image.values``; at 8 bits exactly ``values / 255``.
+        float32, of the shape of ``image.values``; for 8 bits exactly ``values / 255``.
 
     Raises:
-        DataError: when nothing tells black and white.
+        DataError: when black and white are not known.
     """
     values = image.values
-    # Exact for integers of up to 16 bits in float32, of up to 32 bits in float64.
+    # float32 is exact for integers of up to 16 bits, float64 for up to 32 bits.
     values = values.astype(np.result_type(values.dtype, np.float32), copy=False)
     is_gray = len(values) == 1 or image.values.ndim == 4
     voi = image.voi if window is None or isinstance(window, str) else _window_for(values, *map(float, window))
     if is_gray and voi is not None:
         shown = voi(values)
     elif window == "dicom" and image.values.ndim == 4:
-        raise DataError("has no window that holds for the whole volume: give window=(center, width).")
+        raise DataError("has no window for the whole volume: give window=(center, width).")
     elif image.value_range is not None:
         low, high = image.value_range
         if not low < high:
-            raise DataError(f"shows nothing: its values range from {low:g} to {high:g} once its rescale is applied.")
+            raise DataError(f"has no contrast: after its rescale, its values range from {low:g} to {high:g}.")
         shown = (values - low) / (high - low)
     else:
         raise DataError(

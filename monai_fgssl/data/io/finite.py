@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Replace values that are not numbers, with a warning, or refuse them; the same for positions."""
+"""Replace NaN and infinite values with a warning, and refuse images without finite values or positions."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ DEFECTS = 0.001
 
 
 def replace_not_finite(image: StoredImage, name: str) -> None:
-    """Replace values that are not numbers, in place, and log how many there were.
+    """Replace NaN and infinite values in place, and log how many there were.
 
-    Up to one in a thousand count as defects: each gets the value of the nearest finite pixel or voxel. If there are
-    more, they are taken for the outside of the scan: NaN and minus infinity become the lowest finite value of the
-    image, plus infinity the highest.
+    Up to one value in a thousand counts as a defect, which gets the value of the nearest finite pixel or voxel. If
+    there are more, they are treated as the outside of the scan: NaN and minus infinity become the lowest finite value
+    of the image, plus infinity the highest.
 
     Args:
         image: image as its reader returns it.
@@ -62,7 +62,7 @@ def check_affine(image: StoredImage) -> None:
         DataError: when the affine is not finite or not invertible.
     """
     axes = image.affine[:3, :3]
-    # Voxels of any size: the volume of one is compared with the lengths of its sides.
+    # Voxels may have any size, so compare the volume of a voxel with the lengths of its sides.
     sides = np.linalg.norm(axes, axis=0)
     if not np.isfinite(image.affine).all() or not sides.all() or abs(np.linalg.det(axes / sides)) < 1e-6:
         raise DataError("has an affine that gives its voxels no positions (zeros, NaN, or two axes in one direction).")

@@ -34,24 +34,25 @@ ALL = "all"
 
 @dataclass(frozen=True)
 class ImageGeometry:
-    """Size, dimensions, spacing, window and place in their files of the images that a network sees.
+    """Form of the images that a network sees: size, dimensions, spacing, window, and their place in a file.
 
     Attributes:
-        image_size: pixels along each axis, one number for all or one for each. Pictures do not keep their aspect ratio.
+        image_size: pixels along each axis, one number for all axes or one for each. Pictures don't keep their aspect
+            ratio.
         spatial_dims: 2 for pictures in RGB, 3 for volumes in gray.
         spacing: spacing of volumes in mm, one number for all axes or one for each; see
             :func:`~monai_fgssl.data.fit_volume`.
-        window: values from black to white, ``(center, width)`` in the units of the modality, or ``"dicom"`` for that of
-            the file. None: for pictures that of the file, for volumes the range of the values. See
+        window: values from black to white: ``(center, width)`` in the units of the modality, or ``"dicom"`` for the
+            window of the file. None: pictures use the window of the file, volumes the range of their values. See
             :func:`~monai_fgssl.data.read_medical_image`.
         frame: number of the frame, page or slice that is the picture, from 0; ``"all"``: each is an image of its own,
-            see :meth:`split_frames`. None: files with several are refused.
+            see :meth:`split_frames`. None: files with several frames are refused.
         channel: number of the channel that is read as gray, from 0.
-        time: number of the point in time, from 0, where files have several.
+        time: number of the point in time, from 0, if files have several.
         max_pixels: pixels or voxels, times channels, that an image may have; None: 2^30.
 
     Raises:
-        ValueError: when an attribute has no such value, or a size does not fit the dimensions.
+        ValueError: when an attribute has an invalid value, or a size does not fit the dimensions.
 
     Example:
         >>> ImageGeometry((64, 64, 32), spatial_dims=3).shape
@@ -80,11 +81,11 @@ class ImageGeometry:
         time: Any = None,
         max_pixels: Any = None,
     ) -> None:
-        """Check values of the attributes of these names.
+        """Check the values of some attributes.
 
         Raises:
-            TypeError: when the window is a list of other than numbers.
-            ValueError: when one has no such value.
+            TypeError: when the window is a list of anything but numbers.
+            ValueError: when a value is invalid.
         """
         if frame == ALL and spatial_dims == 2:
             frame = None
@@ -92,24 +93,24 @@ class ImageGeometry:
 
     @classmethod
     def of(cls, geometry: ImageGeometry | int | Sequence[int]) -> ImageGeometry:
-        """Return a geometry as it is, and make one for pictures from a size."""
+        """Return a geometry unchanged, or make one for pictures from their size."""
         return geometry if isinstance(geometry, ImageGeometry) else cls(geometry)
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """``(C, *image_size)`` of an image."""
+        """Shape of an image, ``(C, *image_size)``."""
         return (3 if self.spatial_dims == 2 else 1, *ensure_tuple_rep(self.image_size, self.spatial_dims))
 
     def split_frames(self, items: Sequence[Mapping[str, Any]], pool: DecoderPool | None = None) -> list[dict[str, Any]]:
-        """Make an image of each frame, page or slice of a file, where ``frame`` is ``"all"``.
+        """Make an image of each frame, page or slice of a file, if ``frame`` is ``"all"``.
 
         Args:
             items: dictionaries with ``"image"`` (path) and ``"name"``.
-            pool: processes that open the files; None: this one.
+            pool: processes that open the files; None: this process does.
 
         Returns:
-            The same items; or for each file with several frames as many, with ``"frame"`` and names such as
-            ``"scan#0"``. Files that can't be read are left as they are: reading tells of them.
+            The items. A file with several frames becomes as many items, with ``"frame"`` and names such as
+            ``"scan#0"``. Files that can't be read stay as they are: the error is reported when they are read.
         """
         if self.frame != ALL:
             return [dict(item) for item in items]
@@ -129,20 +130,20 @@ class ImageGeometry:
     ) -> Tensor:
         """Read an image in this form from any file.
 
-        The picture is what :func:`~monai_fgssl.data.read_medical_image` gives, rounded to the 256 levels of a screen.
+        A picture is read by :func:`~monai_fgssl.data.read_medical_image`, and rounded to the 256 levels of a screen.
         Shrinking averages over all source pixels (antialiased bilinear). For volumes see
         :func:`~monai_fgssl.data.read_volume`.
 
         Args:
             path: file, or folder of a DICOM series for a volume.
-            frame: instead of the frame of the geometry.
+            frame: number of the frame, instead of the frame of the geometry.
             headers: see :func:`~monai_fgssl.data.read_medical_image`.
 
         Returns:
             uint8, of :attr:`shape`.
 
         Raises:
-            DataError: when the file is missing, damaged or no picture (volume).
+            DataError: when the file is missing, damaged, or not a picture (or not a volume).
         """
         if self.spatial_dims == 3:
             return read_volume(

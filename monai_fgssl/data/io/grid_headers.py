@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Checks of MetaImage and NRRD headers, before ITK reads the file. ITK believes any number and verifies no checksum."""
+"""Check MetaImage and NRRD headers before ITK reads the file: ITK checks neither their numbers nor a checksum."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from .limits import MAX_DEFLATE_RATIO, check_size, check_stored_size
 __all__ = ["check_grid_header"]
 
 MAX_AXES = 10
-"""Axes that ITK's MetaImage reader has room for."""
+"""Largest number of axes in ITK's MetaImage reader."""
 METAIMAGE_BYTES = {"CHAR": 1, "SHORT": 2, "INT": 4, "LONG": 4, "LONG_LONG": 8, "FLOAT": 4, "DOUBLE": 8}
-"""Size of an element type, without ``MET_`` and the ``U`` of unsigned ones; LONG may have 8."""
+"""Bytes of an element type, by its name without ``MET_`` and without the ``U`` of unsigned types; LONG may have 8."""
 NRRD_BYTES = (
     (r"(un)?signed char|u?char|u?int8(_t)?", 1),
     (r"(un)?signed short( int)?|u?short( int)?|u?int16(_t)?", 2),
     (r"(un)?signed int|u?int|u?int32(_t)?|float", 4),
     (r"(un)?signed long long( int)?|u?longlong|u?long long( int)?|u?int64(_t)?|double", 8),
 )
-"""Names of types, and their size."""
+"""Names of types, and their size in bytes."""
 
 
 def check_grid_header(path: Path) -> None:
-    """Compare the size that a header promises with what the file holds, and verify the checksum of compressed pixels.
+    """Check that the file is as large as its header promises, and verify the checksum of compressed pixels.
 
     Args:
         path: a MetaImage or NRRD file.
@@ -59,7 +59,7 @@ def _check_metaimage(path: Path, head: bytes) -> None:
     pixels, start = (path, found.end()) if found and name.upper() == "LOCAL" else (path.parent / name, 0)
     kind = (_value(text, "ElementType") or "").upper().removeprefix("MET_").removeprefix("U").removesuffix("_ARRAY")
     if not pixels.is_file() or kind not in METAIMAGE_BYTES or _value(text, "HeaderSize"):
-        # Several files, or a form that only ITK knows. ITK reports the error if there is none.
+        # Several files, or a form that only ITK knows. If there is no such file, ITK reports the error.
         return
     needed = math.prod(sizes) * channels[0] * METAIMAGE_BYTES[kind]
     stored = pixels.stat().st_size - start
@@ -97,7 +97,7 @@ def _value(text: str, key: str) -> str | None:
 
 
 def _integers(text: str, key: str) -> list[int]:
-    """Numbers of an entry; none if it is missing, is there twice, or holds anything else."""
+    """Read the numbers of an entry; empty if it is missing, is there twice, or holds anything else."""
     found = re.findall(rf"(?im)^[ \t]*{key}[ \t]*[=:][ \t]*([^\r\n]*)", text)
     if len(found) != 1 or not re.fullmatch(r"-?\d{1,18}([ \t]+-?\d{1,18})*[ \t]*", found[0]):
         return []

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Arrays on a grid in space, from any file format: slices as pictures, and volumes."""
+"""Convert arrays on a grid in space to pictures (one slice) or volumes, from any file format."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ def padded(shape: tuple[int, ...], length: int) -> tuple[int, ...]:
 
 
 def make_grid(values: NDArray[Any], meta: dict[str, Any]) -> Grid:
-    """Grid of what one of MONAI's readers gives.
+    """Make a grid from the result of one of MONAI's readers.
 
     Args:
-        values: up to X, Y, Z and T, and channels last.
-        meta: metadata of the reader.
+        values: array with up to four axes, X, Y, Z and T, and the channels last.
+        meta: metadata from the reader.
 
     Raises:
         DataError: when there are more axes.
@@ -53,13 +53,13 @@ def make_grid(values: NDArray[Any], meta: dict[str, Any]) -> Grid:
 
 
 def slice_of(grid: Grid, selection: Selection) -> StoredImage:
-    """A slice along Z as a picture: X runs along the columns, to the right, and Y along the rows, down.
+    """Make a picture from a slice along Z: X runs along the columns, to the right, and Y along the rows, down.
 
     So a file that ITK or MONAI writes from a picture gives that picture again, whatever its affine.
 
     Args:
-        grid: of 2 or 4 channels of 8 bits the last is taken for transparency, and dropped. Only the spacing of X and Y
-            is kept of the affine.
+        grid: content of a file. Of 2 or 4 channels of 8 bits, the last one is transparency, which is dropped. The
+            result keeps only the spacing of X and Y from the affine.
         selection: slice, channel and point in time.
 
     Returns:
@@ -76,7 +76,7 @@ def slice_of(grid: Grid, selection: Selection) -> StoredImage:
             colors |= {2: 1, 4: 3}
         count = colors.get(values.shape[-1])
         if count is None:
-            choose(values.shape[-1], None, "channel", f"channels of {values.dtype.name}, which are no colors")
+            choose(values.shape[-1], None, "channel", f"channels of {values.dtype.name}, which are not colors")
         values = values[..., :count]
     picture = choose_channel(values.transpose(2, 1, 0), selection.channel)
     column_spacing, row_spacing = np.linalg.norm(grid.affine[:3, :2], axis=0)
@@ -84,7 +84,7 @@ def slice_of(grid: Grid, selection: Selection) -> StoredImage:
 
 
 def volume_of(grid: Grid, selection: Selection) -> StoredImage:
-    """The whole volume, ``(C, X, Y, Z)``, copied from ITK's memory or from the mapped file.
+    """Return the whole volume, ``(C, X, Y, Z)``, copied from ITK's memory or from the mapped file.
 
     Raises:
         DataError: when a time must be chosen.
@@ -94,10 +94,10 @@ def volume_of(grid: Grid, selection: Selection) -> StoredImage:
 
 
 def _select_time(values: NDArray[Any], selection: Selection) -> NDArray[Any]:
-    """One point in time, ``(X, Y, Z, C)``.
+    """Select one point in time, ``(X, Y, Z, C)``.
 
-    The one axis besides those in space holds times in some files, and channels in others, whatever the format says:
-    ``time`` and ``channel`` both choose from it.
+    If there is a single axis besides X, Y and Z, it holds times in some files and channels in others, whatever the
+    format says. So both ``time`` and ``channel`` choose from it.
 
     Args:
         values: ``(X, Y, Z, T, C)``.

@@ -23,7 +23,7 @@ def read_itk(path: Path) -> Grid:
     """Read a file with MONAI's ``ITKReader``: NRRD, MetaImage, TIFF, PNG.
 
     Raises:
-        DataError: when ITK doesn't know the format, or there are more axes than X, Y, Z, times and channels.
+        DataError: when ITK doesn't know the format, or there are more axes than X, Y, Z, time and channel.
     """
     header = itk.ImageIOFactory.CreateImageIO(str(path), itk.CommonEnums.IOFileMode_ReadMode)
     if header is None:
@@ -32,7 +32,7 @@ def read_itk(path: Path) -> Grid:
     header.ReadImageInformation()
     sizes = [header.GetDimensions(axis) for axis in range(header.GetNumberOfDimensions())]
     check_size((*sizes, header.GetNumberOfComponents()))
-    # ITK's Python package lacks some types of images, such as three 16-bit channels, but it has vector images.
+    # ITK's Python package lacks some types of images, such as three 16-bit channels. Vector images can hold these.
     types = {"unsigned_char": itk.UC, "unsigned_short": itk.US, "short": itk.SS, "double": itk.D}
     component = types.get(itk.ImageIOBase.GetComponentTypeAsString(header.GetComponentType()), itk.F)
     several = {"pixel_type": itk.VariableLengthVector[component]} if header.GetNumberOfComponents() > 1 else {}

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Limit of an image's size. It is checked against the header before memory is taken for the pixels."""
+"""Limit the size of an image. The header is checked before memory is taken for the pixels."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ __all__ = [
 ]
 
 MAX_PIXELS = 2**30
-"""Pixels or voxels that one image may have, times its channels: 32,768 x 32,768, or 2,000 slices of 512 x 512 twice."""
+"""Largest number of pixels or voxels of an image, times its channels: 32,768 x 32,768, or 4,096 slices of 512 x 512."""
 
 MAX_DEFLATE_RATIO = 1032
-"""Most bytes that deflate can unpack from one. Source: https://zlib.net/zlib_tech.html."""
+"""Largest compression ratio of deflate. Source: https://zlib.net/zlib_tech.html."""
 
 MAX_LZW_RATIO = 2560
-"""Most bytes that LZW can unpack from one: a code of 12 bits stands for 3,840. Source: TIFF 6.0, section 13."""
+"""Largest compression ratio of LZW: a code of 12 bits stands for at most 3,840 bytes. Source: TIFF 6.0, section 13."""
 
 MAX_PACKBITS_RATIO = 64
-"""Most bytes that PackBits, the RLE of TIFF and DICOM, can unpack from one. Source: TIFF 6.0, section 9."""
+"""Largest compression ratio of PackBits, the RLE of TIFF and DICOM. Source: TIFF 6.0, section 9."""
 
 MAX_JPEG_RATIO = 2048
-"""Most bytes that Huffman-coded JPEG can unpack from one: a block of 64 samples takes a bit, and six blocks are
+"""Largest compression ratio of Huffman-coded JPEG: a block of 64 samples takes at least a bit, and six blocks are
 768 bytes of color at 4:2:0. Source: ITU-T T.81, annexes F and G."""
 
 _max_pixels: ContextVar[int | None] = ContextVar("max_pixels", default=None)
@@ -44,10 +44,10 @@ _max_pixels: ContextVar[int | None] = ContextVar("max_pixels", default=None)
 
 @contextmanager
 def limit_pixels(max_pixels: int | None) -> Iterator[None]:
-    """Set the limit of pixels within the block, in this thread only.
+    """Limit the pixels of images within the block, in this thread only.
 
     Args:
-        max_pixels: pixels or voxels, times channels; None: :data:`MAX_PIXELS`.
+        max_pixels: largest number of pixels or voxels, times channels; None: :data:`MAX_PIXELS`.
     """
     token = _max_pixels.set(max_pixels)
     try:
@@ -61,7 +61,7 @@ def _limit() -> int:
 
 
 def check_size(shape: Sequence[int]) -> None:
-    """Refuse sizes that no image has.
+    """Refuse an invalid size, or one above the limit.
 
     Args:
         shape: shape of the array that the header promises, in any order.
@@ -80,10 +80,10 @@ def check_size(shape: Sequence[int]) -> None:
 
 
 def check_inflated(size: int) -> None:
-    """Refuse a compressed file that unpacks to more bytes than an image of half the allowed pixels has.
+    """Refuse a compressed file that unpacks to more bytes than half the number of allowed pixels.
 
     Args:
-        size: bytes, as far as they have been counted.
+        size: number of unpacked bytes so far.
 
     Raises:
         DataError: when there are more.
@@ -99,9 +99,9 @@ def check_stored_size(needed: int, stored: int, ratio: float = 1) -> None:
     """Refuse a file that can't hold what its header promises.
 
     Args:
-        needed: bytes of the decoded pixels.
-        stored: bytes of the file that are left for them.
-        ratio: largest of the compression; 1 without.
+        needed: number of bytes of the decoded pixels.
+        stored: number of bytes of the file that are left for them.
+        ratio: largest compression ratio; 1 without compression.
 
     Raises:
         DataError: when there are too few bytes.

@@ -32,13 +32,13 @@ def read_nifti(path: Path) -> Grid:
     """
     image = _load(path)
     reader = NibabelReader()
-    # The reader keeps the name for its metadata, and reads no pixels yet.
+    # The reader uses the name for its metadata. It reads no pixels yet.
     reader.read(path)
     values, meta = reader.get_data(image)
     if values.dtype.names:
         values = np.stack([values[name] for name in values.dtype.names], axis=-1)
     elif values.ndim < 5:
-        # A fourth axis alone holds channels.
+        # A fourth axis without a fifth holds channels.
         values = values.reshape(padded(values.shape, 4))
     return make_grid(values, meta)
 
@@ -47,10 +47,12 @@ def _load(path: Path) -> Any:
     """Open an image with nibabel, and check that its header fits the file."""
     pixels = path.with_suffix(".img")
     if path.suffix.lower() == ".hdr" and not pixels.exists():
-        raise DataError(f"is the header of two files, and {pixels.name} with its pixels is missing: put it beside it.")
+        raise DataError(
+            f"is only the header: the file {pixels.name} with its pixels is missing. Put it beside the header."
+        )
     image: Any = nibabel.load(path)
     if not isinstance(image, (nibabel.Nifti1Pair, nibabel.Nifti2Pair)):
-        # Such as CIFTI-2, which has the name and the first bytes of NIfTI-2.
+        # For example CIFTI-2, which has the name and the first bytes of NIfTI-2.
         raise DataError(f"is {type(image).__name__.removesuffix('Image')}, which is not supported: save it as NIfTI.")
     check_size(image.shape)
     needed = int(np.prod(image.shape, dtype=np.int64)) * image.get_data_dtype().itemsize

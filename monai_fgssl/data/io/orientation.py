@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Turns pictures that are stored on their side, by their orientation tag."""
+"""Turn pictures upright, by their orientation tag."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def upright(values: NDArray[Any], orientation: int) -> NDArray[Any]:
     """
     if orientation in (5, 6, 7, 8):
         values = values.swapaxes(0, 1)
-    # The sides at which the first row and the first column of the file are shown.
+    # The sides where the first row and the first column of the file are shown.
     from_right = orientation in (2, 3, 6, 7)
     from_bottom = orientation in (3, 4, 7, 8)
     return values[:: -1 if from_bottom else 1, :: -1 if from_right else 1]

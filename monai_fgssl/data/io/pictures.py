@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures that Pillow reads: JPEG, PNG, BMP, GIF, WebP, JPEG 2000 and PNM. TIFF has a module of its own."""
+"""Read pictures with Pillow: JPEG, PNG, BMP, GIF, WebP, JPEG 2000 and PNM. TIFF has a module of its own."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .selection import Selection, choose
 __all__ = ["count_frames", "read_photo"]
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "JPEG2000", "PPM")
-"""Pillow's names of the formats that are read. Some of its others run other programs, or hold layers."""
+"""Pillow's names of the formats that are read. Some other formats of Pillow run other programs, or hold layers."""
 
 OTHERS = (
     (0, b"8BPS", "a Photoshop document"),
@@ -46,12 +46,12 @@ MAX_RATIOS = {
     "BMP": 1,
     "PPM": 8,
 }
-"""Bytes of pixels that a byte of the file can hold; the text of PNM takes at least a character for each bit. WebP and
-JPEG 2000 have no such bound."""
+"""Largest compression ratio of a format; the text of PNM has at least a character for each bit. WebP and JPEG 2000 have
+no bound."""
 FEW_BITS = ("1", "P", "L")
-"""Pillow's modes of samples that may have a bit only in the file."""
+"""Pillow's modes whose samples may be single bits in the file."""
 RUN_LENGTHS = (1, 2)
-"""Compressions of BMP that may skip any number of pixels."""
+"""Compressions of BMP that can skip any number of pixels."""
 
 
 def read_photo(path: Path, frame: int | None = None) -> StoredImage:
@@ -63,14 +63,15 @@ def read_photo(path: Path, frame: int | None = None) -> StoredImage:
 
     Args:
         path: a file.
-        frame: number of the frame, from 0, where there are several. The further pictures in a phone's JPEG (MPO:
+        frame: number of the frame, from 0, if there are several. The additional pictures in a phone's JPEG (MPO:
             previews, depth) are ignored.
 
     Returns:
         ``(1 or 3, rows, columns)``, uint8, uint16, int32 or float32, and its range.
 
     Raises:
-        DataError: when a frame must be chosen, or the format is not read; the message starts after the file's name.
+        DataError: when a frame must be chosen, or the format is not supported. The message continues a sentence that
+            begins with the file's name.
         OSError: when the file is damaged, or of a format that Pillow does not know.
     """
     with open(path, "rb") as file:
@@ -83,10 +84,10 @@ def read_photo(path: Path, frame: int | None = None) -> StoredImage:
 
 
 def count_frames(path: Path) -> int:
-    """Number of frames; the further pictures in a phone's JPEG don't count.
+    """Count the frames; the additional pictures in a phone's JPEG don't count.
 
     Raises:
-        DataError: when the format is not read; the message starts after the file's name.
+        DataError: when the format is not supported. The message continues a sentence that begins with the file's name.
         OSError: see :func:`read_photo`.
     """
     with open(path, "rb") as file, _opened(file) as image:
@@ -108,7 +109,7 @@ def _read(path: Path, file: IO[bytes], frame: int | None) -> StoredImage:
         orientation = int(image.getexif().get(ORIENTATION, 1))
         value_range: tuple[float, float] | None = (0, 255)
         if image.mode == "F":
-            # Portable float maps. Pillow would cut them off at 255 to make colors of them.
+            # Portable float maps. Pillow would clip them at 255 to make colors of them.
             values = np.asarray(image)
             value_range = natural_range(values)
         elif image.mode.startswith("I"):
@@ -120,7 +121,7 @@ def _read(path: Path, file: IO[bytes], frame: int | None) -> StoredImage:
             # Pillow would take the upper 8 of the 16 bits.
             if number:
                 raise DataError("has several frames of 16 bits per color, which are not supported.")
-            # Resolutions are those of a print or a screen: they say nothing about the patient.
+            # The resolution of a picture is that of a print or a screen, not of the patient, so it is ignored.
             picture = slice_of(read_itk(path)._replace(affine=np.eye(4)), Selection())
             values, value_range = np.moveaxis(picture.values, 0, -1), picture.value_range
         else:
@@ -130,7 +131,7 @@ def _read(path: Path, file: IO[bytes], frame: int | None) -> StoredImage:
 
 
 def _check_ratio(image: ImageFile.ImageFile, file: IO[bytes]) -> None:
-    """Refuse a file that is too small for its picture: Pillow takes the memory first."""
+    """Refuse a file that is too small for its picture, before Pillow takes memory for it."""
     ratio = MAX_RATIOS.get(image.format or "")
     if ratio is None or (image.format == "BMP" and image.info.get("compression") in RUN_LENGTHS):
         return
@@ -141,14 +142,14 @@ def _check_ratio(image: ImageFile.ImageFile, file: IO[bytes]) -> None:
 
 
 def _opened(file: IO[bytes]) -> ImageFile.ImageFile:
-    """Open as ``Image.open`` does, but for its limit of pixels, which is one for the process; ours is checked next."""
+    """Open a file as ``Image.open`` does, without its limit of pixels for the whole process; ours is checked next."""
     Image.init()
     file.seek(0)
     head = file.read(16)
     for name in FORMATS:
         make, accept = Image.OPEN[name]
         accepted = accept is None or accept(head)
-        # Text says why Pillow was built without it.
+        # A text instead of a decoder says why Pillow was built without it.
         if not accepted or isinstance(accepted, str):
             continue
         file.seek(0)
@@ -163,7 +164,7 @@ def _opened(file: IO[bytes]) -> ImageFile.ImageFile:
 
 
 def _without_text(file: IO[bytes]) -> BytesIO:
-    """Remove a PNG's texts and profile: Pillow refuses pictures with a megabyte of them, viewers show them."""
+    """Remove texts and profile of a PNG. Pillow refuses pictures with a megabyte of them, but viewers show these."""
     file.seek(0)
     data = file.read()
     kept, position = bytearray(data[:8]), 8
@@ -176,7 +177,7 @@ def _without_text(file: IO[bytes]) -> BytesIO:
 
 
 def _raw_mode(image: ImageFile.ImageFile) -> str:
-    """Pillow's name for the samples of a PNG file, such as ``"RGB;16B"``; empty for other formats."""
+    """Return Pillow's name for the samples of a PNG file, such as ``"RGB;16B"``; empty for other formats."""
     if image.format != "PNG" or not image.tile:
         return ""
     arguments = image.tile[0][3] or ("",)

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""One loader for all files. It finds the format by the content, and the same picture gives the same pixels."""
+"""One loader for all files. It finds the format by the content. A picture gives the same pixels in any format."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ SUFFIXES = {
     "NRRD": (".nrrd", ".nhdr"),
     "MetaImage": (".mha", ".mhd"),
 }
-"""Names that nibabel and ITK need to know a format."""
+"""Suffixes by which nibabel and ITK recognize a format."""
 
 
 def read_medical_image(
@@ -72,8 +72,8 @@ def read_medical_image(
     - Gray DICOM values go through their Modality LUT or rescale, then their first VOI LUT or window. MONOCHROME1 is
       inverted.
     - Without a window, more than 8 bits are scaled by their whole range, never clipped: Bits Stored in DICOM, elsewhere
-      the range of the type. Floats are taken as they are in [0, 1], and divided by 255 when they are whole numbers up
-      to 255; for others, and for integers of 32 bits and more, a window must be given.
+      the range of the type. Floats in [0, 1] stay as they are, and whole numbers up to 255 are divided by 255. For
+      other floats, and for integers of 32 bits and more, a window must be given.
     - A slice in NIfTI, NRRD or MetaImage has X along the columns and Y along the rows, so a file that ITK or MONAI
       writes from a picture gives that picture again. MONAI's writers in turn expect ``(C, columns, rows)``.
 
@@ -89,29 +89,29 @@ def read_medical_image(
         channels: 3 for RGB, where gray is repeated; 1 for gray, where a picture in color becomes its luminance
             (ITU-R BT.601); ``None`` for those of the file.
         window: ``(center, width)`` in units of the modality, shown linearly from black to white by DICOM PS3.3,
-            C.11.2.1.2.1 (LINEAR) where all values are whole numbers and the width is 1 or more, else by C.11.2.1.3.2
-            (LINEAR_EXACT); values outside are clipped. ``"dicom"``: that of the file, which a volume must have and a
-            picture may have. ``None``: the same for pictures, and no window for volumes. Color has no window.
-        frame: number of the frame, page or slice that is the picture, from 0, where a file has several.
-        channel: number of the channel that is read as gray, from 0: of a color (a gray picture has three equal ones),
-            or of channels that are no colors, as the sequences of an MRI on a fourth axis.
+            C.11.2.1.2.1 (LINEAR) if all values are whole numbers and the width is 1 or more, else by C.11.2.1.3.2
+            (LINEAR_EXACT); values outside are clipped. ``"dicom"``: the window of the file, which a volume must have
+            and a picture may have. ``None``: the same for pictures, and no window for volumes. Color has no window.
+        frame: number of the frame, page or slice that is the picture, from 0, if a file has several.
+        channel: number of the channel that is read as gray, from 0: a color (a gray picture has three equal channels),
+            or a channel that is not a color, such as the sequences of an MRI on a fourth axis.
         time: number of the point in time, from 0, in a NIfTI, NRRD or MetaImage file with a time axis, or a DICOM
             series with several images in each place, which are counted in the order of their Instance Numbers.
         max_pixels: pixels or voxels, times channels, that an image may have; None: 2^30. The decoded image takes up to
             eight times as many bytes of memory.
-        headers: the headers of DICOM files are appended, without pixels, for a result that belongs to the same study:
-            that of a picture, or those of all slices of a volume, where those after the first have identifiers only.
-            They hold the patient's data.
+        headers: list to which the headers of DICOM files are appended, without pixels, for a result in the same study.
+            These are the header of a picture, or the headers of all slices of a volume; all after the first have only
+            identifiers. They hold the patient's data.
 
     Returns:
-        float32. The affine ``(4, 4)`` of pictures holds their spacing of rows and columns in mm where the file has it.
+        float32. The affine ``(4, 4)`` of pictures holds their spacing of rows and columns in mm, if the file has it.
         ``meta`` has the same keys for all files, so they can be collated: those of MONAI, ``"frame"``, and the DICOM
         UIDs that a report refers to (``"SOPInstanceUID"``, ``"SOPClassUID"``, ``"StudyInstanceUID"``,
         ``"SeriesInstanceUID"``; empty for other files). It has no patient's name, no other identifier and no date.
 
     Raises:
         DataError: when a file can't be read; the message names the file, the reason and, if possible, the fix.
-        ValueError: when an option has no such value.
+        ValueError: when an option has an invalid value.
 
     Example:
         >>> read_medical_image("lesion.dcm", channels=3).shape
@@ -133,7 +133,8 @@ def read_shown(
     time: int | None = None,
     max_pixels: int | None = None,
 ) -> tuple[MetaTensor, StoredImage]:
-    """Read an image as :func:`read_medical_image` does, and also give what its file holds, for those who offer windows.
+    """Read an image as :func:`read_medical_image` does, and also return the values in its file, for a choice of
+    windows.
 
     Arguments and errors are those of :func:`read_medical_image`.
     """
@@ -158,7 +159,7 @@ def read_shown(
         if spatial_dims == 2 or window is not None:
             values = to_display(image, window)
         if not np.isfinite(values).all():
-            raise DataError("has values that are no numbers once its rescale and window are applied.")
+            raise DataError("has values that are not numbers after its rescale and window.")
         values = match_channels(values.astype(np.float32, copy=False), channels)
     except Exception as error:
         if is_out_of_memory(error):
@@ -171,7 +172,7 @@ def read_shown(
         "original_channel_dim": 0,
         "space": "RAS",
         "frame": image.frame,
-        # Several values are joined as DICOM writes them.
+        # Join several values as DICOM does.
         **{key: "\\".join(dict.fromkeys(str(one.get(key, "")) for one in image.headers)) for key in UID_KEYS},
     }
     return MetaTensor(torch.from_numpy(np.ascontiguousarray(values)), torch.from_numpy(image.affine), meta), image
@@ -186,10 +187,10 @@ def check_options(
     time: int | None = None,
     max_pixels: int | None = None,
 ) -> None:
-    """Check the options of :func:`read_medical_image` before there is a file.
+    """Check the options of :func:`read_medical_image` without a file.
 
     Raises:
-        ValueError: when one has no such value.
+        ValueError: when an option has an invalid value.
     """
     if spatial_dims not in (2, 3):
         raise ValueError(f"spatial_dims must be 2 or 3, got {spatial_dims}.")
@@ -208,10 +209,10 @@ def check_options(
 
 
 def read_stored(paths: Sequence[Path], spatial_dims: int, selection: Selection) -> StoredImage:
-    """Values as a file has them, before they are scaled for a screen; for arguments see :func:`read_medical_image`.
+    """Read the values of a file before they are scaled for a screen; for arguments see :func:`read_medical_image`.
 
     Raises:
-        DataError: when it can't be read; the message starts after the name of the file.
+        DataError: when it can't be read. The message continues a sentence that begins with the file's name.
         Exception: when it is damaged; libraries raise almost any.
     """
     files = files_of_series(paths[0]) if len(paths) == 1 and paths[0].is_dir() else paths
@@ -251,7 +252,7 @@ def _read_volume(files: Sequence[Path], selection: Selection) -> StoredImage:
 
 
 def count_frames(path: PathLike) -> int:
-    """Number of pictures in a file: frames, pages or slices; 1 if that is not known. Reading then gives the reason."""
+    """Count the pictures in a file: frames, pages or slices. If that fails, return 1: reading gives the reason."""
     file = Path(path)
     try:
         kind = kind_of(file)
@@ -265,10 +266,10 @@ def count_frames(path: PathLike) -> int:
 
 
 def kind_of(path: Path) -> str:
-    """Format of a file by its content: ``"DICOM"``, ``"TIFF"``, a key of :data:`SUFFIXES`, or ``"picture"``."""
+    """Find a file's format by its content: ``"DICOM"``, ``"TIFF"``, a key of :data:`SUFFIXES`, or ``"picture"``."""
     if path.exists() and not path.is_file():
         # Opening a pipe may wait forever.
-        raise DataError("is no file, but a folder, a pipe or a device.")
+        raise DataError("is not a file, but a folder, a pipe or a device.")
     with open(path, "rb") as file:
         head = file.read(1024)
     if not head:

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Reason why a file can't be read, as a sentence that follows its name."""
+"""Explain why a file can't be read, in a sentence that begins with its name."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def failure_of(path: object, error: BaseException) -> str:
 
     Args:
         path: file that was read.
-        error: error as it was caught; the error that MONAI's transforms wrap is found inside it.
+        error: the caught error. If MONAI's transforms have wrapped an error, the wrapped one is used.
     """
     while error.__cause__ is not None and not isinstance(error, DataError):
         error = error.__cause__
@@ -30,13 +30,13 @@ def failure_of(path: object, error: BaseException) -> str:
         return printable(str(error))
     if isinstance(error, (OSError, MemoryError)):
         return printable(f"{path} {reason_of(error)}")
-    # The error was not foreseen, so its traceback goes to the log.
+    # Nobody expected this error, so log its traceback.
     logger.debug(f"{path} can't be read", exc_info=error)
     return printable(f"{path} can't be read ({type(error).__name__}: {' '.join(str(error).split())[:300]}).")
 
 
 def reason_of(error: BaseException) -> str:
-    """Turn an error into a sentence that follows the name of the file.
+    """Turn an error into the rest of a sentence that begins with the file's name.
 
     Example:
         >>> reason_of(FileNotFoundError())
@@ -56,14 +56,14 @@ def reason_of(error: BaseException) -> str:
         return "may not be read (permission denied)."
     if isinstance(error, Image.UnidentifiedImageError):
         return (
-            "is nothing that can be read: DICOM, NIfTI, NRRD, MetaImage, TIFF, PNG, JPEG, JPEG 2000, WebP, BMP, GIF or "
-            "PNM."
+            "is not in a supported format (DICOM, NIfTI, NRRD, MetaImage, TIFF, PNG, JPEG, JPEG 2000, WebP, BMP, GIF "
+            "or PNM)."
         )
     if isinstance(error, Image.DecompressionBombError):
         return f"is too large for Pillow ({error}): save it as PNG or TIFF, which have no such limit."
     if isinstance(error, NotImplementedError):
         return f"is in a form that is not supported: {' '.join(str(error).split())[:300]}"
-    # ITK's messages begin with a place in its source. Its MetaImage reader gives this reason for any damage.
+    # Remove the place in ITK's source from its message, and the reason that its MetaImage reader gives for any damage.
     message = re.split(r"(?:ITK |itk::)ERROR: \w+\(\w+\): ", str(error))[-1].replace(
         "Reason: No such file or directory", ""
     )

@@ -30,7 +30,7 @@ class Selection:
 
 
 def choose(count: int, number: int | None, name: str, kind: str) -> int:
-    """Number of the part to read.
+    """Choose the number of the part to read.
 
     Args:
         count: number of parts in the file.
@@ -42,7 +42,7 @@ def choose(count: int, number: int | None, name: str, kind: str) -> int:
         DataError: when there are several parts and no number, or the part does not exist.
     """
     if number is None and count != 1:
-        every = f"; --{name} all takes each as an image of its own" if name == "frame" else ""
+        every = f"; --{name} all makes each an image of its own" if name == "frame" else ""
         raise DataError(f"has {count} {kind}: choose one by its number, {name}=0 to {count - 1} (--{name}){every}.")
     if number is not None and number >= count:
         there = f"its {kind} are 0 to {count - 1}" if count > 1 else f"it has {name}=0 only"

@@ -1,10 +1,10 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""TIFF of every layout: decoded by a library that is right for it, or refused by name.
+"""Read TIFF. Each layout is decoded by a library that decodes it right, or is refused by its name.
 
 tifffile knows all layouts, but few compressions without its extra ``imagecodecs``. Pillow knows the compressions, but
 silently decodes many layouts wrong: it swaps the bytes of big-endian floats in LZW, changes the values of half floats
-and of unsigned 32 bits, and turns planes of 16 bits into noise. So it decodes only the layouts of
+and of unsigned 32 bits, and turns planes of 16 bits into noise. So Pillow decodes only the layouts of
 :func:`_is_right_in_pillow`.
 """
 
@@ -46,7 +46,7 @@ TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, CMYK, YCBCR = 0, 1, 2, 3, 5, 6
 """PhotometricInterpretation."""
 COLOR_SAMPLES = {WHITE_IS_ZERO: 1, BLACK_IS_ZERO: 1, RGB: 3, PALETTE: 1, CMYK: 4, YCBCR: 3}
-"""Samples of a pixel without its extra ones."""
+"""Number of samples of a pixel, without extra samples."""
 NONE, CCITT, JPEG, DEFLATE = 1, (2, 3, 4, 32771), (6, 7), (8, 32946)
 """Compression."""
 LZW, PACKBITS = 5, 32773
@@ -57,9 +57,9 @@ MAX_RATIOS = {
     **dict.fromkeys(JPEG, MAX_JPEG_RATIO),
     **dict.fromkeys(DEFLATE, MAX_DEFLATE_RATIO),
 }
-"""Bytes of pixels that a byte can hold, by compression; the others have no such bound."""
+"""Largest ratio of a compression; the others have no bound."""
 UINT, INT, FLOAT, UNDEFINED = 1, 2, 3, 4
-"""SampleFormat; undefined is read as unsigned, as the specification says."""
+"""Values of SampleFormat; undefined is read as unsigned, as the specification says."""
 REDUCED, MASK = 1, 4
 """Bits of NewSubfileType: a thumbnail, and a mask of another page."""
 UNSPECIFIED, PREMULTIPLIED = 0, 1
@@ -67,14 +67,14 @@ UNSPECIFIED, PREMULTIPLIED = 0, 1
 
 
 class OpenTiff(NamedTuple):
-    """A file, and its pages that are pictures of their own."""
+    """A file, and those of its pages that are pictures of their own."""
 
     file: TiffFile
     pages: list[TiffPage]
 
 
 def count_pages(path: Path) -> int:
-    """Number of pages that are pictures of their own.
+    """Count the pages that are pictures of their own.
 
     Raises:
         DataError: see :func:`read_tiff`.
@@ -86,19 +86,19 @@ def count_pages(path: Path) -> int:
 def read_tiff(path: Path, selection: Selection) -> StoredImage:
     """Read a page upright, as a viewer shows it.
 
-    Gray keeps one channel; palette, CMYK and YCbCr become RGB; transparency is dropped, and colors that were multiplied
-    by it are divided again. All depths are kept. Color profiles and resolutions are not used.
+    Gray keeps one channel; palette, CMYK and YCbCr become RGB. Transparency is dropped, and colors that were multiplied
+    by it are divided by it. All depths are kept. Color profiles and resolutions are ignored.
 
     Args:
         path: a file.
-        selection: the page, where there are several, and the channel. Thumbnails and masks are not counted.
+        selection: the page, if there are several, and the channel. Thumbnails and masks are not counted.
 
     Returns:
         ``(1 or 3, rows, columns)`` and its range.
 
     Raises:
-        DataError: when a page or a channel must be chosen, or its layout can't be read; the message starts after the
-            file's name.
+        DataError: when a page or a channel must be chosen, or its layout can't be read. The message continues a
+            sentence that begins with the file's name.
 
     Source: TIFF Revision 6.0; BigTIFF; TIFF Technical Notes 1 to 3.
     """
@@ -115,7 +115,7 @@ def read_tiff_stack(path: Path, selection: Selection) -> StoredImage | None:
 
     Args:
         path: a file.
-        selection: point in time and channel, where the pages are of several, as ImageJ, OME and tifffile tell.
+        selection: point in time and channel, if the metadata of ImageJ, OME or tifffile say that there are several.
 
     Returns:
         ``(C, X, Y, Z)``, or None when there is one page.
@@ -163,8 +163,8 @@ def _opened(path: Path) -> Iterator[OpenTiff]:
             whole = pages
         if not whole:
             raise DataError(
-                "holds previews, and its picture in a form that is not supported, such as a camera's raw data: export "
-                "it as TIFF or PNG."
+                "holds previews, and its picture is in a form that is not supported, such as a camera's raw data: "
+                "export it as TIFF or PNG."
             )
         yield OpenTiff(file, whole)
 
@@ -192,7 +192,7 @@ def _count_directories(path: Path) -> int:
 
 
 def _check_hidden_pages(file: TiffFile, count: int) -> None:
-    """Refuse stacks that list their first page only. ``file.series`` is not used, since it opens other files."""
+    """Refuse stacks that list only their first page. ``file.series`` is not used, since it opens other files."""
     images = 1
     if file.is_imagej:
         images = int((file.imagej_metadata or {}).get("images", 1))
@@ -229,18 +229,18 @@ def _read_page(path: Path, page: TiffPage, number: int, channel: int | None) -> 
 
 
 def _is_unclear(page: TiffPage) -> bool:
-    """Tell a page whose further channels nothing explains."""
+    """Tell whether a page has more channels than its metadata explain."""
     is_gray = int(page.photometric) in (WHITE_IS_ZERO, BLACK_IS_ZERO)
     return is_gray and page.samplesperpixel > 1 and page.extrasamples[:1] in ((), (UNSPECIFIED,))
 
 
 def _check_layout(page: TiffPage, channel: int | None) -> None:
-    """Refuse layouts that can't be read right, and name them."""
+    """Refuse layouts that can't be decoded right, by their name."""
     check_size((page.imagelength, page.imagewidth, page.samplesperpixel))
     photometric, bits, samples = int(page.photometric), page.bitspersample, int(page.samplesperpixel)
     formats = _values(page, "SampleFormat", UINT)
     if page.planarconfig not in (1, 2):
-        # tifffile takes any other value for planes of their own.
+        # tifffile reads any other value as separate planes.
         raise DataError("has a PlanarConfiguration other than 1 and 2: it is damaged.")
     if page.imagedepth != 1:
         raise DataError("has pages with several layers (ImageDepth): save it with one layer in each page.")
@@ -275,7 +275,7 @@ def _check_layout(page: TiffPage, channel: int | None) -> None:
 
 
 def _name(value: int) -> str:
-    """The name that tifffile has for a number, or else the number."""
+    """Return tifffile's name for a number, or else the number."""
     return getattr(value, "name", str(value))
 
 
@@ -287,7 +287,7 @@ def _values(page: TiffPage, name: str, default: int) -> tuple[int, ...]:
 
 
 def _check_segments(path: Path, page: TiffPage) -> None:
-    """Check that strips or tiles are inside of the file. tifffile makes those of length 0 black."""
+    """Check that strips or tiles are inside of the file. tifffile would make those of length 0 black."""
     size = path.stat().st_size
     needed = int(np.prod(page.chunked))
     segments = list(zip(page.dataoffsets, page.databytecounts, strict=False))
@@ -301,7 +301,7 @@ def _check_segments(path: Path, page: TiffPage) -> None:
 
 
 def _decode(path: Path, page: TiffPage) -> NDArray[Any]:
-    """Samples as they are stored, in the byte order of this machine, but upright: ``(rows, columns, samples)``."""
+    """Decode the samples as they are stored, but upright: ``(rows, columns, samples)`` in the machine's byte order."""
     if _is_right_in_pillow(page) and not _is_right_in_tifffile(page):
         return _decode_by_pillow(path, page)
     try:
@@ -324,11 +324,11 @@ def _decode(path: Path, page: TiffPage) -> NDArray[Any]:
 
 
 def _decode_by_pillow(path: Path, page: TiffPage) -> NDArray[Any]:
-    # From an open file, not by name: Pillow maps named files into memory, and then scrambles pictures on their side.
+    # Pass an open file, not a name: Pillow maps named files into memory, and then scrambles pictures on their side.
     with open(path, "rb") as file, Image.open(file, formats=["TIFF"]) as image:
         image.seek(page.index)
         values = np.asarray(image.convert("RGB") if int(page.photometric) == YCBCR else image)
-        # Pillow turns TIFF while it loads it, and removes the tag.
+        # Pillow turns a TIFF upright while it loads it, and removes the tag.
         values = upright(values, image.getexif().get(ORIENTATION, 1))
     bits, photometric = int(page.bitspersample), int(page.photometric)
     if bits <= 8 and photometric in (WHITE_IS_ZERO, BLACK_IS_ZERO):
@@ -340,16 +340,16 @@ def _decode_by_pillow(path: Path, page: TiffPage) -> NDArray[Any]:
 
 
 def _is_right_in_tifffile(page: TiffPage) -> bool:
-    """True if tifffile decodes a layout fast and without another package."""
+    """Tell whether tifffile decodes a layout fast and without another package."""
     compression = int(page.compression)
     is_plain = compression == NONE or compression in DEFLATE
     return is_plain and page.bitspersample in (1, 8, 16, 32, 64) and int(page.predictor) in (1, 2)
 
 
 def _is_right_in_pillow(page: TiffPage) -> bool:
-    """True if Pillow decodes a layout right. The tests compare it with arrays of every layout.
+    """Tell whether Pillow decodes a layout right. The tests compare it with arrays of every layout.
 
-    Before another layout is added, check the modes that Pillow gives for it: see the top of this file.
+    Before you add a layout, check which modes Pillow returns for it: see the top of this file.
     """
     photometric, bits, samples = int(page.photometric), page.bitspersample, page.samplesperpixel
     kind, is_little_endian = _values(page, "SampleFormat", UINT)[0], page.parent.byteorder == "<"
@@ -364,7 +364,7 @@ def _is_right_in_pillow(page: TiffPage) -> bool:
     if samples == 1:
         depths = {WHITE_IS_ZERO: (1, 2, 4, 8), BLACK_IS_ZERO: (1, 2, 4, 8, 16), PALETTE: (1, 2, 4, 8)}
         return bits in depths.get(photometric, ()) or ((photometric, bits) == (BLACK_IS_ZERO, 12) and is_little_endian)
-    # Gray with transparency, or colors.
+    # This is gray with transparency, or color.
     return (
         bits == 8
         and page.planarconfig == 1

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The pages of a TIFF that are one volume, where a file holds several channels or points in time."""
+"""Select the pages of a TIFF that form one volume, if the file holds several channels or points in time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .selection import Selection, choose
 __all__ = ["select_pages"]
 
 Axes = list[tuple[str, int]]
-"""Letter and length of each axis that pages run along, the slowest first; ``"?"`` where no letter is told."""
+"""Letter and length of each axis along which the pages run, the slowest first; ``"?"``: no known letter."""
 
 
 def select_pages(file: TiffFile, pages: Sequence[TiffPage], selection: Selection) -> tuple[list[TiffPage], int | None]:
@@ -29,10 +29,10 @@ def select_pages(file: TiffFile, pages: Sequence[TiffPage], selection: Selection
         selection: time and channel.
 
     Returns:
-        Slices in their order, and the channel that is still to be chosen within each.
+        Slices in their order, and the channel to choose within each slice; None: none.
 
     Raises:
-        DataError: when a time or a channel must be chosen, or the metadata fit the pages in no way.
+        DataError: when a time or a channel must be chosen, or the metadata do not fit the pages.
     """
     axes = _axes_of(file, len(pages))
     lengths = dict(axes)
@@ -55,7 +55,7 @@ def _axes_of(file: TiffFile, count: int) -> Axes:
     axes = _imagej_axes(file) or _ome_axes(file) or _tifffile_axes(file, count) or [("Z", count)]
     sides = " x ".join(str(length) for _, length in axes)
     if np.prod([length for _, length in axes]) != count:
-        raise DataError(f"has {count} pages, and its metadata tell of {sides}: save it again with all of its pages.")
+        raise DataError(f"has {count} pages, but its metadata describe {sides}: save it again with all of its pages.")
     slices = [letter for letter, length in axes if length > 1 and letter not in "TC"]
     if len(slices) > 1:
         raise DataError(
@@ -73,7 +73,7 @@ def _imagej_axes(file: TiffFile) -> Axes:
 
 
 def _ome_axes(file: TiffFile) -> Axes:
-    """Axes of the first image in the OME header; a channel of several samples is one plane."""
+    """Read the axes of the first image in the OME header. A channel of several samples is one plane."""
     text = (file.ome_metadata or "") if file.is_ome else ""
     pixels = re.search(r"<(?:\w+:)?Pixels\b([^>]*)>(.*?)</(?:\w+:)?Pixels>", text, re.DOTALL)
     if pixels is None:
@@ -88,7 +88,7 @@ def _ome_axes(file: TiffFile) -> Axes:
 
 
 def _tifffile_axes(file: TiffFile, count: int) -> Axes:
-    """Axes of the array that tifffile wrote, as far as pages run along them."""
+    """Read the axes of the array that tifffile wrote: those along which the pages run."""
     series = file.shaped_metadata or ()
     if len(series) != 1 or "shape" not in series[0]:
         return []
@@ -97,6 +97,6 @@ def _tifffile_axes(file: TiffFile, count: int) -> Axes:
     letters = letters if len(letters) == len(shape) else "?" * len(shape)
     for number in range(len(shape)):
         if np.prod(shape[: number + 1]) == count:
-            # Letters other than these may be anything that runs from slice to slice.
+            # Other letters may stand for anything that runs from slice to slice.
             return list(zip(letters[: number + 1], shape, strict=False))
     return []

@@ -25,15 +25,15 @@ class LoadMedicalImage(Transform):
 
     Args:
         spatial_dims: 2 for pictures, in [0, 1] as a screen shows them; 3 for volumes, in the units of the modality.
-        channels: 1, 3, or ``None`` for those of the file.
-        window: ``(center, width)``, ``"dicom"`` for that of the file, or ``None``.
-        frame: number of the frame, page or slice, from 0, where a picture's file has several.
+        channels: 1, 3, or ``None`` for the channels of the file.
+        window: ``(center, width)``, ``"dicom"`` for the window of the file, or ``None``.
+        frame: number of the frame, page or slice, from 0, if a picture's file has several.
         channel: number of the channel that is read as gray, from 0.
-        time: number of the point in time, from 0, where a file has several.
+        time: number of the point in time, from 0, if a file has several.
         max_pixels: pixels or voxels, times channels, that an image may have; None: 2^30.
 
     Raises:
-        ValueError: when an option has no such value.
+        ValueError: when an option has an invalid value.
 
     Example:
         >>> LoadMedicalImage(channels=3)("lesion.dcm").shape

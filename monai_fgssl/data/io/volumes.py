@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Volumes made ready for a network: the same orientation, spacing, size and brightness for all."""
+"""Prepare volumes for a network: all get the same orientation, spacing, size and brightness."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ __all__ = ["fit_volume", "read_volume"]
 logger = logging.getLogger(__name__)
 
 PERCENTILES = (0.5, 99.5)
-"""Percentiles shown as black and white when there is no window. So outliers, such as metal, do not matter."""
+"""Percentiles shown as black and white if there is no window, so that outliers such as metal do not matter."""
 
 
 def read_volume(
@@ -44,28 +44,28 @@ def read_volume(
     max_pixels: int | None = None,
     headers: list[Dataset] | None = None,
 ) -> Tensor:
-    """Read a volume from any file or from the folder of a DICOM series, in the form that the network gets.
+    """Read a volume from any file or from the folder of a DICOM series, in the form that the network needs.
 
     Args:
         path: see :func:`~monai_fgssl.data.read_medical_image`.
         image_size: voxels along each axis; see :func:`fit_volume`.
         spacing: spacing in mm; see :func:`fit_volume`.
-        window: values that become 0 to 1: ``(center, width)`` in the units of the modality, or ``"dicom"`` for that of
-            the file; None: the range of the result's values, without the lowest and the highest 0.5 %.
+        window: values that become 0 to 1: ``(center, width)`` in the units of the modality, or ``"dicom"`` for the
+            window of the file; None: the range of the result's values, without the lowest and the highest 0.5 %.
         channel: see :func:`~monai_fgssl.data.read_medical_image`.
         time: see :func:`~monai_fgssl.data.read_medical_image`.
         max_pixels: see :func:`~monai_fgssl.data.read_medical_image`.
         headers: see :func:`~monai_fgssl.data.read_medical_image`.
 
     Returns:
-        uint8, ``(1, X, Y, Z)``: to the patient's right, to the front, to the head.
+        uint8, ``(1, X, Y, Z)``. X runs to the patient's right, Y to the front, Z to the head.
 
     Raises:
-        DataError: when the file is missing, damaged, in color or no volume.
+        DataError: when the file is missing, damaged, in color or not a volume.
     """
     whole = read_medical_image(path, 3, 1, window, channel=channel, time=time, max_pixels=max_pixels, headers=headers)
     if 1 in whole.shape[1:]:
-        logger.warning(f"{printable(str(path))} has one slice only: the image of a DICOM series is its folder.")
+        logger.warning(f"{printable(str(path))} has only one slice: for a DICOM series, name its folder.")
     volume = fit_volume(whole, image_size, spacing)
     if window is None:
         volume = ScaleIntensityRangePercentiles(*PERCENTILES, 0, 1, clip=True)(volume)
@@ -83,9 +83,9 @@ def fit_volume(
     Args:
         volume: ``(C, X, Y, Z)`` with an affine.
         image_size: voxels of the result along each axis, one number for all or one for each.
-        spacing: spacing of the result in mm, one number for all axes or one for each; a larger volume is cut around its
-            middle, and a smaller one is filled with the values of its edge. None: the whole volume is scaled to
-            ``image_size``, whatever spacing that gives.
+        spacing: spacing of the result in mm, one number for all axes or one for each. A larger volume is cropped around
+            its middle, and a smaller one is padded with the values of its edge. None: the whole volume is scaled to
+            ``image_size``, at any spacing.
 
     Returns:
         ``(C, *image_size)``, with the affine of its own voxels.
@@ -99,7 +99,7 @@ def fit_volume(
         steps = [after / before for before, after in zip(volume.pixdim.tolist(), wanted, strict=True)]
     sigma = [0.0, *(max(0.0, (step - 1) / 2) for step in steps)]
     if any(sigma):
-        # Not MONAI's GaussianSmooth: it assumes 0 around the volume, which is no neutral value.
+        # Not MONAI's GaussianSmooth: it assumes 0 around the volume, which may be far from the values at the edge.
         smooth = gaussian_filter(volume.numpy(), sigma, mode="nearest")
         volume = convert_to_dst_type(smooth, volume)[0]
     if spacing is None:

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Lists of images in tables of text, whose columns are found by name or by content."""
+"""Read lists of images from tables of text. Columns are found by name or by content."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from .table import ImageTable, part_named
 __all__ = ["find_image_column", "read_csv_list", "read_csv_listing"]
 
 SAMPLE_ROWS = 200
-"""Number of rows that are read to find the column of images, when the names of the columns do not decide."""
+"""Number of rows that are read to find the column of images, if the names of the columns do not tell."""
 
 
 def read_csv_list(path: str | Path) -> ImageTable:
     """Read a table of text with a row for each image.
 
-    The content tells the delimiter (comma, semicolon, tab or bar) and the encoding
+    Delimiter (comma, semicolon, tab or bar) and encoding are found from the content
     (:func:`~monai_fgssl.data.layouts.dialects.read_text_table`). Columns are found by name, whatever their case, spaces
     and signs; all names are in :mod:`~monai_fgssl.data.layouts.columns`:
 
@@ -74,8 +74,8 @@ def read_csv_listing(path: Path, finder: FileFinder) -> Listing:
             known = ", ".join(IMAGE_COLUMNS[:6])
             told = ", ".join(table.columns) or "none"
             listing.problems.append(
-                f"{path.name}: no column of images ({known}, ...), and none that names files beside it; its columns "
-                f"are: {told}. Call that column 'image'."
+                f"{path.name}: no column of images ({known}, ...), and none names files beside it; its columns "
+                f"are: {told}. Call the column of images 'image'."
             )
         return listing
     if titles := [row for row in table.rows[:SAMPLE_ROWS] if _names_columns(list(row.values()))]:

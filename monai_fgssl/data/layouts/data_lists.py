@@ -21,7 +21,7 @@ __all__ = ["is_data_list", "read_data_list", "read_data_listing", "read_json"]
 
 
 def is_data_list(path: Path) -> bool:
-    """True if a file is JSON with a list of images under the name of a part."""
+    """Tell whether a file is JSON with a list of images under the name of a part."""
     try:
         return path.suffix.lower() == ".json" and bool(_parts_of(read_json(path)))
     except DataError:
@@ -37,9 +37,9 @@ def read_data_list(path: str | Path) -> ImageTable:
          "validation": [...],
          "test": [...]}
 
-    Only one part must be there. Paths are relative to the file. ``label`` is the name or number of a class. Like
-    ``patient`` and the other groups it may be missing, as in a table (:func:`~monai_fgssl.data.read_csv_list`). An
-    item may be a path alone, as the test images of the Medical Segmentation Decathlon are.
+    At least one part must be there. Paths are relative to the file. ``label`` is the name or number of a class. Labels
+    and groups such as ``patient`` may be missing, as in a table (:func:`~monai_fgssl.data.read_csv_list`). An item may
+    be just a path, as for the test images of the Medical Segmentation Decathlon.
 
     Args:
         path: the file.
@@ -48,15 +48,15 @@ def read_data_list(path: str | Path) -> ImageTable:
         Items in the order of the list. Classes in the order of their numbers or of their names.
 
     Raises:
-        DataError: when anything is missing or contradictory; one message with all problems.
+        DataError: when anything is missing or contradictory; one message lists all problems.
     """
     finder = FileFinder(Path(path).parent)
     return make_table(read_data_listing(Path(path)), finder)
 
 
 def read_data_listing(path: Path) -> Listing:
-    """Read a data list as :func:`read_data_list` does, without its files."""
-    # MONAI's load_decathlon_datalist takes a label for a path if a file or folder of that name exists.
+    """Read a data list as :func:`read_data_list` does, without finding the files of its images."""
+    # Not MONAI's load_decathlon_datalist: it takes a label for a path if a file or folder has the label's name.
     try:
         parts = _parts_of(read_json(path))
     except DataError:
@@ -99,7 +99,7 @@ def read_data_listing(path: Path) -> Listing:
 
 
 def _choose_fields(path: Path, names: Sequence[str], problems: list[str]) -> tuple[str, list[str], str]:
-    """The field of the class, the fields of groups, and notes that name them."""
+    """Return the field of the class, the fields of groups, and a note that names them."""
     labels = columns_named(names, LABEL_COLUMNS)
     if len(labels) > 1 and labels[0] != "label":
         problems.append(f"{path.name}: fields {', '.join(labels)} may all be the class: call the right one 'label'.")
@@ -114,10 +114,10 @@ def _choose_fields(path: Path, names: Sequence[str], problems: list[str]) -> tup
 
 
 def read_json(path: Path) -> Any:
-    """Content of a JSON file in any encoding of Unicode.
+    """Read a JSON file in any encoding of Unicode.
 
     Raises:
-        DataError: when the file is not JSON; the message starts after the name of the file.
+        DataError: when the file is not JSON. The message continues a sentence that begins with the file's name.
     """
     try:
         return json.loads(decode(path.read_bytes())[0], object_pairs_hook=_unique)
@@ -135,7 +135,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _other_lists(path: Path) -> dict[str, list[Any]]:
-    """Lists of items with images whose keys name no part."""
+    """Return the lists of images whose keys are not names of parts."""
     try:
         content = read_json(path)
     except DataError:

@@ -79,8 +79,8 @@ def read_text_table(path: Path, sample: bool = False) -> TextTable:
         sample: read the first rows only, enough to tell what kind of table it is.
 
     Raises:
-        DataError: when it is no text, or its encoding, its delimiter or the columns of its values can't be told; the
-            message starts after the name of the file.
+        DataError: when it is not text, or its encoding, its delimiter or the columns of its values are not clear. The
+            message continues a sentence that begins with the file's name.
     """
     text, encoding = decode(path.read_bytes())
     text = text.replace("\r\n", "\n").replace("\r", "\n")
@@ -101,7 +101,8 @@ def decode(data: bytes) -> tuple[str, str]:
     """Text of a file, and the name of its encoding; empty for UTF-8.
 
     Raises:
-        DataError: when it is no text, or its encoding can't be told; the message starts after the name of the file.
+        DataError: when it is not text, or its encoding is not clear. The message continues a sentence that begins with
+            the file's name.
     """
     encoding = next((name for mark, name in BYTE_ORDER_MARKS if data.startswith(mark)), None) or _without_mark(data)
     try:

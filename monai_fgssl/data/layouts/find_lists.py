@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Search for the lists of images in a folder. A list that can't be understood is an error, and never ignored."""
+"""Find the lists of images in a folder. A list that can't be understood is an error; it is never ignored."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class ListFiles:
     Attributes:
         json: MONAI data lists.
         csv: tables of text.
-        problems: files that may list the images, and can't be understood; each with the fix.
+        problems: files that may list the images but can't be understood, each with the fix.
         notes: files that name no image.
     """
 
@@ -42,13 +42,13 @@ class ListFiles:
 
 
 def find_lists(root: Path) -> ListFiles:
-    """Look at all files of a folder, not of folders below it."""
+    """Find the lists among the files of a folder; its subfolders are not searched."""
     finder = FileFinder(root)
     found = ListFiles()
     for path in sorted(path for path in root.iterdir() if path.is_file() and not is_ignored(path.name)):
         suffix = path.suffix.lower()
         if suffix in UNREADABLE_SUFFIXES:
-            found.problems.append(f"{path.name} may list the images, and can't be read: save it as CSV.")
+            found.problems.append(f"{path.name} may list the images, but can't be read: save it as CSV.")
         elif suffix == ".json":
             _look_at_json(path, finder, found)
         elif suffix in TABLE_SUFFIXES:
@@ -57,7 +57,7 @@ def find_lists(root: Path) -> ListFiles:
 
 
 def is_list(path: Path) -> str | None:
-    """Kind of a single file: ``"json"``, ``"csv"``, or None when it lists no images.
+    """Return the kind of a file: ``"json"``, ``"csv"``, or None if it lists no images.
 
     Raises:
         DataError: when it has the suffix of a table and can't be read.
@@ -89,8 +89,8 @@ def _look_at_json(path: Path, finder: FileFinder, found: ListFiles) -> None:
         found.json.append(path)
     elif finder.find_all(list(_texts(content))).count:
         found.problems.append(
-            f"{path.name} names images, but is no MONAI data list: put them as a list under 'training', or save a CSV "
-            "file with the columns image and label."
+            f"{path.name} names images, but is not a MONAI data list: put them into a list under 'training', or save a "
+            "CSV file with the columns image and label."
         )
     else:
         found.notes.append(f"{path.name} names no image: not used")
@@ -124,7 +124,7 @@ def _look_at_table(path: Path, finder: FileFinder, found: ListFiles) -> None:
 
 
 def _classes_of_images(path: Path, table: TextTable) -> str | None:
-    """Column of classes in a table that has a number or a name for each of as many rows as there are images."""
+    """Return the column of classes in a table that has as many rows as there are images."""
     labels = columns_named(table.columns, LABEL_COLUMNS)
     different = [len({row[name] for row in table.rows}) for name in table.columns if name not in labels]
     if not labels or len(table.rows) not in different or len({row[labels[0]] for row in table.rows}) == len(table.rows):
@@ -137,7 +137,7 @@ def _classes_of_images(path: Path, table: TextTable) -> str | None:
 
 
 def _unclear(path: Path, table: TextTable, finder: FileFinder) -> str | None:
-    """Reason to take a table without a column of images for a list; None if there is none."""
+    """Return why a table without a column of images may still be a list; None if it is not one."""
     if _count_files(table.columns, finder):
         return f"{path.name}: its first row names an image, not the columns: add a row image,label."
     # Numbers could be names of many files, unless there are classes beside them.
@@ -160,7 +160,7 @@ def _count_files(names: list[str], finder: FileFinder, numbers_too: bool = False
 
 
 def _texts(content: Any) -> Iterator[str]:
-    """All strings in a JSON file, keys included."""
+    """Yield all strings in a JSON file, keys included."""
     if isinstance(content, str):
         yield content
     elif isinstance(content, dict):

@@ -131,7 +131,7 @@ def describe_others(files: Iterable[Path]) -> str:
 
     Example:
         >>> describe_others([Path("a.txt"), Path("b.TXT"), Path("volume.raw"), Path("README")])
-        '3 files that are no images are left out (.txt 2, without suffix 1)'
+        '3 files that are not images are left out (.txt 2, without suffix 1)'
     """
     told = [path for path in files if not path.name.lower().endswith(PIXEL_SUFFIXES)]
     if not told:
@@ -140,7 +140,7 @@ def describe_others(files: Iterable[Path]) -> str:
     listed = ", ".join(
         f"{suffix} {count}" for suffix, count in sorted(counts.items(), key=lambda one: (-one[1], one[0]))
     )
-    return f"{len(told)} files that are no images are left out ({listed})"
+    return f"{len(told)} files that are not images are left out ({listed})"
 
 
 def _kind(path: Path) -> str:

@@ -94,7 +94,7 @@ def _read_truth(path: Path, problems: list[str]) -> tuple[tuple[str, ...], dict[
         problems.append(f"{path.name}: has no rows, so no image has a label.")
     fault = (
         f"need exactly one 1 and else 0 in {', '.join(class_names)}",
-        "correct them, and delete columns that are no classes",
+        "correct them, and delete columns that are not classes",
     )
     return class_names, read_labels(path, rows, "image", lambda row: one_hot_label(row, class_names), fault, problems)
 

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Common parts of all lists: data sets that a file lists image by image."""
+"""Common parts of all lists, which are files that name the images of a data set one by one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ from .table import PARTS, UNLABELED, ImageTable, part_named
 __all__ = ["Entry", "Listing", "join_listings", "make_table"]
 
 MANY_CLASSES = 20
-"""Number of classes above which each must have two images on average. Measurements would have fewer."""
+"""Largest number of classes for which one image each is enough. More classes must have two images each on average;
+measurements would not."""
 
 GRADES = frozenset(("mild", "minimal", "moderate", "severe", "slight"))
 """Names of grades. Beside these, ``none`` may be a grade too."""
@@ -31,13 +32,13 @@ GRADES = frozenset(("mild", "minimal", "moderate", "severe", "slight"))
 
 @dataclass(frozen=True)
 class Entry:
-    """One image as it is listed.
+    """One image, as the list describes it.
 
     Attributes:
         image: path, relative to the list.
         label: name or number of the class, as it is written.
-        groups: lesion, patient or the like, the larger first, as they are written.
-        part: part as the list writes it; None where the list has no parts.
+        groups: lesion, patient or the like, as they are written, the largest first.
+        part: part, as it is written; None if the list has no parts.
     """
 
     image: str
@@ -48,12 +49,12 @@ class Entry:
 
 @dataclass(frozen=True)
 class Listing:
-    """A list as it was read.
+    """Content of a list.
 
     Attributes:
         path: file of the list.
         entries: its images.
-        class_names: the classes, if columns tell their order; else none.
+        class_names: the classes, if columns give their order; otherwise empty.
         problems: mistakes that make the list unusable, each with its fix.
         notes: sentences that name the columns or fields that were used.
     """
@@ -71,9 +72,9 @@ class Listing:
 
 
 def join_listings(listings: Sequence[Listing]) -> Listing | None:
-    """Join the lists of a folder; None if they don't belong together, or could in several ways.
+    """Join the lists of a folder; None if they don't belong together, or if there are several ways to join them.
 
-    Either each has the name of a part (``train.csv``, ``test.csv``), or only one has labels, and the others give
+    Either each list has the name of a part (``train.csv``, ``test.csv``), or only one has labels and the others add
     patients, lesions or parts of the same images.
     """
     parts = [part_named(listing.path.stem) for listing in listings]
@@ -105,7 +106,7 @@ def _add_groups(main: Listing, others: Sequence[Listing]) -> Listing:
         if not shared or not says_more or other.problems:
             notes.append(f"{other.path.name} has no labels: not used")
             continue
-        notes += [*other.notes, f"{other.path.name} says more of {shared} of the {len(entries)} images"]
+        notes += [*other.notes, f"{other.path.name} adds to {shared} of the {len(entries)} images"]
         for number, entry in enumerate(entries):
             found = more.get(image_name(entry.image))
             if found is not None:
@@ -118,7 +119,7 @@ def make_table(listing: Listing, finder: FileFinder) -> ImageTable:
     """Find the files, number the classes, and report all problems.
 
     Raises:
-        DataError: when anything is missing or contradictory; one message with all problems.
+        DataError: when anything is missing or contradictory; one message lists all problems.
     """
     path, entries, problems = listing.path, listing.entries, list(listing.problems)
     notes = list(listing.notes)
@@ -164,7 +165,7 @@ def make_table(listing: Listing, finder: FileFinder) -> ImageTable:
             alike.append(name)
         elif first != item:
             twice.append(name)
-    report(twice, "images are listed twice", "keep one each")
+    report(twice, "images are listed twice", "keep one of each")
     report(alike, "images differ from another one in the suffix only", "keep one of each")
     raise_problems(path, problems)
     if repeated:
@@ -176,7 +177,7 @@ def make_table(listing: Listing, finder: FileFinder) -> ImageTable:
     known = Counter(label for label in labels if label.casefold() in MAYBE_MISSING)
     if known:
         told = ", ".join(f"{text} {count}" for text, count in known.most_common())
-        notes.append(f"taken for classes: {told}; if that stands for 'not known', leave it empty")
+        notes.append(f"read as classes: {told}; if this means 'not known', leave it empty")
     table = ImageTable(tuple(classes), list(items.values()), tuple(notes))
     return _without_empty_classes(table)
 
@@ -192,14 +193,14 @@ def _check_labels(entries: Sequence[Entry], labels: Sequence[str]) -> list[str]:
     if num_different > max(MANY_CLASSES, num_known / 2):
         problems.append(
             f"there are {num_different} different labels for {num_known} images ({first_names(in_order(labels), 3)}): "
-            "these are no classes. Take another column, or put the values into classes."
+            "these are not classes. Use another column, or group the values into classes."
         )
     numbers = [as_number(label) for label in labels if label]
     has_decimals = any(number not in (float("-inf"), round(number, 0)) for number in numbers if abs(number) < 1e15)
     if has_decimals and num_different > num_known / 2:
         problems.append(
-            f"its labels are measurements ({first_names(in_order(labels), 3)}), not classes: take another column, or "
-            "put the values into classes."
+            f"its labels are measurements ({first_names(in_order(labels), 3)}), not classes: use another column, or "
+            "group the values into classes."
         )
     classes_of: dict[str, set[str]] = {}
     for entry, label in zip(entries, labels, strict=True):
@@ -207,18 +208,18 @@ def _check_labels(entries: Sequence[Entry], labels: Sequence[str]) -> list[str]:
             classes_of.setdefault(part, set()).add(label)
     in_train = classes_of.get("train", set())
     for part, classes in classes_of.items():
-        # Numbers in one and names in the other are codes of the same classes, as a rule.
+        # If one part has numbers and the other has names, they usually stand for the same classes.
         kinds = [{as_number(name) > float("-inf") for name in names} for names in (classes, in_train)]
         if min(len(classes), len(in_train)) > 1 and kinds in ([{True}, {False}], [{False}, {True}]):
             problems.append(
                 f"the part {part} has none of the classes of train ({first_names(in_order(classes), 3)} there, "
-                f"{first_names(in_order(in_train), 3)} in train): name them alike."
+                f"{first_names(in_order(in_train), 3)} in train): use the same names."
             )
     written = {label_value(entry.label).casefold() for entry in entries}
     known = {label.casefold() for label in labels if label}
     if "-1" in written and len(known) == 1 and as_number(next(iter(known))) > float("-inf"):
         problems.append(
-            f"its labels are -1 and {next(iter(known))}: -1 stands for 'not known'. If it is a class, write names."
+            f"its labels are -1 and {next(iter(known))}: -1 means 'not known'. If it is a class, write names."
         )
     if "none" in written and known & GRADES:
         problems.append(
@@ -264,7 +265,7 @@ def _without_empty_classes(table: ImageTable) -> ImageTable:
 
 
 def _names(root: Path, files: Sequence[Path]) -> list[str]:
-    """Paths without suffix, relative to the folder that holds all of them."""
+    """Return the paths without suffix, relative to the folder that holds all of them."""
     absolute = [os.path.abspath(file) for file in files]
     base = os.path.abspath(root)
     if not all(file.startswith(base + os.sep) for file in absolute):

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Common parts of the official layouts: a folder of images, and a CSV file with a row for each."""
+"""Common parts of the official layouts, which have a folder of images and a CSV file with a row for each image."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ __all__ = [
 
 
 def find_csv(root: Path, stem: str) -> Path | None:
-    """Find the CSV file. It may be in a folder of its name, as the official archives unpack."""
+    """Find the CSV file. It may be in a folder of the same name, as when an official archive is unpacked."""
     candidates = (root / f"{stem}.csv", root / stem / f"{stem}.csv")
     return next((path for path in candidates if path.is_file()), None)
 
 
 def find_photos(folder: Path, problems: list[str], ignored: str | None = None) -> dict[str, Path]:
-    """Images of a folder by their names without suffix.
+    """Find the images of a folder, by their names without suffix.
 
     Args:
         folder: folder with the images; its subfolders are ignored.
-        problems: a sentence is added if two images have one name, or if there are none.
-        ignored: end of the names, without suffix, of files that are no images.
+        problems: a sentence is added if two images have the same name, or if there are no images.
+        ignored: files are ignored if their names, without suffix, end in this text.
     """
     images: dict[str, Path] = {}
     repeated: list[str] = []
@@ -51,7 +51,7 @@ def find_photos(folder: Path, problems: list[str], ignored: str | None = None) -
             f"({first_names(repeated)}): keep one of each."
         )
     if not images:
-        problems.append(f"{folder.name}/: there are no images ({', '.join(PHOTO_SUFFIXES)}) in it.")
+        problems.append(f"{folder.name}/: there are no images ({', '.join(PHOTO_SUFFIXES)}) in this folder.")
     return images
 
 
@@ -115,8 +115,8 @@ def raise_wrong_folder(root: Path, wanted: str, fits: Callable[[Path], bool]) ->
 
     Args:
         root: the folder.
-        wanted: the files that are missing.
-        fits: True for a folder that has them; it is called for the folder above and for those below.
+        wanted: the missing files, in words.
+        fits: function that tells whether a folder has them. It is called for the folder above and for those below.
 
     Raises:
         DataError: always.
@@ -130,5 +130,5 @@ def raise_wrong_folder(root: Path, wanted: str, fits: Callable[[Path], bool]) ->
 
 
 def contents(root: Path) -> str:
-    """Names of the files in a folder, for an error."""
+    """List the files in a folder, for an error message."""
     return first_names([path.name + "/" * path.is_dir() for path in sorted(root.iterdir())]) or "an empty folder"

@@ -58,7 +58,7 @@ def find_series(files: Iterable[Path]) -> dict[Path, Path | None]:
         elif file.parent in folders and file in left_out:
             found[file] = None
         elif file.parent in folders and file not in images and file.suffix.lower() == ".dcm":
-            # A file that broke off is no DICOM file any more; reading the folder reports it.
+            # A file that was cut off may not be DICOM any more; reading the folder reports it.
             found[file] = file.parent
     return found
 

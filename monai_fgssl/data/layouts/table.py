@@ -81,5 +81,7 @@ def join_parts(tables: Mapping[str, ImageTable], source: Path) -> ImageTable:
         items += [item | {"label": label_of[item["label"]], "part": part} for item in table.items]
     counts = Counter(item["name"] for item in items)
     if repeated := sorted(name for name, count in counts.items() if count > 1):
-        raise DataError(f"{source}: {len(repeated)} images are in two parts ({first_names(repeated)}): keep one each.")
+        raise DataError(
+            f"{source}: {len(repeated)} images are in two parts ({first_names(repeated)}): keep one of each."
+        )
     return ImageTable(class_names, items, tuple(note for table in tables.values() for note in table.notes))

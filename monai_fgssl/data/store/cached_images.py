@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Images decoded once, kept as bytes, and handed out in whole batches."""
+"""Decode images once, keep them as bytes, and return them in whole batches."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class ReadImaged(MapTransform):
         allow_missing_keys: leave out keys that are missing.
         headers_key: key of a list that gets the headers of DICOM files, see
             :func:`~monai_fgssl.data.read_medical_image`. None: they are dropped.
-        pool: processes that decode the images; None: this one.
+        pool: processes that decode the images; None: this process does.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class ReadImaged(MapTransform):
         self._read = self.geometry.read if pool is None else partial(pool.read, self.geometry)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Replace each path by its image, float32 ``(C, *image_size)`` in [0, 1]; of its ``"frame"`` if it has one."""
+        """Replace each path by its image, of the item's ``"frame"`` if any: float32 ``(C, *image_size)`` in [0, 1]."""
         d = dict(data)
         headers: list[DicomDataset] = []
         for key in self.key_iterator(d):
@@ -71,17 +71,17 @@ class ReadImaged(MapTransform):
 
 
 class CachedImages(Dataset):
-    """Images of one size out of a uint8 tensor, indexed by number, or by a list of numbers for a batch.
+    """Images of one size in a uint8 tensor. A number gives an image, a list of numbers a batch.
 
     Args:
         store: uint8, ``(M, C, *spatial)``, in memory or on disk, see :mod:`~monai_fgssl.data.store.image_store`.
-        labels: int64, ``(N,)``; -1 where not known.
+        labels: int64, ``(N,)``; -1: not known.
         names: ``N`` names.
         groups: ``N`` names of lesions or patients.
-        rows: number of each image in the store, int64 ``(N,)``. None: all in order.
+        rows: row of each image in the store, int64 ``(N,)``. None: all rows in order.
 
     Raises:
-        ValueError: when these are not equally many.
+        ValueError: when labels, names, groups and rows differ in number.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class CachedImages(Dataset):
         self.groups = list(groups)
         if not len(self.rows) == len(labels) == len(names) == len(groups):
             raise ValueError(
-                f"images, labels, names and groups must be equally many, got {len(self.rows)}, {len(labels)}, "
+                f"images, labels, names and groups must have the same number, got {len(self.rows)}, {len(labels)}, "
                 f"{len(names)} and {len(groups)}."
             )
 
@@ -107,7 +107,7 @@ class CachedImages(Dataset):
         return len(self.rows)
 
     def __getitem__(self, index: int | Sequence[int]) -> dict[str, Any]:
-        """One image, or for a sequence of numbers a batch, as a dictionary: image, label, name, group."""
+        """Return an image, or a batch for a sequence of numbers, as a dictionary: image, label, name, group."""
         if isinstance(index, int):
             return {
                 "image": self.store[self.rows[index]],
@@ -124,13 +124,13 @@ class CachedImages(Dataset):
         }
 
     def select(self, positions: Sequence[int] | Tensor) -> CachedImages:
-        """The images at some positions, in this order. They are not copied."""
+        """Select the images at some positions, in this order, without copying them."""
         chosen = torch.as_tensor(positions, dtype=torch.int64)
         names, groups = ([values[i] for i in chosen.tolist()] for values in (self.names, self.groups))
         return CachedImages(self.store, self.labels[chosen], names, groups, self.rows[chosen])
 
     def listed(self, items: Sequence[Mapping[str, Any]]) -> CachedImages:
-        """The images that a list names, in its order and with its labels and groups. They are not copied.
+        """Select the images that a list names, in its order and with its labels and groups, without copying them.
 
         Args:
             items: dictionaries with ``"name"``, ``"label"`` and ``"group"``.
@@ -141,11 +141,11 @@ class CachedImages(Dataset):
         return CachedImages(self.store, labels, names, groups, [row_of[name] for name in names])
 
     def sample(self, count: int, seed: int = 0) -> CachedImages:
-        """At most so many images, drawn at random, always the same for a seed. They are not copied."""
+        """Draw at most ``count`` images at random, always the same ones for a seed, without copying them."""
         return self.select(np.random.default_rng(seed).permutation(len(self))[:count].tolist())
 
     def labeled(self) -> CachedImages:
-        """The images whose label is known. They are not copied."""
+        """Select the images whose label is known, without copying them."""
         return self.select((self.labels != UNLABELED).nonzero().flatten())
 
     def labelled(self) -> CachedImages:
@@ -166,15 +166,15 @@ def load_images(
 
     Args:
         items: dictionaries with ``"image"`` (path), ``"label"``, ``"name"`` and ``"group"``, as in
-            :class:`~monai_fgssl.data.ImageTable`, and maybe ``"frame"``.
+            :class:`~monai_fgssl.data.ImageTable`, and optionally ``"frame"``.
         geometry: geometry of the images; for pictures, their size is enough.
-        cache_dir: folder for the decoded images. The next run with the same images reads them from there. Nothing in
-            it is ever removed. None: they are kept in memory.
-        pool: processes that decode the images; None: threads of this one.
+        cache_dir: folder for the decoded images. The next run with the same images reads them from there. Nothing in it
+            is ever removed. None: images are kept in memory.
+        pool: processes that decode the images; None: threads of this process.
 
     Raises:
-        DataError: when there are no items, or when images are missing, empty, truncated or none; one message names
-            the first five and counts them. Or when they don't fit into memory or on the disk.
+        DataError: when there are no items, or they don't fit into memory or on the disk; or when files are missing,
+            empty, truncated or not images: one message counts these, and names the first five.
     """
     if not items:
         raise DataError("there are no images to load: the list of items is empty.")
@@ -198,7 +198,7 @@ def load_images(
                     except Exception as error:
                         broken.append(failure_of(path, error))
             finally:
-                # Without it, who stops this would wait for all that has been asked for.
+                # Otherwise, a person who interrupts this would wait for all images that are queued.
                 threads.shutdown(cancel_futures=True)
         if broken:
             raise DataError(
@@ -216,7 +216,7 @@ def load_images(
 
 
 class EpochBatches(Sampler[list[int]]):
-    """Lists of positions, in an order of its own for each epoch that depends on the seed and the epoch only."""
+    """Lists of positions, one for each batch. The order of an epoch depends only on the seed and the epoch."""
 
     def __init__(
         self,
@@ -241,21 +241,21 @@ class EpochBatches(Sampler[list[int]]):
         self._first_batch = 0
 
     def state_dict(self) -> dict[str, int]:
-        """Values that decide the order of the images, and the number of images in a step of all processes."""
+        """Return the values that determine the order of images, and the number of images in a step of all processes."""
         return {"images": self.size, "seed": self.seed, "images_per_step": self.batch_size * self.world_size}
 
     def set_epoch(self, epoch: int, first_batch: int = 0) -> None:
         """Continue with this epoch, counted from 0, in the same order as without an interruption.
 
         Args:
-            epoch: the next one.
-            first_batch: number of the first batch in it, counted from 0. Later epochs are whole.
+            epoch: number of the next epoch.
+            first_batch: number of the first batch in this epoch, counted from 0. Later epochs are whole.
         """
         self.epoch = epoch
         self._first_batch = first_batch
 
     def __len__(self) -> int:
-        # All processes must take equally many steps; otherwise one would wait for the others for ever.
+        # All processes must take the same number of steps; otherwise one would wait for the others forever.
         share = self.size // self.world_size
         return share // self.batch_size if self.drop_last else -(-share // self.batch_size)
 
@@ -283,17 +283,18 @@ def make_loader(
     world_size: int = 1,
     balanced: bool = False,
 ) -> DataLoader:
-    """Loader of whole batches from memory, without worker processes.
+    """Make a loader of whole batches from memory, without worker processes.
 
     Args:
         dataset: the cached images.
         batch_size: images per batch (and process).
-        shuffle: draw a new order for each epoch, the same for the same seed.
+        shuffle: True to draw a new order for each epoch, the same for the same seed.
         seed: seed of the order.
-        drop_last: leave out the last batch when it is smaller.
+        drop_last: True to leave out the last batch if it is smaller.
         rank: number of this process among those that share the data set.
         world_size: number of these processes; an epoch leaves out a remainder of fewer images than that.
-        balanced: draw all classes equally often, see :func:`~monai_fgssl.data.balanced_order`; all images need a label.
+        balanced: True to draw all classes equally often, see :func:`~monai_fgssl.data.balanced_order`; all images need
+            a label.
 
     Returns:
         A loader of dictionaries: ``"image"`` uint8 ``(B, C, *spatial)``, ``"label"`` int64 ``(B,)``, ``"name"`` and
@@ -311,16 +312,17 @@ def make_loader(
             f"{len(dataset)} images for {world_size} process(es) do not fill one batch of {batch_size}: use a smaller "
             "batch_size or more images."
         )
-    # batch_size=None: the data set itself makes batches, nothing is collated image by image.
-    # A generator of its own: otherwise every epoch takes a number from the global one.
+    # batch_size=None: the data set itself makes batches, so nothing is collated image by image.
+    # The loader gets a generator of its own, since every epoch would take a number from the global one.
     return DataLoader(dataset, batch_size=None, sampler=batches, generator=torch.Generator())
 
 
 def first_batch(loader: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """A batch of a loader, which goes on as if none had been taken: the first images, or those that it gives first.
+    """Return a batch of a loader, without affecting the batches of its next epoch.
 
     Args:
-        loader: made by :func:`make_loader`, or another one that can be iterated anew.
+        loader: loader of :func:`make_loader`, whose first images are returned in their order; or another loader that
+            can be iterated again, whose first batch is returned.
     """
     sampler = getattr(loader, "sampler", None)
     if isinstance(loader, DataLoader) and isinstance(sampler, EpochBatches):

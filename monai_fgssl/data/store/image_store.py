@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Decoded images of one size: in memory, or in a file that is mapped into memory and that the next run uses again."""
+"""Decoded images of one size: in memory, or in a file that is mapped into memory and used again by the next run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from monai_fgssl.utils.files import atomic_write, remove_leftovers
 
 __all__ = ["fingerprint", "make_store"]
 
-# Raise this number when the same file is decoded to other pixels. Older stores are then not used any more.
+# Raise this number when the same file is decoded to other pixels. Older stores are then ignored.
 VERSION = 1
 MEMORY_SHARE = 0.8
 """Share of the available memory that images may take."""
@@ -31,17 +31,17 @@ MEMORY_SHARE = 0.8
 def make_store(shape: Sequence[int], fill: Callable[[Tensor], None], file: str | Path | None = None) -> Tensor:
     """Make a tensor of images once, in memory or in a file.
 
-    A file's pages come into memory as they are used, and the system drops them when it needs the space: data sets
-    larger than the memory can be trained on, and processes on one machine share them. Not one of MONAI's caches: its
-    ``PersistentDataset`` opens and unpickles a file for every image.
+    The pages of a file are loaded when they are used, and the system drops them when it needs the memory. So data sets
+    may be larger than the memory, and processes on one machine share them. MONAI's ``PersistentDataset`` is not used,
+    since it opens and unpickles a file for every image.
 
     Args:
         shape: ``(N, C, *spatial)``.
-        fill: writes the images into the empty tensor. Not called when the file is there already.
-        file: file that keeps the images. One process of each machine writes it, whole or not at all. None: memory.
+        fill: function that writes the images into the empty tensor. It is not called if the file exists already.
+        file: file that keeps the images. One process of each machine writes it, all or nothing. None: memory.
 
     Returns:
-        uint8 of that shape. Do not write to one that is mapped from a file.
+        uint8 tensor of this shape. Do not write to it if it is mapped from a file.
 
     Raises:
         DataError: when the images don't fit into the memory, or the file on the disk.
@@ -53,7 +53,7 @@ def make_store(shape: Sequence[int], fill: Callable[[Tensor], None], file: str |
         return images
     file = Path(file)
     with idist.one_rank_first(local=True):
-        # A file of another size would be made longer, with black images at its end.
+        # Check the size: mapping would extend a shorter file with black images.
         if not file.is_file() or file.stat().st_size != math.prod(shape):
             file.parent.mkdir(parents=True, exist_ok=True)
             remove_leftovers(file.parent)
@@ -65,11 +65,11 @@ def make_store(shape: Sequence[int], fill: Callable[[Tensor], None], file: str |
 
 
 def fingerprint(paths: Iterable[str | Path], **settings: Any) -> str:
-    """Name of a store, which changes when a file or a setting changes.
+    """Compute the name of a store. It changes when a file or a setting changes.
 
     Args:
         paths: paths of the images in their order: files, or folders of a series.
-        settings: other values that the pixels depend on.
+        settings: all other values that affect the pixels.
 
     Returns:
         32 hexadecimal digits.
@@ -86,7 +86,7 @@ def fingerprint(paths: Iterable[str | Path], **settings: Any) -> str:
 
 
 def _reserve(file: Path, size: int) -> None:
-    """Take the room on the disk now: a full disk under a mapped file would end the process by a signal."""
+    """Reserve the space on the disk now: if the disk fills up under a mapped file, a signal ends the process."""
     if hasattr(os, "posix_fallocate"):
         with open(file, "wb") as empty:
             os.posix_fallocate(empty.fileno(), 0, size)
@@ -108,7 +108,7 @@ def _check_memory(size: int) -> None:
 def _check_disk(size: int, file: Path) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     available = psutil.disk_usage(os.fspath(file.parent)).free
-    # A sparse file that outgrows its disk would end the process by a signal.
+    # If the disk fills up under a sparse file, a signal ends the process.
     if size > available:
         raise DataError(
             f"the images take {size / 2**30:.1f} GiB in {file.parent}, where {available / 2**30:.1f} GiB are free: "

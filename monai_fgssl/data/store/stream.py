@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Batches of images from any number of files, read ahead in threads. A damaged file does not stop the others."""
+"""Read batches of images ahead in threads, from any number of files. A damaged file does not stop the others."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["ImageStream"]
 
 
 class ImageStream:
-    """Reads images in threads while the network computes, and hands out batches of those that could be read.
+    """Reads images in threads while the network computes, and yields batches of the images that could be read.
 
     At most three batches are in memory, however many files there are.
 
@@ -33,8 +33,8 @@ class ImageStream:
 
     Attributes:
         failures: name and reason of each image that could not be read; complete when the iteration has ended.
-        incomplete: name and reason of each image that was read, but lacks a result that was asked for besides its
-            prediction, such as a report; for those who write these.
+        incomplete: name and reason of each image that has a prediction, but lacks another requested result, such as a
+            report. The writers of these results fill it.
 
     Raises:
         ValueError: when ``batch_size`` or ``num_threads`` is less than 1.
@@ -59,7 +59,7 @@ class ImageStream:
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Yield ``"image"`` ``(B, C, *spatial)``, and lists of ``B``.
 
-        These are ``"name"``, ``"path"``, ``"frame"`` (None where the file has one image), and ``"headers"`` if the
+        The lists are ``"name"``, ``"path"``, ``"frame"`` (None if the file has one image), and ``"headers"`` if the
         transform adds them.
         """
         self.failures, self.incomplete = [], []
@@ -79,11 +79,11 @@ class ImageStream:
                     yield _collate(readable)
             finally:
                 progress.close()
-                # Otherwise leaving early would wait for all images that are queued.
+                # Otherwise, leaving early would wait for all images that are queued.
                 pool.shutdown(cancel_futures=True)
 
     def _read_ahead(self, pool: ThreadPoolExecutor) -> Iterator[dict[str, Any] | None]:
-        """Items in order, with their images and paths. One that can't be read is None, and is in ``failures``."""
+        """Yield items in order, with images and paths; None for an unreadable item, which is added to ``failures``."""
         waiting: deque[tuple[int, Future[Any]]] = deque()
         for index in range(len(self.dataset)):
             waiting.append((index, pool.submit(self.dataset.__getitem__, index)))
@@ -97,7 +97,7 @@ class ImageStream:
         try:
             return {**future.result(), "name": item["name"], "path": item["image"], "frame": item.get("frame")}
         except Exception as error:
-            # Whatever one file does to its reader, the others get their results.
+            # Any error: whatever one file does to its reader, the others get their results.
             self.failures.append((item["name"], failure_of(item["image"], error)))
             return None
 

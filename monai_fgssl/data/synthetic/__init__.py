@@ -1,5 +1,5 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Synthetic lesions and volumes, whose right answer is known."""
+"""Synthetic lesions and volumes. Their class is known for certain."""
 
 from __future__ import annotations

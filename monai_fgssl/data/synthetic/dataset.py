@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The data set of a run that names none."""
+"""The data set of a run without ``dataset_dir``."""
 
 from __future__ import annotations
 
@@ -18,25 +18,26 @@ __all__ = ["make_synthetic", "synthetic_classes"]
 
 @idist.one_rank_first()
 def make_synthetic(folder: str | Path, count: int, geometry: ImageGeometry, seed: int = 0) -> Path:
-    """Make synthetic lesions, or volumes where the geometry has three dimensions, or find those that were made before.
+    """Make synthetic lesions, or volumes if the geometry has three dimensions. Those that were made before are used
+    again.
 
     Args:
         folder: folder to write to.
         count: number of images.
         geometry: geometry of the run.
-        seed: another seed, other images.
+        seed: seed of the images.
 
     Returns:
         The folder.
     """
     if geometry.spatial_dims == 3:
         return make_synthetic_volumes(folder, count, seed)
-    # Photos have no size of their own: they are drawn as large as they are looked at.
+    # Photos are drawn at the size at which the run reads them.
     return make_synthetic_lesions(folder, count, max(geometry.shape[1:]), seed=seed)
 
 
 def synthetic_classes(spatial_dims: int = 2) -> tuple[str, ...]:
-    """Classes of the images of :func:`make_synthetic`, which are known before there are any.
+    """Return the classes of the images of :func:`make_synthetic`, without making any.
 
     Args:
         spatial_dims: 2 or 3.

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Folders of generated files: made once, complete or not there, and found again by their settings."""
+"""Folders of generated files. A folder is made once, all or nothing, and used again by runs with the same settings."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ SETTINGS_FILE = "synthetic.json"
 
 
 def make_generated(folder: str | Path, settings: Mapping[str, int | str], write: Callable[[Path], None]) -> Path:
-    """Make a folder, unless it was made with the same settings before; with others it is replaced.
+    """Make a folder, unless it was made with the same settings before. A folder with other settings is replaced.
 
     Args:
         folder: folder to write to; it must be new, empty or generated.
-        settings: all that the files depend on, written beside them.
-        write: writes the files into a folder that is there.
+        settings: everything that the files depend on. It is written beside them.
+        write: function that writes the files into an existing folder.
 
     Returns:
         The folder.
@@ -35,13 +35,15 @@ def make_generated(folder: str | Path, settings: Mapping[str, int | str], write:
     if _is_made(folder, settings):
         return folder
     if folder.exists() and not (folder / SETTINGS_FILE).is_file() and (folder.is_file() or any(folder.iterdir())):
-        raise DataError(f"{folder} has other files than synthetic lesions in it: name a new folder for these.")
+        raise DataError(
+            f"{folder} has other files than synthetic lesions: name a new folder for the synthetic lesions."
+        )
 
     try:
         with temporary_folder(folder) as temporary:
             write(temporary)
             (temporary / SETTINGS_FILE).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
-            # Of several processes that start together (one per GPU), the first to be ready wins.
+            # If several processes start together (one per GPU), the first that is ready wins.
             if not _is_made(folder, settings):
                 shutil.rmtree(folder, ignore_errors=True)
                 temporary.rename(folder)

@@ -25,7 +25,7 @@ __all__ = ["TEXTURES", "draw_lesion", "make_synthetic_lesions"]
 
 Array = NDArray[np.float32]
 
-# Raise it whenever the images change: folders written by an older version are then made anew.
+# Raise this number whenever the images change. Folders written by an older version are then made again.
 VERSION = 4
 PREFIX = "ISIC2018_Task3_Training"
 
@@ -47,14 +47,14 @@ def _smooth(x: Array, y: Array, period: float, rng: np.random.Generator) -> Arra
 def cells(
     coordinates: Iterable[Array], period: float, jitter: float, rng: np.random.Generator, count: int = 64
 ) -> tuple[Array, Array]:
-    """Distances to the nearest and the second nearest of points scattered about a grid, in units of the period.
+    """Compute distances to the nearest and second nearest of points that are scattered about a grid, in periods.
 
     Args:
         coordinates: coordinates, one array for each axis, in the unit of ``period``.
         period: distance of the grid's points.
-        jitter: largest distance of a point from its place along each axis, in periods, twice.
+        jitter: width of the range, in periods, in which a point lies about its place along each axis.
         rng: random generator that draws the points.
-        count: number of points along each axis, after which they repeat.
+        count: number of points along each axis; after these, the same points repeat.
     """
     scaled = [x / period for x in coordinates]
     dims = len(scaled)
@@ -130,16 +130,16 @@ def draw_lesion(
     """Draw one photo of one lesion.
 
     Shape, size, place, colors, light, hairs and noise come from the same distributions for every texture. The texture
-    has a random period of 8 to 13 px at 64 px, orientation, phase and bending, and within the lesion exactly the
-    same histogram whatever the class: values are replaced by their ranks. So no statistic of single pixels, color
-    included, tells one class from another.
+    has a random period (8 to 13 px at 64 px), orientation, phase and bending. Within the lesion, values are replaced by
+    their ranks, so all classes have exactly the same histogram: no statistic of single pixels, color included, tells
+    one class from another.
 
     Args:
         texture: a key of :data:`TEXTURES`.
         image_size: height and width in pixels; everything scales with it.
         seed: seed of the data set.
-        lesion: its number; what belongs to the lesion depends on it.
-        photo: number of the photo: place, turn, light, hairs and noise.
+        lesion: number of the lesion, which determines all that belongs to it.
+        photo: number of the photo, which determines place, rotation, light, hairs and noise.
         variation: how much lesions differ in size, skin, pigment and contrast, from 0 (all have the mean) to 1.
 
     Returns:
@@ -151,7 +151,7 @@ def draw_lesion(
     def around(mean: float, drawn: float) -> float:
         return variation * drawn + (1 - variation) * mean
 
-    # Coordinates in pixels of a 64 px image; those of the lesion are shifted and turned against the photo's.
+    # Coordinates in pixels of a 64 px image. The lesion's are shifted and rotated against the photo's.
     axis = ((np.arange(image_size) + 0.5) * (64 / image_size) - 32).astype(np.float32)
     x, y = np.meshgrid(axis, axis)
     shift_x, shift_y = photo_rng.uniform(-6, 6, 2).tolist()
@@ -171,7 +171,7 @@ def draw_lesion(
     period = texture_rng.uniform(8, 13)
     bend_x, bend_y = (_smooth(u, v, 40, texture_rng) for _ in range(2))
     raw = TEXTURES[texture](u + 0.9 * bend_x, v + 0.9 * bend_y, period, texture_rng)
-    # Break ties, which flat parts of a texture have, by something that no eye sees.
+    # Flat parts of a texture have equal values. Break these ties by an invisible amount of noise.
     raw = raw + 1e-3 * photo_rng.standard_normal(raw.shape, dtype=np.float32)
     inside = np.sort(raw[mask > 0.5])
     ranks = np.interp(raw, inside, np.linspace(-1, 1, len(inside)))
@@ -196,7 +196,7 @@ def draw_lesion(
 
 
 def _hairs(x: Array, y: Array, rng: np.random.Generator) -> Array:
-    """Opacity of 0 to 4 thin arcs."""
+    """Draw the opacity of 0 to 4 thin arcs."""
     opacity = np.zeros_like(x)
     for _ in range(rng.choice(5, p=[0.6, 0.15, 0.1, 0.1, 0.05])):
         angle, offset, bend = rng.uniform(0, 2 * math.pi), rng.uniform(-28, 28), rng.normal(0, 0.006)
@@ -217,8 +217,8 @@ def make_synthetic_lesions(
 ) -> Path:
     """Write a data set of synthetic lesions in the layout of ISIC 2018 Task 3.
 
-    Every fourth lesion has two photos. Classes are equally frequent. A folder that has these images already is left as
-    it is; one with other synthetic images is replaced. It appears complete or not at all.
+    Every fourth lesion has two photos. Classes are equally frequent. A folder that has these images already stays as it
+    is. A folder with other synthetic images is replaced. The folder is written all or nothing.
 
     Args:
         folder: folder to write to; it must be new, empty or synthetic.
@@ -246,7 +246,7 @@ def make_synthetic_lesions(
         "num_labeled": num_labeled,
         "seed": seed,
     }
-    # Without variation in the record, folders made before it was a setting are found again.
+    # The default is left out of the record, so that folders made before this setting existed are still used.
     record = settings if variation == 1 else settings | {"variation": str(variation)}
     return make_generated(folder, record, lambda temporary: _write(temporary, settings, variation))
 

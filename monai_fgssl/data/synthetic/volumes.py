@@ -24,15 +24,15 @@ __all__ = ["VOLUME_TEXTURES", "draw_volume", "make_synthetic_volumes"]
 
 Array = NDArray[np.float32]
 
-# Raise it whenever the volumes change: folders written by an older version are then made anew.
+# Raise this number whenever the volumes change. Folders written by an older version are then made again.
 VERSION = 1
 SHAPE = (34, 34, 18)
 """Voxels along the patient's axes: left to right, back to front, feet to head."""
 SPACING = (1.0, 1.0, 2.0)
-"""In mm, the same in all files: interpolation would take more from one texture than from another, and brightness alone
-would tell them apart."""
+"""Spacing in mm, the same in all files. Otherwise, interpolation would weaken some textures more than others, and
+brightness alone would tell the classes apart."""
 ORIENTATIONS = ("RAS", "LPS", "LAS", "RPI", "PSR")
-"""Directions of the axes of the files, in the letters of nibabel; as scanners and converters have them."""
+"""Directions of the axes of the files in nibabel's letters, as scanners and converters write them."""
 POINTS = 16
 
 
@@ -42,7 +42,7 @@ def _layers(p: Array, period: float, rng: np.random.Generator) -> Array:
 
 
 def _labyrinth(p: Array, period: float, rng: np.random.Generator) -> Array:
-    """Sheets of the same distance that wind and branch."""
+    """Sheets at equal distances that wind and branch."""
     directions = rng.standard_normal((24, 3))
     directions *= (2 * math.pi / period) / np.linalg.norm(directions, axis=1, keepdims=True)
     phases = rng.uniform(0, 2 * math.pi, (24, 1, 1, 1))
@@ -71,7 +71,7 @@ VOLUME_TEXTURES: dict[str, Callable[[Array, float, np.random.Generator], Array]]
 
 
 def _rotation(rng: np.random.Generator) -> Array:
-    """A turn in space, all equally likely."""
+    """Draw a rotation in space; all are equally likely."""
     q, r = np.linalg.qr(rng.standard_normal((3, 3)))
     q = q * np.sign(np.diag(r))
     return (q * np.linalg.det(q)).astype(np.float32)
@@ -81,15 +81,15 @@ def draw_volume(texture: str, seed: int = 0, lesion: int = 0, scan: int = 0) -> 
     """Draw one scan of one lesion.
 
     Shape, size, place, contrast, noise and the orientation of the file come from the same distributions for every
-    texture. The texture has a random period of 7 to 9 mm and a random direction, and within the lesion exactly
-    the same histogram whatever the class: values are replaced by their ranks. So no statistic of single voxels tells
-    one class from another.
+    texture. The texture has a random period of 7 to 9 mm and a random direction. Within the lesion, values are replaced
+    by their ranks, so all classes have exactly the same histogram: no statistic of single voxels tells one class from
+    another.
 
     Args:
         texture: a key of :data:`VOLUME_TEXTURES`.
         seed: seed of the data set.
-        lesion: its number; what belongs to the lesion depends on it.
-        scan: number of the scan: place, turn, noise and the orientation of the file.
+        lesion: number of the lesion, which determines all that belongs to it.
+        scan: number of the scan, which determines place, rotation, noise and the orientation of the file.
 
     Returns:
         34 x 34 x 18 voxels of 1 x 1 x 2 mm, int16, as the Hounsfield units of a CT.
@@ -111,7 +111,7 @@ def draw_volume(texture: str, seed: int = 0, lesion: int = 0, scan: int = 0) -> 
     bend = np.stack([np.sin(x / 6 + texture_rng.uniform(0, 2 * math.pi)) for x in np.roll(p, 1, axis=0)])
     turned = np.tensordot(direction, p + 0.8 * bend, axes=1).astype(np.float32)
     raw = VOLUME_TEXTURES[texture](turned, texture_rng.uniform(7, 9), texture_rng)
-    # Break ties, which flat parts of a texture have, by something that no eye sees.
+    # Flat parts of a texture have equal values. Break these ties by an invisible amount of noise.
     raw = raw + 1e-3 * scan_rng.standard_normal(raw.shape, dtype=np.float32)
     inside = np.sort(raw[mask > 0.5])
     ranks = np.interp(raw, inside, np.linspace(-1, 1, len(inside)))
@@ -132,8 +132,8 @@ def draw_volume(texture: str, seed: int = 0, lesion: int = 0, scan: int = 0) -> 
 def make_synthetic_volumes(folder: str | Path, num_images: int = 280, seed: int = 0) -> Path:
     """Write a data set of synthetic volumes: NIfTI files, and a CSV file with their classes and lesions.
 
-    Every fourth lesion has two scans. Classes are equally frequent. A folder that has these volumes already is left as
-    it is; one with other synthetic images is replaced. It appears complete or not at all.
+    Every fourth lesion has two scans. Classes are equally frequent. A folder that has these volumes already stays as it
+    is. A folder with other synthetic images is replaced. The folder is written all or nothing.
 
     Args:
         folder: folder to write to; it must be new, empty or synthetic.
@@ -156,7 +156,7 @@ def _write(folder: Path, num_images: int, seed: int) -> None:
     """Write volumes and the CSV file."""
     scans = [(lesion, scan) for lesion in range(num_images) for scan in range(2 if lesion % 4 == 0 else 1)]
     class_names = list(VOLUME_TEXTURES)
-    # Not the lesion's number modulo 4, or one class would have all the second scans.
+    # Not by the lesion's number modulo 4: one class would have all the second scans.
     rows = [
         (f"volumes/SYN_{number:04d}.nii.gz", class_names[(lesion + lesion // 4) % len(class_names)], lesion, scan)
         for number, (lesion, scan) in enumerate(scans[:num_images])

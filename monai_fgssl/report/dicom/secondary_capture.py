@@ -71,7 +71,8 @@ def write_secondary_capture(
         frame: the number of the frame, from 0, if the source is a multi-frame image and only one was looked at.
 
     Raises:
-        DataError: when the header lacks an identifier; the message starts after the name of the file.
+        DataError: when the header lacks an identifier. The message continues a sentence that begins with the file's
+            name.
         ValueError: when the picture is not an RGB picture of bytes.
         ImportError: without highdicom.
 

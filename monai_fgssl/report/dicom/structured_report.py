@@ -157,7 +157,8 @@ def make_measurement_report(
             ``manufacturer`` and others of the equipment and the document.
 
     Raises:
-        DataError: when no report can refer to this kind of object; the message starts after the name of the file.
+        DataError: when no report can refer to this kind of object. The message continues a sentence that begins with
+            the file's name.
         ImportError: without highdicom.
 
     Source:

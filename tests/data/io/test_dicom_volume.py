@@ -185,7 +185,7 @@ def test_modality_units_and_windows(tmp_path: Path) -> None:
     dataset.save_as(path)
     # Every slice has its own rescale, as in PET, but the volume has no window of its own any more.
     assert (read_medical_image(tmp_path / "series", 3).numpy()[0] != units).any(axis=(0, 1)).sum() == 1
-    with pytest.raises(DataError, match=r"series has no window that holds for the whole volume"):
+    with pytest.raises(DataError, match=r"series has no window for the whole volume"):
         read_medical_image(tmp_path / "series", 3, window="dicom")
 
 
@@ -251,7 +251,7 @@ def test_frames_of_an_enhanced_image(tmp_path: Path) -> None:
     ):
         read_medical_image(tmp_path / "b.dcm", 3)
     write_dicom(tmp_path / "c.dcm", np.zeros((4, ROWS, COLUMNS), np.uint8), NumberOfFrames=4)
-    with pytest.raises(DataError, match=r"c.dcm has 4 frames and doesn't say where they are: read single ones"):
+    with pytest.raises(DataError, match=r"c.dcm has 4 frames and doesn't say where they are: read single frames"):
         read_medical_image(tmp_path / "c.dcm", 3)
 
 

@@ -102,5 +102,5 @@ def test_a_header_without_its_pixels_says_what_is_missing(tmp_path: Path) -> Non
     nibabel.Nifti1Pair(GRID, np.eye(4)).to_filename(tmp_path / "a.hdr")
     assert np.array_equal(read_medical_image(tmp_path / "a.hdr", 3).numpy()[0], GRID)
     (tmp_path / "a.img").unlink()
-    with pytest.raises(DataError, match=r"a.hdr is the header of two files, and a.img with its pixels is missing"):
+    with pytest.raises(DataError, match=r"a.hdr is only the header: the file a.img with its pixels is missing"):
         read_medical_image(tmp_path / "a.hdr", 3)

@@ -136,5 +136,5 @@ def test_what_is_no_file_is_told(tmp_path: Path) -> None:
     if not hasattr(os, "mkfifo"):
         pytest.skip("this system has no pipes with a name")
     os.mkfifo(tmp_path / "a.png")
-    with pytest.raises(DataError, match=r"a\.png is no file, but a folder, a pipe or a device"):
+    with pytest.raises(DataError, match=r"a\.png is not a file, but a folder, a pipe or a device"):
         read_image(tmp_path / "a.png", 8)

@@ -403,7 +403,7 @@ def test_what_is_not_there_or_no_image_is_named(color: NDArray[np.uint8], tmp_pa
     messages = {
         "none.png": "none.png does not exist.",
         "empty.png": "empty.png is empty.",
-        "notes.txt": "notes.txt is nothing that can be read: DICOM, NIfTI, .*PNG",
+        "notes.txt": r"notes.txt is not in a supported format \(DICOM, NIfTI, .*PNG",
         "folder": r"folder is a folder without DICOM images \(0 files\)",
         "a.png.gz": "a.png.gz is compressed with gzip but is not NIfTI: unpack it first.",
         "image.dat": "image.dat holds NIfTI, which can only be read when its name ends in .nii: rename it.",
@@ -499,5 +499,5 @@ def test_a_window_makes_a_volume_shown(tmp_path: Path) -> None:
     grid = np.array([-1000, -160, 40, 240, 3000.5], np.float32).reshape(5, 1, 1)
     nibabel.Nifti1Image(grid, np.eye(4)).to_filename(tmp_path / "a.nii")
     assert np.allclose(read_medical_image(tmp_path / "a.nii", 3, window=(40, 400)).flatten(), [0, 0, 0.5, 1, 1])
-    with pytest.raises(DataError, match=r"a.nii has no window that holds for the whole volume: give window="):
+    with pytest.raises(DataError, match=r"a.nii has no window for the whole volume: give window="):
         read_medical_image(tmp_path / "a.nii", 3, window="dicom")

@@ -197,7 +197,7 @@ def test_isic_2019_joins_its_two_tables(tmp_path: Path) -> None:
     assert list(labels(table).values()) == ["NV", "NV", "MEL"]
     assert [group.rsplit("/", 1)[-1] for group in column(table, "group").values()] == ["BCN_1", "BCN_1", "ISIC_2"]
     assert "no image has the class BCC, UNK: left out" in table.notes
-    assert "ISIC_2019_Training_Metadata.csv says more of 3 of the 3 images" in table.notes
+    assert "ISIC_2019_Training_Metadata.csv adds to 3 of the 3 images" in table.notes
 
 
 def test_nih_chest_xray14_has_label_vectors(tmp_path: Path) -> None:
@@ -288,10 +288,10 @@ def test_tables_of_other_things_are_none(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("labels.xlsx", b"PK", "labels.xlsx may list the images, and can't be read: save it as CSV"),
+        ("labels.xlsx", b"PK", "labels.xlsx may list the images, but can't be read: save it as CSV"),
         ("labels.csv", "image,label\n0.png,Меланома\n".encode("cp1251"), "labels.csv is not in UTF-8"),
         ("labels.json", b'{"training": [', "labels.json can't be read as JSON"),
-        ("coco.json", b'{"images": [{"file_name": "0.png"}]}', "coco.json names images, but is no MONAI data list"),
+        ("coco.json", b'{"images": [{"file_name": "0.png"}]}', "coco.json names images, but is not a MONAI data list"),
         ("labels.txt", b"a/0.png 1\nb/1.png 0\n", "labels.txt: its first row names an image"),
     ],
 )
@@ -334,7 +334,7 @@ def test_labels_with_two_readings_are_refused(tmp_path: Path) -> None:
     touch(tmp_path, "a.png", "b.png", "c.png", "d.png")
     file = tmp_path / "list.csv"
     for values, message in (
-        (("1", "-1", "1", "-1"), "its labels are -1 and 1: -1 stands for 'not known'. If it is a class, write names."),
+        (("1", "-1", "1", "-1"), "its labels are -1 and 1: -1 means 'not known'. If it is a class, write names."),
         (("None", "mild", "severe", "mild"), "a label is 'none' beside mild, severe: if it is a grade, call it"),
         (("Nevus", "nevus", "nevus", "MEL"), "Nevus (1 images) and nevus (2 images) are nearly the same name"),
         (("basal cell", "Basal_Cell", "n", "n"), "basal cell (1 images) and Basal_Cell (1 images) are nearly"),

@@ -44,7 +44,7 @@ def test_training_takes_the_images_that_inference_takes(tmp_path: Path) -> None:
     assert sorted(item["image"] for item in table.items) == sorted(item["image"] for item in list_images(tmp_path))
     assert len(table.items) == 8
     assert table.class_names == ("a", "b")
-    assert table.notes == ("3 files that are no images are left out (.heic 1, .txt 1, without suffix 1)",)
+    assert table.notes == ("3 files that are not images are left out (.heic 1, .txt 1, without suffix 1)",)
 
 
 def test_pixels_beside_their_header_are_not_told() -> None:

@@ -98,7 +98,7 @@ def test_mistakes(folder: Path) -> None:
 
 def test_one_image_in_two_parts(folder: Path) -> None:
     (folder / "ISIC-2017_Training_Data" / "ISIC_4.jpg").touch()
-    with pytest.raises(DataError, match=r"1 images are in two parts \(ISIC_4\): keep one each"):
+    with pytest.raises(DataError, match=r"1 images are in two parts \(ISIC_4\): keep one of each"):
         read_table(folder)
 
 

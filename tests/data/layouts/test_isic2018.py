@@ -148,7 +148,7 @@ def test_all_problems_are_told_at_once(folder: Path) -> None:
         ([["", "image", "MEL", "NV"], ["x", "a", "1", "0"]], "1 rows need exactly one 1 and else 0 in column 1"),
         ([["image", "MEL", "NV"]], "has no rows"),
         ([["image", "MEL", "NV"], ["a", "1"]], "1 rows need exactly one 1"),
-        ([["image", "MEL", "NV", "dx"], ["a", "1", "0", "mel"]], "delete columns that are no classes"),
+        ([["image", "MEL", "NV", "dx"], ["a", "1", "0", "mel"]], "delete columns that are not classes"),
         ([["image", "MEL", "NV"], ["a", "nan", "1"]], "1 rows need exactly one 1"),
         ([["image", "MEL", "NV"], ["a", "0.5", "0.5"]], "1 rows need exactly one 1"),
         ([], "no column image; its columns are: none"),
@@ -165,7 +165,7 @@ def test_binary_file_and_empty_folder(folder: Path) -> None:
     assert "is not text; save it again as CSV in UTF-8" in read_error(folder)
     shutil.rmtree(folder / INPUT)
     (folder / INPUT).mkdir()
-    assert "there are no images (.jpg, .jpeg, .png) in it" in read_error(folder)
+    assert "there are no images (.jpg, .jpeg, .png) in this folder" in read_error(folder)
 
 
 def test_real_images(isic2018: Path) -> None:

@@ -45,7 +45,7 @@ def test_words_for_no_label(tmp_path: Path) -> None:
 def test_codes_that_may_stand_for_no_label_are_told(code: str, tmp_path: Path) -> None:
     table = table_of(tmp_path, ["0", "1", code, "0", "1", code])
     assert code in table.class_names
-    assert f"taken for classes: {code} 2; if that stands for 'not known', leave it empty" in table.notes
+    assert f"read as classes: {code} 2; if this means 'not known', leave it empty" in table.notes
 
 
 def test_labels_that_python_wrote_as_lists(tmp_path: Path) -> None:
@@ -120,10 +120,10 @@ def test_masks_beside_images_are_no_images(tmp_path: Path, caplog: pytest.LogCap
     make(tmp_path, *names, *masks)
     table = read_table(tmp_path)
     assert sorted(item["name"] + ".png" for item in table.items) == sorted(names)
-    assert table.notes == ("3 files that are no images are left out (masks 3)",)
+    assert table.notes == ("3 files that are not images are left out (masks 3)",)
     with caplog.at_level(logging.WARNING):
         assert sorted(item["name"] + ".png" for item in list_images(tmp_path)) == sorted(names)
-    assert "3 files that are no images are left out (masks 3)" in caplog.text
+    assert "3 files that are not images are left out (masks 3)" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -230,7 +230,7 @@ def test_csv_with_mistakes(tmp_path: Path) -> None:
     file.write_text("scan,label\nq.png,n\n")
     message = read_error(file, "csv")
     assert "no column of images (image, images, image_id" in message
-    assert "its columns are: scan, label. Call that column 'image'." in message
+    assert "its columns are: scan, label. Call the column of images 'image'." in message
     file.write_text("image,label\na.png,n\n")
     (tmp_path / "b.csv").write_text("image,label\nb.png,n\n")
     assert "2 files that list images (a.csv, b.csv): name the right one" in read_error(tmp_path)

@@ -129,11 +129,11 @@ def test_reports_among_pictures_are_no_images(tmp_path: Path) -> None:
     assert [item["name"] for item in list_images(tmp_path)] == ["a/photo", "b/photo"]
     table = read_table(tmp_path)
     assert [item["name"] for item in table.items] == ["a/photo", "b/photo"]
-    assert table.notes == ("2 files that are no images are left out (.dcm 2)",)
+    assert table.notes == ("2 files that are not images are left out (.dcm 2)",)
 
 
 def test_one_slice_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write_slices(tmp_path, 1)
     with caplog.at_level(logging.WARNING):
         GEOMETRY.read(tmp_path / "IM0")
-    assert f"{tmp_path / 'IM0'} has one slice only: the image of a DICOM series is its folder." in caplog.text
+    assert f"{tmp_path / 'IM0'} has only one slice: for a DICOM series, name its folder." in caplog.text

@@ -33,9 +33,9 @@ def make_bad_files(folder: Path) -> dict[str, str]:
     nibabel.Nifti1Image(np.zeros((4, 4, 4, 9), np.float32), np.eye(4)).to_filename(folder / "several.nii")
     return {
         "empty": "is empty",
-        "text": "is nothing that can be read",
+        "text": "is not in a supported format",
         "cut": "is damaged",
-        "pipe": "is no file, but a folder, a pipe or a device",
+        "pipe": "is not a file, but a folder, a pipe or a device",
         "nowhere": "does not exist",
         "loop": "is a link that leads to itself",
         "several": "has 4 slices",
