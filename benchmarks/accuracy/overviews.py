@@ -1,23 +1,24 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Pages that cover all questions: goals, probes of the frozen network, recall of each class, and all other runs."""
+"""Pages that cover all questions: goals, ensembles, probes of the frozen network, recalls, and all other runs."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
 from itertools import chain
+from typing import Any
 
 from monai_fgssl.report.style import readable
 
 from .methods import FINE_TUNINGS, PRETRAININGS, Run, default
-from .protocol import DATA_SETS
+from .protocol import BUDGETS, DATA_SETS
 from .questions import FEW, ONE_VIEW_LIGHT, QUESTIONS, SCALES, scaled
 from .results import Results, best_other
-from .scoring import Interval
+from .scoring import Interval, difference, interval
 from .words import SCALE_TITLES, TITLES, cell, in_words, label, table
 
-__all__ = ["Goal", "all_goals", "frozen", "goals", "others", "recalls"]
+__all__ = ["Goal", "all_goals", "ensembles", "frozen", "goals", "others", "recalls"]
 
 COMPARED = ["data set", "this", "minus", "metric", "difference", "macro AUC, difference", "seeds"]
 """Header of the table whose rows :func:`compared` returns."""
@@ -132,6 +133,67 @@ def _frozen_rows(results: Results, scale: str) -> list[list[str]]:
             compared_with = [compared(results, ours, other) for other in (*probes, light, *baselines)]
             rows += [found[0] for found in compared_with if found]
     return rows
+
+
+Scores = dict[int, dict[str, Any]]
+"""Scores of a method by seed."""
+
+
+def ensembles(results: Results) -> list[str]:
+    """Make the page about the mean of a fine-tuned network and the probe of the same pre-training."""
+    lines = [
+        "# Fine-tuned network and probe together\n",
+        "`--fine_tuning ensemble`: the model predicts with the mean of the calibrated logits of the fine-tuned network "
+        "and of a linear probe on the frozen network that it started from. Every other start gets the same. "
+        "[How to read this](../README.md#how-to-read).\n",
+        "No network was trained for this page: it combines the stored predictions of the other pages. The mean of the "
+        "two was chosen on the validation part, with other pre-trainings "
+        "([recipes](../../results/fine_tuning_recipes.md)). That logits are averaged, not probabilities, was decided "
+        "after the first look at this page; the table has both.\n",
+    ]
+    for scale, title in SCALE_TITLES.items():
+        rows = [
+            row
+            for name in ("isic2018", "aptos2019")
+            for share in sorted({*BUDGETS, FEW})
+            for row in _ensemble_rows(results, name, share, scale)
+        ]
+        if rows:
+            header = ["data set", "% of the labels", "method", "macro AUC", "macro F1"]
+            header += [f"{metric}: FG-SSL, ensemble, minus this" for metric in ("macro AUC", "macro F1")]
+            lines += [f"## {title}\n", *table(rows, [*header, "seeds"]), ""]
+    return lines
+
+
+def _ensemble_rows(results: Results, name: str, share: float, scale: str) -> list[list[str]]:
+    ours = scaled(Run(name, "fgssl", "progressive", budget=share), scale)
+    ensemble = results.ensembles(ours)
+    if not ensemble:
+        return []
+    methods: dict[str, Scores] = {"FG-SSL, ensemble": ensemble}
+    methods["FG-SSL, mean of the probabilities"] = results.ensembles(ours, of_logits=False)
+    methods["FG-SSL, fine-tuned"] = results.by_seed(ours)
+    methods["FG-SSL, probe"] = results.by_seed(ours.but(fine_tuning="linear"))
+    for start in ("none", "barlow_twins"):
+        for fine_tuning in ("plain", "progressive"):
+            run = ours.but(pretraining=start, fine_tuning=fine_tuning)
+            title = f"{PRETRAININGS[start].label}, {FINE_TUNINGS[fine_tuning].label}"
+            methods[title] = results.by_seed(run)
+            methods[f"{title}, ensemble"] = results.ensembles(run)
+    rows = []
+    for title, scores in methods.items():
+        if scores:
+            cells = [cell(_mean(scores, metric)) for metric in ("macro_auc", "macro_f1")]
+            gains = [
+                "-" if scores is ensemble else cell(difference(ensemble, scores, metric), signed=True)
+                for metric in ("macro_auc", "macro_f1")
+            ]
+            rows.append([TITLES[name], f"{100 * share:g}", title, *cells, *gains, str(len(scores))])
+    return rows
+
+
+def _mean(scores: Scores, metric: str) -> Interval:
+    return interval([s["values"][metric] for s in scores.values()], [s["draws"][metric] for s in scores.values()])
 
 
 def recalls(results: Results) -> list[str]:

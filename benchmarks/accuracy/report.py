@@ -21,7 +21,7 @@ from monai_fgssl.utils.files import atomic_write
 from . import PACKAGE
 from .answers import answer_file, question_page, summary
 from .methods import default
-from .overviews import frozen, goals, others, recalls
+from .overviews import ensembles, frozen, goals, others, recalls
 from .protocol import BUDGETS, DATA_SETS, SPLITS, read_parts, split_file
 from .questions import QUESTIONS, SCALES
 from .results import Results
@@ -33,6 +33,7 @@ __all__ = ["main", "pages"]
 
 OVERVIEWS: dict[str, tuple[str, Callable[[Results], list[str]]]] = {
     "goals": ("Goals that were set before, and whether they are reached", goals),
+    "ensembles": ("Fine-tuned network and probe together, with every share of the labels", ensembles),
     "frozen_features": ("Linear probes of the frozen network, against all others", frozen),
     "recalls": ("Recall of each class", recalls),
     "other_runs": ("Runs that belong to no question", others),

@@ -21,6 +21,10 @@ from .store import RunTable
 __all__ = ["Results", "best_other"]
 
 
+SMALLEST = 0.5e-4
+"""Half of the last digit of stored probabilities."""
+
+
 @dataclass
 class Results:
     """All finished runs and their measurements.
@@ -56,12 +60,37 @@ class Results:
         if name not in self.runs:
             return None
         if name not in self._scores:
-            labels, weights = self.truth(run.data_set, run.split)
-            prob = self.table.probabilities(name)
-            classes = DATA_SETS[run.data_set].class_names
-            values = {metric: value.item() for metric, value in measure(prob, labels, classes).items()}
-            self._scores[name] = {"values": values, "draws": measure(prob, labels, classes, weights)}
+            self._scores[name] = self._measured(run, self.table.probabilities(name))
         return self._scores[name]
+
+    def _measured(self, run: Run, prob: NDArray[np.float64]) -> dict[str, Any]:
+        labels, weights = self.truth(run.data_set, run.split)
+        classes = DATA_SETS[run.data_set].class_names
+        values = {metric: value.item() for metric, value in measure(prob, labels, classes).items()}
+        return {"values": values, "draws": measure(prob, labels, classes, weights)}
+
+    def ensembles(self, run: Run, of_logits: bool = True) -> dict[int, dict[str, Any]]:
+        """Scores of the mean of a fine-tuned network and of the linear probe of the same pre-training, by seed.
+
+        Args:
+            run: the fine-tuning.
+            of_logits: True: mean of the calibrated logits, as ``--fine_tuning ensemble`` predicts; False: of the
+                probabilities.
+        """
+        found = {}
+        for seed in self.seeds(run):
+            pair = [run.but(seed=seed), run.but(seed=seed, fine_tuning="linear")]
+            names = [one.name() for one in pair]
+            if names[1] not in self.runs:
+                continue
+            key = f"{' and '.join(names)} {of_logits}"
+            if key not in self._scores:
+                prob = np.stack([self.table.probabilities(name) for name in names])
+                # Stored probabilities are rounded, so 0 means less than half of the last digit.
+                prob = np.exp(np.log(np.maximum(prob, SMALLEST)).mean(0)) if of_logits else prob.mean(0)
+                self._scores[key] = self._measured(run, prob / prob.sum(1, keepdims=True))
+            found[seed] = self._scores[key]
+        return found
 
     def seeds(self, run: Run) -> list[int]:
         """Seeds with which the run exists."""

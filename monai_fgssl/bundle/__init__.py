@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from monai_fgssl.data import synthetic_classes
 from monai_fgssl.data.balance import loss_weights
-from monai_fgssl.engines.calibration import calibrate, calibrate_sets
+from monai_fgssl.engines.calibration import calibrate, calibrate_members, calibrate_sets
 from monai_fgssl.engines.frozen import probe_frozen
 from monai_fgssl.engines.heads import solve_heads
 from monai_fgssl.networks import add_adapters, unwrap
@@ -50,6 +50,7 @@ from .workflow import (
     check_puzzles,
     fit_batch_size,
     named_handler,
+    network_to_save,
     network_to_train,
     open_log,
     start_process,
@@ -64,6 +65,7 @@ __all__ = [
     "as_path",
     "build_first",
     "calibrate",
+    "calibrate_members",
     "calibrate_sets",
     "check_command",
     "check_overrides",
@@ -88,6 +90,7 @@ __all__ = [
     "make_network",
     "memory_format",
     "named_handler",
+    "network_to_save",
     "network_to_train",
     "open_log",
     "own_model",

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from monai_fgssl.data.io.geometry import ImageGeometry
 from monai_fgssl.metrics import PredictionSets
 from monai_fgssl.networks import (
+    EnsembleNet,
     HierarchicalNet,
     OnnxNet,
     PlainNet,
@@ -60,7 +61,7 @@ __all__ = [
     "save_model",
 ]
 
-NETWORKS = {f"monai_fgssl.networks.{kind.__name__}": kind for kind in (HierarchicalNet, PlainNet, PooledNet)}
+NETWORKS = {f"monai_fgssl.networks.{kind.__name__}": kind for kind in (EnsembleNet, HierarchicalNet, PlainNet, PooledNet)}
 """Networks that a record may name. A model may come from anybody, so its record must not choose code to run."""
 GEOMETRY = ("image_size", "spacing", "window", "frame", "channel", "time")
 """Entries of a record about the images. The limit of pixels is not among them: each machine sets its own."""
@@ -390,7 +391,8 @@ def load_pretrained(network: nn.Module, path: str | Path, classifiers: bool = Tr
     """Load the weights of a pre-training, which may have had other classes or no classes; see :func:`load_weights`.
 
     Pre-training does not change the classifiers, so they are loaded only if their shapes fit. Between a
-    :class:`~monai_fgssl.networks.PooledNet` and another network, in either direction, only the backbone is loaded.
+    :class:`~monai_fgssl.networks.PooledNet` and another network, in either direction, only the backbone is loaded. Of an
+    :class:`~monai_fgssl.networks.EnsembleNet` the fine-tuned member is loaded.
 
     Args:
         network: network to load into.
@@ -403,6 +405,9 @@ def load_pretrained(network: nn.Module, path: str | Path, classifiers: bool = Tr
         rest = {name: value for name, value in own.items() if not _is_of_backbone(name)}
         state = {name: value for name, value in state.items() if _is_of_backbone(name)} | rest
         tell(f"note: {path} belongs to a network with other classifiers: only its backbone is loaded")
+    if "temperatures" not in own:
+        # The probe of an ensemble is solved again.
+        state = {name: value for name, value in state.items() if not _is_of_ensemble(name)}
     found = {name for name in own if ".classifier." in name and name in state}
     if not classifiers or any(state[name].shape != own[name].shape for name in found):
         state |= {name: own[name] for name in found}
@@ -412,6 +417,11 @@ def load_pretrained(network: nn.Module, path: str | Path, classifiers: bool = Tr
 def _is_of_backbone(name: str) -> bool:
     """True for the name of a value that all networks on a backbone share."""
     return name.startswith("backbone.") or name in ("mean", "std")
+
+
+def _is_of_ensemble(name: str) -> bool:
+    """True for the name of a value that an ensemble has beside its fine-tuned member."""
+    return name.startswith("probe.") or name == "temperatures"
 
 
 def _read_state(path: str | Path) -> dict[str, Tensor]:

@@ -145,9 +145,9 @@ def check_settings(bundle_root: str, settings: Mapping[str, Any]) -> None:
             ImageGeometry.check(dims, **{name: settings.get(name)})
         except (TypeError, ValueError) as error:
             raise SettingsError(f"--{name}: {error}") from error
-    if settings["fine_tuning"] != "full" and str(settings["puzzles"]).lower() == "true":
+    if settings["fine_tuning"] in ("probe", "lp_ft") and str(settings["puzzles"]).lower() == "true":
         raise SettingsError(
-            f"--puzzles true needs --fine_tuning full: with {settings['fine_tuning']} one classifier reads all stages "
+            f"--puzzles true needs --fine_tuning full or ensemble: with {settings['fine_tuning']} one classifier reads all stages "
             "of the whole image."
         )
     for grid in settings["grids"]:

@@ -16,7 +16,7 @@ from monai.utils import ensure_tuple_rep
 from torch import nn
 
 from monai_fgssl.data import CachedImages, DataError
-from monai_fgssl.networks import PooledNet, distribute, unwrap
+from monai_fgssl.networks import EnsembleNet, HierarchicalNet, PooledNet, distribute, unwrap
 from monai_fgssl.report.provenance import command_line, versions
 from monai_fgssl.utils import run_log
 from monai_fgssl.utils.errors import SettingsError
@@ -27,6 +27,7 @@ __all__ = [
     "check_puzzles",
     "fit_batch_size",
     "named_handler",
+    "network_to_save",
     "network_to_train",
     "open_log",
     "start_process",
@@ -115,18 +116,43 @@ def fit_batch_size(name: str, batch_size: int, dataset: CachedImages) -> int:
     return share
 
 
+def network_to_save(network: nn.Module, fine_tuning: str) -> nn.Module:
+    """Network that the run calibrates, tests and saves.
+
+    Args:
+        network: network of :func:`network_to_train`.
+        fine_tuning: setting of the run. ``"ensemble"``: an :class:`~monai_fgssl.networks.EnsembleNet` that shares all
+            of the network's modules and adds a probe; otherwise the network itself.
+
+    Raises:
+        SettingsError: when an ensemble is asked for and the network is not a
+            :class:`~monai_fgssl.networks.HierarchicalNet`.
+    """
+    if fine_tuning != "ensemble":
+        return network
+    module = unwrap(network)
+    if isinstance(module, EnsembleNet):
+        return module
+    if not isinstance(module, HierarchicalNet):
+        raise SettingsError(
+            f"--fine_tuning ensemble needs a HierarchicalNet, but network_def makes a {type(module).__name__}: take "
+            "--fine_tuning full."
+        )
+    return EnsembleNet.of(module)
+
+
 def network_to_train(network: nn.Module, fine_tuning: str, num_classes: int) -> nn.Module:
-    """Network that fine-tuning trains and that the run saves.
+    """Network that fine-tuning trains.
 
     Args:
         network: network of the pre-training. For several processes it was prepared by
             :func:`~monai_fgssl.networks.distribute`.
-        fine_tuning: setting of the run. ``"full"``: the network itself. ``"probe"`` and ``"lp_ft"``: a
-            :class:`~monai_fgssl.networks.PooledNet` that shares its backbone.
+        fine_tuning: setting of the run. ``"full"`` and ``"ensemble"``: the network itself. ``"probe"`` and
+            ``"lp_ft"``: a :class:`~monai_fgssl.networks.PooledNet` that shares its backbone.
         num_classes: number of classes.
     """
     module = unwrap(network)
-    if fine_tuning == "full" or isinstance(module, PooledNet):
+    if fine_tuning in ("full", "ensemble") or isinstance(module, PooledNet):
         return network
     pooled = PooledNet.of(module, num_classes)
     return pooled if idist.get_world_size() == 1 else distribute(pooled)

@@ -16,7 +16,7 @@ from monai_fgssl.data import CachedImages, make_loader
 from monai_fgssl.engines.embedding import BATCH_SIZE, embed_images
 from monai_fgssl.engines.hierarchical import prepare_images
 from monai_fgssl.metrics import LinearProbe, solve_linear_probe
-from monai_fgssl.networks import PooledNet, unwrap
+from monai_fgssl.networks import EnsembleNet, PooledNet, unwrap
 from monai_fgssl.utils.distributed import of_first_process
 from monai_fgssl.utils.run_log import tell
 
@@ -32,7 +32,9 @@ def solve_heads(
     A classifier with random weights sends large and useless gradients into the pre-trained backbone. A solved
     classifier is useful from the first step, and without any training it is a classifier on frozen features. Each step
     of :class:`~monai_fgssl.networks.HierarchicalNet` is solved by itself, and the prediction is the sum of their
-    logits. The single classifier of a :class:`~monai_fgssl.networks.PooledNet` is solved by :func:`solve_pooled`.
+    logits. The single classifier of a :class:`~monai_fgssl.networks.PooledNet` is solved by :func:`solve_pooled`. Of an
+    :class:`~monai_fgssl.networks.EnsembleNet` only the probe is solved, on the features that the network has now. Solve
+    it before the fine-tuning.
 
     Args:
         network: network of :mod:`monai_fgssl.networks`, which may be wrapped by ``DistributedDataParallel``; it is
@@ -52,6 +54,9 @@ def solve_heads(
         sec. 3.4: https://arxiv.org/abs/2202.10054
     """
     module: Any = unwrap(network)
+    if isinstance(module, EnsembleNet):
+        module.copy_backbone()
+        module = module.probe
     if isinstance(module, PooledNet):
         means = module.select(embed_images(module, images, device))
         penalties = {"classifier": solve_pooled(module, means, images.labels, images.groups, class_weights)}

@@ -22,7 +22,7 @@ from monai_fgssl import __version__
 from monai_fgssl.bundle import SettingsError, own_model
 from monai_fgssl.bundle.model_file import GEOMETRY
 from monai_fgssl.data.io.dicom_file import is_dicom, read_dicom_header
-from monai_fgssl.networks import PooledNet
+from monai_fgssl.networks import EnsembleNet, PooledNet
 from monai_fgssl.utils.files import atomic_write
 from monai_fgssl.utils.tensors import read_state_dict
 
@@ -157,6 +157,8 @@ def _settings_of_model(bundle_root: Path) -> dict[str, Any]:
     if isinstance(network, PooledNet):
         # Its stages are those of the classifier, not those of the blocks of a pre-training.
         definition = {name: value for name, value in definition.items() if name != "stages"} | {"fine_tuning": "probe"}
+    elif isinstance(network, EnsembleNet):
+        definition = definition | {"fine_tuning": "ensemble"}
     return {**definition, **record}
 
 

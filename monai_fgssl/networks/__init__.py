@@ -9,6 +9,7 @@ from .backbones import Backbone, StagedBackbone, make_backbone
 from .base import StagedNet
 from .block import HierarchicalBlock, ProjectionHead
 from .distributed import distribute, unwrap
+from .ensemble import EnsembleNet
 from .hierarchical import HierarchicalNet
 from .onnx import OnnxNet, export_onnx
 from .plain import PlainNet
@@ -18,6 +19,7 @@ from .weights import load_imagenet_resnet
 
 __all__ = [
     "Backbone",
+    "EnsembleNet",
     "HierarchicalBlock",
     "HierarchicalNet",
     "OnnxNet",

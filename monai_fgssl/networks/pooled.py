@@ -126,11 +126,10 @@ class PooledNet(OneStepNet):
             network.spatial_dims,
             network.in_channels,
             num_classes,
-            mean=network.mean.flatten().tolist(),
-            std=network.std.flatten().tolist(),
         )
         # Both networks hold the same backbone object, so a change of one shows in the other.
         pooled.backbone = network.backbone
+        pooled.mean, pooled.std = network.mean.clone(), network.std.clone()
         pooled._backbone_name, pooled._stem_name = network._backbone_name, network._stem_name
         pooled._image_size = network._image_size
         return pooled.to(network.mean).train(network.training)

@@ -16,8 +16,10 @@ from sklearn.preprocessing import StandardScaler
 from small_images import make_images
 from torch import Tensor
 
+from monai_fgssl.engines.calibration import MIN_CALIBRATION_IMAGES, calibrate_members
 from monai_fgssl.engines.heads import solve_heads
-from monai_fgssl.networks import HierarchicalNet, PlainNet, PooledNet
+from monai_fgssl.metrics import fit_temperature
+from monai_fgssl.networks import EnsembleNet, HierarchicalNet, PlainNet, PooledNet
 
 
 def make_net(kind: type[HierarchicalNet] | type[PlainNet]) -> HierarchicalNet | PlainNet:
@@ -126,3 +128,45 @@ def test_images_of_one_class_leave_a_pooled_network_alone() -> None:
     with pytest.raises(ValueError, match="at least two classes"):
         solve_heads(network, images, "cpu")
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+def make_ensemble() -> EnsembleNet:
+    torch.manual_seed(0)
+    return EnsembleNet.of(HierarchicalNet("resnet18", num_classes=3, width=8, embedding_dim=7))
+
+
+def test_the_probe_of_an_ensemble_is_that_of_the_network_as_it_is_now() -> None:
+    ensemble, images = make_ensemble(), make_images(45, visible_labels=True)
+    with torch.no_grad():
+        # As after a pre-training.
+        for parameter in ensemble.backbone.parameters():
+            parameter.mul_(1.5)
+    before = deepcopy(ensemble.state_dict())
+    penalties = solve_heads(ensemble, images, "cpu")
+    alone = PooledNet.of(ensemble, 3)
+    assert solve_heads(alone, images, "cpu") == penalties
+    pixels = images.store.float() / 255
+    with eval_mode(alone, ensemble), torch.no_grad():
+        torch.testing.assert_close(ensemble.probe(pixels), alone(pixels), rtol=0, atol=1e-5)
+    changed = {name for name, value in ensemble.state_dict().items() if not torch.equal(value, before[name])}
+    assert all(name.startswith("probe.") for name in changed)
+    assert "probe.classifier.weight" in changed
+
+
+def test_each_member_of_an_ensemble_gets_its_own_temperature() -> None:
+    ensemble, images = make_ensemble(), make_images(45, visible_labels=True)
+    solve_heads(ensemble, images, "cpu")
+    with torch.no_grad():
+        # A member that is far too confident, and of which many predictions are wrong.
+        ensemble.concat_head.classifier.weight.mul_(100)
+        with eval_mode(ensemble):
+            members = ensemble.member_logits(images.store.float() / 255)
+    calibrate_members(ensemble, images, "cpu")
+    expected = [fit_temperature(logits, images.labels) for logits in members.unbind(1)]
+    np.testing.assert_allclose(ensemble.temperatures.numpy(), expected, rtol=1e-3)
+    assert ensemble.temperatures[0] > 2 * ensemble.temperatures[1]
+    # Too few images say nothing about confidence.
+    calibrate_members(ensemble, make_images(MIN_CALIBRATION_IMAGES - 1, visible_labels=True), "cpu")
+    assert ensemble.temperatures.tolist() == [1, 1]
+    # Other networks have no members.
+    calibrate_members(make_pooled(), images, "cpu")

@@ -233,8 +233,8 @@ def test_in_two_steps_from_the_repository_root_the_same_weights_bit_for_bit(tmp_
         ({"grids": "[4,2]"}, "3 stage(s), got grids [4, 2]"),
         ({"learning_rate": -1}, "--learning_rate must be a positive number, got -1"),
         ({"freeze_backbone": 1}, "--freeze_backbone must be from 0 to less than 1 (a share of the epochs), got 1"),
-        ({"fine_tuning": "linear"}, "--fine_tuning must be one of full, probe, lp_ft, got 'linear'"),
-        ({"fine_tuning": "lp_ft", "puzzles": True}, "--puzzles true needs --fine_tuning full"),
+        ({"fine_tuning": "linear"}, "--fine_tuning must be one of full, probe, lp_ft, ensemble, got 'linear'"),
+        ({"fine_tuning": "lp_ft", "puzzles": True}, "--puzzles true needs --fine_tuning full or ensemble"),
         ({"stage_lr_decay": 0}, "--stage_lr_decay must be more than 0 and at most 1, got 0"),
         ({"backbone": "resnet19"}, "resnet19"),
         ({"label_fraction": 0}, "label"),
@@ -290,6 +290,50 @@ def test_lp_ft_solves_the_classifiers_and_then_trains_all(tmp_path: Path) -> Non
     resumed = train(REPOSITORY, "bundles/fgssl/train.json", tmp_path, fine_tuning="full", **changes)
     assert resumed.returncode == 1
     assert "fine_tuning" in resumed.stderr
+
+
+def test_an_ensemble_keeps_the_pretrained_network_beside_the_fine_tuned_one(tmp_path: Path) -> None:
+    changes = {"fine_tuning": "ensemble", "max_epochs": 3, "checkpoint_minutes": 0}
+    result = train(REPOSITORY, "bundles/fgssl/train.json", tmp_path, **changes)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.index("classifiers solved on") < result.stdout.index("fine-tune 3/3")
+    record = json.loads((tmp_path / "models" / "model.json").read_text())
+    assert record["network_def"]["_target_"] == "monai_fgssl.networks.EnsembleNet"
+    pretrained = torch.load(tmp_path / "pretrained.pt", weights_only=True)
+    model = torch.load(tmp_path / "models" / "model.pt", weights_only=True)
+    weights = [name for name in pretrained if name.startswith("backbone.") and name.endswith("weight")]
+    assert len(weights) > 20
+    assert all(torch.equal(model[f"probe.{name}"], pretrained[name]) for name in weights)
+    assert not any(torch.equal(model[name], pretrained[name]) for name in weights)
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert list(metrics["methods"])[:2] == ["FG-SSL", "random weights"]
+    # Random weights have no features to keep.
+    other = json.loads((tmp_path / "random_weights" / "model.json").read_text())
+    assert other["network_def"]["_target_"] == "monai_fgssl.networks.HierarchicalNet"
+
+    # A run that goes on in the middle of the fine-tuning ends with the same model.
+    (tmp_path / "models" / "model.pt").unlink()
+    for checkpoint in (tmp_path / "checkpoints").glob("train*3*.pt"):
+        checkpoint.unlink()
+    resumed = train(REPOSITORY, "bundles/fgssl/train.json", tmp_path, **changes, resume=True)
+    assert resumed.returncode == 0, resumed.stderr
+    again = torch.load(tmp_path / "models" / "model.pt", weights_only=True)
+    assert all(torch.equal(value, again[name]) for name, value in model.items())
+
+    # The model is one like any other: in inference, and as the start of another run.
+    bundle = tmp_path / "bundle"
+    shutil.copytree(BUNDLE, bundle)
+    shutil.copytree(tmp_path / "models", bundle / "models", dirs_exist_ok=True)
+    command = ["monai.bundle", "run", "--config_file", str(bundle / "configs" / "inference.json")]
+    folder = tmp_path / "output_of_inference"
+    inference = run_command(
+        *command, cwd=tmp_path, bundle_root=bundle, dataset_dir=tmp_path / "synthetic_lesions", output_dir=folder
+    )
+    assert inference.returncode == 0, inference.stderr
+    assert len(list(csv.DictReader((folder / "predictions.csv").open()))) > 100
+    further = {"pretrained": tmp_path / "models" / "model.pt", "pretrain_epochs": 0, "compare": False, "max_epochs": 1}
+    start = train(REPOSITORY, "bundles/fgssl/train.json", tmp_path / "further", **further)
+    assert start.returncode == 0, start.stderr
 
 
 def test_settings_by_their_former_names(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import torch
 from monai.bundle import ConfigParser
 from torch import nn
 
-from monai_fgssl.networks import HierarchicalNet, PlainNet, PooledNet, make_backbone
+from monai_fgssl.networks import EnsembleNet, HierarchicalNet, PlainNet, PooledNet, make_backbone
 
 
 @pytest.mark.parametrize(
@@ -30,8 +30,9 @@ from monai_fgssl.networks import HierarchicalNet, PlainNet, PooledNet, make_back
         ),
         PlainNet("resnet18", num_classes=4, embedding_dim=16),
         PooledNet("resnet18", num_classes=4, stages=(0, 2), std=0.3),
+        EnsembleNet("resnet18", num_classes=4, stages=(0, 2), width=16, embedding_dim=8, std=0.3),
     ],
-    ids=["hierarchical", "volume", "plain", "pooled"],
+    ids=["hierarchical", "volume", "plain", "pooled", "ensemble"],
 )
 def test_definition_builds_the_same_network(network: nn.Module) -> None:
     text = json.dumps({"network_def": network.definition()})

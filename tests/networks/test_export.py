@@ -11,7 +11,7 @@ import pytest
 import torch
 from monai.bundle import ckpt_export, onnx_export
 
-from monai_fgssl.networks import HierarchicalNet, OnnxNet, PlainNet, PooledNet, export_onnx
+from monai_fgssl.networks import EnsembleNet, HierarchicalNet, OnnxNet, PlainNet, PooledNet, export_onnx
 from monai_fgssl.utils.errors import SettingsError
 
 
@@ -25,6 +25,7 @@ from monai_fgssl.utils.errors import SettingsError
         (PlainNet, "resnet18", 2),
         (PooledNet, "resnet18", 3),
         (PooledNet, "densenet121", 2),
+        (EnsembleNet, "resnet18", 2),
     ],
 )
 def test_torchscript_equals_eager(net_class, backbone, spatial_dims):
@@ -87,7 +88,7 @@ def test_monais_bundle_tools_export_a_checkpoint(tool, tmp_path):
     torch.testing.assert_close(actual, net(x), rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("net_class", [HierarchicalNet, PooledNet])
+@pytest.mark.parametrize("net_class", [HierarchicalNet, PooledNet, EnsembleNet])
 @pytest.mark.parametrize("spatial_dims", [2, 3])
 def test_an_onnx_file_in_place_of_the_network(spatial_dims, net_class, tmp_path):
     torch.manual_seed(0)
