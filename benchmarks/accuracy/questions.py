@@ -7,6 +7,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from itertools import product
 from typing import Any, Literal
 
 from . import PACKAGE
@@ -352,12 +353,20 @@ def _transfer(data_set: str, _: dict[str, Any]) -> list[Entry]:
     return entries
 
 
-def _imagenet(data_set: str, _: dict[str, Any]) -> list[Entry]:
+def _imagenet(data_set: str, settings: dict[str, Any]) -> list[Entry]:
     entries = []
     random, imagenet = (
         {"backbone": {"_target_": f"{PACKAGE}.imagenet.efficientnet_lite0", "pretrained": pretrained}}
         for pretrained in (False, True)
     )
+    # The largest size that takes about an hour of a CPU. A larger scale has a size of its own.
+    larger = [] if "image_size" in settings else [imagenet | {"image_size": 96}]
+    for at_size, share in product(larger, (FEW, 1.0)):
+        for fine_tuning in (PROGRESSIVE, PLAIN, "linear"):
+            reference = Run(data_set, "none", fine_tuning, budget=share).but(at_size)
+            series = f"96 px, {100 * share:g} % of the labels, {FINE_TUNINGS[fine_tuning].label}"
+            entries.append(Entry(series, "ImageNet", reference))
+            entries.append(Entry(series, "ImageNet, then FG-SSL", reference.but(pretraining=FGSSL), reference))
     for fine_tuning in (PROGRESSIVE, PLAIN, "linear"):
         supervised, ours = (Run(data_set, name, fine_tuning, budget=FEW) for name in ("none", FGSSL))
         reference = supervised.but(imagenet)
@@ -541,7 +550,7 @@ QUESTIONS = {
     "k": Question(
         "imagenet",
         "Does it add to ImageNet weights?",
-        "EfficientNet-Lite0, with 10 % of the labels.",
+        "EfficientNet-Lite0, with 10 % of the labels where no other share is named.",
         "start",
         "ImageNet weights alone",
         _imagenet,

@@ -10,10 +10,9 @@ import numpy as np
 
 from .answers import all_gains, answer_file
 from .methods import PRETRAININGS, Run
-from .overviews import all_goals
 from .questions import FEW, ONE_VIEW_LIGHT, ONE_VIEW_LIGHT_NAME, QUESTIONS, SCALES, scaled
 from .results import Results
-from .scoring import Interval
+from .scoring import Interval, difference
 from .words import TITLES, cell, listed, pixels
 
 __all__ = ["in_short", "spoken"]
@@ -126,18 +125,6 @@ def on_imagenet(results: Results) -> str:
     return said and f"{start} is {said} {link('k')}."
 
 
-def transferred(results: Results) -> str:
-    """Pre-training on another data set."""
-    gains = {
-        f"the {entry.series}": results.difference(entry.run, entry.reference, "mean_auc")
-        for entry in QUESTIONS["j"].points("isic2017")
-        if entry.x == "pre-trained on ISIC 2018"
-    }
-    said = spoken(gains, *FOR)
-    start = f"Against no pre-training, pre-training on ISIC 2018 is on ISIC 2017 (mean AUC, {percent(1.0)})"
-    return said and f"{start} {said} {link('j')}."
-
-
 def settings_searched(results: Results) -> str:
     """Number of changed settings that are better or worse than the default."""
     gains = [
@@ -154,14 +141,21 @@ def settings_searched(results: Results) -> str:
     )
 
 
-def goals_reached(results: Results) -> str:
-    """Number of goals that are reached."""
-    goals = [goal for scale in SCALES for goal in all_goals(results, scale)]
-    reached, sure = sum(goal.reached for goal in goals), sum(goal.reached and goal.beyond_chance for goal in goals)
-    if not goals:
-        return ""
-    where = "[goals set before](answers/goals.md)"
-    return f"Of the {len(goals)} {where} that have been run, {reached} are reached; {sure} with the interval above 0."
+def together(results: Results, scale: str) -> str:
+    """Ensembles of FG-SSL, plain supervised training and plain training with the same probe, with few labels."""
+    parts = []
+    for name in PHOTOGRAPHS:
+        ours, plain = (
+            scaled(Run(name, *methods, budget=FEW), scale) for methods in (("fgssl", "progressive"), ("none", "plain"))
+        )
+        ensemble = results.ensembles(ours)
+        gains = [difference(ensemble, of, "macro_auc") for of in (results.by_seed(plain), results.ensembles(plain))]
+        if gains[0] is not None:
+            alike = f", and {cell(gains[1], signed=True)} than its ensemble" if gains[1] is not None else ""
+            seeds = "" if len(ensemble) > 1 else ", one choice of labels"
+            parts.append(f"on {TITLES[name]} {cell(gains[0], signed=True)} macro AUC than plain training{alike}{seeds}")
+    start = f"At {pixels(scale)}, fine-tuned network and probe of FG-SSL together (`--fine_tuning ensemble`) have"
+    return f"{start} {'; '.join(parts)} ([ensembles](answers/ensembles.md))." if parts else ""
 
 
 def in_short(results: Results) -> Sequence[str]:
@@ -172,10 +166,10 @@ def in_short(results: Results) -> Sequence[str]:
         parts_alone(results),
         fine_tuned(results, "small"),
         fine_tuned(results, "medium"),
+        together(results, "small"),
+        together(results, "medium"),
         on_imagenet(results),
-        transferred(results),
         settings_searched(results),
-        goals_reached(results),
     ]
     lines = [f"{number}. {sentence}" for number, sentence in enumerate(filter(None, sentences), 1)]
     intro = (

@@ -61,7 +61,9 @@ __all__ = [
     "save_model",
 ]
 
-NETWORKS = {f"monai_fgssl.networks.{kind.__name__}": kind for kind in (EnsembleNet, HierarchicalNet, PlainNet, PooledNet)}
+NETWORKS = {
+    f"monai_fgssl.networks.{kind.__name__}": kind for kind in (EnsembleNet, HierarchicalNet, PlainNet, PooledNet)
+}
 """Networks that a record may name. A model may come from anybody, so its record must not choose code to run."""
 GEOMETRY = ("image_size", "spacing", "window", "frame", "channel", "time")
 """Entries of a record about the images. The limit of pixels is not among them: each machine sets its own."""
@@ -391,8 +393,8 @@ def load_pretrained(network: nn.Module, path: str | Path, classifiers: bool = Tr
     """Load the weights of a pre-training, which may have had other classes or no classes; see :func:`load_weights`.
 
     Pre-training does not change the classifiers, so they are loaded only if their shapes fit. Between a
-    :class:`~monai_fgssl.networks.PooledNet` and another network, in either direction, only the backbone is loaded. Of an
-    :class:`~monai_fgssl.networks.EnsembleNet` the fine-tuned member is loaded.
+    :class:`~monai_fgssl.networks.PooledNet` and another network, in either direction, only the backbone is loaded. Of
+    an :class:`~monai_fgssl.networks.EnsembleNet` the fine-tuned member is loaded.
 
     Args:
         network: network to load into.

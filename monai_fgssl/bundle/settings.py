@@ -147,8 +147,8 @@ def check_settings(bundle_root: str, settings: Mapping[str, Any]) -> None:
             raise SettingsError(f"--{name}: {error}") from error
     if settings["fine_tuning"] in ("probe", "lp_ft") and str(settings["puzzles"]).lower() == "true":
         raise SettingsError(
-            f"--puzzles true needs --fine_tuning full or ensemble: with {settings['fine_tuning']} one classifier reads all stages "
-            "of the whole image."
+            f"--puzzles true needs --fine_tuning full or ensemble: with {settings['fine_tuning']} one classifier reads "
+            "all stages of the whole image."
         )
     for grid in settings["grids"]:
         for axis_grid, axis_size in zip(_per_axis("grids", grid, dims, whole=True), size, strict=True):
