@@ -161,7 +161,12 @@ def read_frame(dataset: Dataset, frame: int) -> StoredImage:
     photometric = str(dataset.get("PhotometricInterpretation"))
     if photometric not in (*MONOCHROME, *COLORS, "PALETTE COLOR"):
         raise DataError(f"has the Photometric Interpretation (0028,0004) {photometric}, which is not supported.")
-    check_size((int(dataset.Rows), int(dataset.Columns), int(dataset.get("SamplesPerPixel") or 1)))
+    samples = int(dataset.get("SamplesPerPixel") or 1)
+    if samples != (3 if photometric in COLORS else 1):
+        raise DataError(
+            f"has {samples} sample(s) for each pixel, which {photometric} can't have: one of the two is wrong."
+        )
+    check_size((int(dataset.Rows), int(dataset.Columns), samples))
     module = frame_module(dataset, frame)
     affine = np.diag([*_spacing(module), 1, 1])
     # These are read before decoding, since pydicom 2.4 may change them then. Float pixels have no Bits Stored.

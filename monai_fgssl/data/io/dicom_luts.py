@@ -38,13 +38,20 @@ def apply_modality_lut(stored: NDArray[Any], module: Dataset, is_signed: bool) -
     Returns:
         Values in units of the modality, and the number of bits of a table's values; None if there is no table.
 
+    Raises:
+        DataError: when the slope is 0, or a table is not as long as it says.
+
     Source: DICOM PS3.3, C.11.1.
     """
     table = _read_table(module, "ModalityLUTSequence", is_signed)
     if table is not None:
         return table.look_up(stored), table.bits
-    if "RescaleSlope" in module and "RescaleIntercept" in module:
-        return stored.astype(np.float64) * float(module.RescaleSlope) + float(module.RescaleIntercept), None
+    if "RescaleSlope" in module or "RescaleIntercept" in module:
+        # Where only one of the two is there, the other changes nothing, as in GDCM and dcm4che.
+        slope, intercept = float(module.get("RescaleSlope", 1)), float(module.get("RescaleIntercept", 0))
+        if slope == 0:
+            raise DataError(f"has a Rescale Slope (0028,1053) of 0, which makes all of its values {intercept:g}.")
+        return stored.astype(np.float64) * slope + intercept, None
     return stored, None
 
 

@@ -49,6 +49,10 @@ MAX_RATIOS = {
 """Largest compression ratio, by transfer syntax (RLE, JPEG Baseline and Extended)."""
 
 
+PADDING = 4096
+"""Bytes after the last frame that may be there to fill a block."""
+
+
 def number_of_frames(dataset: Dataset) -> int:
     """Return the number of frames; 1 if the attribute is missing or empty."""
     return int(dataset.get("NumberOfFrames") or 1)
@@ -72,6 +76,7 @@ def decode_frame(dataset: Dataset, frame: int) -> NDArray[Any]:
     """
     syntax = dataset.file_meta.TransferSyntaxUID
     try:
+        _check_length(dataset)
         codestream = _check_codestream(dataset, frame)
         if not syntax.is_little_endian and dataset.BitsAllocated == 1 and dataset["PixelData"].VR == "OW":
             # Big endian: the bytes of words are swapped. pydicom (up to 3.0.2) undoes that for 8 bits only.
@@ -91,6 +96,20 @@ def decode_frame(dataset: Dataset, frame: int) -> NDArray[Any]:
     if "PixelData" in dataset and dataset.BitsAllocated > 1:
         pixels = _cut_stored_bits(pixels, dataset, codestream)
     return _ybr_to_rgb(pixels) if photometric in ("YBR_FULL", "YBR_FULL_422") else pixels
+
+
+def _check_length(dataset: Dataset) -> None:
+    """Refuse uncompressed pixels of more frames than the header tells: nothing says which of the two is wrong."""
+    if dataset.file_meta.TransferSyntaxUID.is_compressed or "PixelData" not in dataset:
+        return
+    samples, frames = int(dataset.get("SamplesPerPixel") or 1), number_of_frames(dataset)
+    frame = int(dataset.Rows) * int(dataset.Columns) * samples * int(dataset.BitsAllocated) // 8
+    found = len(dataset.PixelData) // max(frame, 1)
+    if found > frames and len(dataset.PixelData) - frame * frames > PADDING:
+        raise DataError(
+            f"has the pixels of {found} frames, and its header tells of {frames}: correct Number of Frames "
+            "(0028,0008), or the size and the bits of the picture."
+        )
 
 
 def _check_codestream(dataset: Dataset, frame: int) -> Codestream | None:

@@ -45,6 +45,8 @@ class Slice:
     spacing: NDArray[np.float64]
     distance: float
     number: int | None
+    is_inverted: bool
+    is_rescaled: bool
 
     @property
     def height(self) -> float:
@@ -166,6 +168,8 @@ def _locate(path: Path, header: Dataset, frame: int) -> Slice:
         spacing=spacing,
         distance=abs(float(module.get("SpacingBetweenSlices", module.get("SliceThickness", 1)))) or 1.0,
         number=frame if count > 1 else header.get("InstanceNumber"),
+        is_inverted=header.get("PhotometricInterpretation") == "MONOCHROME1",
+        is_rescaled=bool(module.get("ModalityLUTSequence")) or "RescaleSlope" in module or "RescaleIntercept" in module,
     )
 
 
@@ -203,7 +207,7 @@ def _choose_time(slices: Sequence[Slice], time: int | None) -> list[Slice]:
 
 
 def _check_alike(slices: Sequence[Slice]) -> None:
-    """Refuse slices of different size, spacing or direction."""
+    """Refuse slices of different size, spacing, direction or meaning of their values."""
     first = slices[0]
     for one in slices:
         if one.shape != first.shape:
@@ -215,6 +219,12 @@ def _check_alike(slices: Sequence[Slice]) -> None:
             raise DataError(f"has slices of different pixel spacing: {first.name} and {one.name}.")
         if not np.allclose(one.directions, first.directions, atol=SAME):
             raise DataError(f"has slices in different directions, as localizers do: {first.name} and {one.name}.")
+        if one.is_inverted != first.is_inverted:
+            raise DataError(f"has slices of MONOCHROME1 and of other colors: {first.name} and {one.name}.")
+        if one.is_rescaled != first.is_rescaled:
+            raise DataError(
+                f"has slices with and without a rescale (0028,1053), whose units differ: {first.name} and {one.name}."
+            )
 
 
 def _even_step(slices: Sequence[Slice]) -> NDArray[np.float64]:

@@ -4,17 +4,20 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 import zlib
 from pathlib import Path
 
-from monai_fgssl.utils.errors import DataError
+from monai_fgssl.utils.errors import DataError, printable
 
 from .detached import HEADER_BYTES
 from .limits import MAX_DEFLATE_RATIO, check_size, check_stored_size
 
-__all__ = ["check_grid_header"]
+__all__ = ["check_grid_header", "length_unit"]
+
+logger = logging.getLogger(__name__)
 
 MAX_AXES = 10
 """Largest number of axes in ITK's MetaImage reader."""
@@ -53,6 +56,13 @@ def _check_metaimage(path: Path, head: bytes) -> None:
     if len(axes) != 1 or not 1 <= axes[0] <= MAX_AXES or len(sizes) != axes[0] or len(channels) != 1:
         raise DataError(f"has a DimSize of {len(sizes)} numbers, and NDims is {' '.join(map(str, axes)) or 'missing'}.")
     check_size((*sizes, *channels))
+    slope, offset = (_number(text, f"ElementToIntensityFunction{name}") for name in ("Slope", "Offset"))
+    if slope not in (None, 1) or offset not in (None, 0):
+        # ITK reads the stored values, and says nothing.
+        raise DataError(
+            f"has an ElementToIntensityFunction ({slope or 1:g} * value + {offset or 0:g}), which is not supported: "
+            "save the values themselves."
+        )
 
     found = re.search(rb"(?m)^[ \t]*ElementDataFile[ \t]*[=:]?[ \t]*([^\r\n]*)\r?\n?", head)
     name = found[1].decode("latin-1").strip() if found else ""
@@ -77,6 +87,14 @@ def _check_nrrd(path: Path, head: bytes) -> None:
     if len(axes) != 1 or not 1 <= axes[0] <= MAX_AXES or len(sizes) != axes[0]:
         raise DataError(f"has {len(sizes)} sizes, and its dimension is {' '.join(map(str, axes)) or 'missing'}.")
     check_size(sizes)
+    if _value(text, "axis ?maxs") and not _value(text, "(spacings|space directions)"):
+        # ITK takes every distance for 1 mm then.
+        raise DataError("tells distances by axis mins and maxs, which are not supported: save it with spacings.")
+    if _value(text, "old ?max"):
+        logger.warning(
+            f"{printable(str(path))} holds values that were scaled from {_value(text, 'old ?min')} to "
+            f"{_value(text, 'old ?max')} (old min, old max); they are read as they are stored."
+        )
     kind = (_value(text, "type") or "").lower()
     width = next((size for names, size in NRRD_BYTES if re.fullmatch(names, kind)), None)
     is_elsewhere = re.search(r"(?im)^(data[ \t]?file|line[ \t]?skip|byte[ \t]?skip)[ \t]*:", text)
@@ -94,6 +112,37 @@ def _check_nrrd(path: Path, head: bytes) -> None:
 def _value(text: str, key: str) -> str | None:
     found = re.search(rf"(?im)^[ \t]*{key}[ \t]*[=:][ \t]*([^\r\n]*)", text)
     return found[1].strip() if found else None
+
+
+def _number(text: str, key: str) -> float | None:
+    """Number of an entry; None if it is missing, NaN if it is none."""
+    value = _value(text, key)
+    if value is None:
+        return None
+    try:
+        return float(value)
+    except ValueError:
+        return math.nan
+
+
+def length_unit(path: Path) -> str:
+    """Unit of the lengths in a MetaImage or NRRD header; mm if none is told. ITK reads the numbers only.
+
+    Raises:
+        DataError: when the axes have different units.
+    """
+    with open(path, "rb") as file:
+        head = file.read(HEADER_BYTES)
+    if not head.startswith(b"NRRD"):
+        unit = _value(re.split(rb"(?m)^[ \t]*ElementDataFile", head)[0].decode("latin-1"), "DistanceUnits") or ""
+        return unit if unit.strip("?") else "mm"
+    text = re.split(rb"\r?\n\r?\n", head, maxsplit=1)[0].decode("utf-8", "replace")
+    told = _value(text, "space units") or (None if _value(text, "space directions") else _value(text, "units")) or ""
+    # Axes of other kinds have an empty unit, or none.
+    units = {unit for unit in re.findall(r'"([^"]*)"', told) if unit.strip()}
+    if len(units) > 1:
+        raise DataError(f"has axes in different units ({', '.join(sorted(units))}): save it in mm.")
+    return next(iter(units), "mm")
 
 
 def _integers(text: str, key: str) -> list[int]:

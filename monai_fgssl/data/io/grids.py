@@ -15,7 +15,34 @@ from monai_fgssl.utils.errors import DataError
 from .display import StoredImage, natural_range
 from .selection import Selection, choose, choose_channel
 
-__all__ = ["Grid", "make_grid", "padded", "slice_of", "volume_of"]
+__all__ = ["Grid", "in_millimeters", "make_grid", "padded", "slice_of", "volume_of"]
+
+MILLIMETERS = {
+    "m": 1e3,
+    "meter": 1e3,
+    "meters": 1e3,
+    "metre": 1e3,
+    "metres": 1e3,
+    "cm": 10.0,
+    "centimeter": 10.0,
+    "centimeters": 10.0,
+    "mm": 1.0,
+    "millimeter": 1.0,
+    "millimeters": 1.0,
+    "millimetre": 1.0,
+    "millimetres": 1.0,
+    "um": 1e-3,
+    "\u00b5m": 1e-3,
+    "\u03bcm": 1e-3,
+    "micron": 1e-3,
+    "microns": 1e-3,
+    "micrometer": 1e-3,
+    "micrometers": 1e-3,
+    "nm": 1e-6,
+    "nanometer": 1e-6,
+    "nanometers": 1e-6,
+}
+"""Units of length, in mm."""
 
 
 class Grid(NamedTuple):
@@ -24,10 +51,12 @@ class Grid(NamedTuple):
     Attributes:
         values: ``(X, Y, Z, T, C)``: three axes in space, points in time, channels.
         affine: ``(4, 4)`` in RAS.
+        may_be_times: the header has a unit of time, so the channels may be points in time.
     """
 
     values: NDArray[Any]
     affine: NDArray[np.float64]
+    may_be_times: bool = False
 
 
 def padded(shape: tuple[int, ...], length: int) -> tuple[int, ...]:
@@ -52,6 +81,24 @@ def make_grid(values: NDArray[Any], meta: dict[str, Any]) -> Grid:
     return Grid(values.reshape(*padded(axes, 4), values.shape[-1]), affine)
 
 
+def in_millimeters(affine: Any, unit: str) -> NDArray[np.float64]:
+    """Affine in mm of one in another unit.
+
+    Args:
+        affine: ``(N, N)``.
+        unit: key of :data:`MILLIMETERS`, in any case.
+
+    Raises:
+        DataError: when the unit is not known.
+    """
+    factor = MILLIMETERS.get(unit.strip().lower())
+    if factor is None:
+        raise DataError(f"has lengths in {unit.strip()!r}, a unit that is not known: save it in mm.")
+    affine = np.array(affine, dtype=np.float64)
+    affine[:-1] *= factor
+    return affine
+
+
 def slice_of(grid: Grid, selection: Selection) -> StoredImage:
     """Make a picture from a slice along Z: X runs along the columns, to the right, and Y along the rows, down.
 
@@ -69,6 +116,9 @@ def slice_of(grid: Grid, selection: Selection) -> StoredImage:
         DataError: when a slice, a time or a channel must be chosen.
     """
     number = choose(grid.values.shape[2], selection.frame, "frame", "slices")
+    if grid.may_be_times and selection.channel is None and selection.time is None:
+        # Three points in time would look like a color.
+        choose(grid.values.shape[-1], None, "time", "points in time or channels")
     values = _select_time(grid.values, selection)[:, :, number]
     if selection.channel is None:
         colors = {1: 1, 3: 3}

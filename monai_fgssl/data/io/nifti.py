@@ -14,17 +14,23 @@ from monai.data import NibabelReader
 
 from monai_fgssl.utils.errors import DataError
 
-from .grids import Grid, make_grid, padded
+from .grids import Grid, in_millimeters, make_grid, padded
 from .limits import MAX_DEFLATE_RATIO, check_size, check_stored_size
 
 __all__ = ["read_nifti"]
+
+LENGTH_BITS, TIME_BITS = 0x07, 0x38
+"""Bits of ``xyzt_units``. Source: NIfTI-1, ``nifti1.h``."""
+LENGTHS = {1: "m", 2: "mm", 3: "um"}
+SECONDS, MILLISECONDS, MICROSECONDS = 8, 16, 24
+"""Units; other values of the time bits are hertz, ppm and radians per second, or none."""
 
 
 def read_nifti(path: Path) -> Grid:
     """Read a NIfTI file with MONAI's ``NibabelReader``.
 
     Color may be stored as RGB24 or RGBA32, as a vector, ``(X, Y, Z, T, C)``, or on a fourth axis, ``(X, Y, Z, C)``,
-    as MONAI writes it. Scale factors of the header are applied.
+    as MONAI writes it. Scale factors of the header are applied, and lengths in meters or micrometers become mm.
 
     Raises:
         DataError: when there are more axes, or the file holds less than its header promises.
@@ -40,7 +46,17 @@ def read_nifti(path: Path) -> Grid:
     elif values.ndim < 5:
         # A fourth axis without a fifth holds channels.
         values = values.reshape(padded(values.shape, 4))
-    return make_grid(values, meta)
+    affine = in_millimeters(meta["affine"], _length_unit(image))
+    return make_grid(values, meta | {"affine": affine})._replace(may_be_times=image.ndim == 4 and _has_time(image))
+
+
+def _has_time(image: Any) -> bool:
+    """True if the header has a unit of time; most writers set it for images without times too."""
+    return int(image.header["xyzt_units"]) & TIME_BITS in (SECONDS, MILLISECONDS, MICROSECONDS)
+
+
+def _length_unit(image: Any) -> str:
+    return LENGTHS.get(int(image.header["xyzt_units"]) & LENGTH_BITS, "mm")
 
 
 def _load(path: Path) -> Any:

@@ -10,16 +10,15 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
 from monai_fgssl.utils.errors import DataError
 
 from .display import StoredImage, natural_range
-from .grids import slice_of
-from .itk import read_itk
 from .limits import MAX_DEFLATE_RATIO, MAX_JPEG_RATIO, MAX_LZW_RATIO, check_size, check_stored_size
 from .orientation import ORIENTATION, upright
-from .selection import Selection, choose
+from .selection import choose
 
 __all__ = ["count_frames", "read_photo"]
 
@@ -50,6 +49,8 @@ MAX_RATIOS = {
 no bound."""
 FEW_BITS = ("1", "P", "L")
 """Pillow's modes whose samples may be single bits in the file."""
+SHORT_TEXT = 512
+"""Bytes of a text that unpacks to half a megabyte at most, 1,000 times as much."""
 RUN_LENGTHS = (1, 2)
 """Compressions of BMP that can skip any number of pixels."""
 
@@ -76,11 +77,11 @@ def read_photo(path: Path, frame: int | None = None) -> StoredImage:
     """
     with open(path, "rb") as file:
         try:
-            return _read(path, file, frame)
+            return _read(file, frame)
         except ValueError as error:
             if "MAX_TEXT" not in str(error):
                 raise
-            return _read(path, _without_text(file), frame)
+            return _read(_without_text(file), frame)
 
 
 def count_frames(path: Path) -> int:
@@ -98,7 +99,7 @@ def _count_frames(image: ImageFile.ImageFile) -> int:
     return 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
 
 
-def _read(path: Path, file: IO[bytes], frame: int | None) -> StoredImage:
+def _read(file: IO[bytes], frame: int | None) -> StoredImage:
     with _opened(file) as image:
         check_size((image.height, image.width, len(image.getbands())))
         _check_ratio(image, file)
@@ -118,16 +119,40 @@ def _read(path: Path, file: IO[bytes], frame: int | None) -> StoredImage:
             # Pillow gives the 16 bits of PNM as 32.
             value_range = (0, 65535) if image.format in ("PNG", "PPM") else natural_range(values)
         elif is_deep:
-            # Pillow would take the upper 8 of the 16 bits.
             if number:
                 raise DataError("has several frames of 16 bits per color, which are not supported.")
-            # The resolution of a picture is that of a print or a screen, not of the patient, so it is ignored.
-            picture = slice_of(read_itk(path)._replace(affine=np.eye(4)), Selection())
-            values, value_range = np.moveaxis(picture.values, 0, -1), picture.value_range
+            values, value_range = _deep_colors(file), (0, 65535)
         else:
             values = np.asarray(image.convert("L" if image.mode in ("1", "L", "LA", "La") else "RGB"))
     values = upright(values if values.ndim == 3 else values[..., None], orientation)
     return StoredImage(np.moveaxis(values, -1, 0), np.eye(4), value_range, frame=number)
+
+
+def _deep_colors(file: IO[bytes]) -> NDArray[np.uint16]:
+    """All 16 bits of a PNG with several channels, of which Pillow gives 8. Transparency is dropped.
+
+    ITK can't take its place: it shifts the values by the depth that a chunk sBIT tells.
+
+    Returns:
+        ``(rows, columns, 1 or 3)``.
+    """
+    with _opened(file) as image:
+        raw_mode = _raw_mode(image)
+    if raw_mode == "LA;16B":
+        # Four bytes for a pixel: the upper and the lower one of its brightness, and two of its transparency.
+        upper, lower = np.moveaxis(_decoded_as(file, "RGBA"), -1, 0)[:2, ..., None]
+    else:
+        # Little-endian samples have their upper byte where big-endian ones have the lower.
+        upper, lower = (_decoded_as(file, raw_mode[:-1] + order)[..., :3] for order in "BL")
+    return upper.astype(np.uint16) << 8 | lower
+
+
+def _decoded_as(file: IO[bytes], raw_mode: str) -> NDArray[np.uint8]:
+    """Pixels of a PNG whose samples are taken for others of the same number of bits."""
+    with _opened(file) as image:
+        # Tuples, whose names Pillow has from 11 on.
+        image.tile = [(*one[:3], raw_mode) for one in image.tile]
+        return np.array(image)
 
 
 def _check_ratio(image: ImageFile.ImageFile, file: IO[bytes]) -> None:
@@ -164,13 +189,16 @@ def _opened(file: IO[bytes]) -> ImageFile.ImageFile:
 
 
 def _without_text(file: IO[bytes]) -> BytesIO:
-    """Remove texts and profile of a PNG. Pillow refuses pictures with a megabyte of them, but viewers show these."""
+    """Remove long texts and the profile of a PNG. Pillow refuses pictures with a megabyte of them, but viewers show these.
+
+    Short ones are kept, since they may hold the orientation.
+    """
     file.seek(0)
     data = file.read()
     kept, position = bytearray(data[:8]), 8
     while position < len(data):
         (length,) = struct.unpack_from(">I", data, position)
-        if data[position + 4 : position + 8] not in (b"tEXt", b"zTXt", b"iTXt", b"iCCP"):
+        if length <= SHORT_TEXT or data[position + 4 : position + 8] not in (b"tEXt", b"zTXt", b"iTXt", b"iCCP"):
             kept += data[position : position + 12 + length]
         position += 12 + length
     return BytesIO(kept)

@@ -25,8 +25,8 @@ from .dicom_series import files_of_series
 from .dicom_volume import read_dicom_volume
 from .display import StoredImage, match_channels, to_display
 from .finite import check_affine, replace_not_finite
-from .grid_headers import check_grid_header
-from .grids import Grid, slice_of, volume_of
+from .grid_headers import check_grid_header, length_unit
+from .grids import Grid, in_millimeters, slice_of, volume_of
 from .itk import read_itk
 from .limits import limit_pixels
 from .nifti import read_nifti
@@ -36,7 +36,7 @@ from .reasons import reason_of
 from .selection import Selection, choose, choose_channel
 from .tiff import TIFF_STARTS, count_pages, read_tiff, read_tiff_stack
 
-__all__ = ["check_options", "count_frames", "read_medical_image", "read_shown", "read_stored"]
+__all__ = ["check_options", "count_frames", "kind_of", "read_medical_image", "read_shown", "read_stored"]
 
 PathLike = str | os.PathLike[str]
 
@@ -299,4 +299,5 @@ def _read_grid(path: Path, kind: str) -> Grid:
         return read_nifti(path)
     check_pixel_files(path)
     check_grid_header(path)
-    return read_itk(path)
+    grid = read_itk(path)
+    return grid._replace(affine=in_millimeters(grid.affine, length_unit(path)))

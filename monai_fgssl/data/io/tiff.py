@@ -49,7 +49,9 @@ COLOR_SAMPLES = {WHITE_IS_ZERO: 1, BLACK_IS_ZERO: 1, RGB: 3, PALETTE: 1, CMYK: 4
 """Number of samples of a pixel, without extra samples."""
 NONE, CCITT, JPEG, DEFLATE = 1, (2, 3, 4, 32771), (6, 7), (8, 32946)
 """Compression."""
-LZW, PACKBITS = 5, 32773
+LZW, PACKBITS, LZMA, ZSTD = 5, 32773, 34925, 50000
+WITH_PREDICTOR = (LZW, *DEFLATE, LZMA, ZSTD)
+"""Compressions that libtiff knows a predictor of."""
 MAX_RATIOS = {
     NONE: 1,
     LZW: MAX_LZW_RATIO,
@@ -87,7 +89,8 @@ def read_tiff(path: Path, selection: Selection) -> StoredImage:
     """Read a page upright, as a viewer shows it.
 
     Gray keeps one channel; palette, CMYK and YCbCr become RGB. Transparency is dropped, and colors that were multiplied
-    by it are divided by it. All depths are kept. Color profiles and resolutions are ignored.
+    by it are divided by it. All depths are kept. Linear calibrations of ImageJ are applied. Color profiles and
+    resolutions are ignored.
 
     Args:
         path: a file.
@@ -219,13 +222,36 @@ def _read_page(path: Path, page: TiffPage, number: int, channel: int | None) -> 
     elif photometric == CMYK and white is not None:
         values = cmyk_to_rgb(values, white)
     values = choose_channel(np.moveaxis(values, -1, 0), channel)
+    value_range = natural_range(values) if white is None else (0, white)
+    if photometric in (WHITE_IS_ZERO, BLACK_IS_ZERO):
+        values, value_range = _calibrated(page.parent, values, value_range)
     return StoredImage(
         values,
         np.eye(4),
-        natural_range(values) if white is None else (0, white),
+        value_range,
         inverted=photometric == WHITE_IS_ZERO,
         frame=number,
     )
+
+
+def _calibrated(
+    file: TiffFile, values: NDArray[Any], value_range: tuple[float, float] | None
+) -> tuple[NDArray[Any], tuple[float, float] | None]:
+    """Gray values in the unit that ImageJ's calibration tells, such as HU. It stores signed 16 bits with one.
+
+    Source: ImageJ, ``ij.io.FileInfo`` and ``ij.measure.Calibration``: function 0 is ``c0 + c1 * value``.
+    """
+    told = (file.imagej_metadata or {}) if file.is_imagej else {}
+    function = told.get("cf")
+    if function is None:
+        return values, value_range
+    offset, slope = float(told.get("c0", 0)), float(told.get("c1", 1))
+    if function != 0 or slope == 0:
+        raise DataError(f"has the calibration function {function} of ImageJ, which is not supported: remove it there.")
+    if value_range is not None:
+        low, high = sorted(offset + slope * end for end in value_range)
+        value_range = (low, high)
+    return offset + slope * values.astype(np.float64), value_range
 
 
 def _is_unclear(page: TiffPage) -> bool:
@@ -356,6 +382,9 @@ def _is_right_in_pillow(page: TiffPage) -> bool:
     if page.fillorder != 1 and int(page.compression) not in CCITT:
         return False
     if page.parent.is_bigtiff and not is_little_endian:
+        return False
+    if int(page.predictor) != 1 and int(page.compression) not in WITH_PREDICTOR:
+        # libtiff overlooks it.
         return False
     if kind == FLOAT:
         return (photometric, bits, samples) == (BLACK_IS_ZERO, 32, 1) and is_little_endian

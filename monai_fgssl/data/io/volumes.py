@@ -7,6 +7,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from monai.data import MetaTensor
@@ -24,7 +25,7 @@ from torch import Tensor
 
 from monai_fgssl.utils.errors import printable
 
-from .reader import read_medical_image
+from .reader import kind_of, read_medical_image
 
 __all__ = ["fit_volume", "read_volume"]
 
@@ -66,6 +67,10 @@ def read_volume(
     whole = read_medical_image(path, 3, 1, window, channel=channel, time=time, max_pixels=max_pixels, headers=headers)
     if 1 in whole.shape[1:]:
         logger.warning(f"{printable(str(path))} has only one slice: for a DICOM series, name its folder.")
+    if spacing is not None and Path(path).is_file() and kind_of(Path(path)) == "TIFF":
+        logger.warning(
+            f"{printable(str(path))} is a TIFF, whose voxels are taken for 1 mm: it tells no distances in mm."
+        )
     volume = fit_volume(whole, image_size, spacing)
     if window is None:
         volume = ScaleIntensityRangePercentiles(*PERCENTILES, 0, 1, clip=True)(volume)

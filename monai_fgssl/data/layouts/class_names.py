@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from monai_fgssl.utils.errors import first_names
 
-__all__ = ["check_similar_names", "check_vectors", "in_order"]
+__all__ = ["check_similar_names", "check_vectors", "in_order", "similar_names"]
 
 
 COPY = re.compile(r" (copy( \d+)?|kopie|\(\d+\))$")
@@ -35,8 +35,37 @@ def in_order(labels: Iterable[str]) -> list[str]:
     return sorted({label for label in labels if label}, key=key)
 
 
+LOOKALIKES = str.maketrans("авекмнорстухіјѕαβεικνορτυχ", "abekmhopctyxijsabeikvoptux")
+"""Small Cyrillic and Greek letters that look like Latin ones, small or capital."""
+
+
+def similar_names(names: Iterable[str], with_copies: bool = False) -> list[list[str]]:
+    """Names that differ only by case, spaces, signs between and after words, leading zeros, or alphabets.
+
+    Args:
+        names: different names.
+        with_copies: also those that differ as a file and its copy do: ``nevus`` and ``nevus (1)``.
+
+    Returns:
+        Lists of two names or more, in the order of the names.
+
+    Example:
+        >>> similar_names(["P1", "p1", "01", "1", "2"])
+        [['P1', 'p1'], ['01', '1']]
+    """
+    alike: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        # Format characters, such as a space of no width, are invisible.
+        seen = "".join(letter for letter in name if unicodedata.category(letter) != "Cf")
+        plain = unicodedata.normalize("NFKC", seen).casefold().translate(LOOKALIKES)
+        plain = re.sub(r"[\s_-]+", " ", plain).strip(" .,;:")
+        plain = COPY.sub("", plain) if with_copies else plain
+        alike[re.sub(r"(?<![\d.,])0+(?=\d)", "", plain)].append(name)
+    return [found for found in alike.values() if len(found) > 1]
+
+
 def check_similar_names(counts: Mapping[str, int]) -> list[str]:
-    """Report classes whose names differ only by case, spaces, signs between and after words, or as copies do.
+    """Report classes with nearly the same name; see :func:`similar_names`.
 
     Args:
         counts: images by class.
@@ -45,19 +74,10 @@ def check_similar_names(counts: Mapping[str, int]) -> list[str]:
         >>> check_similar_names({"Nevus": 5, "nevus": 1, "melanoma": 3})
         ['Nevus (5 images) and nevus (1 images) are nearly the same name: write them alike, or name them differently.']
     """
-    alike: dict[str, list[str]] = defaultdict(list)
-    for name in counts:
-        # Format characters, such as a space of no width, are invisible.
-        seen = "".join(letter for letter in name if unicodedata.category(letter) != "Cf")
-        plain = unicodedata.normalize("NFKC", seen).casefold()
-        # ... and what systems add to the names of copies.
-        plain = COPY.sub("", re.sub(r"[\s_-]+", " ", plain).strip(" .,;:"))
-        alike[plain].append(name)
     return [
         f"{' and '.join(f'{name} ({counts[name]} images)' for name in names)} are nearly the same name: write them "
         "alike, or name them differently."
-        for names in alike.values()
-        if len(names) > 1
+        for names in similar_names(counts, with_copies=True)
     ]
 
 
@@ -74,7 +94,7 @@ def check_vectors(labels: Sequence[str]) -> list[str]:
         return []
     return [
         f"{len(vectors)} images have several classes at once ({first_names(sorted(set(vectors)))}), which is not "
-        "supported: keep the images of one class."
+        "supported: keep the images of one class, or, if that is one class, write its name with hyphens."
     ]
 
 
@@ -86,6 +106,6 @@ def _is_vector(label: str, known: set[str]) -> bool:
         return True
     if "," in label and re.fullmatch(r"\([\d.,\s]*\)", label):
         return True
-    # A comma may be part of a name, unless the texts beside it are names of classes too.
-    pieces = [piece.strip() for piece in re.split(r"[;,+/&]|\band\b", label)]
-    return len(pieces) > 1 and all(piece in known for piece in pieces)
+    # A comma or a space may be part of a name, unless the texts beside it are names of classes too.
+    splits = [[piece.strip() for piece in re.split(r"[;,+/&]|\band\b", label)], label.split()]
+    return any(len(pieces) > 1 and all(piece in known for piece in pieces) for pieces in splits)

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 
 from monai_fgssl.utils.errors import first_names
 
-from .image_files import IMAGE_SUFFIXES, is_ignored, scan_folder, without_suffix
+from .image_files import IMAGE_SUFFIXES, is_ignored, is_image, is_mask, scan_folder, without_suffix
 
 __all__ = ["FileFinder", "Found"]
 
@@ -85,6 +85,17 @@ class FileFinder:
         if missing:
             missing[0] += self._hint(missing[0])
         return Found(files, missing, ambiguous, tuple(notes))
+
+    def beside(self, files: Sequence[Path]) -> list[Path]:
+        """Images in the same folders as these files with other names. Folders below are not searched."""
+        taken = {(file.parent, without_suffix(file.name)) for file in files}
+        found: list[Path] = []
+        for folder in sorted({file.parent for file in files}):
+            names = self._listing(folder).files
+            stems = {without_suffix(name).casefold() for name in names}
+            images = (folder / name for name in sorted(names) if is_image(folder / name) and not is_mask(name, stems))
+            found += [image for image in images if (folder, without_suffix(image.name)) not in taken]
+        return found
 
     def _look_below(
         self, paths: Sequence[PurePosixPath], results: Sequence[list[Path]]

@@ -24,6 +24,7 @@ __all__ = [
     "image_name",
     "is_ignored",
     "is_image",
+    "is_mask",
     "scan_folder",
     "without_suffix",
 ]

@@ -13,7 +13,7 @@ from typing import Any
 
 from monai_fgssl.utils.errors import first_names
 
-from .class_names import check_similar_names, check_vectors, in_order
+from .class_names import check_similar_names, check_vectors, in_order, similar_names
 from .columns import MAYBE_MISSING, as_number, group_value, is_missing, label_value
 from .file_finder import FileFinder
 from .image_files import IMAGE_SUFFIXES, image_name
@@ -170,6 +170,12 @@ def make_table(listing: Listing, finder: FileFinder) -> ImageTable:
     raise_problems(path, problems)
     if repeated:
         notes.append(f"{repeated} rows repeat another one")
+    if others := finder.beside([file for file in found.files if file is not None]):
+        told = first_names([file.name for file in others])
+        notes.append(f"{len(others)} images beside the listed ones are not in {path.name} ({told}): not used")
+    if alike_groups := similar_names(sorted(set(groups) - {""})):
+        told = first_names([" and ".join(names) for names in alike_groups])
+        notes.append(f"taken for different patients or lesions: {told}; write them alike if they are the same")
     unknown = Counter(entry.label for entry, label in zip(entries, labels, strict=True) if not label)
     if unknown and len(unknown.keys() - {""}):
         told = ", ".join(f"{text or 'empty'} {count}" for text, count in unknown.most_common())

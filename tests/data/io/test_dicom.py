@@ -430,3 +430,40 @@ for path in sys.argv[1:]:
     assert lines[4].endswith("`pip install 'pydicom>=3' pylibjpeg pylibjpeg-openjpeg`.")
     assert lines[5].startswith("is a video (MPEG-4 AVC/H.264 High Profile")
     assert lines[6] == "is stored as JPIP Referenced, which is not supported."
+
+
+@pytest.mark.parametrize("entry", [{"RescaleIntercept": -1024}, {"RescaleSlope": 2}])
+def test_half_a_rescale_is_applied(entry: dict[str, int], tmp_path: Path) -> None:
+    """GDCM and dcm4che take 1 and 0 for what is missing; pydicom leaves both out, and HU are wrong by 1024."""
+    values = np.arange(0, 3000, 50, dtype=np.uint16).reshape(6, 10)
+    half = write_dicom(tmp_path / "half.dcm", values, WindowCenter=40, WindowWidth=400, **entry)
+    whole = {"RescaleSlope": 1, "RescaleIntercept": 0} | entry
+    full = write_dicom(tmp_path / "full.dcm", values, WindowCenter=40, WindowWidth=400, **whole)
+    plain = write_dicom(tmp_path / "plain.dcm", values, WindowCenter=40, WindowWidth=400)
+    assert np.array_equal(shown(half), shown(full))
+    assert not np.array_equal(shown(half), shown(plain))
+
+
+def test_a_slope_of_0_is_refused(tmp_path: Path) -> None:
+    path = write_dicom(tmp_path / "a.dcm", np.zeros((4, 5), np.uint16), RescaleSlope=0, RescaleIntercept=-1024)
+    with pytest.raises(DataError, match=r"a.dcm has a Rescale Slope \(0028,1053\) of 0, which makes all .* -1024"):
+        read_medical_image(path, window=(40, 400))
+
+
+@pytest.mark.parametrize(
+    ("shape", "photometric"), [((4, 5, 3), "MONOCHROME2"), ((4, 5, 3), "PALETTE COLOR"), ((4, 5), "RGB")]
+)
+def test_colors_and_samples_must_agree(shape: tuple[int, ...], photometric: str, tmp_path: Path) -> None:
+    path = write_dicom(tmp_path / "a.dcm", np.zeros(shape, np.uint8), PhotometricInterpretation=photometric)
+    with pytest.raises(DataError, match=rf"a.dcm has {len(shape[2:]) * 2 + 1} sample.*{photometric} can't have"):
+        read_medical_image(path)
+
+
+def test_pixels_of_more_frames_than_the_header_tells_are_refused(tmp_path: Path) -> None:
+    frames = np.zeros((3, 64, 64), np.uint16)
+    path = write_dicom(tmp_path / "a.dcm", frames.reshape(192, 64), Rows=64)
+    with pytest.raises(DataError, match=r"a.dcm has the pixels of 3 frames, and its header tells of 1: correct Number"):
+        read_medical_image(path)
+    # Some writers fill the last block of the file.
+    path = write_dicom(tmp_path / "b.dcm", np.zeros((66, 64), np.uint8), Rows=64)
+    assert read_medical_image(path).shape == (1, 64, 64)

@@ -416,3 +416,29 @@ def test_volumes_make_a_batch(tmp_path: Path) -> None:
     (batch,) = DataLoader(Dataset(files, LoadMedicalImaged("image", 3)), batch_size=2)
     assert batch["image"].shape == (2, 1, COLUMNS, ROWS, 3)
     assert [len(uids.split("\\")) for uids in batch["image"].meta["SOPInstanceUID"]] == [3, 3]
+
+
+@pytest.mark.parametrize(
+    ("entries", "reason"),
+    [
+        ({"PhotometricInterpretation": "MONOCHROME1"}, "has slices of MONOCHROME1 and of other colors"),
+        ({"RescaleSlope": 1, "RescaleIntercept": -1024}, "has slices with and without a rescale"),
+    ],
+)
+def test_slices_whose_values_mean_different_things_are_refused(
+    entries: dict[str, Any], reason: str, tmp_path: Path
+) -> None:
+    write_series(tmp_path / "a", np.eye(3))
+    one = sorted((tmp_path / "a").iterdir())[2]
+    dataset = pydicom.dcmread(one)
+    for key, value in entries.items():
+        setattr(dataset, key, value)
+    if "RescaleSlope" in entries:
+        for other in (tmp_path / "a").iterdir():
+            header = pydicom.dcmread(other)
+            header.pop("RescaleSlope", None)
+            header.pop("RescaleIntercept", None)
+            header.save_as(other)
+    dataset.save_as(one)
+    with pytest.raises(DataError, match=reason):
+        read_medical_image(tmp_path / "a", 3)

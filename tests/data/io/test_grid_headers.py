@@ -104,3 +104,82 @@ def test_a_header_without_its_pixels_says_what_is_missing(tmp_path: Path) -> Non
     (tmp_path / "a.img").unlink()
     with pytest.raises(DataError, match=r"a.hdr is only the header: the file a.img with its pixels is missing"):
         read_medical_image(tmp_path / "a.hdr", 3)
+
+
+@pytest.mark.parametrize(("unit", "factor"), [("m", 1000), ("cm", 10), ("mm", 1), ("um", 0.001), ("?", 1)])
+def test_lengths_are_in_mm_whatever_the_unit(unit: str, factor: float, tmp_path: Path) -> None:
+    """ITK and nibabel give the numbers of the header, and leave the unit to the caller."""
+    (tmp_path / "a.mha").write_bytes(
+        b"NDims = 3\nDimSize = 6 7 8\nDistanceUnits = %s\nElementSpacing = 1 2 3\nElementType = MET_SHORT\n"
+        b"ElementDataFile = LOCAL\n%s" % (unit.encode(), GRID.tobytes(order="F"))
+    )
+    units = " ".join([f'"{unit}"'] * 3) if unit != "?" else ""
+    place = "space: left-posterior-superior\nspace directions: (1,0,0) (0,2,0) (0,0,3)\nspace origin: (0,0,0)"
+    for name, entries in (("a.nrrd", f"{place}\nspace units: {units}"), ("b.nrrd", f"spacings: 1 2 3\nunits: {units}")):
+        entries = entries if units else entries.rsplit("\n", 1)[0]
+        head = f"NRRD0004\ntype: short\ndimension: 3\nsizes: 6 7 8\n{entries}\nencoding: raw\nendian: little\n\n"
+        (tmp_path / name).write_bytes(head.encode() + GRID.tobytes(order="F"))
+    names = ["a.mha", "a.nrrd", "b.nrrd"]
+    if unit != "cm":
+        image = nibabel.Nifti1Image(GRID, np.diag([1.0, 2, 3, 1]))
+        image.header["xyzt_units"] = {"m": 1, "mm": 2, "um": 3, "?": 0}[unit]
+        image.to_filename(tmp_path / "a.nii")
+        names.append("a.nii")
+    for name in names:
+        volume = read_medical_image(tmp_path / name, 3)
+        assert np.allclose(volume.pixdim, np.array([1, 2, 3]) * factor), name
+        assert np.array_equal(volume.numpy()[0], GRID), name
+
+
+def test_units_that_are_not_known_or_differ_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.mha").write_bytes(
+        b"NDims = 3\nDimSize = 6 7 8\nDistanceUnits = parsec\nElementType = MET_SHORT\nElementDataFile = LOCAL\n"
+        + GRID.tobytes()
+    )
+    with pytest.raises(DataError, match=r"a.mha has lengths in 'parsec', a unit that is not known: save it in mm"):
+        read_medical_image(tmp_path / "a.mha", 3)
+    head = NRRD.format(3, "6 7 8").replace("encoding", 'spacings: 1 1 1\nunits: "mm" "mm" "cm"\nencoding')
+    (tmp_path / "a.nrrd").write_bytes(head.removesuffix("abc").encode() + GRID.tobytes())
+    with pytest.raises(DataError, match=r"a.nrrd has axes in different units \(cm, mm\)"):
+        read_medical_image(tmp_path / "a.nrrd", 3)
+
+
+def test_what_itk_overlooks_in_a_header_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def write(name: str, head: str) -> Path:
+        (tmp_path / name).write_bytes(head.encode() + GRID.tobytes(order="F"))
+        return tmp_path / name
+
+    mha = "NDims = 3\nDimSize = 6 7 8\n{}ElementType = MET_SHORT\nElementDataFile = LOCAL\n"
+    for entry, told in (
+        ("Slope = 2", r"2 \* value \+ 0"),
+        ("Offset = -1024", r"1 \* value \+ -1024"),
+        ("Slope = x", "nan"),
+    ):
+        path = write("a.mha", mha.format(f"ElementToIntensityFunction{entry}\n"))
+        with pytest.raises(DataError, match=rf"a.mha has an ElementToIntensityFunction \({told}"):
+            read_medical_image(path, 3)
+    identity = "ElementToIntensityFunctionSlope = 1\nElementToIntensityFunctionOffset = 0\n"
+    assert np.array_equal(read_medical_image(write("a.mha", mha.format(identity)), 3).numpy()[0], GRID)
+
+    nrrd = "NRRD0004\ntype: short\ndimension: 3\nsizes: 6 7 8\n{}\nencoding: raw\nendian: little\n\n"
+    with pytest.raises(DataError, match=r"a.nrrd tells distances by axis mins and maxs, which are not supported"):
+        read_medical_image(write("a.nrrd", nrrd.format("axis mins: 0 0 0\naxis maxs: 6 7 16")), 3)
+    read_medical_image(write("a.nrrd", nrrd.format("old min: -1000\nold max: 3000")), 3)
+    assert "a.nrrd holds values that were scaled from -1000 to 3000" in caplog.text
+
+
+def test_three_points_in_time_are_no_color(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(0, 256, (6, 7, 1, 3), dtype=np.uint8)
+    image = nibabel.Nifti1Image(values, np.eye(4))
+    image.to_filename(tmp_path / "color.nii")
+    assert read_medical_image(tmp_path / "color.nii").shape == (3, 7, 6)
+    image.header.set_xyzt_units("mm", "sec")
+    image.to_filename(tmp_path / "a.nii")
+    with pytest.raises(
+        DataError, match=r"a.nii has 3 points in time or channels: choose one .* time=0 to 2 \(--time\)"
+    ):
+        read_medical_image(tmp_path / "a.nii")
+    for option in ("time", "channel"):
+        picture = read_medical_image(tmp_path / "a.nii", **{option: 1}).numpy()
+        assert np.array_equal(np.rint(255 * picture[0]), values[:, :, 0, 1].T)
+    assert read_medical_image(tmp_path / "a.nii", 3).shape == (3, 6, 7, 1)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import struct
+import zlib
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -501,3 +503,47 @@ def test_a_window_makes_a_volume_shown(tmp_path: Path) -> None:
     assert np.allclose(read_medical_image(tmp_path / "a.nii", 3, window=(40, 400)).flatten(), [0, 0, 0.5, 1, 1])
     with pytest.raises(DataError, match=r"a.nii has no window for the whole volume: give window="):
         read_medical_image(tmp_path / "a.nii", 3, window="dicom")
+
+
+def write_deep_png(path: Path, samples: NDArray[np.uint16], *chunks: tuple[bytes, bytes]) -> Path:
+    """PNG of 16 bits, from gray with alpha (2 samples) to color with alpha (4)."""
+    rows, columns, channels = samples.shape
+    head = struct.pack(">2I5B", columns, rows, 16, {2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
+    lines = b"".join(b"\0" + row.astype(">u2").tobytes() for row in samples)
+    parts = [(b"IHDR", head), *chunks, (b"IDAT", zlib.compress(lines)), (b"IEND", b"")]
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + b"".join(
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+            for kind, data in parts
+        )
+    )
+    return path
+
+
+@pytest.mark.parametrize("channels", [2, 3, 4])
+@pytest.mark.parametrize("kind", ["", "sBIT", "gAMA", "tRNS"])
+def test_png_of_16_bits_and_several_channels(channels: int, kind: str, tmp_path: Path) -> None:
+    """ITK shifts values by the depth in sBIT, and makes a fourth channel of tRNS."""
+    samples = np.random.default_rng(0).integers(0, 2**16, (6, 7, channels), dtype=np.uint16)
+    data = {
+        "sBIT": bytes([12] * channels),
+        "gAMA": struct.pack(">I", 100000),
+        "tRNS": samples[0, 0].astype(">u2").tobytes(),
+    }
+    # Only colors without alpha may have tRNS.
+    chunks = [(kind.encode(), data[kind])] if kind and (kind != "tRNS" or channels == 3) else []
+    image = read_medical_image(write_deep_png(tmp_path / "a.png", samples, *chunks)).numpy()
+    colors = samples[..., : 1 if channels == 2 else 3]
+    assert np.array_equal(image, (colors / 65535).astype(np.float32).transpose(2, 0, 1))
+
+
+def test_much_text_in_a_png_leaves_its_orientation(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 5, 3), dtype=np.uint8)
+    text = PngImagePlugin.PngInfo()
+    text.add_text("much", "x" * 2_000_000, zip=True)
+    xmp = '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    text.add_itxt("XML:com.adobe.xmp", xmp)
+    Image.fromarray(pixels).save(tmp_path / "a.png", pnginfo=text)
+    image = read_medical_image(tmp_path / "a.png").numpy().transpose(1, 2, 0)
+    assert np.array_equal(np.rint(255 * image), np.rot90(pixels, 3))

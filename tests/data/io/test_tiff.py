@@ -368,3 +368,35 @@ def test_without_imagecodecs_the_remedy_is_named(tmp_path: Path) -> None:
     assert "has 3 sample(s) of 16 bits, compressed as LZW: save it without" in refused
     assert "`pip install 'monai-fgssl[tiff]'`" in refused
     assert np.allclose(read_medical_image(tmp_path / "lzw.tif").numpy(), np.moveaxis(page, -1, 0) / 65535)
+
+
+@pytest.mark.parametrize("pages", [1, 3])
+def test_calibrations_of_imagej_are_applied(pages: int, tmp_path: Path) -> None:
+    """ImageJ stores signed 16 bits as unsigned ones with a calibration of -32768 + value."""
+    stored = np.random.default_rng(0).integers(0, 2**16, (pages, 6, 7), dtype=np.uint16)
+    calibration = {"axes": "ZYX", "cf": 0, "c0": -32768.0, "c1": 1.0}
+    tifffile.imwrite(
+        tmp_path / "a.tif",
+        stored if pages > 1 else stored[0],
+        imagej=True,
+        metadata=calibration if pages > 1 else calibration | {"axes": "YX"},
+    )
+    values = stored.astype(np.float32) - 32768
+    if pages > 1:
+        assert np.array_equal(read_medical_image(tmp_path / "a.tif", 3).numpy()[0], values.transpose(2, 1, 0))
+    else:
+        assert np.allclose(read_medical_image(tmp_path / "a.tif").numpy(), stored / 65535, atol=1e-6)
+        windowed = read_medical_image(tmp_path / "a.tif", window=(40, 400)).numpy()
+        assert np.allclose(windowed, np.clip((values - 39.5) / 399 + 0.5, 0, 1), atol=1e-6)
+    tifffile.imwrite(tmp_path / "b.tif", stored[0], imagej=True, metadata=calibration | {"axes": "YX", "cf": 8})
+    with pytest.raises(DataError, match=r"b.tif has the calibration function 8 of ImageJ, which is not supported"):
+        read_medical_image(tmp_path / "b.tif")
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u2"])
+def test_a_predictor_that_libtiff_overlooks_is_applied(dtype: str, tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(0, 200, (20, 21)).astype(dtype)
+    tifffile.imwrite(tmp_path / "a.tif", values, compression="packbits", predictor=True)
+    assert np.array_equal(tifffile.imread(tmp_path / "a.tif"), values)
+    read = read_medical_image(tmp_path / "a.tif").numpy()[0] * np.iinfo(dtype).max
+    assert np.array_equal(np.rint(read), values)

@@ -9,6 +9,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import tifffile
 import torch
 from dicom_files import CT, write_dicom
 from monai.data import MetaTensor
@@ -229,3 +230,11 @@ def test_cifti_is_not_supported_rather_than_damaged(tmp_path: Path) -> None:
     for dims in (2, 3):
         with pytest.raises(DataError, match=r"a.dtseries.nii is Cifti2, which is not supported: save it as NIfTI."):
             read_medical_image(tmp_path / "a.dtseries.nii", dims)
+
+
+def test_a_tiff_tells_no_distances(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", np.arange(512, dtype=np.uint8).reshape(8, 8, 8), photometric="minisblack")
+    read_volume(tmp_path / "a.tif", 8)
+    assert not caplog.records
+    read_volume(tmp_path / "a.tif", 8, spacing=1)
+    assert "a.tif is a TIFF, whose voxels are taken for 1 mm" in caplog.text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from monai_fgssl.data.layouts.class_names import check_vectors
+from monai_fgssl.data.layouts.class_names import check_similar_names, check_vectors, similar_names
 
 
 @pytest.mark.parametrize("label", ["Mass|Edema", "[0, 1]", "[0 1]", "(0, 1)", "(0.5,0.5)", "a,b", "a; b"])
@@ -21,3 +21,19 @@ def test_other_names_with_signs_are_names(label: str) -> None:
 def test_long_texts_end(label: str) -> None:
     """A pattern with two parts that match the same would take hours."""
     assert check_vectors(["a", label]) == []
+
+
+@pytest.mark.parametrize("names", [("1", "01"), ("grade 2", "Grade_02"), ("mel", "m\u0435l"), ("P1", "p1")])
+def test_names_that_look_alike_are_told(names: tuple[str, str]) -> None:
+    assert similar_names([*names, "nevus"]) == [list(names)]
+    assert "are nearly the same name" in check_similar_names(dict.fromkeys(names, 1))[0]
+
+
+def test_other_names_are_not_alike() -> None:
+    assert not similar_names(["1", "10", "100", "0", "00.5", "1.5", "1.05", "T1", "T10", "case (1)", "case (2)"])
+
+
+def test_words_that_are_classes_are_several_classes() -> None:
+    assert "0 1" in check_vectors(["0", "1", "0 1"])[0]
+    assert "with hyphens" in check_vectors(["haze", "primary", "haze primary"])[0]
+    assert not check_vectors(["nevus", "atypical nevus"])

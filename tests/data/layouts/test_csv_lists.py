@@ -418,3 +418,20 @@ def test_what_may_have_been_meant_by_a_data_set_without_labels(tmp_path: Path) -
     assert "move away what lies beside them (logo.png)" in explain_missing_labels(tmp_path / "inner")
     touch(tmp_path, "pairs/images/0.png", "pairs/masks/0.png")
     assert "are named like pieces of a data set" in read_error(tmp_path / "pairs")
+
+
+def test_images_that_are_not_listed_are_counted(tmp_path: Path) -> None:
+    touch(tmp_path, "a.png", "b.png", "c.png", "c_mask.png", "b.jpg", "sub/d.png", "readme.txt")
+    write(tmp_path / "labels.csv", "image,label", "a.png,x", "b.png,y")
+    assert any(
+        "1 images beside the listed ones are not in labels.csv (c.png): not used" in one
+        for one in read_table(tmp_path).notes
+    )
+    write(tmp_path / "labels.csv", "image,label", "a.png,x", "b.png,y", "c.png,x")
+    assert not any("not in labels.csv" in one for one in read_table(tmp_path).notes)
+
+
+def test_patients_with_nearly_the_same_name_are_told(tmp_path: Path) -> None:
+    touch(tmp_path, "a.png", "b.png", "c.png")
+    write(tmp_path / "labels.csv", "image,label,patient_id", "a.png,x,P1", "b.png,y,p1", "c.png,y,P2")
+    assert any("taken for different patients or lesions: P1 and p1;" in one for one in read_table(tmp_path).notes)
