@@ -189,7 +189,7 @@ def _opened(file: IO[bytes]) -> ImageFile.ImageFile:
 
 
 def _without_text(file: IO[bytes]) -> BytesIO:
-    """Remove long texts and the profile of a PNG. Pillow refuses pictures with a megabyte of them, but viewers show these.
+    """Remove long texts and the profile of a PNG. Pillow refuses pictures with a megabyte of them, viewers do not.
 
     Short ones are kept, since they may hold the orientation.
     """
