@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import os
 import shutil
 import socket
 import subprocess
@@ -23,7 +24,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -37,7 +38,12 @@ from monai_fgssl.data import make_synthetic_lesions, read_isic2018
 from .timing import command, processor
 
 REPOSITORY = Path(__file__).parents[1]
+OPENID_SERVER = REPOSITORY / "tests" / "integration" / "openid_server.py"
+PASSWORD = "correct horse"
+"""Of all people that this server knows."""
+
 EPOCHS = 2
+DRAWN = 100
 POLL = 0.05
 """Seconds between two questions about the state of a training."""
 
@@ -52,12 +58,13 @@ class Server:
         folder: folder for the log and for what the server writes beside its app.
         studies: folder of the images.
         settings: settings of the app, for ``--conf``.
+        environment: more environment variables.
     """
 
-    def __init__(self, python: Path, folder: Path, studies: Path, settings: dict[str, Any]) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+    def __init__(
+        self, python: Path, folder: Path, studies: Path, settings: dict[str, Any], environment: dict[str, str]
+    ) -> None:
+        port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         self.seconds: dict[str, list[float]] = defaultdict(list)
         self._session = requests.Session()
@@ -71,7 +78,9 @@ class Server:
             arguments += ["--conf", name, str(value)]
         self.log = folder / "server.log"
         with open(self.log, "wb") as log:
-            self.process = psutil.Popen(arguments, stdout=log, stderr=subprocess.STDOUT, cwd=folder)
+            self.process = psutil.Popen(
+                arguments, stdout=log, stderr=subprocess.STDOUT, cwd=folder, env={**os.environ, **environment}
+            )
 
     def wait(self) -> None:
         """Wait for the first answer.
@@ -82,7 +91,7 @@ class Server:
         end = time.monotonic() + SECONDS_TO_START
         while time.monotonic() < end and self.process.poll() is None:
             try:
-                self._session.get(f"{self.url}/fgssl/info", timeout=60).raise_for_status()
+                self._session.get(f"{self.url}/fgssl/page/main.js", timeout=60).raise_for_status()
                 return
             except requests.ConnectionError:
                 time.sleep(0.2)
@@ -100,6 +109,11 @@ class Server:
         answer.raise_for_status()
         return answer
 
+    def sign_in(self, user: str) -> None:
+        """Sign in as one of the people of the tests' OpenID server."""
+        answer = self.ask("sign in", "POST", "/auth/token", data={"username": user, "password": PASSWORD})
+        self._session.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+
     def label(self, image: str, class_name: str) -> None:
         """Give an image a class, as the page does."""
         sent = {"label": ("label.json", b""), "params": (None, f'{{"class": "{class_name}"}}')}
@@ -112,31 +126,63 @@ class Server:
         self.process.wait(60)
 
 
+def free_port() -> int:
+    """Return a port that no program listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
 @contextmanager
-def started(arguments: argparse.Namespace) -> Iterator[tuple[Server, dict[str, str], float]]:
+def people(python: Path, folder: Path) -> Iterator[dict[str, str]]:
+    """Start the tests' OpenID server; give the variables that lead MONAI Label to it."""
+    port = free_port()
+    with open(folder / "people.log", "wb") as log:
+        process = subprocess.Popen([python, OPENID_SERVER, str(port)], stdout=log, stderr=subprocess.STDOUT)
+    try:
+        yield {
+            "MONAI_LABEL_AUTH_ENABLE": "true",
+            "MONAI_LABEL_AUTH_REALM_URI": f"http://127.0.0.1:{port}/realms/lesions",
+            "NO_PROXY": "127.0.0.1",
+        }
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+@contextmanager
+def started(arguments: argparse.Namespace, with_people: bool = False) -> Iterator[tuple[Server, dict[str, str], float]]:
     """Start a server on synthetic images; give it with the class of each image and the seconds of its start."""
-    with tempfile.TemporaryDirectory(prefix="labeling-") as name:
-        folder = Path(name)
+    with ExitStack() as opened:
+        folder = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="labeling-", ignore_cleanup_errors=True)))
         classes = write_images(folder, arguments.images, arguments.size)
         settings = {"classes": ",".join(sorted(set(classes.values()))), "image_size": arguments.image_size}
+        environment = opened.enter_context(people(arguments.python, folder)) if with_people else {}
         start = time.perf_counter()
-        server = Server(arguments.python, folder, folder / "studies", {**settings, "max_epochs": EPOCHS})
-        try:
-            server.wait()
-            yield server, classes, time.perf_counter() - start
-        finally:
-            server.stop()
+        server = Server(arguments.python, folder, folder / "studies", {**settings, "max_epochs": EPOCHS}, environment)
+        opened.callback(server.stop)
+        server.wait()
+        yield server, classes, time.perf_counter() - start
 
 
 def write_images(folder: Path, count: int, size: int) -> dict[str, str]:
-    """Write synthetic lesions as JPEG into the folder ``studies``; return the class of each image."""
-    table = read_isic2018(make_synthetic_lesions(folder / "lesions", num_images=count, image_size=size))
+    """Write synthetic lesions as JPEG into the folder ``studies``; return the class of each image.
+
+    At most :data:`DRAWN` lesions are drawn. More images show them turned.
+    """
+    table = read_isic2018(make_synthetic_lesions(folder / "lesions", num_images=min(count, DRAWN), image_size=size))
     studies = folder / "studies"
     studies.mkdir()
-    for item in table.items:
+    classes = {}
+    for number in range(count):
+        turns, which = divmod(number, len(table.items))
+        item = table.items[which]
+        name = f"{item['name']}_{turns}"
         with Image.open(item["image"]) as picture:
-            picture.convert("RGB").save(studies / f"{item['name']}.jpg", quality=92)
-    return {item["name"]: table.class_names[item["label"]] for item in table.items}
+            turned = picture.convert("RGB").rotate(17 * turns, Image.Resampling.BILINEAR)
+            turned.save(studies / f"{name}.jpg", quality=92)
+        classes[name] = table.class_names[item["label"]]
+    return classes
 
 
 # ---------------------------------------------------------------- the start of a training
@@ -174,6 +220,71 @@ def watch_training(server: Server) -> list[tuple[float, str]]:
                 raise SystemExit("\n".join(line for _, line in found))
             return found
         time.sleep(POLL)
+
+
+# ---------------------------------------------------------------- labeling all images
+
+
+def measure_requests(arguments: argparse.Namespace) -> None:
+    """Print the seconds of each kind of request, while two people read all images."""
+    with started(arguments, with_people=True) as (server, classes, seconds):
+        names = sorted(set(classes.values()))
+        start = time.perf_counter()
+        for number in range(len(classes)):
+            # A token is good for minutes.
+            if number % 100 == 0:
+                server.sign_in("anna")
+            image = server.ask("choose the next image", "POST", "/activelearning/random").json()["id"]
+            picture = server.ask("picture", "GET", f"/fgssl/image/{image}")
+            server.ask("label and marks of an image", "GET", f"/fgssl/images/{image}")
+            assert picture.headers["Content-Type"] == "image/png"
+            if number % 20 == 0:
+                server.ask("mark as unsure", "PUT", f"/fgssl/images/{image}/marks", json={"unsure": True})
+            server.label(image, classes[image])
+            if number % 50 == 0:
+                server.ask("statistics", "GET", "/fgssl/info")
+        first = time.perf_counter() - start
+        # Nothing is left.
+        assert server.ask("choose the next image", "POST", "/activelearning/random").json() == {}
+        for number, image in enumerate(classes):
+            if number % 100 == 0:
+                server.sign_in("ada")
+                server.ask("list of all images (grid)", "GET", "/fgssl/images")
+            server.ask("small picture (grid)", "GET", f"/fgssl/images/{image}/thumbnail")
+            # Another class for every tenth image.
+            other = names[(names.index(classes[image]) + 1) % len(names)]
+            server.label(image, other if number % 10 == 0 else classes[image])
+        for _ in range(10):
+            server.ask("agreement of two people", "GET", "/fgssl/agreement")
+            server.ask("statistics", "GET", "/fgssl/info")
+            server.ask("course of the trainings", "GET", "/fgssl/trainings")
+        listed = server.ask("list of all images (grid)", "GET", "/fgssl/images").json()
+        (pair,) = server.ask("agreement of two people", "GET", "/fgssl/agreement").json()
+        labeled = server.ask("statistics", "GET", "/fgssl/info").json()["num_labeled"]
+        memory = server.process.memory_info().rss / 1e6
+        check(classes, listed, pair, labeled)
+    print(heading(f"{len(classes):,} images on a real server"))
+    print(
+        f"JPEG files of {arguments.size} x {arguments.size} pixels, two people, one request after another.\n"
+        f"The server answered {seconds:.0f} s after its start, and took {memory:.0f} MB at the end. The first person\n"
+        f"labeled all images in {first:.0f} s. No request failed. All labels, both readings of each image, and the\n"
+        "images that the two differ on were as they should be. No model was trained, so there were no suggestions.\n"
+    )
+    print("| request | number | median, ms | 95 %, ms | largest, ms |\n| --- | --- | --- | --- | --- |")
+    for name, found in server.seconds.items():
+        ms = sorted(1000 * one for one in found)
+        print(f"| {name} | {len(ms)} | {median(ms):.0f} | {ms[int(0.95 * (len(ms) - 1))]:.0f} | {ms[-1]:.0f} |")
+
+
+def check(classes: dict[str, str], listed: list[dict[str, Any]], pair: dict[str, Any], labeled: int) -> None:
+    """Compare what the server says with what was sent."""
+    differing = {image for number, image in enumerate(classes) if number % 10 == 0}
+    assert labeled == len(listed) == len(classes)
+    assert {entry["id"]: entry["readings"]["anna"] for entry in listed} == classes
+    assert {entry["id"] for entry in listed if entry["readings"]["ada"] != classes[entry["id"]]} == differing
+    assert sum("unsure" in entry for entry in listed) == -(-len(classes) // 20)
+    assert set(pair["differ"]) == differing
+    assert pair["agreed"] == len(classes) - len(differing)
 
 
 def heading(title: str) -> str:

@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -151,3 +152,62 @@ def test_commands_in_the_docs_open_the_label_server_to_this_machine_only() -> No
     commands = re.findall(r"^monailabel start_server .*$", "\n".join(texts), re.MULTILINE)
     assert len(commands) >= 4
     assert [command for command in commands if "--host 127.0.0.1" not in command] == []
+
+
+def write_wheel(folder: Path, name: str, version: str, requires: list[str], extras: dict[str, list[str]]) -> None:
+    """A wheel without any code, which says what it requires."""
+    info = f"{name.replace('-', '_')}-{version}.dist-info"
+    lines = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}"]
+    lines += [f"Requires-Dist: {text}" for text in requires]
+    for extra, texts in extras.items():
+        lines += [f"Provides-Extra: {extra}", *(f'Requires-Dist: {text}; extra == "{extra}"' for text in texts)]
+    with zipfile.ZipFile(folder / f"{name.replace('-', '_')}-{version}-py3-none-any.whl", "w") as wheel:
+        wheel.writestr(f"{info}/METADATA", "\n".join(lines) + "\n")
+        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{info}/RECORD", "")
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An index on which MONAI Label 0.8.6 is, with the requirements that its main branch had in November 2026."""
+    folder = tmp_path_factory.mktemp("index")
+    others = ["pynetdicom>=2.0.2", "dicomweb-client>=0.59.1"]
+    packages = {
+        "monailabel": {"0.8.5": ["pydicom>=2.4.4", *others], "0.8.6": ["pydicom>=3.0.1", *others]},
+        "pydicom": {"2.4.5": [], "3.0.1": []},
+        "pynetdicom": {"2.1.1": ["pydicom>=2.4,<2.5"], "3.0.1": ["pydicom>=3"]},
+        "dicomweb-client": {"0.59.3": ["pydicom>=2.2"], "0.60.0": ["pydicom>=2.2"]},
+        "highdicom": {"0.22.0": ["pydicom>=2.3"], "0.26.0": ["pydicom>=3.0.1"], "0.28.0": ["pydicom>=3.0.1"]},
+        "python-gdcm": {"3.2.2": []},
+    }
+    for name, versions in packages.items():
+        for version, requires in versions.items():
+            write_wheel(folder, name, version, requires, {})
+    extras = {name: PROJECT["optional-dependencies"][name] for name in ("label", "label-next", "dicom")}
+    write_wheel(folder, "monai-fgssl", "1.0", ["pydicom>=2.4"], extras)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("extra", "chosen"),
+    [
+        ("label", {"monailabel": "0.8.5", "pydicom": "2.4.5", "pynetdicom": "2.1.1", "highdicom": "0.22.0"}),
+        ("label-next", {"monailabel": "0.8.6", "pydicom": "3.0.1", "pynetdicom": "3.0.1", "highdicom": "0.28.0"}),
+        # One environment for everything.
+        ("dicom,label-next", {"monailabel": "0.8.6", "pydicom": "3.0.1", "highdicom": "0.28.0"}),
+        # Not with the present release.
+        ("dicom,label", None),
+    ],
+)
+def test_pip_finds_an_environment_for_each_release_of_monai_label(
+    extra: str, chosen: dict[str, str] | None, index: Path
+) -> None:
+    command = [sys.executable, "-m", "pip", "--isolated", "install", "--dry-run", "--ignore-installed", "--quiet"]
+    command += ["--no-index", "--find-links", str(index), "--report", "-", f"monai-fgssl[{extra}]"]
+    result = subprocess.run(command, capture_output=True, text=True)
+    if chosen is None:
+        assert "ResolutionImpossible" in result.stderr
+        return
+    assert result.returncode == 0, result.stderr
+    found = {entry["metadata"]["name"]: entry["metadata"]["version"] for entry in json.loads(result.stdout)["install"]}
+    assert found.items() >= chosen.items()

@@ -23,7 +23,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 from selenium.common.exceptions import TimeoutException
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService
@@ -363,6 +365,18 @@ class Page:
             "return p.complete ? [p.naturalWidth, p.naturalHeight] : [0, 0]"
         )
         return width, height
+
+    def red(self) -> NDArray[np.int64]:
+        """Red of the picture's pixels, which is all of a gray picture; one pixel while it is not there."""
+        script = """
+            const picture = document.getElementById("picture"), { naturalWidth: w, naturalHeight: h } = picture;
+            if (!picture.complete || !w) return null;
+            const context = new OffscreenCanvas(w, h).getContext("2d");
+            context.drawImage(picture, 0, 0);
+            return [h, w, [...context.getImageData(0, 0, w, h).data].filter((_, i) => i % 4 === 0)];
+        """
+        height, width, pixels = self.chrome.execute_script(script) or (1, 1, [0])
+        return np.reshape(pixels, (height, width))
 
     def panel_colors(self) -> list[list[int]]:
         """Color in the middle of each heat map."""

@@ -99,20 +99,8 @@ def test_the_page_goes_through_the_slices(chrome: Chrome, server: Server, volume
     count = values.shape[2]
     low, high = float(values.min()), float(values.max())
 
-    def shown() -> np.ndarray:
-        """Pixels of the picture on the screen."""
-        script = """
-            const picture = document.getElementById("picture"), { naturalWidth: w, naturalHeight: h } = picture;
-            if (!picture.complete || !w) return null;
-            const canvas = new OffscreenCanvas(w, h), context = canvas.getContext("2d");
-            context.drawImage(picture, 0, 0);
-            return [h, w, [...context.getImageData(0, 0, w, h).data].filter((_, i) => i % 4 === 0)];
-        """
-        height, width, pixels = page.chrome.execute_script(script) or (1, 1, [0])
-        return np.reshape(pixels, (height, width))
-
     def is_slice(index: int, window: tuple[float, float] | None = None) -> bool:
-        pixels = shown()
+        pixels = page.red()
         expected = values[:, :, index].T.numpy()
         if pixels.shape != expected.shape:
             return False
