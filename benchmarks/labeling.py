@@ -72,7 +72,16 @@ class Server:
         self._session.trust_env = False
         app = folder / "app"
         shutil.copytree(REPOSITORY / "monai_fgssl" / "label" / "app", app)
-        arguments = [python, "-m", "monailabel.main", "start_server", "--app", app, "--studies", studies]
+        arguments: list[str | Path] = [
+            python,
+            "-m",
+            "monailabel.main",
+            "start_server",
+            "--app",
+            app,
+            "--studies",
+            studies,
+        ]
         arguments += ["--host", "127.0.0.1", "--port", str(port)]
         for name, value in settings.items():
             arguments += ["--conf", name, str(value)]
