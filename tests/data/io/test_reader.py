@@ -320,7 +320,7 @@ def test_frames_must_be_chosen(kind: str, tmp_path: Path) -> None:
         images = [Image.fromarray(frame) for frame in frames]
         images[0].save(path, save_all=True, append_images=images[1:])
     what = {"NIfTI": "slices", "TIFF": "pages"}.get(kind, "frames")
-    message = rf"{path.name} has 3 {what}: choose one by its number, frame=0 to 2 \(--frame\); --frame all takes"
+    message = rf"{path.name} has 3 {what}: choose one by its number, frame=0 to 2 \(--frame\); --frame all makes"
     with pytest.raises(DataError, match=message):
         read_medical_image(path)
     with pytest.raises(DataError, match=rf"{path.name} has no frame=3: its {what} are 0 to 2."):
