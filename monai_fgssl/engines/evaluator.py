@@ -108,6 +108,13 @@ class HierarchicalEvaluator(SupervisedEvaluator):
 
     def _iteration(self, engine: Any, batchdata: dict[str, Any]) -> dict[str, Any]:
         images, labels, logits = self.compute(batchdata)
+        wrong = len(logits) - int(logits.isfinite().flatten(1).all(1).sum())
+        if wrong:
+            # Softmax and argmax would make a class of NaN.
+            raise ValueError(
+                f"the network gives no numbers (NaN or infinity) for {wrong} of {len(logits)} images: the model is "
+                "damaged, or its training has diverged. Train it anew with a lower learning rate."
+            )
         stage_logits = logits.mean(1)
         output = {
             Keys.IMAGE: images,

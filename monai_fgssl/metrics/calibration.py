@@ -47,13 +47,15 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
         Temperature between 0.05 and 20; above 1: the network was too confident.
 
     Raises:
-        ValueError: when there are no samples.
+        ValueError: when there are no samples, or a logit is not finite.
 
     Source:
         Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, sec. 4.2.
     """
     if len(np.asarray(labels)) == 0:
         raise ValueError("a temperature can't be fitted to no samples: give labeled validation images.")
+    if not np.isfinite(np.asarray(logits)).all():
+        raise ValueError("a temperature can't be fitted to logits that are NaN or infinite.")
     # The likelihood has a single optimum in 1 / T; the search is in log T, so that it is equally precise for small and
     # large temperatures.
     best = minimize_scalar(
@@ -77,8 +79,13 @@ def confidence_bins(
 
     Returns:
         Three arrays ``(N,)``; bins are counted from 0.
+
+    Raises:
+        ValueError: when a probability is NaN.
     """
     scores = np.asarray(probabilities, dtype=np.float64)
+    if np.isnan(scores).any():
+        raise ValueError("probabilities must be numbers, got NaN.")
     confidence = scores.max(1)
     # Bins are closed above, as in the paper of Guo et al.
     bins = np.clip(np.ceil(confidence * num_bins).astype(int) - 1, 0, num_bins - 1)

@@ -45,10 +45,10 @@ def classification_metrics(probabilities: ArrayLike, labels: ArrayLike) -> dict[
     Returns:
         ``accuracy``; ``balanced_accuracy``, the mean recall of the classes that occur; ``macro_f1``, the mean F1 of the
         classes that occur or are predicted; ``macro_auc``, the mean AUC of one class against the rest over the classes
-        that occur, NaN when only one class occurs. All in [0, 1].
+        that occur, NaN when only one class occurs. All in [0, 1], and all NaN when a score is NaN.
 
     Raises:
-        ValueError: when the shapes do not fit or there are no samples.
+        ValueError: when the shapes do not fit, there are no samples or a label is not a whole number.
     """
     scores, truth = _checked(probabilities, labels)
     values = _Weighted(scores, truth)(np.ones((len(truth), 1)))
@@ -69,7 +69,7 @@ def weighted_metrics(probabilities: ArrayLike, labels: ArrayLike, weights: Array
         rest. A value is NaN if a weighting has no sample of the class, or, for ``auc``, no sample of any other class.
 
     Raises:
-        ValueError: when the shapes do not fit or there are no samples.
+        ValueError: when the shapes do not fit, there are no samples or a label is not a whole number.
     """
     scores, truth = _checked(probabilities, labels)
     columns = np.asarray(weights, dtype=np.float64).T
@@ -127,7 +127,7 @@ def bootstrap_intervals(
         ``value``, ``low`` and ``high`` of each metric of :func:`classification_metrics`.
 
     Raises:
-        ValueError: when the shapes do not fit or there are no samples.
+        ValueError: when the shapes do not fit, there are no samples or a label is not a whole number.
 
     Source of the two-way resampling, and of S - 1:
         Owen, The pigeonhole bootstrap, Annals of Applied Statistics 2007, sec. 3: https://arxiv.org/abs/0712.1111;
@@ -190,6 +190,8 @@ def _checked(probabilities: ArrayLike, labels: ArrayLike) -> tuple[NDArray[Any],
         raise ValueError(
             f"probabilities must be (N, num_classes) and labels (N,) with N > 0, got {scores.shape} and {truth.shape}."
         )
+    if (truth != np.rint(truth)).any():
+        raise ValueError("labels must be whole numbers.")
     if truth.min() < 0 or truth.max() >= scores.shape[1]:
         raise ValueError(f"labels must be from 0 to {scores.shape[1] - 1}, got {truth.min()} to {truth.max()}.")
     return scores, truth.astype(np.int64)
@@ -226,7 +228,7 @@ class _Weighted:
         self.cells = csr_array(
             (np.ones(size), (cells, np.arange(size))), shape=(self.num_classes**2, size), dtype=np.float64
         )
-        # A score of NaN can't be ranked.
+        # A score of NaN can't be ranked, and NumPy would take it for the highest: nothing is known then.
         self.ordered = not np.isnan(scores).any()
         self.rankings = [_Ranking(scores[:, k], truth == k) for k in range(self.num_classes)]
 
@@ -245,6 +247,8 @@ class _Weighted:
         with np.errstate(invalid="ignore", divide="ignore"):
             recall, f1 = hits / support, 2 * hits / (support + claimed)
             kappa = 1 - (distance * confusion).sum((1, 2)) / (distance * by_chance).sum((1, 2))
+        if not self.ordered:
+            hits, recall, f1, kappa = (np.full_like(one, np.nan) for one in (hits, recall, f1, kappa))
         return {
             "accuracy": hits.sum(1) / total,
             "balanced_accuracy": mean_of_defined(recall),

@@ -142,7 +142,7 @@ def fit_prediction_sets(
         free_ranks: number of ranks without a penalty in ``raps``.
 
     Raises:
-        ValueError: when the coverage is outside (0, 1), the score is unknown, or there are no images.
+        ValueError: when the coverage is outside (0, 1), the score is unknown, there are no images, or a probability is NaN.
 
     Source:
         Vovk et al., Algorithmic Learning in a Random World, 2005; Angelopoulos et al., Uncertainty Sets for Image
@@ -157,6 +157,8 @@ def fit_prediction_sets(
     values, truth = np.asarray(probabilities, dtype=np.float64), np.asarray(labels)
     if len(truth) == 0:
         raise ValueError("prediction sets can't be fitted to no images: give labeled validation images.")
+    if np.isnan(values).any():
+        raise ValueError("prediction sets can't be fitted to probabilities that are NaN.")
     of_truth = set_scores(values, score, penalty, free_ranks)[np.arange(len(values)), truth]
     classes = range(values.shape[1])
     groups = [of_truth[truth == label] for label in classes] if by_class else [of_truth] * values.shape[1]

@@ -394,6 +394,17 @@ def test_evaluator_sums_the_stages() -> None:
     assert torch.equal(output["label"], batches[0]["label"])
 
 
+def test_a_network_that_gives_no_numbers_is_told() -> None:
+    """Weights may all be finite, and overflow in the network; argmax would then name the first class."""
+    network = make_network().eval()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.fill_(3e38)
+    evaluator = HierarchicalEvaluator(device="cpu", val_data_loader=make_batches(1), network=network, decollate=False)
+    with pytest.raises(ValueError, match="the network gives no numbers .* the model is damaged, or its training has"):
+        evaluator.run()
+
+
 def test_evaluator_averages_over_orientations() -> None:
     network = make_network().eval()
     batches = make_batches(1)

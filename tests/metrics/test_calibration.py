@@ -17,6 +17,7 @@ from monai_fgssl.metrics.calibration import (
     negative_log_likelihood,
     weighted_calibration_error,
 )
+from monai_fgssl.metrics.conformal import fit_prediction_sets
 
 
 def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -88,3 +89,13 @@ def test_perfectly_separated_data_stay_finite() -> None:
 def test_no_samples() -> None:
     with pytest.raises(ValueError, match="labeled validation images"):
         fit_temperature(np.zeros((0, 3)), np.zeros(0, dtype=int))
+
+
+def test_nan_is_refused() -> None:
+    scores = np.array([[0.4, np.nan], [0.3, 0.7]])
+    with pytest.raises(ValueError, match="got NaN"):
+        expected_calibration_error(scores, [0, 1])
+    with pytest.raises(ValueError, match="logits that are NaN or infinite"):
+        fit_temperature(scores, [0, 1])
+    with pytest.raises(ValueError, match="probabilities that are NaN"):
+        fit_prediction_sets(scores, [0, 1])

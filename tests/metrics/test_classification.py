@@ -103,11 +103,11 @@ def test_weighted_metrics_equal_scikit_learn(ties: bool, block: int, monkeypatch
     assert np.isnan(found["macro_auc"][5])
 
 
-def test_scores_that_are_nan_have_no_auc() -> None:
+def test_scores_that_are_nan_have_no_metrics() -> None:
     scores, labels = make_scores(30, 3, 6)
     assert not math.isnan(classification_metrics(scores, labels)["macro_auc"])
     scores[4, 1] = np.nan
-    assert math.isnan(classification_metrics(scores, labels)["macro_auc"])
+    assert all(map(math.isnan, classification_metrics(scores, labels).values()))
     assert np.isnan(weighted_metrics(scores, labels, np.ones((2, 30)))["auc"]).all()
 
 
@@ -270,3 +270,8 @@ def test_epoch_metric_is_of_all_batches() -> None:
             epoch_metric(name).attach(engine, name)
         engine.run(batches)
         assert engine.state.metrics == pytest.approx(classification_metrics(scores, labels))
+
+
+def test_labels_that_are_no_whole_numbers_are_refused() -> None:
+    with pytest.raises(ValueError, match="labels must be whole numbers"):
+        classification_metrics([[0.4, 0.6]], [0.5])
