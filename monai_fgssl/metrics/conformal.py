@@ -142,7 +142,8 @@ def fit_prediction_sets(
         free_ranks: number of ranks without a penalty in ``raps``.
 
     Raises:
-        ValueError: when the coverage is outside (0, 1), the score is unknown, there are no images, or a probability is NaN.
+        ValueError: when the coverage is outside (0, 1), the score is unknown, there are no images, or a probability is
+            NaN.
 
     Source:
         Vovk et al., Algorithmic Learning in a Random World, 2005; Angelopoulos et al., Uncertainty Sets for Image

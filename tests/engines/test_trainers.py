@@ -401,7 +401,7 @@ def test_a_network_that_gives_no_numbers_is_told() -> None:
         for parameter in network.parameters():
             parameter.fill_(3e38)
     evaluator = HierarchicalEvaluator(device="cpu", val_data_loader=make_batches(1), network=network, decollate=False)
-    with pytest.raises(ValueError, match="the network gives no numbers .* the model is damaged, or its training has"):
+    with pytest.raises(ValueError, match=r"the network gives no numbers .* the model is damaged, or its training has"):
         evaluator.run()
 
 
