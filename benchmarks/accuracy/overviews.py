@@ -143,11 +143,13 @@ def ensembles(results: Results) -> list[str]:
     """Make the page about the mean of a fine-tuned network and the probe of the same pre-training."""
     lines = [
         "# Fine-tuned network and probe together\n",
-        "`--fine_tuning ensemble`: the model predicts with the mean of the calibrated logits of the fine-tuned network "
-        "and of a linear probe on the frozen network that it started from. Every other start gets the same. "
-        "[How to read this](../README.md#how-to-read).\n",
-        "No network was trained for this page: it combines the stored predictions of the other pages. The mean of the "
-        "two was chosen on the validation part, with other pre-trainings "
+        "`--fine_tuning ensemble`: the model predicts with the logits of the fine-tuned network and of a linear probe "
+        "on the frozen network that it started from. Ensemble: mean of their calibrated logits. The bundle fits the "
+        "weights of the two on the validation part. The runs have stored no predictions for that part, so the row "
+        "with fitted weights predicts each half of the test lesions with weights of the other half. Every other start "
+        "gets the same probe. [How to read this](../README.md#how-to-read).\n",
+        "No network was trained for this page: it combines the stored predictions of the other pages. That network and "
+        "probe predict together was chosen on the validation part, with other pre-trainings "
         "([recipes](../../results/fine_tuning_recipes.md)). That logits are averaged, not probabilities, was decided "
         "after the first look at this page; the table has both.\n",
     ]
@@ -171,7 +173,8 @@ def _ensemble_rows(results: Results, name: str, share: float, scale: str) -> lis
     if not ensemble:
         return []
     methods: dict[str, Scores] = {"FG-SSL, ensemble": ensemble}
-    methods["FG-SSL, mean of the probabilities"] = results.ensembles(ours, of_logits=False)
+    methods["FG-SSL, ensemble with fitted weights"] = results.ensembles(ours, "fitted")
+    methods["FG-SSL, mean of the probabilities"] = results.ensembles(ours, "probabilities")
     methods["FG-SSL, fine-tuned"] = results.by_seed(ours)
     methods["FG-SSL, probe"] = results.by_seed(ours.but(fine_tuning="linear"))
     for start in ("none", "barlow_twins"):

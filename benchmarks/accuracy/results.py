@@ -8,10 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import softmax
+from sklearn.model_selection import GroupKFold
+
+from monai_fgssl.metrics import fit_member_weights
 
 from .methods import PRETRAININGS, Run
 from .protocol import DATA_SETS, read_parts
@@ -69,28 +73,42 @@ class Results:
         values = {metric: value.item() for metric, value in measure(prob, labels, classes).items()}
         return {"values": values, "draws": measure(prob, labels, classes, weights)}
 
-    def ensembles(self, run: Run, of_logits: bool = True) -> dict[int, dict[str, Any]]:
-        """Scores of the mean of a fine-tuned network and of the linear probe of the same pre-training, by seed.
+    def ensembles(self, run: Run, kind: Literal["logits", "probabilities", "fitted"] = "logits") -> dict[int, Any]:
+        """Scores of a fine-tuned network together with the linear probe of the same pre-training, by seed.
 
         Args:
             run: the fine-tuning.
-            of_logits: True: mean of the calibrated logits, as ``--fine_tuning ensemble`` predicts; False: of the
-                probabilities.
+            kind: ``"logits"`` or ``"probabilities"``: mean of the two; ``"fitted"``: sum of logits with fitted weights,
+                as ``--fine_tuning ensemble`` predicts. No validation part is stored, so each half of the lesions is
+                predicted with weights that are fitted to the other half.
         """
         found = {}
         for seed in self.seeds(run):
-            pair = [run.but(seed=seed), run.but(seed=seed, fine_tuning="linear")]
-            names = [one.name() for one in pair]
+            names = [run.but(seed=seed).name(), run.but(seed=seed, fine_tuning="linear").name()]
             if names[1] not in self.runs:
                 continue
-            key = f"{' and '.join(names)} {of_logits}"
+            key = f"{' and '.join(names)} {kind}"
             if key not in self._scores:
-                prob = np.stack([self.table.probabilities(name) for name in names])
                 # Stored probabilities are rounded, so 0 means less than half of the last digit.
-                prob = np.exp(np.log(np.maximum(prob, SMALLEST)).mean(0)) if of_logits else prob.mean(0)
+                prob = np.stack([np.maximum(self.table.probabilities(name), SMALLEST) for name in names], axis=1)
+                if kind == "fitted":
+                    prob = self._cross_fitted(run, np.log(prob))
+                else:
+                    prob = prob.mean(1) if kind == "probabilities" else np.exp(np.log(prob).mean(1))
                 self._scores[key] = self._measured(run, prob / prob.sum(1, keepdims=True))
             found[seed] = self._scores[key]
         return found
+
+    def _cross_fitted(self, run: Run, logits: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Probabilities from logits ``(N, M, num_classes)`` of members, with weights of the other half."""
+        items = read_parts(self.data_dir, run.data_set, run.split, self.splits)["test"]
+        labels = np.array([item["label"] for item in items])
+        prob = np.empty((len(labels), logits.shape[2]))
+        groups = [item["group"] for item in items]
+        for rest, half in GroupKFold(2, shuffle=True, random_state=0).split(logits, groups=groups):
+            weights = fit_member_weights(logits[rest], labels[rest])
+            prob[half] = softmax(np.einsum("m,nmc->nc", weights, logits[half]), axis=1)
+        return prob
 
     def seeds(self, run: Run) -> list[int]:
         """Seeds with which the run exists."""

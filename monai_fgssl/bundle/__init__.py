@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from monai_fgssl.data import synthetic_classes
 from monai_fgssl.data.balance import loss_weights
-from monai_fgssl.engines.calibration import calibrate, calibrate_members, calibrate_sets
+from monai_fgssl.engines.calibration import calibrate, calibrate_sets, weigh_members
 from monai_fgssl.engines.frozen import probe_frozen
 from monai_fgssl.engines.heads import solve_heads
 from monai_fgssl.networks import add_adapters, unwrap
@@ -65,7 +65,6 @@ __all__ = [
     "as_path",
     "build_first",
     "calibrate",
-    "calibrate_members",
     "calibrate_sets",
     "check_command",
     "check_overrides",
@@ -114,6 +113,7 @@ __all__ = [
     "synthetic_classes",
     "tell_backbone_rate",
     "unwrap",
+    "weigh_members",
     "with_new_names",
     "write_release",
 ]

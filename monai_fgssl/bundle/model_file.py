@@ -407,7 +407,7 @@ def load_pretrained(network: nn.Module, path: str | Path, classifiers: bool = Tr
         rest = {name: value for name, value in own.items() if not _is_of_backbone(name)}
         state = {name: value for name, value in state.items() if _is_of_backbone(name)} | rest
         tell(f"note: {path} belongs to a network with other classifiers: only its backbone is loaded")
-    if "temperatures" not in own:
+    if "member_weights" not in own:
         # The probe of an ensemble is solved again.
         state = {name: value for name, value in state.items() if not _is_of_ensemble(name)}
     found = {name for name in own if ".classifier." in name and name in state}
@@ -423,7 +423,7 @@ def _is_of_backbone(name: str) -> bool:
 
 def _is_of_ensemble(name: str) -> bool:
     """True for the name of a value that an ensemble has beside its fine-tuned member."""
-    return name.startswith("probe.") or name == "temperatures"
+    return name.startswith("probe.") or name == "member_weights"
 
 
 def _read_state(path: str | Path) -> dict[str, Tensor]:

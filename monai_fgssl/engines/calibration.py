@@ -12,12 +12,18 @@ from monai_fgssl.data import CachedImages, make_loader
 from monai_fgssl.engines.embedding import BATCH_SIZE
 from monai_fgssl.engines.handlers import PredictionCollector
 from monai_fgssl.engines.hierarchical import prepare_images
-from monai_fgssl.metrics import PredictionSets, expected_calibration_error, fit_prediction_sets, fit_temperature
+from monai_fgssl.metrics import (
+    PredictionSets,
+    expected_calibration_error,
+    fit_member_weights,
+    fit_prediction_sets,
+    fit_temperature,
+)
 from monai_fgssl.networks import EnsembleNet, unwrap
 from monai_fgssl.utils.distributed import of_first_process
 from monai_fgssl.utils.run_log import record, tell
 
-__all__ = ["MIN_CALIBRATION_IMAGES", "calibrate", "calibrate_members", "calibrate_sets"]
+__all__ = ["MIN_CALIBRATION_IMAGES", "calibrate", "calibrate_sets", "weigh_members"]
 
 MIN_CALIBRATION_IMAGES = 30
 """Smallest number of images in the validation part for a calibration."""
@@ -47,13 +53,14 @@ def calibrate(predictions: PredictionCollector) -> float:
 
 
 @torch.no_grad()
-def calibrate_members(network: nn.Module, images: CachedImages, device: str | torch.device) -> None:
-    """Fit the temperature of each member of an ensemble, so that an overconfident one does not decide alone.
+def weigh_members(network: nn.Module, images: CachedImages, device: str | torch.device) -> None:
+    """Set the weights of the members of an ensemble to those that make the labels of the validation part most likely.
 
-    With fewer than :data:`MIN_CALIBRATION_IMAGES` images the temperatures are 1.
+    A member that is overconfident or weak then counts less. With fewer than :data:`MIN_CALIBRATION_IMAGES` images both
+    count equally.
 
     Args:
-        network: an :class:`~monai_fgssl.networks.EnsembleNet`, whose ``temperatures`` are set. Other networks have no
+        network: an :class:`~monai_fgssl.networks.EnsembleNet`, whose ``member_weights`` are set. Other networks have no
             members, and nothing happens.
         images: labeled images of the validation part.
         device: where to compute.
@@ -61,16 +68,15 @@ def calibrate_members(network: nn.Module, images: CachedImages, device: str | to
     module = unwrap(network)
     if not isinstance(module, EnsembleNet):
         return
-    temperatures = torch.ones(2)
+    weights = torch.full((2,), 0.5)
     if len(images) >= MIN_CALIBRATION_IMAGES:
         with eval_mode(module):
             loader = make_loader(images, BATCH_SIZE)
             logits = [module.member_logits(prepare_images(batch, torch.device(device))[0]).cpu() for batch in loader]
-        members = torch.cat(logits).unbind(1)
-        temperatures = torch.tensor([fit_temperature(member, images.labels) for member in members])
-        tuned, probe = temperatures.tolist()
-        record(f"temperatures of the ensemble: fine-tuned network {tuned:.2f}, probe {probe:.2f}")
-    module.temperatures.copy_(of_first_process(temperatures.to(module.temperatures)))
+        weights = torch.from_numpy(fit_member_weights(torch.cat(logits), images.labels)).float()
+    tuned, probe = weights.tolist()
+    tell(f"weights of the ensemble's logits: fine-tuned network {tuned:.2f}, probe of the frozen network {probe:.2f}")
+    module.member_weights.copy_(of_first_process(weights.to(module.member_weights)))
 
 
 def calibrate_sets(

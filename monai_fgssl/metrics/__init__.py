@@ -15,6 +15,7 @@ from .acquisition import (
 )
 from .calibration import (
     expected_calibration_error,
+    fit_member_weights,
     fit_temperature,
     negative_log_likelihood,
     weighted_calibration_error,
@@ -58,6 +59,7 @@ __all__ = [
     "epoch_metric",
     "expected_calibration_error",
     "feature_std",
+    "fit_member_weights",
     "fit_prediction_sets",
     "fit_temperature",
     "knn_accuracy",

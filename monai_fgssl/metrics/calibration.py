@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import minimize_scalar
+from scipy.optimize import minimize, minimize_scalar
 from scipy.sparse import csr_array
-from scipy.special import log_softmax
+from scipy.special import log_softmax, softmax
 
 __all__ = [
     "confidence_bins",
     "expected_calibration_error",
+    "fit_member_weights",
     "fit_temperature",
     "negative_log_likelihood",
     "weighted_calibration_error",
@@ -65,6 +66,41 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
         options={"xatol": 1e-6},
     )
     return float(np.exp(best.x))
+
+
+def fit_member_weights(logits: ArrayLike, labels: ArrayLike) -> NDArray[np.float64]:
+    """Fit weights of the members of an ensemble that make labeled validation data most likely.
+
+    The ensemble predicts ``softmax(sum_m weight_m * logits_m)``. The likelihood has a single optimum. Weights that sum
+    to less than 1 also lower the confidence, as a temperature above 1 does.
+
+    Args:
+        logits: logits of images that were not trained on, ``(N, M, num_classes)`` for M members.
+        labels: true classes, ``(N,)``, integers from 0.
+
+    Returns:
+        Weights ``(M,)`` from 0 to 20; 0: the member adds nothing to the others.
+
+    Raises:
+        ValueError: when there are no samples.
+
+    Source:
+        The weighted sum of logits is a logarithmic opinion pool: Heskes, "Selecting Weighting Factors in Logarithmic
+        Opinion Pools", NeurIPS 1997.
+    """
+    scores, classes = np.asarray(logits, dtype=np.float64), np.asarray(labels)
+    if len(classes) == 0:
+        raise ValueError("weights can't be fitted to no samples: give labeled validation images.")
+    rows, members = np.arange(len(scores)), scores.shape[1]
+
+    def loss(weights: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        total = np.einsum("m,nmc->nc", weights, scores)
+        prob = softmax(total, axis=1)
+        gradient = np.einsum("nc,nmc->nm", prob, scores) - scores[rows, :, classes]
+        return float(-log_softmax(total, axis=1)[rows, classes].mean()), gradient.mean(axis=0)
+
+    start = np.full(members, 1 / members)
+    return minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(0, BOUNDS[1])] * members).x
 
 
 def confidence_bins(

@@ -17,12 +17,11 @@ __all__ = ["EnsembleNet"]
 
 
 class EnsembleNet(HierarchicalNet):
-    """Fine-tuned network and linear probe of the same pre-training, which predict with the mean of their logits.
+    """Fine-tuned network and linear probe of the same pre-training, which predict with a weighted sum of their logits.
 
     Fine-tuning with few labels forgets part of what pre-training has learned. The probe keeps it: it reads the means of
-    all stages of a frozen copy of the backbone. The two make different mistakes, so their mean is better than either.
-    Each member's logits are divided by a temperature of its own first, so that an overconfident member does not decide
-    alone. A prediction takes the time of two networks.
+    all stages of a frozen copy of the backbone. The two make different mistakes, so together they are often better than
+    either. A prediction takes the time of two networks.
 
     The interface is that of :class:`HierarchicalNet`. The probe belongs to the last step, since it reads all stages.
     So ``stage_logits`` still has K + 1 steps, and their sum is still the prediction. Heat maps, ``stage_means`` and
@@ -35,7 +34,8 @@ class EnsembleNet(HierarchicalNet):
     Attributes:
         probe: the frozen member, a :class:`PooledNet` on all stages up to the deepest one in use. It stays in
             evaluation mode, and optimizers do not get its parameters.
-        temperatures: temperature of the fine-tuned member and of the probe, ``(2,)``; 1 until they are set.
+        member_weights: weight of the fine-tuned member and of the probe, ``(2,)``; 0.5 until they are set, see
+            :func:`~monai_fgssl.engines.calibration.weigh_members`.
 
     Example:
         >>> net = EnsembleNet("resnet18", num_classes=7).eval()
@@ -46,7 +46,7 @@ class EnsembleNet(HierarchicalNet):
 
     # For the type checker only: TorchScript can't resolve annotations of attributes that are strings.
     if TYPE_CHECKING:
-        temperatures: torch.Tensor
+        member_weights: torch.Tensor
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -72,11 +72,11 @@ class EnsembleNet(HierarchicalNet):
         self.probe.backbone.load_state_dict(self.backbone.state_dict())
 
     def member_logits(self, x: torch.Tensor) -> torch.Tensor:
-        """Logits (B, 2, num_classes) of the fine-tuned member and of the probe, not divided by a temperature."""
+        """Logits (B, 2, num_classes) of the fine-tuned member and of the probe, not weighted."""
         return torch.stack([self._all_steps(x, False).sum(dim=1), self.probe(x)], dim=1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Predict with the mean of both members' logits, each divided by its temperature.
+        """Predict with the weighted sum of both members' logits.
 
         Args:
             x: images (B, in_channels, *spatial) in [0, 1], of any size.
@@ -89,7 +89,7 @@ class EnsembleNet(HierarchicalNet):
     @torch.jit.export
     def logits_at_step(self, x: torch.Tensor, step: int) -> torch.Tensor:
         """Logits (B, num_classes) of one step in 1..K + 1. The last step includes the probe."""
-        logits = self._one_step(x, step, False) / (2 * self.temperatures[0])
+        logits = self._one_step(x, step, False) * self.member_weights[0]
         if step == self.num_steps:
             logits = logits + self._probe_logits(x)
         return logits
@@ -97,7 +97,7 @@ class EnsembleNet(HierarchicalNet):
     @torch.jit.export
     def stage_logits(self, x: torch.Tensor) -> torch.Tensor:
         """Logits of every step, (B, K + 1, num_classes); their sum over axis 1 is the prediction."""
-        logits = self._all_steps(x, False) / (2 * self.temperatures[0])
+        logits = self._all_steps(x, False) * self.member_weights[0]
         return torch.cat([logits[:, :-1], logits[:, -1:] + self._probe_logits(x).unsqueeze(1)], dim=1)
 
     def train(self, mode: bool = True) -> EnsembleNet:
@@ -116,7 +116,7 @@ class EnsembleNet(HierarchicalNet):
         probe = PooledNet.of(self, self.concat_head.classifier.out_features)
         probe.backbone = deepcopy(self.backbone)
         self.probe = probe.requires_grad_(False)
-        self.register_buffer("temperatures", torch.ones(2))
+        self.register_buffer("member_weights", torch.full((2,), 0.5))
 
     def _probe_logits(self, x: torch.Tensor) -> torch.Tensor:
-        return self.probe(x) / (2 * self.temperatures[1])
+        return self.probe(x) * self.member_weights[1]

@@ -16,9 +16,9 @@ from sklearn.preprocessing import StandardScaler
 from small_images import make_images
 from torch import Tensor
 
-from monai_fgssl.engines.calibration import MIN_CALIBRATION_IMAGES, calibrate_members
+from monai_fgssl.engines.calibration import MIN_CALIBRATION_IMAGES, weigh_members
 from monai_fgssl.engines.heads import solve_heads
-from monai_fgssl.metrics import fit_temperature
+from monai_fgssl.metrics import fit_member_weights
 from monai_fgssl.networks import EnsembleNet, HierarchicalNet, PlainNet, PooledNet
 
 
@@ -153,7 +153,7 @@ def test_the_probe_of_an_ensemble_is_that_of_the_network_as_it_is_now() -> None:
     assert "probe.classifier.weight" in changed
 
 
-def test_each_member_of_an_ensemble_gets_its_own_temperature() -> None:
+def test_members_of_an_ensemble_are_weighed_by_the_validation_part() -> None:
     ensemble, images = make_ensemble(), make_images(45, visible_labels=True)
     solve_heads(ensemble, images, "cpu")
     with torch.no_grad():
@@ -161,12 +161,13 @@ def test_each_member_of_an_ensemble_gets_its_own_temperature() -> None:
         ensemble.concat_head.classifier.weight.mul_(100)
         with eval_mode(ensemble):
             members = ensemble.member_logits(images.store.float() / 255)
-    calibrate_members(ensemble, images, "cpu")
-    expected = [fit_temperature(logits, images.labels) for logits in members.unbind(1)]
-    np.testing.assert_allclose(ensemble.temperatures.numpy(), expected, rtol=1e-3)
-    assert ensemble.temperatures[0] > 2 * ensemble.temperatures[1]
-    # Too few images say nothing about confidence.
-    calibrate_members(ensemble, make_images(MIN_CALIBRATION_IMAGES - 1, visible_labels=True), "cpu")
-    assert ensemble.temperatures.tolist() == [1, 1]
+    weigh_members(ensemble, images, "cpu")
+    np.testing.assert_allclose(
+        ensemble.member_weights, fit_member_weights(members, images.labels), rtol=1e-3, atol=1e-3
+    )
+    assert ensemble.member_weights[0] < 0.1 * ensemble.member_weights[1]
+    # Too few images say nothing about the members.
+    weigh_members(ensemble, make_images(MIN_CALIBRATION_IMAGES - 1, visible_labels=True), "cpu")
+    assert ensemble.member_weights.tolist() == [0.5, 0.5]
     # Other networks have no members.
-    calibrate_members(make_pooled(), images, "cpu")
+    weigh_members(make_pooled(), images, "cpu")

@@ -13,6 +13,7 @@ from sklearn.metrics import log_loss
 
 from monai_fgssl.metrics.calibration import (
     expected_calibration_error,
+    fit_member_weights,
     fit_temperature,
     negative_log_likelihood,
     weighted_calibration_error,
@@ -99,3 +100,34 @@ def test_nan_is_refused() -> None:
         fit_temperature(scores, [0, 1])
     with pytest.raises(ValueError, match="probabilities that are NaN"):
         fit_prediction_sets(scores, [0, 1])
+
+
+def test_weights_of_members_are_the_most_likely_ones_of_a_grid() -> None:
+    rng = np.random.default_rng(3)
+    labels = rng.integers(3, size=400)
+    truth = np.eye(3)[labels]
+    # The first member knows less, the second is too confident.
+    members = np.stack([truth + rng.normal(0, 1, (400, 3)), 8 * (truth + rng.normal(0, 0.7, (400, 3)))], axis=1)
+    weights = fit_member_weights(members, labels)
+    best = log_loss(labels, softmax(np.einsum("m,nmc->nc", weights, members)))
+    grid = [(a, b) for a in np.linspace(0, 4, 41) for b in np.linspace(0, 0.6, 41)]
+    losses = [log_loss(labels, softmax(np.einsum("m,nmc->nc", pair, members))) for pair in grid]
+    assert best <= min(losses) + 1e-9
+    np.testing.assert_allclose(weights, grid[int(np.argmin(losses))], atol=0.11)
+
+
+def test_one_member_gets_the_inverse_of_its_temperature() -> None:
+    logits, labels = make_samples(500, 2.0)
+    (weight,) = fit_member_weights(logits[:, None], labels)
+    assert weight == pytest.approx(1 / fit_temperature(logits, labels), rel=1e-3)
+
+
+def test_a_useless_member_gets_no_weight() -> None:
+    rng = np.random.default_rng(5)
+    labels = rng.integers(2, size=300)
+    against = -3.0 * np.eye(2)[labels]
+    good, bad = fit_member_weights(np.stack([2 * np.eye(2)[labels] + rng.normal(0, 1, (300, 2)), against], 1), labels)
+    assert bad == 0
+    assert good > 0
+    with pytest.raises(ValueError, match="no samples"):
+        fit_member_weights(np.zeros((0, 2, 3)), np.zeros(0, dtype=int))

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""An ensemble predicts with the mean of the logits of its two members, and training changes only the first."""
+"""An ensemble predicts with the weighted logits of its two members, and training changes only the first."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def make_members(spatial_dims: int = 2) -> tuple[HierarchicalNet, EnsembleNet]:
         "resnet18", spatial_dims, 1, num_classes=4, stages=(1, 2), width=8, embedding_dim=7, stem="small", mean=0.3
     ).eval()
     ensemble = EnsembleNet.of(tuned)
-    ensemble.temperatures.copy_(torch.tensor([2.0, 0.5]))
+    ensemble.member_weights.copy_(torch.tensor([0.25, 1.0]))
     return tuned, ensemble
 
 
@@ -26,11 +26,11 @@ def images(spatial_dims: int = 2) -> Tensor:
 
 
 @pytest.mark.parametrize("spatial_dims", [2, 3])
-def test_the_prediction_is_the_mean_of_the_logits_over_their_temperatures(spatial_dims: int) -> None:
+def test_the_prediction_is_the_weighted_sum_of_the_logits(spatial_dims: int) -> None:
     tuned, ensemble = make_members(spatial_dims)
     x = images(spatial_dims)
     with torch.no_grad():
-        expected = (tuned(x) / 2 + ensemble.probe(x) / 0.5) / 2
+        expected = tuned(x) / 4 + ensemble.probe(x)
         members = ensemble.member_logits(x)
         torch.testing.assert_close(ensemble(x), expected, rtol=0, atol=1e-5)
         torch.testing.assert_close(members[:, 0], tuned(x), rtol=0, atol=1e-5)
@@ -66,7 +66,7 @@ def test_training_changes_the_tuned_member_only() -> None:
     after = ensemble.state_dict()
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed
-    assert not any(name.startswith("probe.") or name == "temperatures" for name in changed)
+    assert not any(name.startswith("probe.") or name == "member_weights" for name in changed)
     with torch.no_grad():
         tuned.eval()
         torch.testing.assert_close(ensemble.eval().member_logits(x)[:, 0], tuned(x), rtol=0, atol=1e-5)
