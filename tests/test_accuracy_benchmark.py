@@ -24,6 +24,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from monai.networks.nets import ResNet
 from PIL import Image
+from scipy.special import softmax
 from sklearn.metrics import (
     accuracy_score,
     balanced_accuracy_score,
@@ -714,6 +715,41 @@ def test_figures_of_a_subgroup_are_those_of_its_images(tmp_path: Path, monkeypat
     )
     for cell, value in zip(row.split(" | ")[2:5], expected, strict=True):
         assert float(cell.split()[0]) == pytest.approx(value, abs=2e-3)
+
+
+def test_an_ensemble_combines_the_predictions_of_a_fine_tuning_and_of_its_probe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 7, 700)
+    knows, guesses = (
+        softmax(share * np.eye(7)[labels] + rng.normal(0, 1, (700, 7)), axis=1).round(4) for share in (2, 0)
+    )
+    run = Run("isic2018", "none", "plain")
+    stored = {run.name(): knows, run.but(fine_tuning="linear").name(): guesses}
+    # The probe of the other seed does not exist.
+    stored[run.but(seed=1).name()] = knows
+    table = store.RunTable(tmp_path, {name: {"run": {"seed": int("_s1_" in name)}} for name in stored})
+    monkeypatch.setattr(table, "probabilities", stored.__getitem__)
+    results = Results(tmp_path, tmp_path, table)
+    groups = [str(i) for i in range(700)]
+    results._truth["isic2018", "grouped"] = labels.tolist(), scoring.resample_weights(groups)
+    items = [{"label": label, "group": group} for label, group in zip(labels, groups, strict=True)]
+    monkeypatch.setattr("benchmarks.accuracy.results.read_parts", lambda *_: {"test": items})
+
+    def auc(prob: np.ndarray) -> float:
+        return roc_auc_score(labels, prob / prob.sum(1, keepdims=True), multi_class="ovr")
+
+    kinds = ("logits", "probabilities", "fitted")
+    found = {kind: results.ensembles(run, kind) for kind in kinds}
+    assert all(list(scores) == [0] for scores in found.values())
+    values = {kind: scores[0]["values"]["macro_auc"] for kind, scores in found.items()}
+    small = 0.5e-4
+    assert values["logits"] == pytest.approx(auc(np.sqrt(knows.clip(small) * guesses.clip(small))), abs=1e-3)
+    assert values["probabilities"] == pytest.approx(auc(knows + guesses), abs=1e-3)
+    # Fitted weights leave a member out that only guesses.
+    assert values["fitted"] == pytest.approx(auc(knows), abs=5e-3)
+    assert values["fitted"] > values["logits"] + 0.01
 
 
 def test_runs_with_a_part_of_former_times_are_shown_and_never_planned(

@@ -284,7 +284,9 @@ def configure(method: Method, settings: dict[str, Any]) -> ConfigParser:
     if own := ELSEWHERE.intersection(settings):
         raise SettingsError(f"--set {', '.join(sorted(own))}: the benchmark itself sets that, or does not need it.")
     parser = ConfigParser(copy.deepcopy(_train_config()))
-    for name, value in {"bundle_root": str(BUNDLE), **settings, **method.changes}.items():
+    # The benchmark combines fine-tuned network and probe itself, see overviews.py.
+    fixed = {"bundle_root": str(BUNDLE), "fine_tuning": "full"}
+    for name, value in {**fixed, **settings, **method.changes}.items():
         try:
             parser[name] = value
         except (KeyError, ValueError) as error:

@@ -151,10 +151,10 @@ def together(results: Results, scale: str) -> str:
         ensemble = results.ensembles(ours)
         gains = [difference(ensemble, of, "macro_auc") for of in (results.by_seed(plain), results.ensembles(plain))]
         if gains[0] is not None:
-            alike = f", and {cell(gains[1], signed=True)} than its ensemble" if gains[1] is not None else ""
-            seeds = "" if len(ensemble) > 1 else ", one choice of labels"
-            parts.append(f"on {TITLES[name]} {cell(gains[0], signed=True)} macro AUC than plain training{alike}{seeds}")
-    start = f"At {pixels(scale)}, fine-tuned network and probe of FG-SSL together (`--fine_tuning ensemble`) have"
+            alike = f" and {cell(gains[1], signed=True)} over its ensemble" if gains[1] is not None else ""
+            seeds = "" if len(ensemble) > 1 else ", with one choice of labels"
+            parts.append(f"on {TITLES[name]} {cell(gains[0], signed=True)} over plain training{alike}{seeds}")
+    start = f"At {pixels(scale)}, FG-SSL's fine-tuned network and probe together gain in macro AUC ({percent(FEW)})"
     return f"{start} {'; '.join(parts)} ([ensembles](answers/ensembles.md))." if parts else ""
 
 

@@ -33,7 +33,7 @@ from .model_file import (
     save_model,
 )
 from .release import write_release
-from .repeats import phase_title, repeat_fine_tuning, start_name
+from .repeats import RANDOM_WEIGHTS, phase_title, repeat_fine_tuning, start_name
 from .room import check_room
 from .settings import (
     as_bool,
@@ -59,6 +59,7 @@ from .workflow import (
 
 __all__ = [
     "BUNDLES",
+    "RANDOM_WEIGHTS",
     "SettingsError",
     "add_adapters",
     "as_bool",

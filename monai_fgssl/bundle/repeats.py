@@ -21,9 +21,10 @@ from monai_fgssl.utils.run_log import within_a_run
 from .locate import command_config_files, command_line_overrides, config_path
 from .settings import as_bool
 
-__all__ = ["phase_title", "repeat_fine_tuning", "start_name"]
+__all__ = ["RANDOM_WEIGHTS", "phase_title", "repeat_fine_tuning", "start_name"]
 
 RANDOM_WEIGHTS = "random weights"
+"""Name of the method that starts from no weights at all."""
 
 FROM_RANDOM_WEIGHTS = {
     "pretrained": None,

@@ -491,12 +491,13 @@ SETTINGS = (
     Setting(
         "fine_tuning",
         "fine-tuning",
-        "`full`: the whole network is trained, with new classifiers; `probe`: the backbone is frozen, and one linear "
-        "classifier on the means of all its stages is solved in seconds as a regularized logistic regression "
-        "(`max_epochs` and the settings of the optimizer do nothing); `lp_ft`: first that classifier, then a gentle "
-        "training of the whole network; `ensemble`: `full` and `probe`, and the model predicts with the mean of their "
-        "logits, which takes the time of two networks",
-        check=one_of("full", "probe", "lp_ft", "ensemble"),
+        "`ensemble`: `full` and `probe`, and the model predicts with the logits of both, weighed on the validation "
+        "part; a prediction takes the time of two networks; `full`: the whole network is trained, with new "
+        "classifiers; `probe`: the backbone is frozen, and one linear classifier on the means of all its stages is "
+        "solved in seconds as a regularized logistic regression (`max_epochs` and the settings of the optimizer do "
+        "nothing); `lp_ft`: first that classifier, then a gentle training of the whole network",
+        default="`ensemble`; from random weights `full`",
+        check=one_of("ensemble", "full", "probe", "lp_ft"),
         label_app=True,
         identity=TRAIN,
     ),

@@ -233,7 +233,7 @@ def test_in_two_steps_from_the_repository_root_the_same_weights_bit_for_bit(tmp_
         ({"grids": "[4,2]"}, "3 stage(s), got grids [4, 2]"),
         ({"learning_rate": -1}, "--learning_rate must be a positive number, got -1"),
         ({"freeze_backbone": 1}, "--freeze_backbone must be from 0 to less than 1 (a share of the epochs), got 1"),
-        ({"fine_tuning": "linear"}, "--fine_tuning must be one of full, probe, lp_ft, ensemble, got 'linear'"),
+        ({"fine_tuning": "linear"}, "--fine_tuning must be one of ensemble, full, probe, lp_ft, got 'linear'"),
         ({"fine_tuning": "lp_ft", "puzzles": True}, "--puzzles true needs --fine_tuning full or ensemble"),
         ({"stage_lr_decay": 0}, "--stage_lr_decay must be more than 0 and at most 1, got 0"),
         ({"backbone": "resnet19"}, "resnet19"),
