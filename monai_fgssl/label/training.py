@@ -30,7 +30,7 @@ from .options import train_settings
 
 __all__ = ["fine_tune", "pretrain", "train_stats", "training_refusal", "write_data_list"]
 
-NETWORK_SETTINGS = ("backbone", "stages", "width", "embedding_dim", "stem", *GEOMETRY)
+NETWORK_SETTINGS = ("backbone", "stages", "width", "embedding_dim", "linear_projection", "stem", *GEOMETRY)
 """Settings that must be the same in a training and in the weights that it starts from."""
 
 KEPT_SETTINGS = (*NETWORK_SETTINGS, "fine_tuning")

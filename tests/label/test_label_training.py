@@ -17,7 +17,7 @@ from monai_fgssl.bundle import SettingsError, copy_bundle, save_model
 from monai_fgssl.data import read_csv_list
 from monai_fgssl.label.pictures import as_png
 from monai_fgssl.label.training import fine_tune, newest_weights, pretrain, train_stats, write_data_list
-from monai_fgssl.networks import HierarchicalNet, PooledNet
+from monai_fgssl.networks import EnsembleNet, HierarchicalNet, PooledNet
 from monai_fgssl.report.pictures import draw_image
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
@@ -87,13 +87,18 @@ def test_the_newest_weights_and_their_settings(tmp_path: Path) -> None:
     assert newest_weights(root) == (str(pretrained), {"width": 16})
 
 
-def test_a_model_of_a_probe_stays_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("kind", "fine_tuning"), [(PooledNet, "probe"), (EnsembleNet, "ensemble")])
+def test_a_model_is_trained_again_in_the_same_way(
+    kind: type[PooledNet] | type[EnsembleNet], fine_tuning: str, tmp_path: Path
+) -> None:
     root = copy_bundle("fgssl", tmp_path / "bundle")
     model = root / "models" / "model.pt"
-    save_model(PooledNet("resnet34", num_classes=2, stem="small"), model, ["a", "b"], 48)
+    blocks = {} if kind is PooledNet else {"stages": [2, 3], "width": 8, "embedding_dim": 4, "linear_projection": True}
+    save_model(kind("resnet34", num_classes=2, stem="small", **blocks), model, ["a", "b"], 48)
     weights, settings = newest_weights(root)
     assert weights == str(model)
-    assert settings == {"backbone": "resnet34", "stem": "small", "image_size": 48, "fine_tuning": "probe"}
+    expected = {"backbone": "resnet34", "stem": "small", "image_size": 48, "fine_tuning": fine_tuning}
+    assert settings == expected | blocks
 
 
 def test_weights_that_can_not_be_used_are_passed_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
