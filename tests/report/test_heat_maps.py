@@ -10,11 +10,14 @@ import torch
 from monai.visualize import GradCAM
 from torch import Tensor
 
-from monai_fgssl.networks import HierarchicalNet, PlainNet, PooledNet, StagedNet
+from monai_fgssl.networks import EnsembleNet, HierarchicalNet, PlainNet, PooledNet, StagedNet
 from monai_fgssl.report.heat_maps import draw_heat_maps, overlay, stage_heat_maps
 
 
-@pytest.fixture(scope="module", params=[(HierarchicalNet, 2), (HierarchicalNet, 3), (PooledNet, 2), (PooledNet, 3)])
+@pytest.fixture(
+    scope="module",
+    params=[(HierarchicalNet, 2), (HierarchicalNet, 3), (PooledNet, 2), (PooledNet, 3), (EnsembleNet, 2)],
+)
 def network_and_images(request: pytest.FixtureRequest) -> tuple[StagedNet, Tensor]:
     kind, dims = request.param
     torch.manual_seed(0)
