@@ -82,7 +82,7 @@ def fit_member_weights(logits: ArrayLike, labels: ArrayLike) -> NDArray[np.float
         Weights ``(M,)`` from 0 to 20; 0: the member adds nothing to the others.
 
     Raises:
-        ValueError: when there are no samples.
+        ValueError: when there are no samples, or a logit is not finite.
 
     Source:
         The weighted sum of logits is a logarithmic opinion pool: Heskes, "Selecting Weighting Factors in Logarithmic
@@ -91,6 +91,8 @@ def fit_member_weights(logits: ArrayLike, labels: ArrayLike) -> NDArray[np.float
     scores, classes = np.asarray(logits, dtype=np.float64), np.asarray(labels)
     if len(classes) == 0:
         raise ValueError("weights can't be fitted to no samples: give labeled validation images.")
+    if not np.isfinite(scores).all():
+        raise ValueError("weights can't be fitted to logits that are NaN or infinite.")
     rows, members = np.arange(len(scores)), scores.shape[1]
 
     def loss(weights: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:

@@ -98,6 +98,8 @@ def test_nan_is_refused() -> None:
         expected_calibration_error(scores, [0, 1])
     with pytest.raises(ValueError, match="logits that are NaN or infinite"):
         fit_temperature(scores, [0, 1])
+    with pytest.raises(ValueError, match="logits that are NaN or infinite"):
+        fit_member_weights(scores[:, None], [0, 1])
     with pytest.raises(ValueError, match="probabilities that are NaN"):
         fit_prediction_sets(scores, [0, 1])
 
