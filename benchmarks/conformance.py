@@ -66,7 +66,7 @@ def sources(cache: Path) -> dict[str, list[Path]]:
         f"pydicom {version('pydicom')}": [installed("pydicom") / "data" / "test_files"],
         "pydicom-data 1.0.0": [fetched("pydicom-data==1.0.0", cache) / "data_store" / "data"],
         f"nibabel {version('nibabel')}": [path for path in installed("nibabel").rglob("data") if path.is_dir()],
-        f"Pillow {version('pillow')}": sorted(fetched(pillow, cache, "--no-binary", ":all:").glob("*/Tests/images")),
+        f"Pillow {version('pillow')}": sorted(fetched(pillow, cache, "--no-binary", "pillow").glob("*/Tests/images")),
         "scikit-image 0.26.0": [fetched("scikit-image==0.26.0", cache) / "skimage" / "data"],
     }
     no_images = (".py", ".pyc", ".pyi", ".txt", ".md", ".rst", ".m", ".npz", ".npy", ".xml")
