@@ -409,11 +409,11 @@ def main() -> None:
     """Make all runs and write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset_dir", required=True, help="folder in the layout of ISIC 2018 Task 3")
-    parser.add_argument("--work_dir", default="active_learning_runs", help="where the runs are kept")
+    parser.add_argument("--work_dir", default="active_learning_runs", help="folder where the runs are kept")
     parser.add_argument("--image_size", type=int, default=64)
     parser.add_argument("--pretrain_epochs", type=int, default=3)
     parser.add_argument("--networks", type=int, nargs="+", default=[0], help="seeds of the pre-training")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the first labels")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="seeds of the first labels")
     arguments = parser.parse_args()
     work_dir = Path(arguments.work_dir)
     all_features = []

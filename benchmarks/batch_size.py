@@ -74,8 +74,8 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--peak_tflops", type=float, help="matrix rate of the device in bfloat16")
-    parser.add_argument("--plot", help="where to draw the plot, a PNG file")
+    parser.add_argument("--peak_tflops", type=float, help="peak rate of the device in bfloat16, in TFLOP/s")
+    parser.add_argument("--plot", help="PNG file for the plot")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     rates = {}

@@ -322,8 +322,10 @@ def main() -> int:
     print(f"# A training under faults\n\nCommand: `{command()}`  \nMachine: {processor()}  ")
     print(f"Date: {time.strftime('%Y-%m-%d')}; {disk}\n")
     print(f"{sum(outcome.faults.values())} faults in {outcome.trainings} trainings of {SETTINGS['synthetic_images']}")
-    print("images. Each training must end with the weights, predictions and split of one without faults, bit for bit,")
-    print("and leave no temporary file; what a fault ends must say so in a line.\n")
+    print(
+        "images. Each must end with the same weights, predictions and split as a training without faults, bit for bit,"
+    )
+    print("and leave no temporary file. A training that a fault ends must say so in one line.\n")
     print("| fault | how often |\n| --- | ---: |")
     for kind in FAULTS:
         print(f"| {kind} | {outcome.faults[kind]} |")

@@ -214,8 +214,8 @@ def main() -> int:
     done, count, problems = run_chaos(args.faults, args.seed, tell=lambda line: print(line, file=sys.stderr))
     print(f"# Labels under faults\n\nCommand: `{command()}`  \nMachine: {processor()}  ")
     print(f"Date: {time.strftime('%Y-%m-%d')}\n")
-    print(f"{done.total()} faults while {count} labels of {IMAGES} images were confirmed. After each fault every image")
-    print("must have the label that was confirmed last, or the one that was being saved.\n")
+    print(f"{done.total()} faults while {count} labels of {IMAGES} images were confirmed. After each fault, each image")
+    print("must have its last confirmed label, or the label that was being saved.\n")
     print("| fault | how often |\n| --- | ---: |")
     for kind in FAULTS:
         print(f"| {kind} | {done[kind]} |")

@@ -88,7 +88,7 @@ def kind_of(reason: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument("--cache_dir", type=Path, required=True, help="folder for what is fetched")
+    parser.add_argument("--cache_dir", type=Path, required=True, help="folder for the files that are fetched")
     args = parser.parse_args()
     sys.path[:0] = [str(TESTS), str(TESTS / "conformance")]
     check: Any = importlib.import_module("conformance_check")
@@ -111,12 +111,12 @@ def main() -> None:
             print(f"{library}: {path.name}: {kind} {outcome.reason[:100]}", file=sys.stderr, flush=True)
 
     kinds = ("files", "right", "refused", "refused, as by the library", "different on purpose", "read alone", *FAULTS)
-    print("# Other people's files: what their own library reads, and what we read\n")
+    print("# Other people's files: read by their own library, and by this package\n")
     print(f"Command: `{command()}`  ")
     versions = ", ".join(f"{name} {version(name)}" for name in ("tifffile", "imagecodecs", "numpy"))
     print(f"With {versions}  ")
     print(f"Date: {datetime.date.today()}\n")
-    print("Each file is read by its library, whose values are brought to brightness by rules that are written anew")
+    print("Each file is read by its library, whose values are converted to brightness by rules that are written anew")
     print(
         "(`tests/conformance/conformance_references.py`), and by `read_medical_image`: of several frames or pages the"
     )

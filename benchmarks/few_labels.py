@@ -149,7 +149,7 @@ def main() -> None:
     """Make all runs and write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=list(range(10)))
-    parser.add_argument("--work_dir", type=Path, default=Path("few_labels_runs"), help="where the runs are kept")
+    parser.add_argument("--work_dir", type=Path, default=Path("few_labels_runs"), help="folder where the runs are kept")
     arguments, options = parser.parse_known_args()
     runs = {seed: run(seed, arguments.work_dir, options) for seed in arguments.seeds}
     command = shlex.join(["python", "-m", "benchmarks.few_labels", "--seeds", *map(str, arguments.seeds), *options])

@@ -205,9 +205,11 @@ def report(rows: Sequence[Mapping[str, Any]], arguments: argparse.Namespace, com
 def main() -> None:
     """Measure and write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seed", type=int, default=100, help="of the generator; below 100 are those to report")
-    parser.add_argument("--labels", type=int, default=6, help="per class")
-    parser.add_argument("--draws", type=int, default=2, help="of the labels")
+    parser.add_argument(
+        "--seed", type=int, default=100, help="seed of the generator; seeds below 100 are for reported figures"
+    )
+    parser.add_argument("--labels", type=int, default=6, help="number of labels per class")
+    parser.add_argument("--draws", type=int, default=2, help="number of draws of the labels")
     parser.add_argument("--variations", type=float, nargs="+", default=[1.0, 0.0])
     parser.add_argument("--pretrain_epochs", type=int, nargs="+", default=[4, 16])
     parser.add_argument("--steps", type=int, default=150)

@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compare ways to average gradients over processes: equality of the weights, bytes sent, and seconds.
 
-Prints Markdown: ``python -m benchmarks.gradient_averaging > benchmarks/results/gradient_averaging.md``.
+Prints Markdown: ``python -m benchmarks.gradient_averaging > benchmarks/results/gradient_averaging.md``. With
+``--differences`` it prints only how far the weights differ, in float32 and float64. A difference from rounding
+shrinks with the precision; a difference from a fault does not.
 
 All ways train the same network on the same images in real gloo processes, and take turns with one iteration each. The
 time of an iteration is the time of the slowest process. The collectives of batch norms and of the loss are equal in all
@@ -19,7 +21,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from statistics import median
 from typing import Any
 
@@ -38,6 +40,9 @@ from .traffic import count_buckets, counted_wrappers
 
 OWN, WHOLE, SPLIT = "hooks of our own", "DDP, one for the network", "DDP, one for each kind of step"
 BUCKET_BYTES = 8 * 2**20
+SMALLEST = 1e-3
+"""Smallest value that a difference is a share of. The bias of a batch norm before a linear layer and another batch norm
+has no effect on the loss, so it stays 0 but for rounding errors. These must not be compared with each other."""
 
 
 class OwnHooks:
@@ -96,9 +101,15 @@ def passed(loss: Tensor, kind: Hashable) -> Tensor:
     return loss
 
 
-def make_trainer(args: argparse.Namespace, schedule: str, way: str, sent: list[int] | None) -> PreTrainer:
+def make_trainer(
+    args: argparse.Namespace, schedule: str, way: str, sent: list[int] | None, dtype: torch.dtype = torch.float32
+) -> PreTrainer:
     torch.manual_seed(0)
-    network = distribute(HierarchicalNet(args.backbone, width=args.width, embedding_dim=args.features))
+    network: nn.Module = HierarchicalNet(args.backbone, width=args.width, embedding_dim=args.features).to(dtype)
+    # The trainer gives images in float32.
+    first = next(module for module in network.modules() if isinstance(module, nn.Conv2d))
+    first.register_forward_pre_hook(lambda _, inputs: (inputs[0].to(dtype),))
+    network = distribute(network)
     generator = torch.Generator().manual_seed(dist.get_rank())
     size = (args.batch_size, 3, args.image_size, args.image_size)
     images = torch.randint(0, 256, size, dtype=torch.uint8, generator=generator)
@@ -159,16 +170,43 @@ def measure(args: argparse.Namespace, schedule: str) -> Any:
         iterate(trainer, 2 * iterations)
     rounds = [{way: time_iteration(trainers[way], iterations) for way in args.ways} for _ in range(args.repeats)]
     states = {way: trainer.module.state_dict() for way, trainer in trainers.items()}
-    first = states[args.ways[0]]
-    differences = {
-        way: max(
-            ((value - first[name]).abs().max() / first[name].abs().max().clamp_min(1e-6)).item()
-            for name, value in state.items()
-            if value.is_floating_point()
-        )
-        for way, state in states.items()
-    }
+    differences = {way: largest_difference(state, states[args.ways[0]]) for way, state in states.items()}
     return sent, rounds, differences
+
+
+def largest_difference(state: Mapping[str, Tensor], reference: Mapping[str, Tensor]) -> float:
+    """Return the largest difference of any weight or statistic, as a share of the largest value of its tensor."""
+    return max(
+        ((value - reference[name]).abs().max() / reference[name].abs().max().clamp_min(SMALLEST)).item()
+        for name, value in state.items()
+        if value.is_floating_point()
+    )
+
+
+def measure_differences(args: argparse.Namespace, schedule: str, dtype: torch.dtype) -> dict[str, list[float]]:
+    """Compare each way's weights with those of the first way, after each of ``args.iterations``."""
+    states: dict[str, list[dict[str, Tensor]]] = {}
+    for way in args.ways:
+        trainer, done = make_trainer(args, schedule, way, None, dtype), 0
+        states[way] = []
+        for iterations in args.iterations:
+            iterate(trainer, iterations - done)
+            done = iterations
+            states[way].append({name: value.clone() for name, value in trainer.module.state_dict().items()})
+    return {way: list(map(largest_difference, states[way], states[args.ways[0]])) for way in args.ways}
+
+
+def print_differences(args: argparse.Namespace) -> None:
+    counts = [f"after {count}" for count in args.iterations]
+    print(f"| processes | schedule | precision | way | {' | '.join(counts)} |")
+    print(f"| ---: | --- | --- | --- |{' ---: |' * len(counts)}")
+    for processes in args.processes:
+        for schedule in args.schedules:
+            for dtype in (torch.float32, torch.float64):
+                found = traffic.run_processes(measure_differences, (args, schedule, dtype), processes, "fork")
+                for way in args.ways[1:]:
+                    shares = " | ".join(f"{share:.0e}" for share in found[way])
+                    print(f"| {processes} | {schedule} | {str(dtype)[6:]} | {way} | {shares} |", flush=True)
 
 
 def main() -> None:
@@ -182,6 +220,8 @@ def main() -> None:
     parser.add_argument("--image_size", type=int, default=64)
     parser.add_argument("--batch_size", type=int, default=16, help="images for each process")
     parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--differences", action="store_true", help="print only the differences of the weights")
+    parser.add_argument("--iterations", type=int, nargs="+", default=[1, 4], help="for --differences, ascending")
     args = parser.parse_args()
     args.grids = [4, 2, 1]
 
@@ -189,6 +229,15 @@ def main() -> None:
     print(f"Command: `{command()}`  ")
     print(f"Machine: {processor()}; torch {torch.__version__}, 1 thread for each process  ")
     print(f"Date: {datetime.date.today()}\n")
+    if args.differences:
+        sizes = f"{args.image_size} px, {args.batch_size} images for each process"
+        print(f"{args.backbone}, {sizes}, gloo. Largest difference")
+        print(
+            f'from the weights and statistics of "{args.ways[0]}" after so many iterations, as a share of the largest'
+        )
+        print(f"value of the tensor, or of {SMALLEST:g} if that is larger.\n")
+        print_differences(args)
+        return
     print(
         f"{args.backbone}, {args.image_size} px, {args.batch_size} images for each process, gloo. MB are those of the"
     )
@@ -196,7 +245,7 @@ def main() -> None:
     print(f"{args.repeats} rounds in which all take turns; the ratio is the median of the rounds' ratios to the first")
     print("row, with the lowest and the highest. Computing is that of all processes together: what else the machine")
     print("does changes it less. The difference is the largest one of any weight or statistic after all iterations, as")
-    print("a share of the largest value of its tensor.\n")
+    print(f"a share of the largest value of its tensor, or of {SMALLEST:g} if that is larger.\n")
     print("| processes | schedule | way | MB | s | ratio | computing, s | ratio | difference |")
     print("| ---: | --- | --- | ---: | ---: | --- | ---: | --- | ---: |")
     for processes in args.processes:

@@ -132,8 +132,8 @@ def main() -> None:
     print(f"Machine: {processor()}; torch {torch.__version__}  ")
     print(f"Date: {datetime.date.today()}\n")
     print(f"{args.images} pictures of {COLUMNS} x {ROWS} px, {args.backbone} at {args.image_size} px, float32, batches")
-    print(f"of {args.batch_size}, {args.threads} threads. Complete: reading, scaling, network, CSV and JSON, with the")
-    print("decoding in threads beside the network. Milliseconds per image, medians of")
+    print(f"of {args.batch_size}, {args.threads} threads. Complete: reading, scaling, network, CSV and JSON; files are")
+    print("decoded in threads while the network computes. Milliseconds per image, medians of")
     print(
         f"{args.repeats} runs of both in turns; the ratio is the median of theirs, with the lowest and the highest.\n"
     )

@@ -54,7 +54,7 @@ def main() -> None:
     parser.add_argument("--image_size", type=int, default=224)
     parser.add_argument("--grids", type=int, nargs="+", default=[32, 16, 8, 4, 2])
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--seconds", type=float, default=2, help="how long to repeat what is timed")
+    parser.add_argument("--seconds", type=float, default=2, help="how long to repeat each measurement")
     args = parser.parse_args()
 
     def time(function: Callable[..., object], *arguments: object, **keywords: object) -> float:
@@ -71,7 +71,7 @@ def main() -> None:
     print(f"Batch {tuple(images.shape)} of float32, {images.nbytes / 1e6:.1f} MB.")
     print(f"Milliseconds per batch, the fastest of the runs in {args.seconds:g} s.\n")
     print(f"A plain copy takes **{clone:.1f}** ms into new memory (`images.clone()`) and")
-    print(f"**{copy:.1f}** ms into memory that is there already (`buffer.copy_(images)`).")
+    print(f"**{copy:.1f}** ms into existing memory (`buffer.copy_(images)`).")
     print("Compare `jigsaw(images, grid)` with the first and `jigsaw(images, grid, out=buffer)` with the second.")
     print("The loops return new memory too.\n")
     print("| grid | tile | loop, order per image | loop, one order | `jigsaw` | loop / it | it / copy ", end="")
@@ -101,15 +101,19 @@ def main() -> None:
     ordered = time(move_rows, images, torch.arange(num_rows))
     cached = time(move_rows, sixteenth, shuffled[: sixteenth.numel() // row]) * 16
     print(f"\n## What bounds grid {grid}\n")
-    print(f"{num_rows:,} rows of {4 * row} bytes each move. Without `out=`, memory fresh from the system comes on top:")
+    print(
+        f"{num_rows:,} rows of {4 * row} bytes each move. Without `out=`, the system must provide new memory: this adds"
+    )
     print(f"{clone - copy:.1f} ms, the difference between the two copies.\n")
-    print("| into memory that is there already | ms |")
+    print("| into existing memory | ms |")
     print("| --- | ---: |")
     print(f"| draw the permutations: sort {len(images) * grid**2:,} random numbers by sample | {draw:.1f} |")
     print(f"| move the rows, one `torch.index_select` | {rows:.1f} |")
     print(f"| the same rows in their old order | {ordered:.1f} |")
     print(f"| the same, shuffled, a sixteenth of the batch 16 times, which the cache holds | {cached:.1f} |")
-    print("\nSo it is the wait for scattered reads from a batch larger than the cache that bounds the shuffling.")
+    print(
+        "\nSo scattered reads bound the shuffling: the batch is larger than the cache, and each read waits for memory."
+    )
 
 
 if __name__ == "__main__":

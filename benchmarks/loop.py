@@ -109,7 +109,7 @@ def main() -> None:
     parser.add_argument("--backbone", default="resnet18")
     parser.add_argument("--image_size", type=int, default=64)
     parser.add_argument("--batch_size", type=int, default=32)
-    parser.add_argument("--images", type=int, default=4000, help="in the smallest data set")
+    parser.add_argument("--images", type=int, default=4000, help="number of images in the smallest data set")
     parser.add_argument("--factors", type=int, nargs="+", default=[1, 4, 16])
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=2)
@@ -128,7 +128,7 @@ def main() -> None:
     print(
         f"{args.backbone}, {args.image_size} px, batch {args.batch_size}, views and puzzles included. The ratio is the"
     )
-    print(f"loop's images/s over those of the same step on one batch that is there already: median of {args.repeats}")
+    print(f"loop's images/s divided by those of the same step on one batch in memory: median of {args.repeats}")
     print("pairs, with the 10th and the 90th percentile. Memory is that of the process without files (RssAnon).\n")
     print("| images | where | MiB | images/s | ratio | memory, MiB |")
     print("| ---: | --- | ---: | ---: | --- | ---: |")

@@ -85,7 +85,7 @@ def main() -> None:
     parser.add_argument("--dataset_dir", type=Path)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=1)
-    parser.add_argument("settings", nargs="*", help="of the command, after --")
+    parser.add_argument("settings", nargs="*", help="settings of the command, after --")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as drawn:
         if arguments.dataset_dir is None:

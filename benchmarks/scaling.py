@@ -171,7 +171,7 @@ def print_gathering(args: argparse.Namespace, iterations: Iterable[Iteration]) -
     ]
     print("\n## The loss: matrix or features\n")
     print(f"MB that a GPU sends for one loss of {args.features} features, by a ring: the {args.features} x")
-    print(f"{args.features} matrix, or both views' vectors of the batch, gathered. Features are less where the global")
+    print(f"{args.features} matrix, or the vectors of both views, gathered. The features are less where the global")
     print(
         f"batch is below {args.features}. In the cases below that would save at most {100 * max(savings):.0f} % of what"
     )
@@ -204,11 +204,13 @@ def main() -> None:
     parser.add_argument("--image_size", type=int, default=224)
     parser.add_argument("--batch_size", type=int, default=64, help="images for each GPU")
     parser.add_argument("--gpus", type=int, nargs="+", default=[8, 64, 512])
-    parser.add_argument("--tflops", type=float, default=70, help="sustained by a GPU, TFLOP/s")
-    parser.add_argument("--node_gpus", type=int, default=8, help="GPUs of a node")
-    parser.add_argument("--nvlink_gb", type=float, default=300, help="GB/s of a GPU within a node")
-    parser.add_argument("--network_gb", type=float, default=40, help="GB/s of a GPU between nodes")
-    parser.add_argument("--latency_us", type=float, default=10, help="us of a collective, for each doubling of GPUs")
+    parser.add_argument("--tflops", type=float, default=70, help="sustained rate of a GPU, in TFLOP/s")
+    parser.add_argument("--node_gpus", type=int, default=8, help="number of GPUs of a node")
+    parser.add_argument("--nvlink_gb", type=float, default=300, help="rate of a GPU within a node, in GB/s")
+    parser.add_argument("--network_gb", type=float, default=40, help="rate of a GPU between nodes, in GB/s")
+    parser.add_argument(
+        "--latency_us", type=float, default=10, help="latency of a collective for each doubling of GPUs, in us"
+    )
     parser.add_argument("--plot", help="file for the plot")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -247,7 +249,7 @@ def main() -> None:
     print("\n## Check: bytes of two real processes\n")
     print("One iteration on two gloo processes of this machine's CPU, bytes that a process hands to all collectives,")
     print("against the same sum from the counts above (batch norms as on CPUs: moments are added up, not gathered).")
-    print("How else gradients could be averaged: `python -m benchmarks.gradient_averaging`.\n")
+    print("Other ways to average gradients: `python -m benchmarks.gradient_averaging`.\n")
     print("| backbone, schedule | counted, bytes | model, bytes |")
     print("| --- | ---: | ---: |")
     for (backbone, schedule), iteration in iterations.items():

@@ -202,8 +202,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=list(range(10)))
     parser.add_argument("--pretrainings", nargs="+", choices=list(PRETRAININGS), default=list(PRETRAININGS))
-    parser.add_argument("--work_dir", type=Path, default=Path("synthetic_runs"), help="where the runs are kept")
-    parser.add_argument("--processes", type=int, default=1, help="runs at once; on a CPU give each one thread")
+    parser.add_argument("--work_dir", type=Path, default=Path("synthetic_runs"), help="folder where the runs are kept")
+    parser.add_argument(
+        "--processes", type=int, default=1, help="number of runs at the same time; on a CPU, give each one thread"
+    )
     arguments = parser.parse_args()
     groups = chains([*arguments.pretrainings, NONE], arguments.seeds)
 

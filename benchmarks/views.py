@@ -46,8 +46,10 @@ def main() -> None:
     print(f"Command: `{command()}`  ")
     print(f"Machine: {processor()}; torch {torch.__version__}; load before the run {os.getloadavg()[0]:.1f}  ")
     print(f"Date: {datetime.date.today()}\n")
-    print(f"Batches of {args.batch_size} RGB images in float32, a draw of its own for each image and run. Milliseconds")
-    print("per image, fastest of the runs in 1 s; in brackets how many times as long as `images.clone()`.\n")
+    print(
+        f"Batches of {args.batch_size} RGB images in float32; each image and run has its own random draw. Milliseconds"
+    )
+    print("per image, fastest of the runs in 1 s; in brackets, the time divided by that of `images.clone()`.\n")
     print("| | " + " | ".join(f"{size} px, {threads} thread(s)" for size, threads in columns) + " |")
     print("|" + " --- |" * (len(columns) + 1))
     print("| plain copy | " + " | ".join(f"{copies[column] / args.batch_size:.4f}" for column in columns) + " |")

@@ -770,7 +770,7 @@ def test_runs_with_a_part_of_former_times_are_shown_and_never_planned(
     words = shlex.split(Run.of(table[name]["run"]).but(seed=9).command())[4:]
     words[words.index("DIR")] = str(folders["data"])
     words += ["--work_dir", str(tmp_path / "work"), "--runs_dir", str(tmp_path / "runs"), "--dry_run"]
-    with pytest.raises(SystemExit, match="HeadsFirst is no part of the benchmark any more: use the setting freeze_b"):
+    with pytest.raises(SystemExit, match="HeadsFirst is no longer part of the benchmark: use the setting freeze_b"):
         harness.main(words)
 
 

@@ -214,30 +214,38 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         f"python -m {PACKAGE} run", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data_dir", type=Path, required=True, help="has a folder for each data set")
-    parser.add_argument("--work_dir", type=Path, default=Path("accuracy_runs"), help="images and pre-trained weights")
-    parser.add_argument("--runs_dir", type=Path, default=NEW_RUNS, help="where the files of new runs are")
-    parser.add_argument("--table_dir", type=Path, default=TABLE, help="has the table of runs, which are not made again")
+    parser.add_argument("--data_dir", type=Path, required=True, help="folder that has a folder for each data set")
+    parser.add_argument(
+        "--work_dir", type=Path, default=Path("accuracy_runs"), help="folder for decoded images and pre-trained weights"
+    )
+    parser.add_argument("--runs_dir", type=Path, default=NEW_RUNS, help="folder for the files of new runs")
+    parser.add_argument(
+        "--table_dir", type=Path, default=TABLE, help="folder of the table of runs; runs in the table are not repeated"
+    )
     parser.add_argument("--splits_dir", type=Path, default=SPLITS)
     parser.add_argument("--make_splits", action="store_true", help="make the split files that are missing, and stop")
     parser.add_argument("--question", nargs="+", choices=list(QUESTIONS), default=[])
-    parser.add_argument("--scale", choices=list(SCALES), default="small", help="of a question; the others need a GPU")
+    parser.add_argument(
+        "--scale", choices=list(SCALES), default="small", help="size of a question; all but small need a GPU"
+    )
     parser.add_argument("--data_sets", nargs="+", choices=list(DATA_SETS), default=["isic2018", "aptos2019"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument(
-        "--pretrain_seed", type=int, help="one pre-training for all seeds (a question has its own rule)"
+        "--pretrain_seed", type=int, help="seed of a single pre-training for all seeds (a question has its own rule)"
     )
     parser.add_argument("--pretrainings", nargs="+", choices=list(PRETRAININGS))
     parser.add_argument("--fine_tunings", nargs="+", choices=list(FINE_TUNINGS))
     parser.add_argument("--budgets", type=float, nargs="+", help="shares of the training labels")
     parser.add_argument("--transfer", choices=("all", "backbone"), default="all")
-    parser.add_argument("--pretrain_on", choices=["", *DATA_SETS], default="", help="another data set")
+    parser.add_argument(
+        "--pretrain_on", choices=["", *DATA_SETS], default="", help="data set of the pre-training, if it is another one"
+    )
     parser.add_argument("--split", choices=("grouped", "random"), default="grouped")
     parser.add_argument("--select_on", choices=("validation", "test"), default="validation")
     parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="settings of the bundle, any id")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--threads", type=int, help="of PyTorch; its own choice where left out")
-    parser.add_argument("--processes", type=int, default=1, help="that share the work")
+    parser.add_argument("--threads", type=int, help="number of threads of PyTorch; by default its own choice")
+    parser.add_argument("--processes", type=int, default=1, help="number of processes that share the work")
     parser.add_argument("--dry_run", action="store_true", help="list the runs and about how long they take")
     return parser
 
@@ -301,7 +309,7 @@ def make_runs(arguments: argparse.Namespace) -> None:
     for run in missing:
         for part in run.former_parts():
             raise SettingsError(
-                f"{part} is no part of the benchmark any more: use {FORMER_PARTS[part]}, or make the run at the commit "
+                f"{part} is no longer part of the benchmark: use {FORMER_PARTS[part]}, or make the run at the commit "
                 "that `show` names for runs like it."
             )
     place = Place(arguments.data_dir, arguments.work_dir.resolve(), arguments.device, arguments.splits_dir)

@@ -133,8 +133,7 @@ def read_shown(
     time: int | None = None,
     max_pixels: int | None = None,
 ) -> tuple[MetaTensor, StoredImage]:
-    """Read an image as :func:`read_medical_image` does, and also return the values in its file, for a choice of
-    windows.
+    """Read an image as :func:`read_medical_image` does, and also return it as its file holds it.
 
     Arguments and errors are those of :func:`read_medical_image`.
     """
