@@ -329,7 +329,8 @@ def check(
 def heading(title: str) -> str:
     """Return the beginning of a page of results."""
     today = datetime.datetime.now(tz=datetime.timezone.utc).date()
-    return f"# {title}\n\n`{command()}`, {today}, {processor()}, load {psutil.getloadavg()[0]:.1f} at the end.\n"
+    load = psutil.getloadavg()[2]
+    return f"# {title}\n\n`{command()}`, {today}, {processor()}, load {load:.1f} in the last 15 minutes.\n"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The process that runs a bundle, started before its command is known.
 
-Its imports take about ten seconds. MONAI Label's own process for a training takes as long to import the app, and only
-then knows the command. With this module both import at the same time.
+Its imports take 6 to 9 seconds of CPU time on a slow core. MONAI Label's own process for a training needs as much to
+import the app, and only then knows the command. With this module both import at the same time.
 """
 
 from __future__ import annotations
