@@ -33,6 +33,6 @@ def test_a_disk_without_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("shutil.disk_usage", lambda folder: usage(10**10, 0, 101_000_000))
     check_room({"output_dir": tmp_path / "new"}, network)
     monkeypatch.setattr("shutil.disk_usage", lambda folder: usage(10**10, 0, 99_000_000))
-    message = r"the disk of .*new has 0.10 GB left, but checkpoints and models may take 0.10 GB: .*\(--output_dir\)"
+    message = r"the disk of .*new has 99.0 MB left, but checkpoints and models may take 10\d.\d MB: .*\(--output_dir\)"
     with pytest.raises(SettingsError, match=message):
         check_room({"output_dir": tmp_path / "new"}, network)

@@ -15,6 +15,7 @@ import ignite.distributed as idist
 from torch import nn
 
 from monai_fgssl.utils.errors import SettingsError
+from monai_fgssl.utils.files import file_size
 
 __all__ = ["check_folder", "check_room"]
 
@@ -52,8 +53,8 @@ def check_room(settings: Mapping[str, Any], network: nn.Module | None = None) ->
         free = shutil.disk_usage(_existing(output)).free
         if free < needed:
             raise SettingsError(
-                f"the disk of {output} has {free / 1e9:.2f} GB left, but checkpoints and models may take "
-                f"{needed / 1e9:.2f} GB: free some space, or name a folder on another disk (--output_dir)."
+                f"the disk of {output} has {file_size(free)} left, but checkpoints and models may take "
+                f"{file_size(needed)}: free some space, or name a folder on another disk (--output_dir)."
             )
 
 

@@ -25,6 +25,7 @@ __all__ = [
     "atomic_write",
     "check_space",
     "concerns_one_file",
+    "file_size",
     "is_full_or_read_only",
     "remove_leftovers",
     "storage_errors",
@@ -130,7 +131,7 @@ def check_space(path: str | Path, size: int) -> None:
     free = shutil.disk_usage(folder).free
     if size > free:
         raise StorageError(
-            f"{path} can't be written: it takes {_megabytes(size)}, and {_megabytes(free)} are free on the disk of "
+            f"{path} can't be written: it takes {file_size(size)}, and {file_size(free)} are free on the disk of "
             f"{folder}. Make room, or name another folder."
         )
 
@@ -150,7 +151,15 @@ def _existing_folder(path: Path) -> Path:
     return next(folder for folder in path.absolute().parents if folder.is_dir())
 
 
-def _megabytes(size: float) -> str:
+def file_size(size: float) -> str:
+    """Size in bytes as a text, in the unit that gives it digits before the point.
+
+    Example:
+        >>> file_size(740), file_size(4e6), file_size(2.5e9)
+        ('0.7 kB', '4.0 MB', '2.5 GB')
+    """
+    if size < 1e5:
+        return f"{size / 1e3:.1f} kB"
     return f"{size / 1e6:.1f} MB" if size < 1e9 else f"{size / 1e9:.1f} GB"
 
 
@@ -178,8 +187,8 @@ def _storage_reason(path: Path, temporary: Path, error: Exception) -> str | None
     # torch's writer reports a full disk without an error number.
     is_full = number in NO_SPACE or (number is None and free is not None and free < written // 100 + (1 << 16))
     if is_full:
-        room = "" if free is None else f", and {_megabytes(free)} are free"
-        return f"the disk is full. It takes more than {_megabytes(written)}{room}. Make room, or name another folder."
+        room = "" if free is None else f", and {file_size(free)} are free"
+        return f"the disk is full. It takes more than {file_size(written)}{room}. Make room, or name another folder."
     if number in NOT_ALLOWED:
         return "its folder is read-only. Name another folder, or allow this user to write there."
     if number == errno.ENOENT and not temporary.exists():

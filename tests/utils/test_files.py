@@ -87,7 +87,7 @@ def test_a_name_that_is_too_long_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("number", "reason"),
     [
-        (errno.ENOSPC, "the disk is full. It takes more than 0.0 MB, and "),
+        (errno.ENOSPC, "the disk is full. It takes more than 0.0 kB, and "),
         (errno.EDQUOT, "the disk is full"),
         (errno.EROFS, "its folder is read-only. Name another folder"),
         (errno.EACCES, "its folder is read-only"),
