@@ -3,8 +3,8 @@
 """Compare ways to average gradients over processes: equality of the weights, bytes sent, and seconds.
 
 Prints Markdown: ``python -m benchmarks.gradient_averaging > benchmarks/results/gradient_averaging.md``. With
-``--differences`` it prints only how far the weights differ, in float32 and float64. A difference from rounding
-shrinks with the precision; a difference from a fault does not.
+``--differences`` it prints the second part of that page: how far the weights differ, in float32 and float64. A
+difference from rounding shrinks with the precision; a difference from a fault does not.
 
 All ways train the same network on the same images in real gloo processes, and take turns with one iteration each. The
 time of an iteration is the time of the slowest process. The collectives of batch norms and of the loss are equal in all
