@@ -42,11 +42,11 @@ MAX_RATIOS = {
     "GIF": MAX_LZW_RATIO,
     "JPEG": MAX_JPEG_RATIO,
     "MPO": MAX_JPEG_RATIO,
-    "BMP": 1,
+    "BMP": 1.5,
     "PPM": 8,
 }
-"""Largest compression ratio of a format; the text of PNM has at least a character for each bit. WebP and JPEG 2000 have
-no bound."""
+"""Largest compression ratio of a format. BMP may hold a color of three bytes in two, and the text of PNM has at least a
+character for each bit. WebP and JPEG 2000 have no bound."""
 FEW_BITS = ("1", "P", "L")
 """Pillow's modes whose samples may be single bits in the file."""
 SHORT_TEXT = 512

@@ -547,3 +547,15 @@ def test_much_text_in_a_png_leaves_its_orientation(tmp_path: Path) -> None:
     Image.fromarray(pixels).save(tmp_path / "a.png", pnginfo=text)
     image = read_medical_image(tmp_path / "a.png").numpy().transpose(1, 2, 0)
     assert np.array_equal(np.rint(255 * image), np.rot90(pixels, 3))
+
+
+def test_a_color_of_16_bits_in_bmp_is_whole(tmp_path: Path) -> None:
+    stored = np.random.default_rng(0).integers(0, 2**15, (64, 128), dtype=np.uint16)
+    head = struct.pack("<2sIHHI", b"BM", 54 + stored.nbytes, 0, 0, 54)
+    head += struct.pack("<IiiHHIIiiII", 40, 128, -64, 1, 16, 0, stored.nbytes, 0, 0, 0, 0)
+    (tmp_path / "a.bmp").write_bytes(head + stored.tobytes())
+    expected = np.stack([stored >> shift & 31 for shift in (10, 5, 0)]) / 31
+    assert np.abs(read_medical_image(tmp_path / "a.bmp").numpy() - expected).max() <= 1 / 255
+    (tmp_path / "a.bmp").write_bytes(head + stored.tobytes()[:8000])
+    with pytest.raises(DataError, match=r"a.bmp is cut off"):
+        read_medical_image(tmp_path / "a.bmp")
