@@ -361,8 +361,9 @@ def _imagenet(data_set: str, settings: dict[str, Any]) -> list[Entry]:
     )
     # The largest size that takes about an hour of a CPU. A larger scale has a size of its own.
     larger = [] if "image_size" in settings else [imagenet | {"image_size": 96}]
-    for at_size, share in product(larger, (FEW, 1.0)):
-        for fine_tuning in (PROGRESSIVE, PLAIN, "linear"):
+    for at_size, share in product(larger, (0.01, FEW, 0.25, 1.0)):
+        # Probes take a minute, so there are more of them.
+        for fine_tuning in (PROGRESSIVE, PLAIN, "linear") if share in (FEW, 1.0) else ("linear",):
             reference = Run(data_set, "none", fine_tuning, budget=share).but(at_size)
             series = f"96 px, {100 * share:g} % of the labels, {FINE_TUNINGS[fine_tuning].label}"
             entries.append(Entry(series, "ImageNet", reference))
