@@ -75,7 +75,7 @@ class SplitPlan:
 
     @property
     def origin(self) -> str:
-        """How the split was made, in words."""
+        """Origin of the split, in words."""
         return "by lesion" if self.split_from is None else f"as in {self.split_from}"
 
 

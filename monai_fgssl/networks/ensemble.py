@@ -12,6 +12,7 @@ from torch import nn
 
 from .hierarchical import HierarchicalNet
 from .pooled import PooledNet
+from .weights.match import COUNTER
 
 __all__ = ["EnsembleNet"]
 
@@ -34,8 +35,8 @@ class EnsembleNet(HierarchicalNet):
     Attributes:
         probe: the frozen member, a :class:`PooledNet` on all stages up to the deepest one in use. It stays in
             evaluation mode, and optimizers do not get its parameters.
-        member_weights: weight of the fine-tuned member and of the probe, ``(2,)``; 0.5 until they are set, see
-            :func:`~monai_fgssl.engines.calibration.weigh_members`.
+        member_weights: weight of the fine-tuned member and of the probe, ``(2,)``; 1 and 0 until they are set, see
+            :func:`~monai_fgssl.engines.calibration.weigh_members`. So a probe that was never solved changes nothing.
 
     Example:
         >>> net = EnsembleNet("resnet18", num_classes=7).eval()
@@ -69,7 +70,9 @@ class EnsembleNet(HierarchicalNet):
 
     def copy_backbone(self) -> None:
         """Give the probe's backbone the weights that the fine-tuned member has now."""
-        self.probe.backbone.load_state_dict(self.backbone.state_dict())
+        # The number of batches that a norm has seen means nothing here: the copy is never trained.
+        state = {name: value for name, value in self.backbone.state_dict().items() if not name.endswith(COUNTER)}
+        self.probe.backbone.load_state_dict(state, strict=False)
 
     def member_logits(self, x: torch.Tensor) -> torch.Tensor:
         """Logits (B, 2, num_classes) of the fine-tuned member and of the probe, not weighted."""
@@ -116,7 +119,7 @@ class EnsembleNet(HierarchicalNet):
         probe = PooledNet.of(self, self.concat_head.classifier.out_features)
         probe.backbone = deepcopy(self.backbone)
         self.probe = probe.requires_grad_(False)
-        self.register_buffer("member_weights", torch.full((2,), 0.5))
+        self.register_buffer("member_weights", torch.tensor([1.0, 0.0]))
 
     def _probe_logits(self, x: torch.Tensor) -> torch.Tensor:
         return self.probe(x) * self.member_weights[1]
