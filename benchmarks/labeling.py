@@ -47,10 +47,6 @@ DRAWN = 100
 EPOCH = re.compile(r"(random weights|fine-tune|train) 1/")
 """The line of a first epoch."""
 
-TOGETHER, IN_TURN = "together", "in turn"
-IMPORTS_IN_TURN = "from monai_fgssl.label.server import FGSSLApp\n"
-"""App that does not start the run early, as before that was possible."""
-
 POLL = 0.05
 """Seconds between two questions about the state of a training."""
 
@@ -158,9 +154,7 @@ def people(python: Path, folder: Path) -> Iterator[dict[str, str]]:
 
 
 @contextmanager
-def started(
-    arguments: argparse.Namespace, with_people: bool = False, app: str | None = None
-) -> Iterator[tuple[Server, dict[str, str], float]]:
+def started(arguments: argparse.Namespace, with_people: bool = False) -> Iterator[tuple[Server, dict[str, str], float]]:
     """Start a server on synthetic images; give it with the class of each image and the seconds of its start."""
     with ExitStack() as opened:
         folder = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="labeling-", ignore_cleanup_errors=True)))
@@ -169,8 +163,6 @@ def started(
         environment = opened.enter_context(people(arguments.python, folder)) if with_people else {}
         start = time.perf_counter()
         shutil.copytree(REPOSITORY / "monai_fgssl" / "label" / "app", folder / "app")
-        if app is not None:
-            (folder / "app" / "main.py").write_text(app, encoding="utf-8")
         server = Server(arguments.python, folder, folder / "studies", {**settings, "max_epochs": EPOCHS}, environment)
         opened.callback(server.stop)
         server.wait()
@@ -201,22 +193,17 @@ def write_images(folder: Path, count: int, size: int) -> dict[str, str]:
 
 
 def measure_training(arguments: argparse.Namespace) -> None:
-    """Print when trainings showed each of their lines, with both orders of the imports."""
-    runs: list[tuple[str, list[tuple[float, str]]]] = []
-    for order in (TOGETHER, IN_TURN):
-        with started(arguments, app=None if order == TOGETHER else IMPORTS_IN_TURN) as (server, classes, _):
-            for image, class_name in classes.items():
-                server.label(image, class_name)
-            runs += [(order, watch_training(server)) for _ in range(arguments.repeats)]
+    """Print when trainings showed each of their lines."""
+    with started(arguments) as (server, classes, _):
+        for image, class_name in classes.items():
+            server.label(image, class_name)
+        runs = [watch_training(server) for _ in range(arguments.repeats)]
     print(heading("Seconds before a training's first epoch"))
-    print(f"{arguments.images} images of {arguments.size} px, {arguments.image_size} px in training.\n")
-    print("| imports of MONAI Label's process and of the run | first line | last line before an epoch | first epoch |")
-    print("| --- | --- | --- | --- |")
-    for order, lines in runs:
-        first = next(index for index, (_, line) in enumerate(lines) if EPOCH.search(line))
-        print(f"| {order} | {lines[0][0]:.1f} | {lines[first - 1][0]:.1f} | {lines[first][0]:.1f} |")
-    print("\nSeconds from the request. The lines of the last training:\n\n| s | line |\n| --- | --- |")
-    for when, line in runs[-1][1]:
+    print(f"{len(classes)} images of {arguments.size} px, {arguments.image_size} px in training.\n")
+    first = [next(when for when, line in run if EPOCH.search(line)) for run in runs]
+    print(f"Seconds from the request to the first epoch's line: {', '.join(f'{one:.1f}' for one in first)}.\n")
+    print("Lines of the last training:\n\n| s | line |\n| --- | --- |")
+    for when, line in runs[-1]:
         print(f"| {when:.1f} | {line[:110].replace('|', '/')} |")
 
 

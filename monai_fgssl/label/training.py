@@ -8,6 +8,8 @@ import csv
 import hashlib
 import json
 import os
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,7 +26,6 @@ from monai_fgssl.networks import EnsembleNet, PooledNet
 from monai_fgssl.utils.files import atomic_write
 from monai_fgssl.utils.tensors import read_state_dict
 
-from .early_run import run_bundle
 from .model import read_model, without_folder
 from .options import train_settings
 
@@ -205,7 +206,7 @@ def _run(
         with atomic_write(output / "settings.json") as temporary:
             temporary.write_text(json.dumps(given, indent=2), encoding="utf-8")
         arguments = {**given, "dataset_dir": str(data_list), "output_dir": str(output)}
-        command = ["run", "--config_file"]
+        command = [sys.executable, "-m", "monai.bundle", "run", "--config_file"]
         command.append(str([os.path.abspath(bundle_root / "configs" / name) for name in configs]))
         for name, value in arguments.items():
             command += [f"--{name}", value if isinstance(value, str) else repr(value)]
@@ -221,7 +222,14 @@ def _run(
         with atomic_write(unfinished) as temporary:
             temporary.write_text(digest, encoding="utf-8")
         reason: list[str] = []
-        process = run_bundle(command)
+        process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )
         assert process.stdout is not None
         try:
             for line in process.stdout:
