@@ -30,6 +30,7 @@ from monai_fgssl.bundle import (
     lock_output,
     loss_weights,
     make_network,
+    network_to_save,
     network_to_train,
     open_log,
     phase_identity,
@@ -38,6 +39,7 @@ from monai_fgssl.bundle import (
     renamed,
     save_model,
     shipped_bundle,
+    starts_solved,
     with_new_names,
 )
 from monai_fgssl.bundle.settings_table import SETTINGS, Setting, by_name, markdown_table, positive
@@ -45,7 +47,7 @@ from monai_fgssl.data import CachedImages, DataError, PreparedData
 from monai_fgssl.engines.calibration import MIN_CALIBRATION_IMAGES
 from monai_fgssl.engines.handlers import PredictionCollector
 from monai_fgssl.metrics import PredictionSets, fit_prediction_sets
-from monai_fgssl.networks import HierarchicalNet, PooledNet
+from monai_fgssl.networks import EnsembleNet, HierarchicalNet, PlainNet, PooledNet, make_backbone
 from monai_fgssl.transforms import RandView
 from monai_fgssl.utils.run_log import close_log
 
@@ -207,6 +209,31 @@ def test_only_a_full_fine_tuning_trains_the_network_of_the_pretraining() -> None
         assert pooled.backbone.stem is network.backbone.stem
         # A trained model that is evaluated is what it is.
         assert network_to_train(pooled, kind, 5) is pooled
+
+
+class OwnNet(HierarchicalNet):
+    """Network class of a user."""
+
+
+def test_only_a_network_that_a_record_can_describe_becomes_an_ensemble(capsys: pytest.CaptureFixture[str]) -> None:
+    network = HierarchicalNet("resnet18", width=8, embedding_dim=4)
+    ensemble = network_to_save(network, "ensemble")
+    assert isinstance(ensemble, EnsembleNet)
+    assert ensemble.blocks is network.blocks
+    assert starts_solved(ensemble, "ensemble")
+    assert network_to_save(ensemble, "ensemble") is ensemble
+    assert network_to_save(network, "full") is network
+    assert not starts_solved(network, "full")
+    assert capsys.readouterr().out == ""
+    own = OwnNet("resnet18", width=8, embedding_dim=4)
+    unnamed = HierarchicalNet(make_backbone("resnet18", 2, 3), width=8, embedding_dim=4)
+    for other in (own, unnamed, PlainNet("resnet18")):
+        assert network_to_save(other, "ensemble") is other
+        assert "the model gets no probe" in capsys.readouterr().out
+        assert not starts_solved(other, "ensemble")
+    pooled = PooledNet("resnet18")
+    assert network_to_save(pooled, "ensemble") is pooled
+    assert starts_solved(pooled, "lp_ft")
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,7 @@ from .workflow import (
     network_to_train,
     open_log,
     start_process,
+    starts_solved,
     tell_backbone_rate,
 )
 
@@ -111,6 +112,7 @@ __all__ = [
     "solve_probe",
     "start_name",
     "start_process",
+    "starts_solved",
     "synthetic_classes",
     "tell_backbone_rate",
     "unwrap",

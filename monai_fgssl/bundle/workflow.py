@@ -31,6 +31,7 @@ __all__ = [
     "network_to_train",
     "open_log",
     "start_process",
+    "starts_solved",
     "tell_backbone_rate",
 ]
 
@@ -122,23 +123,28 @@ def network_to_save(network: nn.Module, fine_tuning: str) -> nn.Module:
     Args:
         network: network of :func:`network_to_train`.
         fine_tuning: setting of the run. ``"ensemble"``: an :class:`~monai_fgssl.networks.EnsembleNet` that shares all
-            of the network's modules and adds a probe; otherwise the network itself.
-
-    Raises:
-        SettingsError: when an ensemble is asked for and the network is not a
-            :class:`~monai_fgssl.networks.HierarchicalNet`.
+            of the network's modules and adds a probe; otherwise the network itself. A network of another class than
+            :class:`~monai_fgssl.networks.HierarchicalNet`, or one whose backbone has no name, stays as it is, with a
+            note: a model's record could not describe the ensemble.
     """
-    if fine_tuning != "ensemble":
-        return network
     module = unwrap(network)
-    if isinstance(module, EnsembleNet):
-        return module
-    if not isinstance(module, HierarchicalNet):
-        raise SettingsError(
-            f"--fine_tuning ensemble needs a HierarchicalNet, but network_def makes a {type(module).__name__}: take "
-            "--fine_tuning full."
-        )
+    if fine_tuning != "ensemble" or isinstance(module, EnsembleNet | PooledNet):
+        return network
+    if type(module) is not HierarchicalNet or not module.has_name():
+        tell("note: the model gets no probe: --fine_tuning ensemble needs a HierarchicalNet on a backbone with a name")
+        return network
     return EnsembleNet.of(module)
+
+
+def starts_solved(network: nn.Module, fine_tuning: str) -> bool:
+    """True if classifiers are solved on the frozen network before the training, see
+    :func:`~monai_fgssl.engines.solve_heads`.
+
+    Args:
+        network: network of :func:`network_to_save`.
+        fine_tuning: setting of the run.
+    """
+    return fine_tuning in ("probe", "lp_ft") or isinstance(unwrap(network), EnsembleNet)
 
 
 def network_to_train(network: nn.Module, fine_tuning: str, num_classes: int) -> nn.Module:

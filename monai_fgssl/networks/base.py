@@ -133,13 +133,17 @@ class StagedNet(nn.Module):
         """Modules whose outputs are the maps that heat maps show, from shallow to deep; empty if there are none."""
         return []
 
+    def has_name(self) -> bool:
+        """True if the backbone was given by name, so that :meth:`definition` can describe it."""
+        return bool(self._backbone_name)
+
     def definition(self) -> dict[str, Any]:
         """Describe the network by ``_target_`` and arguments, as in a MONAI config, so that it can be built again.
 
         Raises:
             ValueError: when the backbone was given as a module, which has no name.
         """
-        if not self._backbone_name:
+        if not self.has_name():
             raise ValueError("only networks whose backbone has a name can be written down as a definition.")
         return {
             "_target_": f"monai_fgssl.networks.{type(self).__name__}",
