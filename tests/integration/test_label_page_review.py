@@ -265,7 +265,7 @@ def test_similar_images_counts_and_results_of_trainings(page: Page, server: Stan
     }
     page.chrome.refresh()
     page.wait(lambda: page.text("#neighbors") == "DOTS")
-    assert page.find("#neighbors li").get_attribute("title") == f"{NAMES[3]}: similarity 91 % to the model"
+    assert page.find("#neighbors li").get_attribute("title") == f"{NAMES[3]}: similarity 91 % by the model's features"
     page.wait(lambda: page.text("#pace") == "About 23 more labels until training gains one percentage point.")
     counts = [row.text.split() for row in page.chrome.find_elements("css selector", "#counts div")]
     assert {name: int(count) for name, count in counts} == dict.fromkeys(CLASSES, 0) | {"DOTS": 1, "NETWORK": 1}
