@@ -60,8 +60,8 @@ def _check_metaimage(path: Path, head: bytes) -> None:
     if slope not in (None, 1) or offset not in (None, 0):
         # ITK reads the stored values, and says nothing.
         raise DataError(
-            f"has an ElementToIntensityFunction ({slope or 1:g} * value + {offset or 0:g}), which is not supported: "
-            "save the values themselves."
+            f"has an ElementToIntensityFunction ({1 if slope is None else slope:g} * value + {offset or 0:g}), "
+            "which is not supported: save the values themselves."
         )
 
     found = re.search(rb"(?m)^[ \t]*ElementDataFile[ \t]*[=:]?[ \t]*([^\r\n]*)\r?\n?", head)

@@ -152,6 +152,7 @@ def test_what_itk_overlooks_in_a_header_is_told(tmp_path: Path, caplog: pytest.L
     mha = "NDims = 3\nDimSize = 6 7 8\n{}ElementType = MET_SHORT\nElementDataFile = LOCAL\n"
     for entry, told in (
         ("Slope = 2", r"2 \* value \+ 0"),
+        ("Slope = 0", r"0 \* value \+ 0"),
         ("Offset = -1024", r"1 \* value \+ -1024"),
         ("Slope = x", "nan"),
     ):
