@@ -5,11 +5,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 
 import numpy as np
 
 from .answers import all_gains, answer_file
 from .methods import PRETRAININGS, Run
+from .overviews import all_goals
 from .questions import FEW, ONE_VIEW_LIGHT, ONE_VIEW_LIGHT_NAME, QUESTIONS, SCALES, scaled
 from .results import Results
 from .scoring import Interval, difference
@@ -140,10 +142,10 @@ def settings_searched(results: Results) -> str:
     )
 
 
-def together(results: Results, scale: str) -> str:
-    """Ensembles of FG-SSL, plain supervised training and plain training with the same probe, with few labels."""
+def together(results: Results) -> str:
+    """Ensembles of FG-SSL, against plain supervised training and against its ensemble, with few labels."""
     parts = []
-    for name in PHOTOGRAPHS:
+    for scale, name in product(("small", "medium"), PHOTOGRAPHS):
         ours, plain = (
             scaled(Run(name, *methods, budget=FEW), scale) for methods in (("fgssl", "progressive"), ("none", "plain"))
         )
@@ -151,10 +153,21 @@ def together(results: Results, scale: str) -> str:
         gains = [difference(ensemble, of, "macro_auc") for of in (results.by_seed(plain), results.ensembles(plain))]
         if gains[0] is not None:
             alike = f" and {cell(gains[1], signed=True)} over its ensemble" if gains[1] is not None else ""
-            seeds = "" if len(ensemble) > 1 else ", with one choice of labels"
-            parts.append(f"on {TITLES[name]} {cell(gains[0], signed=True)} over plain training{alike}{seeds}")
-    start = f"At {pixels(scale)}, FG-SSL's fine-tuned network and probe together gain in macro AUC ({percent(FEW)})"
+            seeds = "" if len(ensemble) > 1 else " with one choice of labels"
+            where = f"on {TITLES[name]} at {pixels(scale)}{seeds}"
+            parts.append(f"{where} {cell(gains[0], signed=True)} over plain training{alike}")
+    start = f"FG-SSL's fine-tuned network and probe together gain in macro AUC ({percent(FEW)})"
     return f"{start} {'; '.join(parts)} ([ensembles](answers/ensembles.md))." if parts else ""
+
+
+def goals_reached(results: Results) -> str:
+    """Number of goals that are reached."""
+    goals = [goal for scale in SCALES for goal in all_goals(results, scale)]
+    reached, sure = sum(goal.reached for goal in goals), sum(goal.reached and goal.beyond_chance for goal in goals)
+    if not goals:
+        return ""
+    where = "[goals set before](answers/goals.md)"
+    return f"Of the {len(goals)} {where} that have been run, {reached} are reached; {sure} with the interval above 0."
 
 
 def in_short(results: Results) -> Sequence[str]:
@@ -165,10 +178,10 @@ def in_short(results: Results) -> Sequence[str]:
         parts_alone(results),
         fine_tuned(results, "small"),
         fine_tuned(results, "medium"),
-        together(results, "small"),
-        together(results, "medium"),
+        together(results),
         on_imagenet(results),
         settings_searched(results),
+        goals_reached(results),
     ]
     lines = [f"{number}. {sentence}" for number, sentence in enumerate(filter(None, sentences), 1)]
     intro = (
