@@ -64,20 +64,69 @@ def _check_metaimage(path: Path, head: bytes) -> None:
             "which is not supported: save the values themselves."
         )
 
+    kind = (_value(text, "ElementType") or "").upper()
+    # ITK reads several channels of an array as it reads several numbers of the plain type.
+    plain = kind.removeprefix("MET_").removesuffix("_ARRAY" if channels[0] > 1 else "").removeprefix("U")
+    if plain not in METAIMAGE_BYTES:
+        raise DataError(f"has the ElementType {kind or 'none'}, which is not supported: save it as MET_SHORT or so.")
+    if not _is_true(text, "BinaryData", "True"):
+        raise DataError("holds its pixels as text (BinaryData = False), which is not supported: save it as binary.")
+
     found = re.search(rb"(?m)^[ \t]*ElementDataFile[ \t]*[=:]?[ \t]*([^\r\n]*)\r?\n?", head)
     name = found[1].decode("latin-1").strip() if found else ""
-    pixels, start = (path, found.end()) if found and name.upper() == "LOCAL" else (path.parent / name, 0)
-    kind = (_value(text, "ElementType") or "").upper().removeprefix("MET_").removeprefix("U").removesuffix("_ARRAY")
-    if not pixels.is_file() or kind not in METAIMAGE_BYTES or _value(text, "HeaderSize"):
-        # Several files, or a form that only ITK knows. If there is no such file, ITK reports the error.
+    is_local = name.upper() == "LOCAL"
+    pixels, start = (path, found.end()) if found and is_local else (path.parent / name, 0)
+    needed = math.prod(sizes) * channels[0] * METAIMAGE_BYTES[plain]
+    if pixels.is_file():
+        _check_pixels(pixels, start, needed, text, is_local)
         return
-    needed = math.prod(sizes) * channels[0] * METAIMAGE_BYTES[kind]
-    stored = pixels.stat().st_size - start
-    if (_value(text, "CompressedData") or "").upper().startswith("T"):
-        check_stored_size(needed, stored, MAX_DEFLATE_RATIO)
-        _check_compressed(pixels, start, needed)
-    elif (_value(text, "BinaryData") or "True").upper().startswith("T"):
+    words = name.split()
+    if found and words and words[0].upper() == "LIST":
+        axes_of_file = int(words[1][0]) if len(words) > 1 and words[1][0].isdigit() else axes[0] - 1
+        files = _listed_files(head[found.end() :], path.parent)
+    elif len(words) == 4 and "%" in words[0] and all(word.isdigit() and int(word) for word in words[2:]):
+        axes_of_file = axes[0] - 1
+        files = [path.parent / words[0]] * len(range(int(words[1]), int(words[2]) + 1, int(words[3])))
+    else:
+        # If there is no such file, ITK reports the error.
+        return
+    count = math.prod(sizes[axes_of_file:])
+    if len(files) != count:
+        # ITK leaves the memory of the others as it was.
+        raise DataError(f"names {len(files)} files for its pixels, and its DimSize needs {count}: correct the list.")
+    for file in files:
+        if file.is_file():
+            _check_pixels(file, 0, needed // count, text, False)
+
+
+def _listed_files(lines: bytes, folder: Path) -> list[Path]:
+    """Files in the lines after ``ElementDataFile = LIST``."""
+    if not lines.endswith(b"\n"):
+        # ITK overlooks it, and leaves the memory of its pixels as it was.
+        raise DataError("has a last line without an end: end the list of its files with a line break.")
+    return [folder / line.strip() for line in lines.decode("latin-1").splitlines() if line.strip()]
+
+
+def _check_pixels(pixels: Path, start: int, needed: int, text: str, is_local: bool) -> None:
+    """Check a file with pixels of a MetaImage. ITK fills what it can't unpack with anything."""
+    skipped = _integers(text, "HeaderSize")
+    stored = pixels.stat().st_size - start - (skipped[0] if skipped and skipped[0] > 0 else 0)
+    if not _is_true(text, "CompressedData", "False"):
         check_stored_size(needed, stored)
+        if stored > needed and not (skipped and skipped[0] < 0):
+            logger.warning(
+                f"{printable(str(pixels))} has {stored - needed} bytes more than its header tells; the first ones are "
+                "read. If it has a header of its own, its length is the HeaderSize."
+            )
+        return
+    if skipped and skipped[0]:
+        raise DataError("has compressed pixels and a HeaderSize, which is not supported: save it without.")
+    check_stored_size(needed, stored, MAX_DEFLATE_RATIO)
+    taken, told = _check_compressed(pixels, start, needed), _integers(text, "CompressedDataSize")
+    if (told and not taken <= told[0] <= stored) or (is_local and not told):
+        raise DataError(
+            f"has the CompressedDataSize {told[0] if told else 'none'}, and its pixels take {taken} bytes: correct it."
+        )
 
 
 def _check_nrrd(path: Path, head: bytes) -> None:
@@ -95,13 +144,17 @@ def _check_nrrd(path: Path, head: bytes) -> None:
             f"{printable(str(path))} holds values that were scaled from {_value(text, 'old ?min')} to "
             f"{_value(text, 'old ?max')} (old min, old max); they are read as they are stored."
         )
+    encoding = (_value(text, "encoding") or "").lower()
+    if encoding in ("bz2", "bzip2", "zrl"):
+        raise DataError(f"has the encoding {encoding}, which is not supported: save it with raw or gzip.")
     kind = (_value(text, "type") or "").lower()
+    if kind == "block":
+        raise DataError("has the type block, which is not supported: save it as numbers.")
     width = next((size for names, size in NRRD_BYTES if re.fullmatch(names, kind)), None)
     is_elsewhere = re.search(r"(?im)^(data[ \t]?file|line[ \t]?skip|byte[ \t]?skip)[ \t]*:", text)
     if header is None or width is None or is_elsewhere:
         return
     needed, stored = math.prod(sizes) * width, path.stat().st_size - header.end()
-    encoding = (_value(text, "encoding") or "").lower()
     if encoding == "raw":
         check_stored_size(needed, stored)
     elif encoding in ("gzip", "gz"):
@@ -112,6 +165,10 @@ def _check_nrrd(path: Path, head: bytes) -> None:
 def _value(text: str, key: str) -> str | None:
     found = re.search(rf"(?im)^[ \t]*{key}[ \t]*[=:][ \t]*([^\r\n]*)", text)
     return found[1].strip() if found else None
+
+
+def _is_true(text: str, key: str, default: str) -> bool:
+    return (_value(text, key) or default)[0] in "Tt1"
 
 
 def _number(text: str, key: str) -> float | None:
@@ -153,8 +210,8 @@ def _integers(text: str, key: str) -> list[int]:
     return [int(word) for word in found[0].split()]
 
 
-def _check_compressed(path: Path, start: int, needed: int) -> None:
-    """Unpack zlib or gzip up to the checksum at its end, without keeping the result."""
+def _check_compressed(path: Path, start: int, needed: int) -> int:
+    """Unpack zlib or gzip up to the checksum at its end, without keeping the result. Returns its length in the file."""
     unpacker, size = zlib.decompressobj(zlib.MAX_WBITS | 32), 0
     with open(path, "rb") as file:
         file.seek(start)
@@ -162,8 +219,10 @@ def _check_compressed(path: Path, start: int, needed: int) -> None:
         try:
             while data and not unpacker.eof and size <= needed:
                 size += len(unpacker.decompress(data, 1 << 24))
-                data = unpacker.unconsumed_tail or file.read(1 << 20)
+                data = unpacker.unconsumed_tail or (b"" if unpacker.eof else file.read(1 << 20))
+            end = file.tell()
         except zlib.error as error:
             raise DataError(f"is damaged: its compressed pixels can't be unpacked ({error}).") from None
     if not unpacker.eof or size != needed:
         raise DataError(f"is damaged: its compressed pixels are {size} bytes, and its header promises {needed}.")
+    return end - len(unpacker.unused_data) - start

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 from monai.data import ITKReader
 from monai.utils import optional_import
 
@@ -17,6 +18,9 @@ from .limits import check_size
 itk, _ = optional_import("itk", allow_namespace_pkg=True)
 
 __all__ = ["read_itk"]
+
+WIDER = {"char": np.int8, "long_long": np.int64}
+"""Types of which ITK's Python package has no images. They are read as wider ones; int64 is exact up to 2^53."""
 
 
 def read_itk(path: Path) -> Grid:
@@ -33,11 +37,16 @@ def read_itk(path: Path) -> Grid:
     sizes = [header.GetDimensions(axis) for axis in range(header.GetNumberOfDimensions())]
     check_size((*sizes, header.GetNumberOfComponents()))
     # ITK's Python package lacks some types of images, such as three 16-bit channels. Vector images can hold these.
+    component = itk.ImageIOBase.GetComponentTypeAsString(header.GetComponentType())
     types = {"unsigned_char": itk.UC, "unsigned_short": itk.US, "short": itk.SS, "double": itk.D}
-    component = types.get(itk.ImageIOBase.GetComponentTypeAsString(header.GetComponentType()), itk.F)
-    several = {"pixel_type": itk.VariableLengthVector[component]} if header.GetNumberOfComponents() > 1 else {}
-    reader = ITKReader(**several)
+    is_wider, numbers = component in WIDER, types.get(component, itk.F)
+    if is_wider:
+        numbers = itk.D if component == "long_long" else itk.SS
+    several = header.GetNumberOfComponents() > 1
+    kind = {"pixel_type": itk.VariableLengthVector[numbers] if several else numbers} if several or is_wider else {}
+    reader = ITKReader(**kind)
     values, meta = reader.get_data(reader.read(path))
+    values = values.astype(WIDER[component]) if is_wider else values
     if not several:
         values = values[..., None]
     return make_grid(values, meta)

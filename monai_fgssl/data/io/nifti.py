@@ -5,19 +5,26 @@
 from __future__ import annotations
 
 import gzip
+import logging
 from pathlib import Path
 from typing import Any
 
 import nibabel
 import numpy as np
 from monai.data import NibabelReader
+from nibabel.spatialimages import HeaderDataError
 
-from monai_fgssl.utils.errors import DataError
+from monai_fgssl.utils.errors import DataError, printable
 
 from .grids import Grid, in_millimeters, make_grid, padded
 from .limits import MAX_DEFLATE_RATIO, check_size, check_stored_size
 
 __all__ = ["read_nifti"]
+
+logger = logging.getLogger(__name__)
+
+TOLERANCE = 0.01
+"""Largest relative difference of two sizes of voxels in one header that is taken for rounding."""
 
 LENGTH_BITS, TIME_BITS = 0x07, 0x38
 """Bits of ``xyzt_units``. Source: NIfTI-1, ``nifti1.h``."""
@@ -32,11 +39,15 @@ def read_nifti(path: Path) -> Grid:
     Color may be stored as RGB24 or RGBA32, as a vector, ``(X, Y, Z, T, C)``, or on a fourth axis, ``(X, Y, Z, C)``,
     as MONAI writes it. Scale factors of the header are applied, and lengths in meters or micrometers become mm.
 
+    A header may hold two affines. The sform is taken, as in nibabel and ITK, and a warning in the log tells when the
+    qform has other directions, or the pixdim other sizes of voxels.
+
     Raises:
         DataError: when there are more axes, or the file holds less than its header promises.
         Exception: when the file is damaged; in ``.nii.gz`` that includes a wrong checksum.
     """
     image = _load(path)
+    _tell_two_affines(path, image)
     reader = NibabelReader()
     # The reader uses the name for its metadata. It reads no pixels yet.
     reader.read(path)
@@ -48,6 +59,30 @@ def read_nifti(path: Path) -> Grid:
         values = values.reshape(padded(values.shape, 4))
     affine = in_millimeters(meta["affine"], _length_unit(image))
     return make_grid(values, meta | {"affine": affine})._replace(may_be_times=image.ndim == 4 and _has_time(image))
+
+
+def _tell_two_affines(path: Path, image: Any) -> None:
+    header = image.header
+    if int(header["sform_code"]) <= 0:
+        return
+    sform, name = header.get_sform(), printable(str(path))
+    sides, told = np.linalg.norm(sform[:3, :3], axis=0), np.abs(header["pixdim"][1:4].astype(np.float64))
+    if (np.abs(sides - told) > TOLERANCE * sides).any():
+        sizes = [" x ".join(f"{side:.4g}" for side in one) for one in (sides, told)]
+        logger.warning(f"{name} tells voxels of {sizes[0]} (sform) and of {sizes[1]} (pixdim); the sform is taken.")
+    if int(header["qform_code"]) <= 0:
+        return
+    try:
+        qform = header.get_qform()
+    except HeaderDataError:
+        # It is not used.
+        return
+    axes = ["".join(letter or "?" for letter in nibabel.aff2axcodes(one)) for one in (sform, qform)]
+    if axes[0] != axes[1]:
+        logger.warning(
+            f"{name} tells that its axes run to {axes[0]} (sform) and to {axes[1]} (qform); the sform is taken. If it "
+            "is wrong, left and right may be exchanged: correct the header."
+        )
 
 
 def _has_time(image: Any) -> bool:
@@ -70,6 +105,11 @@ def _load(path: Path) -> Any:
     if not isinstance(image, (nibabel.Nifti1Pair, nibabel.Nifti2Pair)):
         # For example CIFTI-2, which has the name and the first bytes of NIfTI-2.
         raise DataError(f"is {type(image).__name__.removesuffix('Image')}, which is not supported: save it as NIfTI.")
+    if image.header.is_single and image.dataobj.offset < image.header.single_vox_offset:
+        raise DataError(
+            f"has the vox_offset {image.dataobj.offset}, so its pixels would begin in its header: set it to "
+            f"{image.header.single_vox_offset}, or to where they begin."
+        )
     check_size(image.shape)
     needed = int(np.prod(image.shape, dtype=np.int64)) * image.get_data_dtype().itemsize
     stored = Path(image.file_map["image"].filename).stat().st_size

@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import gzip
+import re
+import zlib
 from pathlib import Path
 
 import itk
@@ -184,3 +186,115 @@ def test_three_points_in_time_are_no_color(tmp_path: Path) -> None:
         picture = read_medical_image(tmp_path / "a.nii", **{option: 1}).numpy()
         assert np.array_equal(np.rint(255 * picture[0]), values[:, :, 0, 1].T)
     assert read_medical_image(tmp_path / "a.nii", 3).shape == (3, 6, 7, 1)
+
+
+def test_pixels_that_itk_would_leave_undefined_are_refused(tmp_path: Path) -> None:
+    """ITK fills what a header does not tell right with whatever the memory held, without an error."""
+    head = "NDims = 3\nDimSize = 6 7 8\nElementType = MET_SHORT\n"
+    packed = zlib.compress(GRID.tobytes(order="F"))
+    entry = "CompressedData = True\n{}ElementDataFile = LOCAL\n"
+    for told in (None, len(packed) - 9, len(packed) + 9):
+        size = "" if told is None else f"CompressedDataSize = {told}\n"
+        (tmp_path / "a.mha").write_bytes((head + entry.format(size)).encode() + packed)
+        with pytest.raises(DataError, match=rf"CompressedDataSize {told or 'none'}, .* take {len(packed)} bytes"):
+            read_medical_image(tmp_path / "a.mha", 3)
+    (tmp_path / "a.mha").write_bytes(
+        (head + entry.format(f"CompressedDataSize = {len(packed)}\n")).encode() + packed + b"more"
+    )
+    assert np.array_equal(read_medical_image(tmp_path / "a.mha", 3).numpy()[0], GRID)
+
+    names = [f"s{number}.raw" for number in range(8)]
+    for number, name in enumerate(names):
+        (tmp_path / name).write_bytes(GRID[:, :, number].tobytes(order="F"))
+    for files, message in (
+        ("LIST\n" + "\n".join(names), "has a last line without an end"),
+        ("LIST\n" + "\n".join(names[:-1]) + "\n", "names 7 files for its pixels, and its DimSize needs 8"),
+        ("s%d.raw 0 6 1", "names 7 files for its pixels, and its DimSize needs 8"),
+        ("s%d.raw 0 7 2", "names 4 files for its pixels, and its DimSize needs 8"),
+        ("LIST\n" + "\n".join(names) + "\n", ""),
+        ("LIST 2D\n" + "\n".join(names) + "\n", ""),
+        ("s%d.raw 0 7 1", ""),
+    ):
+        (tmp_path / "a.mhd").write_text(f"{head}ElementDataFile = {files}")
+        if message:
+            with pytest.raises(DataError, match=rf"a.mhd {message}"):
+                read_medical_image(tmp_path / "a.mhd", 3)
+        else:
+            assert np.array_equal(read_medical_image(tmp_path / "a.mhd", 3).numpy()[0], GRID)
+
+
+def test_a_file_that_is_longer_than_its_header_tells(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    head = "NDims = 3\nDimSize = 6 7 8\nElementType = MET_SHORT\n{}ElementDataFile = a.raw\n"
+    (tmp_path / "a.raw").write_bytes(b"headof12byte" + GRID.tobytes(order="F"))
+    for size in (12, -1):
+        (tmp_path / "a.mhd").write_text(head.format(f"HeaderSize = {size}\n"))
+        assert np.array_equal(read_medical_image(tmp_path / "a.mhd", 3).numpy()[0], GRID)
+    assert not caplog.text
+    (tmp_path / "a.mhd").write_text(head.format(""))
+    read_medical_image(tmp_path / "a.mhd", 3)
+    assert "a.raw has 12 bytes more than its header tells" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("name", "entry", "message"),
+    [
+        ("a.mha", "BinaryData = False", "holds its pixels as text"),
+        ("a.mha", "ElementType = MET_SHORT_ARRAY", "has the ElementType MET_SHORT_ARRAY"),
+        ("a.mha", "ElementType = MET_STRING", "has the ElementType MET_STRING"),
+        ("a.nrrd", "encoding: bzip2", "has the encoding bzip2"),
+        ("a.nrrd", "encoding: zrl", "has the encoding zrl"),
+        ("a.nrrd", "type: block", "has the type block"),
+    ],
+)
+def test_forms_that_itk_does_not_read_are_no_damage(name: str, entry: str, message: str, tmp_path: Path) -> None:
+    metaimage = "NDims = 3\nDimSize = 6 7 8\nElementType = MET_SHORT\nElementDataFile = LOCAL\n"
+    nrrd = "NRRD0004\ntype: short\ndimension: 3\nsizes: 6 7 8\nencoding: raw\nendian: little\n\n"
+    key = re.split("[ :]", entry)[0]
+    head = metaimage if name == "a.mha" else nrrd
+    head = re.sub(f"(?m)^{key}.*$", entry, head) if key in head else f"{entry}\n{head}"
+    (tmp_path / name).write_bytes(head.encode() + GRID.tobytes(order="F"))
+    with pytest.raises(DataError, match=rf"{name} {message}.* not supported: save it"):
+        read_medical_image(tmp_path / name, 3)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int64", "uint64"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_types_that_itks_python_package_lacks(dtype: str, channels: int, tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(0 if dtype == "uint64" else -128, 127, (channels, 6, 7, 8)).astype(dtype)
+    several = "dimension: 4\nsizes: 3 6 7 8\nkinds: vector domain domain domain"
+    axes = "dimension: 3\nsizes: 6 7 8" if channels == 1 else several
+    head = f"NRRD0004\ntype: {dtype}\n{axes}\nencoding: raw\nendian: little\n\n"
+    (tmp_path / "a.nrrd").write_bytes(head.encode() + values.tobytes(order="F"))
+    assert np.array_equal(read_medical_image(tmp_path / "a.nrrd", 3).numpy(), values)
+    if dtype == "int8":
+        name = {"frame": 0, "channel": 0}
+        picture = read_medical_image(tmp_path / "a.nrrd", **name).numpy()
+        assert np.allclose(picture[0], (values[0, :, :, 0].T + 128.0) / 255)
+
+
+def test_two_affines_in_one_nifti_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    sform, mirrored = np.diag([1.0, 2, 3, 1]), np.diag([-1.0, 2, 3, 1])
+    image = nibabel.Nifti1Image(GRID, sform)
+    image.set_sform(sform, 1)
+    image.set_qform(sform, 1)
+    image.to_filename(tmp_path / "a.nii")
+    assert np.array_equal(read_medical_image(tmp_path / "a.nii", 3).affine, sform)
+    assert not caplog.text
+    image.set_qform(mirrored, 1)
+    image.to_filename(tmp_path / "a.nii")
+    assert np.array_equal(read_medical_image(tmp_path / "a.nii", 3).affine, sform)
+    assert "a.nii tells that its axes run to RAS (sform) and to LAS (qform); the sform is taken" in caplog.text
+    image.set_qform(np.diag([1.0, 2, 5, 1]), 1)
+    image.to_filename(tmp_path / "a.nii")
+    read_medical_image(tmp_path / "a.nii", 3)
+    assert "a.nii tells voxels of 1 x 2 x 3 (sform) and of 1 x 2 x 5 (pixdim)" in caplog.text
+
+
+def test_pixels_of_a_nifti_do_not_begin_in_its_header(tmp_path: Path) -> None:
+    """nibabel would show the header as the first voxels; the reference implementation, nifti1_io, takes 352."""
+    nibabel.Nifti1Image(GRID, np.eye(4)).to_filename(tmp_path / "a.nii")
+    data = bytearray((tmp_path / "a.nii").read_bytes())
+    data[108:112] = bytes(4)
+    (tmp_path / "a.nii").write_bytes(data)
+    with pytest.raises(DataError, match=r"a.nii has the vox_offset 0, .*: set it to 352"):
+        read_medical_image(tmp_path / "a.nii", 3)
