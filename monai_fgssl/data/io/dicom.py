@@ -19,7 +19,7 @@ from .display import StoredImage, natural_range
 from .limits import check_size
 from .selection import choose
 
-__all__ = ["UID_KEYS", "frame_module", "identifiers", "read_dicom", "read_frame", "source_header"]
+__all__ = ["UID_KEYS", "frame_module", "identifiers", "is_inverted", "read_dicom", "read_frame", "source_header"]
 
 UID_KEYS = ("SOPInstanceUID", "SOPClassUID", "StudyInstanceUID", "SeriesInstanceUID")
 """Identifiers that a report needs to refer to an image."""
@@ -136,6 +136,18 @@ def frame_module(dataset: Dataset, frame: int) -> Dataset:
     return module
 
 
+def is_inverted(dataset: Dataset) -> bool:
+    """True if small gray values are bright: MONOCHROME1, unless the Presentation LUT Shape tells otherwise.
+
+    Source: DICOM PS3.3, C.7.6.3.1.2 and C.11.6.1.2. Where the two contradict each other, dcmtk and dcm4che take the
+    shape too.
+    """
+    shape = dataset.get("PresentationLUTShape")
+    if shape in ("IDENTITY", "INVERSE"):
+        return bool(shape == "INVERSE")
+    return dataset.get("PhotometricInterpretation") == "MONOCHROME1"
+
+
 def _is_number(element: DataElement) -> bool:
     """True if a decimal string (DS) is a finite number. Decimal commas are common, but not valid numbers."""
     try:
@@ -189,8 +201,7 @@ def read_frame(dataset: Dataset, frame: int) -> StoredImage:
     else:
         value_range = natural_range(stored)
     voi = read_voi(module, is_signed=value_range is None or value_range[0] < 0)
-    is_inverted = photometric == "MONOCHROME1"
-    return StoredImage(values[None], affine, value_range, voi=voi, inverted=is_inverted, frame=frame)
+    return StoredImage(values[None], affine, value_range, voi=voi, inverted=is_inverted(dataset), frame=frame)
 
 
 def _spacing(module: Dataset) -> tuple[float, float]:

@@ -15,7 +15,7 @@ from pydicom.dataset import Dataset
 
 from monai_fgssl.utils.errors import DataError
 
-from .dicom import frame_module, identifiers, read_frame, source_header
+from .dicom import frame_module, identifiers, is_inverted, read_frame, source_header
 from .dicom_file import open_dicom
 from .dicom_pixels import number_of_frames
 from .display import StoredImage
@@ -29,6 +29,10 @@ TOLERANCE = 0.1
 rounded."""
 SAME = 1e-3
 """Largest difference between equal directions (cosines), spacings (mm) and positions (mm)."""
+SERIES_KEYS = ("PatientID", "StudyInstanceUID", "FrameOfReferenceUID", "Modality", "RescaleType", "Units")
+"""Attributes that are the same in a whole volume. Tools that remove identifiers may give all series one UID."""
+TIME_KEYS = ("TemporalPositionIdentifier", "TemporalPositionIndex", "EchoTime", "EffectiveEchoTime", "DiffusionBValue")
+"""Attributes that are the same in all slices of one point in time, echo or direction."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,8 @@ class Slice:
     number: int | None
     is_inverted: bool
     is_rescaled: bool
+    origin: dict[str, str]
+    moment: dict[str, str]
 
     @property
     def height(self) -> float:
@@ -168,9 +174,23 @@ def _locate(path: Path, header: Dataset, frame: int) -> Slice:
         spacing=spacing,
         distance=abs(float(module.get("SpacingBetweenSlices", module.get("SliceThickness", 1)))) or 1.0,
         number=frame if count > 1 else header.get("InstanceNumber"),
-        is_inverted=header.get("PhotometricInterpretation") == "MONOCHROME1",
+        is_inverted=is_inverted(header),
         is_rescaled=bool(module.get("ModalityLUTSequence")) or "RescaleSlope" in module or "RescaleIntercept" in module,
+        origin=_values_of([header], SERIES_KEYS),
+        moment=_values_of([header, *_functional_groups(header, frame)], TIME_KEYS),
     )
+
+
+def _functional_groups(header: Dataset, frame: int) -> list[Dataset]:
+    """Items that tell the time, the echo and the direction of a frame; DICOM PS3.3, C.7.6.16.2.2, C.8.13.5.2 and 9."""
+    groups = (header.get("PerFrameFunctionalGroupsSequence") or [])[frame : frame + 1]
+    names = ("FrameContentSequence", "MREchoSequence", "MRDiffusionSequence")
+    return [item for group in groups for name in names for item in (group.get(name) or [])[:1]]
+
+
+def _values_of(datasets: Sequence[Dataset], keys: Sequence[str]) -> dict[str, str]:
+    values = {key: one[key].value for one in datasets for key in keys if key in one}
+    return {key: str(value).strip() for key, value in values.items() if value not in (None, "")}
 
 
 def _choose_time(slices: Sequence[Slice], time: int | None) -> list[Slice]:
@@ -203,7 +223,14 @@ def _choose_time(slices: Sequence[Slice], time: int | None) -> list[Slice]:
             "its own."
         )
     number = choose(counts[0], time, "time", "images in each place (times, echoes or directions)")
-    return [sorted(place, key=lambda one: one.number or 0)[number] for place in places]
+    chosen = [sorted(place, key=lambda one: one.number or 0)[number] for place in places]
+    for key in TIME_KEYS:
+        if len({one.moment[key] for one in chosen if key in one.moment}) > 1:
+            raise DataError(
+                f"has {counts[0]} images in each place, and their order is not the same in every place: time={number} "
+                f"would mix several values of {key}. Put each time, echo or direction into a file or folder of its own."
+            )
+    return chosen
 
 
 def _check_alike(slices: Sequence[Slice]) -> None:
@@ -219,6 +246,12 @@ def _check_alike(slices: Sequence[Slice]) -> None:
             raise DataError(f"has slices of different pixel spacing: {first.name} and {one.name}.")
         if not np.allclose(one.directions, first.directions, atol=SAME):
             raise DataError(f"has slices in different directions, as localizers do: {first.name} and {one.name}.")
+        known = one.origin.keys() & first.origin.keys()
+        if differing := [key for key in SERIES_KEYS if key in known and one.origin[key] != first.origin[key]]:
+            raise DataError(
+                f"has slices of different {differing[0]}: {first.name} and {one.name}. Put each into a folder of its "
+                "own."
+            )
         if one.is_inverted != first.is_inverted:
             raise DataError(f"has slices of MONOCHROME1 and of other colors: {first.name} and {one.name}.")
         if one.is_rescaled != first.is_rescaled:

@@ -70,7 +70,7 @@ def read_medical_image(
     - 8 bits are ``value / 255``, equal to Pillow's ``convert("RGB")``: palettes are looked up, CMYK and YBR become RGB,
       transparency is dropped. An orientation tag (EXIF) is applied. Color profiles are not.
     - Gray DICOM values go through their Modality LUT or rescale, then their first VOI LUT or window. MONOCHROME1 is
-      inverted.
+      inverted, unless the Presentation LUT Shape tells otherwise.
     - Without a window, more than 8 bits are scaled by their whole range, never clipped: Bits Stored in DICOM, elsewhere
       the range of the type. Floats in [0, 1] stay as they are, and whole numbers up to 255 are divided by 255. For
       other floats, and for integers of 32 bits and more, a window must be given.

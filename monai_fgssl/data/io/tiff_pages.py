@@ -4,8 +4,9 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from tifffile import TiffFile, TiffPage
@@ -84,7 +85,20 @@ def _ome_axes(file: TiffFile) -> Axes:
         return []
     channels = re.findall(r"<(?:\w+:)?Channel\b", pixels[2])
     sizes = {axis: int(told[f"Size{axis}"]) for axis in "ZCT"} | ({"C": len(channels)} if channels else {})
+    _check_order(pixels[2], order[2:], sizes)
     return [(axis, sizes[axis]) for axis in reversed(order[2:])]
+
+
+def _check_order(text: str, order: str, sizes: Mapping[str, int]) -> None:
+    """Refuse an OME header that puts the pages in another order than that of its dimensions."""
+    steps = {axis: math.prod(sizes[one] for one in order[:place]) for place, axis in enumerate(order)}
+    for found in re.findall(r"<(?:\w+:)?TiffData\b([^>]*)", text):
+        told = {name: int(number) for name, number in re.findall(r'\b(IFD|First[ZCT])="(\d{1,9})"', found)}
+        if told.get("IFD", 0) != sum(told.get(f"First{axis}", 0) * step for axis, step in steps.items()):
+            raise DataError(
+                "has pages in another order than that of its dimensions, as its OME header tells: save it again with "
+                "its pages in order."
+            )
 
 
 def _tifffile_axes(file: TiffFile, count: int) -> Axes:

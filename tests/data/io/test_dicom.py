@@ -467,3 +467,13 @@ def test_pixels_of_more_frames_than_the_header_tells_are_refused(tmp_path: Path)
     # Some writers fill the last block of the file.
     path = write_dicom(tmp_path / "b.dcm", np.zeros((66, 64), np.uint8), Rows=64)
     assert read_medical_image(path).shape == (1, 64, 64)
+
+
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+@pytest.mark.parametrize("shape", ["IDENTITY", "INVERSE"])
+def test_the_presentation_lut_shape_tells_what_is_bright(photometric: str, shape: str, tmp_path: Path) -> None:
+    path = write_dicom(
+        tmp_path / "a.dcm", ALL_12_BITS, photometric=photometric, BitsStored=12, HighBit=11, PresentationLUTShape=shape
+    )
+    expected = ALL_12_BITS / 4095
+    assert np.allclose(shown(path), 1 - expected if shape == "INVERSE" else expected, atol=1e-6)

@@ -442,3 +442,44 @@ def test_slices_whose_values_mean_different_things_are_refused(
     dataset.save_as(one)
     with pytest.raises(DataError, match=reason):
         read_medical_image(tmp_path / "a", 3)
+
+
+@pytest.mark.parametrize(
+    ("keyword", "other"),
+    [
+        ("PatientID", "another"),
+        ("StudyInstanceUID", "1.2.3"),
+        ("FrameOfReferenceUID", "1.2.3"),
+        ("Modality", "MR"),
+        ("RescaleType", "US"),
+        ("Units", "GML"),
+    ],
+)
+def test_slices_of_different_origin_are_no_volume(keyword: str, other: str, tmp_path: Path) -> None:
+    """Tools that remove identifiers may give all series of a patient, or of all patients, one UID."""
+    write_series(tmp_path / "series", np.eye(3), **{keyword: "CT" if keyword in ("Modality", "Units") else "1.2.4"})
+    assert read_medical_image(tmp_path / "series", 3).shape == (1, COLUMNS, ROWS, SLICES)
+    path = next((tmp_path / "series").iterdir())
+    dataset = pydicom.dcmread(path)
+    setattr(dataset, keyword, other)
+    dataset.save_as(path)
+    with pytest.raises(DataError, match=f"has slices of different {keyword}: IM"):
+        read_medical_image(tmp_path / "series", 3)
+    delattr(dataset, keyword)
+    dataset.save_as(path)
+    read_medical_image(tmp_path / "series", 3)
+
+
+def test_times_in_another_order_in_some_places_are_not_mixed(tmp_path: Path) -> None:
+    write_series(tmp_path / "series", np.eye(3), places=[0, 0, 1, 1, 2, 2])
+    files = [(pydicom.dcmread(path), path) for path in (tmp_path / "series").iterdir()]
+    files.sort(key=lambda one: (float(one[0].ImagePositionPatient[2]), int(one[0].InstanceNumber)))
+    for is_mixed in (False, True):
+        for number, (dataset, path) in enumerate(files):
+            dataset.DiffusionBValue = 1000.0 * (number % 2 if number < 4 or not is_mixed else 1 - number % 2)
+            dataset.save_as(path)
+        if not is_mixed:
+            assert read_medical_image(tmp_path / "series", 3, time=1).shape == (1, COLUMNS, ROWS, 3)
+    for time in (0, 1):
+        with pytest.raises(DataError, match=f"time={time} would mix several values of DiffusionBValue"):
+            read_medical_image(tmp_path / "series", 3, time=time)

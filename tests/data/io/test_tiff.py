@@ -400,3 +400,25 @@ def test_a_predictor_that_libtiff_overlooks_is_applied(dtype: str, tmp_path: Pat
     assert np.array_equal(tifffile.imread(tmp_path / "a.tif"), values)
     read = read_medical_image(tmp_path / "a.tif").numpy()[0] * np.iinfo(dtype).max
     assert np.array_equal(np.rint(read), values)
+
+
+def test_pages_in_another_order_than_the_ome_header_tells_are_refused(tmp_path: Path) -> None:
+    stack = np.random.default_rng(0).integers(0, 255, (3, 5, 7)).astype(np.uint8)
+    text = (
+        '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"><Image ID="Image:0"><Pixels ID="Pixels:0" '
+        'DimensionOrder="XYZCT" Type="uint8" SizeX="7" SizeY="5" SizeZ="3" SizeC="1" SizeT="1">{}'
+        "</Pixels></Image></OME>"
+    )
+    for is_reversed in (False, True):
+        pages = "".join(f'<TiffData IFD="{2 - z if is_reversed else z}" FirstZ="{z}"/>' for z in range(3))
+        tifffile.imwrite(
+            tmp_path / "a.tif", stack, photometric="minisblack", description=text.format(pages), metadata=None
+        )
+        # The independent reader puts the pages in order.
+        right = tifffile.imread(tmp_path / "a.tif")
+        assert np.array_equal(right, stack[::-1] if is_reversed else stack)
+        if is_reversed:
+            with pytest.raises(DataError, match="has pages in another order than that of its dimensions"):
+                read_medical_image(tmp_path / "a.tif", 3)
+        else:
+            assert np.array_equal(read_medical_image(tmp_path / "a.tif", 3)[0], right.transpose(2, 1, 0))
