@@ -14,10 +14,12 @@ START_OF_FRAME = frozenset((*range(0xC0, 0xD0), 0xF7)) - {0xC4, 0xC8, 0xCC}
 WITHOUT_LENGTH = frozenset((0x01, *range(0xD0, 0xD9)))
 JPEG2000 = b"\xff\x4f\xff\x51"
 """Start of codestream, and its SIZ segment. Source: ITU-T T.800, A.4.1 and A.5.1."""
+JP2 = b"\0\0\0\x0cjP  \r\n\x87\n"
+"""Start of a file with boxes, such as profiles of any length, before the codestream. Source: ITU-T T.800, I.5.1."""
 
 
 class Codestream(NamedTuple):
-    """Size of a picture, number of samples of a pixel, and bits of a sample."""
+    """Size of a picture, number of samples of a pixel, and bits of the deepest sample."""
 
     rows: int
     columns: int
@@ -36,12 +38,13 @@ def read_codestream_header(data: bytes) -> Codestream | None:
     """
     if data.startswith(b"\xff\xd8"):
         return _read_jpeg(data)
-    start = data.find(JPEG2000, 0, 4096)
+    start = data.find(JPEG2000, 0, None if data.startswith(JP2) else 4096)
     if start < 0 or len(data) < start + 43:
         return None
     right, bottom, left, top = struct.unpack_from(">4I", data, start + 8)
-    samples, bits = struct.unpack_from(">HB", data, start + 40)
-    return Codestream(bottom - top, right - left, samples, (bits & 0x7F) + 1)
+    (samples,) = struct.unpack_from(">H", data, start + 40)
+    bits = max(bits & 0x7F for bits in data[start + 42 : start + 42 + 3 * samples : 3]) + 1
+    return Codestream(bottom - top, right - left, samples, bits)
 
 
 def _read_jpeg(data: bytes) -> Codestream | None:

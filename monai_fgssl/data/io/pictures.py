@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
+from monai.utils import optional_import
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
 from monai_fgssl.utils.errors import DataError
 
+from .codestream import read_codestream_header
 from .display import StoredImage, natural_range
 from .limits import MAX_DEFLATE_RATIO, MAX_JPEG_RATIO, MAX_LZW_RATIO, check_size, check_stored_size
 from .orientation import ORIENTATION, upright
@@ -59,7 +61,8 @@ def read_photo(path: Path, frame: int | None = None) -> StoredImage:
     """Read a picture upright, as a viewer shows it.
 
     Bilevel and gray pictures have one channel, all others three: palette, CMYK and YCbCr become RGB and transparency
-    is dropped, all as Pillow's ``convert("RGB")`` does it. Color of 16 bits per channel in PNG keeps its depth.
+    is dropped, all as Pillow's ``convert("RGB")`` does it. Color of more than 8 bits per channel in PNG and JPEG 2000
+    keeps its depth.
     Color profiles (ICC) are not applied.
 
     Args:
@@ -109,7 +112,10 @@ def _read(file: IO[bytes], frame: int | None) -> StoredImage:
         is_deep = "16" in _raw_mode(image)
         orientation = int(image.getexif().get(ORIENTATION, 1))
         value_range: tuple[float, float] | None = (0, 255)
-        if image.mode == "F":
+        bits = _bits_of_jpeg2000(file) if image.format == "JPEG2000" else 8
+        if bits > 8:
+            values, value_range = _deep_jpeg2000(file, image, bits), (0, 2**bits - 1)
+        elif image.mode == "F":
             # Portable float maps. Pillow would clip them at 255 to make colors of them.
             values = np.asarray(image)
             value_range = natural_range(values)
@@ -126,6 +132,35 @@ def _read(file: IO[bytes], frame: int | None) -> StoredImage:
             values = np.asarray(image.convert("L" if image.mode in ("1", "L", "LA", "La") else "RGB"))
     values = upright(values if values.ndim == 3 else values[..., None], orientation)
     return StoredImage(np.moveaxis(values, -1, 0), np.eye(4), value_range, frame=number)
+
+
+def _bits_of_jpeg2000(file: IO[bytes]) -> int:
+    file.seek(0)
+    header = read_codestream_header(file.read())
+    return 8 if header is None else header.bits
+
+
+def _deep_jpeg2000(file: IO[bytes], image: ImageFile.ImageFile, bits: int) -> NDArray[np.uint16]:
+    """All bits of a JPEG 2000 with more than 8.
+
+    Pillow moves gray values to the upper bits of 16. It rounds colors, and gray of 9 bits, to 8 bits; so white
+    overflows, and becomes black (Pillow 12 and 13).
+
+    Returns:
+        ``(rows, columns)`` or ``(rows, columns, 1 or 3)``, without transparency.
+    """
+    if image.mode == "I;16" and bits <= 16:
+        return (np.asarray(image).astype(np.uint16) >> 16 - bits).astype(np.uint16)
+    if image.mode not in ("L", "LA", "RGB", "RGBA") or bits > 16:
+        raise DataError(f"has {bits} bits for a sample of {image.mode}, which is not supported: save it as TIFF.")
+    decode, is_there = optional_import("imagecodecs", name="jpeg2k_decode")
+    if not is_there:
+        raise DataError(f"has {bits} bits for a color: `pip install 'monai-fgssl[tiff]'`, or save it as PNG or TIFF.")
+    file.seek(0)
+    samples = decode(file.read())
+    values = samples.astype(np.int64) + (1 << bits - 1 if samples.dtype.kind == "i" else 0)
+    colors = {"L": 1, "LA": 1, "RGB": 3, "RGBA": 3}[image.mode]
+    return values.reshape(*values.shape[:2], -1)[..., :colors].astype(np.uint16)
 
 
 def _deep_colors(file: IO[bytes]) -> NDArray[np.uint16]:

@@ -23,7 +23,7 @@ from monai_fgssl.utils.files import atomic_write, remove_leftovers
 __all__ = ["fingerprint", "make_store"]
 
 # Raise this number when the same file is decoded to other pixels. Older stores are then ignored.
-VERSION = 2
+VERSION = 3
 MEMORY_SHARE = 0.8
 """Share of the available memory that images may take."""
 
