@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import decimal
 import re
 import unicodedata
 from collections import defaultdict
@@ -35,12 +36,16 @@ def in_order(labels: Iterable[str]) -> list[str]:
     return sorted({label for label in labels if label}, key=key)
 
 
+NUMBER = re.compile(r"[+-]?\d{1,20}([.,]\d{0,20})?(e[+-]?\d{1,3})?", re.ASCII | re.IGNORECASE)
+
 LOOKALIKES = str.maketrans("авекмнорстухіјѕαβεικνορτυχ", "abekmhopctyxijsabeikvoptux")
 """Small Cyrillic and Greek letters that look like Latin ones, small or capital."""
 
 
 def similar_names(names: Iterable[str], with_copies: bool = False) -> list[list[str]]:
     """Names that differ only by case, spaces, signs between and after words, leading zeros, or alphabets.
+
+    Numbers are alike if they are equal: ``1``, ``+1``, ``1e0``, ``1,0`` and ``True``.
 
     Args:
         names: different names.
@@ -57,11 +62,23 @@ def similar_names(names: Iterable[str], with_copies: bool = False) -> list[list[
     for name in names:
         # Format characters, such as a space of no width, are invisible.
         seen = "".join(letter for letter in name if unicodedata.category(letter) != "Cf")
+        if number := _number(seen.strip()):
+            alike[number].append(name)
+            continue
         plain = unicodedata.normalize("NFKC", seen).casefold().translate(LOOKALIKES)
         plain = re.sub(r"[\s_-]+", " ", plain).strip(" .,;:")
         plain = COPY.sub("", plain) if with_copies else plain
         alike[re.sub(r"(?<![\d.,])0+(?=\d)", "", plain)].append(name)
     return [found for found in alike.values() if len(found) > 1]
+
+
+def _number(text: str) -> str:
+    """A short number in one form for all ways to write it; empty for other texts."""
+    text = {"true": "1", "false": "0"}.get(text.casefold(), text)
+    if not NUMBER.fullmatch(text):
+        return ""
+    number = decimal.Decimal(text.replace(",", "."))
+    return str(number.normalize() if number else decimal.Decimal(0))
 
 
 def check_similar_names(counts: Mapping[str, int]) -> list[str]:

@@ -37,7 +37,9 @@ LABEL_COLUMNS = (
 
 GROUP_COLUMNS = (
     *("group", "group_id", "patient", "patient_id", "subject", "subject_id", "participant_id"),
-    *("person_id", "pid", "mrn", "case_id", "lesion", "lesion_id"),
+    *("participant", "patient_name", "patient_number", "patient_no", "patient_nr", "patient_code", "patient_uid"),
+    *("subject_name", "subject_number", "subject_no", "person", "person_id", "pid", "mrn", "case_id"),
+    *("lesion", "lesion_id", "lesion_number", "lesion_no"),
 )
 """Names of the columns of groups that a split must keep together, the larger first: a patient has several lesions."""
 

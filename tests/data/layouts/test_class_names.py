@@ -37,3 +37,9 @@ def test_words_that_are_classes_are_several_classes() -> None:
     assert "0 1" in check_vectors(["0", "1", "0 1"])[0]
     assert "with hyphens" in check_vectors(["haze", "primary", "haze primary"])[0]
     assert not check_vectors(["nevus", "atypical nevus"])
+
+
+def test_equal_numbers_are_alike() -> None:
+    for names in (("1", "+1"), ("1", "1e0"), ("1", "1,0"), ("0.5", "0.50"), ("0", "-0"), ("1", "True")):
+        assert similar_names(sorted({*names, "2"})) == [sorted(names)]
+    assert not similar_names(["-2", "2", "1_0", "10", "12345678901234567890", "12345678901234567891", "1e", "e1"])

@@ -435,3 +435,10 @@ def test_patients_with_nearly_the_same_name_are_told(tmp_path: Path) -> None:
     touch(tmp_path, "a.png", "b.png", "c.png")
     write(tmp_path / "labels.csv", "image,label,patient_id", "a.png,x,P1", "b.png,y,p1", "c.png,y,P2")
     assert any("taken for different patients or lesions: P1 and p1;" in one for one in read_table(tmp_path).notes)
+
+
+@pytest.mark.parametrize("name", ["Patient Name", "patient_number", "PatientNo", "participant", "subject_no"])
+def test_other_names_of_patients_are_groups(name: str, tmp_path: Path) -> None:
+    touch(tmp_path, "a.png", "b.png", "c.png")
+    write(tmp_path / "labels.csv", f"image,label,{name}", "a.png,x,P1", "b.png,y,P1", "c.png,y,P2")
+    assert column(read_table(tmp_path), "group") == {"a": "P1", "b": "P1", "c": "P2"}
