@@ -33,6 +33,7 @@ from sklearn.metrics import (
     recall_score,
     roc_auc_score,
 )
+from sklearn.model_selection import GroupKFold
 
 from benchmarks.accuracy import (
     answers,
@@ -735,7 +736,7 @@ def test_an_ensemble_combines_the_predictions_of_a_fine_tuning_and_of_its_probe(
     groups = [str(i) for i in range(700)]
     results._truth["isic2018", "grouped"] = labels.tolist(), scoring.resample_weights(groups)
     items = [{"label": label, "group": group} for label, group in zip(labels, groups, strict=True)]
-    monkeypatch.setattr("benchmarks.accuracy.results.read_parts", lambda *_: {"test": items})
+    results._parts["isic2018", "grouped"] = {"test": items}
 
     def auc(prob: np.ndarray) -> float:
         return roc_auc_score(labels, prob / prob.sum(1, keepdims=True), multi_class="ovr")
@@ -750,6 +751,37 @@ def test_an_ensemble_combines_the_predictions_of_a_fine_tuning_and_of_its_probe(
     # Fitted weights leave a member out that only guesses.
     assert values["fitted"] == pytest.approx(auc(knows), abs=5e-3)
     assert values["fitted"] > values["logits"] + 0.01
+
+
+def test_balanced_decisions_of_each_half_are_fitted_on_the_other_half(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    shares = np.array([0.6, 0.1, 0.1, 0.05, 0.05, 0.05, 0.05])
+    labels = rng.choice(7, 600, p=shares)
+    prob = softmax(2 * np.eye(7)[labels] + np.log(shares) + rng.normal(0, 1, (600, 7)), axis=1).round(4)
+    run = Run("isic2018", "none", "plain")
+    table = store.RunTable(tmp_path, {run.name(): {"run": {"seed": 0}}})
+    monkeypatch.setattr(table, "probabilities", {run.name(): prob}.__getitem__)
+    results = Results(tmp_path, tmp_path, table)
+    # Two images of each lesion.
+    groups = [str(i // 2) for i in range(600)]
+    items = [{"label": int(label), "group": group} for label, group in zip(labels, groups, strict=True)]
+    results._parts["isic2018", "grouped"] = {"train": items, "test": items}
+    scores = results.by_seed(run)
+    balanced = results.balanced(run, scores)[0]
+    prior = np.bincount(labels) / 600
+    adjusted = [np.log(prob.clip(0.5e-4)) - strength * np.log(prior) for strength in np.arange(0, 1.75, 0.25)]
+    decided, taken = np.full(600, -1), []
+    for rest, half in GroupKFold(2, shuffle=True, random_state=0).split(labels, groups=groups):
+        assert not {groups[i] for i in rest} & {groups[i] for i in half}
+        f1 = [f1_score(labels[rest], logits[rest].argmax(1), average="macro") for logits in adjusted]
+        taken.append(int(np.argmax(f1)))
+        decided[half] = adjusted[taken[-1]][half].argmax(1)
+    assert min(taken) > 0
+    assert balanced["values"]["macro_f1"] == pytest.approx(f1_score(labels, decided, average="macro"))
+    assert balanced["values"]["macro_f1"] > scores[0]["values"]["macro_f1"]
+    assert balanced["values"]["macro_auc"] == scores[0]["values"]["macro_auc"]
 
 
 def test_runs_with_a_part_of_former_times_are_shown_and_never_planned(

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 from sklearn.model_selection import GroupKFold
 
-from monai_fgssl.metrics import fit_member_weights
+from monai_fgssl.data import limit_labels
+from monai_fgssl.metrics import class_shares, fit_logit_adjustment, fit_member_weights
 
 from .methods import PRETRAININGS, Run
 from .protocol import DATA_SETS, read_parts
@@ -44,6 +45,7 @@ class Results:
     table: RunTable
     _truth: dict[tuple[str, str], tuple[list[int], NDArray[np.float64]]] = field(default_factory=dict)
     _scores: dict[str, dict[str, Any]] = field(default_factory=dict)
+    _parts: dict[tuple[str, str], dict[str, list[dict[str, Any]]]] = field(default_factory=dict)
 
     @property
     def runs(self) -> dict[str, dict[str, Any]]:
@@ -53,13 +55,16 @@ class Results:
     def truth(self, name: str, split: str) -> tuple[list[int], NDArray[np.float64]]:
         """Labels of the test part, and the resamples of its lesions."""
         if (name, split) not in self._truth:
-            items = read_parts(self.data_dir, name, split, self.splits)["test"]
+            items = self._items(name, split)["test"]
             weights = resample_weights([item["group"] for item in items])
             self._truth[name, split] = [item["label"] for item in items], weights
         return self._truth[name, split]
 
     def scores(self, run: Run) -> dict[str, Any] | None:
-        """Metrics of one run on the test part: ``values`` and ``draws``; None if the run does not exist."""
+        """Scores of one run on the test part; None if the run does not exist.
+
+        They are ``values`` and ``draws`` of each metric, and ``prob``, the probabilities that they are of.
+        """
         name = run.name()
         if name not in self.runs:
             return None
@@ -67,11 +72,13 @@ class Results:
             self._scores[name] = self._measured(run, self.table.probabilities(name))
         return self._scores[name]
 
-    def _measured(self, run: Run, prob: NDArray[np.float64]) -> dict[str, Any]:
+    def _measured(
+        self, run: Run, prob: NDArray[np.float64], predicted: NDArray[np.int64] | None = None
+    ) -> dict[str, Any]:
         labels, weights = self.truth(run.data_set, run.split)
         classes = DATA_SETS[run.data_set].class_names
-        values = {metric: value.item() for metric, value in measure(prob, labels, classes).items()}
-        return {"values": values, "draws": measure(prob, labels, classes, weights)}
+        values = {metric: value.item() for metric, value in measure(prob, labels, classes, None, predicted).items()}
+        return {"values": values, "draws": measure(prob, labels, classes, weights, predicted), "prob": prob}
 
     def ensembles(self, run: Run, kind: Literal["logits", "probabilities", "fitted"] = "logits") -> dict[int, Any]:
         """Scores of a fine-tuned network together with the linear probe of the same pre-training, by seed.
@@ -99,16 +106,52 @@ class Results:
             found[seed] = self._scores[key]
         return found
 
+    def balanced(self, run: Run, scores: Mapping[int, Any]) -> dict[int, Any]:
+        """Scores of the same probabilities with balanced decisions, by seed.
+
+        The decision is that of ``--decision balanced``: the class with the highest adjusted logit, with the class shares
+        of the images that keep their label. No validation part is stored, so each half of the lesions is decided with
+        the strength that is fitted to the other half.
+
+        Args:
+            run: run with the data set, the split and the budget of the scores.
+            scores: result of :meth:`by_seed` or :meth:`ensembles`.
+        """
+        found = {}
+        for seed, score in scores.items():
+            if "balanced" not in score:
+                items = self._items(run.data_set, run.split)["train"]
+                labels = [item["label"] for item in limit_labels(items, float(run.budget), seed)]
+                prior = class_shares(labels, len(DATA_SETS[run.data_set].class_names))
+                prob = np.maximum(score["prob"], SMALLEST)
+                predicted = np.empty(len(prob), dtype=np.int64)
+                for rest, half, truth in self._halves(run):
+                    predicted[half] = fit_logit_adjustment(prob[rest], truth[rest], prior).predict(prob[half])
+                score["balanced"] = self._measured(run, score["prob"], predicted)
+            found[seed] = score["balanced"]
+        return found
+
     def _cross_fitted(self, run: Run, logits: NDArray[np.float64]) -> NDArray[np.float64]:
         """Probabilities from logits ``(N, M, num_classes)`` of members, with weights of the other half."""
-        items = read_parts(self.data_dir, run.data_set, run.split, self.splits)["test"]
-        labels = np.array([item["label"] for item in items])
-        prob = np.empty((len(labels), logits.shape[2]))
-        groups = [item["group"] for item in items]
-        for rest, half in GroupKFold(2, shuffle=True, random_state=0).split(logits, groups=groups):
+        prob = np.empty((len(logits), logits.shape[2]))
+        for rest, half, labels in self._halves(run):
             weights = fit_member_weights(logits[rest], labels[rest])
             prob[half] = softmax(np.einsum("m,nmc->nc", weights, logits[half]), axis=1)
         return prob
+
+    def _halves(self, run: Run) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]]:
+        """Yield for each half of the test lesions: positions of the other half, its own positions, and all labels."""
+        items = self._items(run.data_set, run.split)["test"]
+        labels = np.array([item["label"] for item in items])
+        groups = [item["group"] for item in items]
+        for rest, half in GroupKFold(2, shuffle=True, random_state=0).split(labels, groups=groups):
+            yield rest, half, labels
+
+    def _items(self, name: str, split: str) -> dict[str, list[dict[str, Any]]]:
+        """Items of each part, see :func:`protocol.read_parts`."""
+        if (name, split) not in self._parts:
+            self._parts[name, split] = read_parts(self.data_dir, name, split, self.splits)
+        return self._parts[name, split]
 
     def seeds(self, run: Run) -> list[int]:
         """Seeds with which the run exists."""

@@ -20,7 +20,11 @@ Interval = dict[str, float]
 
 
 def measure(
-    prob: ArrayLike, labels: ArrayLike, class_names: Sequence[str], weights: Array | None = None
+    prob: ArrayLike,
+    labels: ArrayLike,
+    class_names: Sequence[str],
+    weights: Array | None = None,
+    predicted: ArrayLike | None = None,
 ) -> dict[str, Array]:
     """All metrics of one classifier.
 
@@ -29,6 +33,7 @@ def measure(
         labels: labels ``(N,)``, integers from 0.
         class_names: names of the classes.
         weights: number of times that each image counts in each of R samples, ``(R, N)``; None: once, in one sample.
+        predicted: predicted classes ``(N,)``; None: the likeliest ones.
 
     Returns:
         Array ``(R,)`` of each metric by name: the metrics of :func:`monai_fgssl.metrics.weighted_metrics`;
@@ -36,7 +41,7 @@ def measure(
         2017; and ``calibration_error`` in 15 bins.
     """
     weights = np.ones((1, len(np.asarray(labels)))) if weights is None else weights
-    values = weighted_metrics(prob, labels, weights)
+    values = weighted_metrics(prob, labels, weights, predicted)
     names = ("accuracy", "balanced_accuracy", "macro_f1", "kappa", "macro_auc")
     result = {name: values[name] for name in names}
     result["mean_auc"] = mean_of_defined(values["auc"][:, :-1])

@@ -145,6 +145,7 @@ def settings_searched(results: Results) -> str:
 def together(results: Results) -> str:
     """Ensembles of FG-SSL, against plain supervised training and against its ensemble, with few labels."""
     parts = []
+    decided: dict[str, Interval | None] = {}
     for scale, name in product(("small", "medium"), PHOTOGRAPHS):
         ours, plain = (
             scaled(Run(name, *methods, budget=FEW), scale) for methods in (("fgssl", "progressive"), ("none", "plain"))
@@ -154,10 +155,15 @@ def together(results: Results) -> str:
         if gains[0] is not None:
             alike = f" and {cell(gains[1], signed=True)} over its ensemble" if gains[1] is not None else ""
             seeds = "" if len(ensemble) > 1 else " with one choice of labels"
-            where = f"on {TITLES[name]} at {pixels(scale)}{seeds}"
-            parts.append(f"{where} {cell(gains[0], signed=True)} over plain training{alike}")
+            where = f"{TITLES[name]} at {pixels(scale)}"
+            parts.append(f"on {where}{seeds} {cell(gains[0], signed=True)} over plain training{alike}")
+            pair = (results.balanced(run, of) for run, of in ((ours, ensemble), (plain, results.by_seed(plain))))
+            decided[where] = difference(*pair, "macro_f1")
+    if not parts:
+        return ""
     start = f"FG-SSL's fine-tuned network and probe together gain in macro AUC ({percent(FEW)})"
-    return f"{start} {'; '.join(parts)} ([ensembles](answers/ensembles.md))." if parts else ""
+    end = f"with balanced decisions for both, an exploration of the test part, their macro F1 is {spoken(decided, *ON)}"
+    return f"{start} {'; '.join(parts)}; {end} ([ensembles](answers/ensembles.md))."
 
 
 def goals_reached(results: Results) -> str:

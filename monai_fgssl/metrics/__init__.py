@@ -36,6 +36,7 @@ from .conformal import (
     fit_prediction_sets,
     risk_coverage,
 )
+from .decision import STRENGTHS, LogitAdjustment, class_shares, decide, fit_logit_adjustment
 from .epoch import epoch_metric
 from .probes import LinearProbe, knn_accuracy, knn_votes, nearest_neighbors, solve_linear_probe
 from .uncertainty import disagreement, margin, predictive_entropy
@@ -44,20 +45,25 @@ __all__ = [
     "METRICS",
     "SET_SCORES",
     "STRATEGIES",
+    "STRENGTHS",
     "LinearProbe",
+    "LogitAdjustment",
     "PredictionSets",
     "binomial_interval",
     "bootstrap_difference",
     "bootstrap_intervals",
     "choose",
+    "class_shares",
     "classification_metrics",
     "core_set",
+    "decide",
     "disagreement",
     "disagreement_scores",
     "effective_rank",
     "entropy_scores",
     "epoch_metric",
     "expected_calibration_error",
+    "fit_logit_adjustment",
     "feature_std",
     "fit_member_weights",
     "fit_prediction_sets",

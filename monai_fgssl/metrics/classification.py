@@ -35,12 +35,15 @@ Measure = Callable[[Array], dict[str, Array]]
 """Function of weights ``(N, R)`` that returns the value of each metric for each of R weightings."""
 
 
-def classification_metrics(probabilities: ArrayLike, labels: ArrayLike) -> dict[str, float]:
+def classification_metrics(
+    probabilities: ArrayLike, labels: ArrayLike, predicted: ArrayLike | None = None
+) -> dict[str, float]:
     """Accuracy, balanced accuracy, macro F1 and macro AUC, with the values of scikit-learn.
 
     Args:
-        probabilities: one score per class, ``(N, num_classes)``; the class with the highest score is the prediction.
+        probabilities: one score per class, ``(N, num_classes)``.
         labels: true classes, ``(N,)``, integers from 0.
+        predicted: predicted class of each sample, ``(N,)``; None: the class with the highest score.
 
     Returns:
         ``accuracy``; ``balanced_accuracy``, the mean recall of the classes that occur; ``macro_f1``, the mean F1 of the
@@ -50,18 +53,21 @@ def classification_metrics(probabilities: ArrayLike, labels: ArrayLike) -> dict[
     Raises:
         ValueError: when the shapes do not fit, there are no samples or a label is not a whole number.
     """
-    scores, truth = _checked(probabilities, labels)
-    values = _Weighted(scores, truth)(np.ones((len(truth), 1)))
+    scores, truth, decided = _checked(probabilities, labels, predicted)
+    values = _Weighted(scores, truth, decided)(np.ones((len(truth), 1)))
     return {name: values[name].item() for name in METRICS}
 
 
-def weighted_metrics(probabilities: ArrayLike, labels: ArrayLike, weights: ArrayLike) -> dict[str, Array]:
+def weighted_metrics(
+    probabilities: ArrayLike, labels: ArrayLike, weights: ArrayLike, predicted: ArrayLike | None = None
+) -> dict[str, Array]:
     """Metrics of one classifier on many weightings of the same samples, with the values of scikit-learn.
 
     Args:
-        probabilities: one score per class, ``(N, num_classes)``; the class with the highest score is the prediction.
+        probabilities: one score per class, ``(N, num_classes)``.
         labels: true classes, ``(N,)``, integers from 0.
         weights: how often each sample counts in each of R weightings, ``(R, N)``, not negative.
+        predicted: predicted class of each sample, ``(N,)``; None: the class with the highest score.
 
     Returns:
         Arrays ``(R,)``: the four metrics of :func:`classification_metrics`, and ``kappa``, Cohen's kappa with quadratic
@@ -71,11 +77,11 @@ def weighted_metrics(probabilities: ArrayLike, labels: ArrayLike, weights: Array
     Raises:
         ValueError: when the shapes do not fit, there are no samples or a label is not a whole number.
     """
-    scores, truth = _checked(probabilities, labels)
+    scores, truth, decided = _checked(probabilities, labels, predicted)
     columns = np.asarray(weights, dtype=np.float64).T
     if columns.ndim != 2 or len(columns) != len(truth):
         raise ValueError(f"weights must be (R, N) with N = {len(truth)}, got {columns.shape[::-1]}.")
-    measure, rows = _Weighted(scores, truth), _rows(len(truth))
+    measure, rows = _Weighted(scores, truth, decided), _rows(len(truth))
     blocks = [measure(np.ascontiguousarray(columns[:, i : i + rows])) for i in range(0, max(1, columns.shape[1]), rows)]
     return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
 
@@ -106,6 +112,7 @@ def bootstrap_intervals(
     num_resamples: int = 1000,
     seed: int = 0,
     confidence: float = 0.95,
+    predicted: ArrayLike | None = None,
 ) -> dict[str, dict[str, float]]:
     """Compute metrics with percentile intervals, by resampling groups and seeds (Efron & Tibshirani, 1993, ch. 13).
 
@@ -122,6 +129,8 @@ def bootstrap_intervals(
         num_resamples: number of resamples.
         seed: seed of the resampling.
         confidence: share of the resamples within the interval.
+        predicted: predicted class of each sample, in the shape of ``probabilities`` without its last axis; None: the
+            class with the highest score.
 
     Returns:
         ``value``, ``low`` and ``high`` of each metric of :func:`classification_metrics`.
@@ -134,7 +143,7 @@ def bootstrap_intervals(
         Hesterberg, What Teachers Should Know About the Bootstrap, The American Statistician 2015, sec. 3.2:
         https://arxiv.org/abs/1411.5279
     """
-    measures, size = _of_seeds(probabilities, labels)
+    measures, size = _of_seeds(probabilities, labels, predicted)
     return _intervals(measures, size, groups, num_resamples, seed, confidence)
 
 
@@ -146,14 +155,16 @@ def bootstrap_difference(
     num_resamples: int = 1000,
     seed: int = 0,
     confidence: float = 0.95,
+    predicted_a: ArrayLike | None = None,
+    predicted_b: ArrayLike | None = None,
 ) -> dict[str, dict[str, float]]:
     """Compute the differences A - B of two classifiers on the same samples. Both classifiers use the same resamples.
 
-    Arguments and result are those of :func:`bootstrap_intervals`. Both classifiers need the same number of seeds, and a
+    Arguments and result are those of :func:`bootstrap_intervals`, with predicted classes of each classifier. Both classifiers need the same number of seeds, and a
     resample draws the same seeds for both.
     """
-    first, size = _of_seeds(probabilities_a, labels)
-    second, _ = _of_seeds(probabilities_b, labels)
+    first, size = _of_seeds(probabilities_a, labels, predicted_a)
+    second, _ = _of_seeds(probabilities_b, labels, predicted_b)
     if len(first) != len(second):
         raise ValueError(f"both need the same number of seeds, got {len(first)} and {len(second)}.")
     measures = [partial(_difference, a, b) for a, b in zip(first, second, strict=True)]
@@ -165,14 +176,17 @@ def _difference(first: Measure, second: Measure, weights: Array) -> dict[str, Ar
     return {name: a[name] - b[name] for name in METRICS}
 
 
-def _of_seeds(probabilities: ArrayLike, labels: ArrayLike) -> tuple[list[Measure], int]:
+def _of_seeds(
+    probabilities: ArrayLike, labels: ArrayLike, predicted: ArrayLike | None
+) -> tuple[list[Measure], int]:
     """Return one function for each seed, from weights to metrics, and the number of samples."""
     scores = np.asarray(probabilities)
     seeds = scores if scores.ndim == 3 else scores[None]
     if len(seeds) == 0:
         raise ValueError("probabilities must be of one seed at least.")
-    checked = [_checked(of_seed, labels) for of_seed in seeds]
-    return [_Weighted(*pair) for pair in checked], len(checked[0][1])
+    decided = [None] * len(seeds) if predicted is None else np.asarray(predicted).reshape(seeds.shape[:-1])
+    checked = [_checked(of_seed, labels, classes) for of_seed, classes in zip(seeds, decided, strict=True)]
+    return [_Weighted(*one) for one in checked], len(checked[0][1])
 
 
 def _mean_over_seeds(draws: Array, rng: np.random.Generator) -> Array:
@@ -184,7 +198,9 @@ def _mean_over_seeds(draws: Array, rng: np.random.Generator) -> Array:
     return np.take_along_axis(draws, chosen, axis=0).mean(0)
 
 
-def _checked(probabilities: ArrayLike, labels: ArrayLike) -> tuple[NDArray[Any], NDArray[np.int64]]:
+def _checked(
+    probabilities: ArrayLike, labels: ArrayLike, predicted: ArrayLike | None
+) -> tuple[NDArray[Any], NDArray[np.int64], NDArray[np.int64]]:
     scores, truth = np.asarray(probabilities), np.asarray(labels)
     if scores.ndim != 2 or truth.shape != scores.shape[:1] or len(truth) == 0:
         raise ValueError(
@@ -194,7 +210,10 @@ def _checked(probabilities: ArrayLike, labels: ArrayLike) -> tuple[NDArray[Any],
         raise ValueError("labels must be whole numbers.")
     if truth.min() < 0 or truth.max() >= scores.shape[1]:
         raise ValueError(f"labels must be from 0 to {scores.shape[1] - 1}, got {truth.min()} to {truth.max()}.")
-    return scores, truth.astype(np.int64)
+    decided = scores.argmax(1) if predicted is None else np.asarray(predicted)
+    if decided.shape != truth.shape or not np.isin(decided, np.arange(scores.shape[1])).all():
+        raise ValueError(f"predicted must be (N,) with N = {len(truth)}, classes from 0 to {scores.shape[1] - 1}.")
+    return scores, truth.astype(np.int64), decided.astype(np.int64)
 
 
 def _rows(size: int) -> int:
@@ -219,11 +238,12 @@ class _Weighted:
     Args:
         scores: one score per class, ``(N, num_classes)``.
         truth: true classes, ``(N,)``.
+        predicted: predicted classes, ``(N,)``.
     """
 
-    def __init__(self, scores: NDArray[Any], truth: NDArray[np.int64]) -> None:
+    def __init__(self, scores: NDArray[Any], truth: NDArray[np.int64], predicted: NDArray[np.int64]) -> None:
         size, self.num_classes = scores.shape
-        cells = truth * self.num_classes + scores.argmax(1)
+        cells = truth * self.num_classes + predicted
         # This matrix has a row for each pair of true and predicted class.
         self.cells = csr_array(
             (np.ones(size), (cells, np.arange(size))), shape=(self.num_classes**2, size), dtype=np.float64
