@@ -158,8 +158,8 @@ def ensembles(results: Results) -> list[str]:
         "ICLR 2021). Every method gets it alike. Each half of the test lesions is decided with the tau "
         f"({listed([f'{strength:g}' for strength in STRENGTHS])}) that has the highest macro F1 on the other half, "
         "since no predictions for the validation part are stored. Probabilities, and so the macro AUC, do not change. "
-        "**Read it as an exploration:** this rule was first tried on this test part, with these taus and no other rule, "
-        "and no other part has confirmed it.\n",
+        "**Read it as an exploration:** this rule was first tried on this test part, with these taus and no other "
+        "rule, and no other part has confirmed it.\n",
     ]
     for scale, title in SCALE_TITLES.items():
         rows = [

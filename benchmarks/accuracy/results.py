@@ -109,9 +109,9 @@ class Results:
     def balanced(self, run: Run, scores: Mapping[int, Any]) -> dict[int, Any]:
         """Scores of the same probabilities with balanced decisions, by seed.
 
-        The decision is that of ``--decision balanced``: the class with the highest adjusted logit, with the class shares
-        of the images that keep their label. No validation part is stored, so each half of the lesions is decided with
-        the strength that is fitted to the other half.
+        The class with the highest adjusted logit is predicted, see :class:`~monai_fgssl.metrics.LogitAdjustment`, with
+        the class shares of the images that keep their label. No validation part is stored, so each half of the lesions
+        is decided with the strength that is fitted to the other half.
 
         Args:
             run: run with the data set, the split and the budget of the scores.

@@ -160,8 +160,8 @@ def bootstrap_difference(
 ) -> dict[str, dict[str, float]]:
     """Compute the differences A - B of two classifiers on the same samples. Both classifiers use the same resamples.
 
-    Arguments and result are those of :func:`bootstrap_intervals`, with predicted classes of each classifier. Both classifiers need the same number of seeds, and a
-    resample draws the same seeds for both.
+    Arguments and result are those of :func:`bootstrap_intervals`, with predicted classes of each classifier. Both
+    classifiers need the same number of seeds, and a resample draws the same seeds for both.
     """
     first, size = _of_seeds(probabilities_a, labels, predicted_a)
     second, _ = _of_seeds(probabilities_b, labels, predicted_b)
@@ -176,9 +176,7 @@ def _difference(first: Measure, second: Measure, weights: Array) -> dict[str, Ar
     return {name: a[name] - b[name] for name in METRICS}
 
 
-def _of_seeds(
-    probabilities: ArrayLike, labels: ArrayLike, predicted: ArrayLike | None
-) -> tuple[list[Measure], int]:
+def _of_seeds(probabilities: ArrayLike, labels: ArrayLike, predicted: ArrayLike | None) -> tuple[list[Measure], int]:
     """Return one function for each seed, from weights to metrics, and the number of samples."""
     scores = np.asarray(probabilities)
     seeds = scores if scores.ndim == 3 else scores[None]
