@@ -153,7 +153,7 @@ def ensembles(results: Results) -> list[str]:
         "probe predict together was chosen on the validation part, with other pre-trainings "
         "([recipes](../../results/fine_tuning_recipes.md)). That logits are averaged, not probabilities, was decided "
         "after the first look at this page; the table has both.\n",
-        "Balanced decisions (`--decision balanced`): of each image the class with the highest log p - tau log prior is "
+        "Balanced decisions: of each image the class with the highest log p - tau log prior is "
         "predicted, not the likeliest one; the prior is the class shares of the labeled training images (Menon et al., "
         "ICLR 2021). Every method gets it alike. Each half of the test lesions is decided with the tau "
         f"({listed([f'{strength:g}' for strength in STRENGTHS])}) that has the highest macro F1 on the other half, "
