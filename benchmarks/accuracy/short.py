@@ -155,8 +155,8 @@ def together(results: Results) -> str:
         if gains[0] is not None:
             alike = f" and {cell(gains[1], signed=True)} over its ensemble" if gains[1] is not None else ""
             seeds = "" if len(ensemble) > 1 else " with one choice of labels"
-            where = f"{TITLES[name]} at {pixels(scale)}"
-            parts.append(f"on {where}{seeds} {cell(gains[0], signed=True)} over plain training{alike}")
+            where = f"{TITLES[name]} at {pixels(scale)}{seeds}"
+            parts.append(f"on {where} {cell(gains[0], signed=True)} over plain training{alike}")
             pair = (results.balanced(run, of) for run, of in ((ours, ensemble), (plain, results.by_seed(plain))))
             decided[where] = difference(*pair, "macro_f1")
     if not parts:
