@@ -157,8 +157,8 @@ def together(results: Results) -> str:
             seeds = "" if len(ensemble) > 1 else " with one choice of labels"
             where = f"{TITLES[name]} at {pixels(scale)}{seeds}"
             parts.append(f"on {where} {cell(gains[0], signed=True)} over plain training{alike}")
-            pair = (results.balanced(run, of) for run, of in ((ours, ensemble), (plain, results.by_seed(plain))))
-            decided[where] = difference(*pair, "macro_f1")
+            other = results.balanced(plain, results.by_seed(plain))
+            decided[where] = difference(results.balanced(ours, ensemble), other, "macro_f1")
     if not parts:
         return ""
     start = f"FG-SSL's fine-tuned network and probe together gain in macro AUC ({percent(FEW)})"
