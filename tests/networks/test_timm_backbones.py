@@ -204,6 +204,17 @@ def test_drop_path_drops_in_training_only():
     assert not torch.equal(backbone(x)[-1], backbone(x)[-1])
 
 
+# Models that drop paths unless they are told not to, and a network of MONAI.
+@pytest.mark.parametrize("name", ["timm:swin_tiny_patch4_window7_224", "timm:nextvit_small", "efficientnet-b0"])
+def test_a_rate_of_0_drops_nothing_in_training(name: str) -> None:
+    x = torch.rand(4, 3, 64, 64, generator=torch.manual_seed(0))
+    with torch.no_grad():
+        backbone = make_backbone(name, image_size=64).train()
+        torch.testing.assert_close(backbone(x, 2)[-1], backbone(x, 2)[-1], rtol=0, atol=0)
+        dropping = make_backbone(name, image_size=64, drop_path=0.5).train()
+        assert not torch.equal(dropping(x, 2)[-1], dropping(x, 2)[-1])
+
+
 def test_names_of_chains_are_those_of_earlier_releases():
     names = set(make_backbone("timm:resnet18").state_dict())
     assert {"stem.0.0.weight", "stages.0.1.0.conv1.weight", "stages.3.0.1.bn2.bias"} <= names

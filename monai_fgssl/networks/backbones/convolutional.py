@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
@@ -134,12 +135,16 @@ def build_seresnet(name: str, spatial_dims: int, in_channels: int) -> Built:
     return net, make
 
 
-def build_efficientnet(name: str, spatial_dims: int, in_channels: int) -> Built:
+def build_efficientnet(name: str, spatial_dims: int, in_channels: int, drop_path: float) -> Built:
     """Build an EfficientNet, see :func:`~monai_fgssl.networks.make_backbone`."""
     net = nets.EfficientNetBN(name, pretrained=False, spatial_dims=spatial_dims, in_channels=in_channels)
     # The memory-efficient swish is a custom autograd function, which TorchScript and ONNX can't express.
     net.set_swish(memory_efficient=False)
     stacks = list(net._blocks)
+    blocks = list(itertools.chain(*stacks))
+    for number, block in enumerate(blocks):
+        # MONAI gives no choice but the rates of the paper's models on ImageNet. As there, deeper blocks drop more.
+        block.drop_connect_rate = drop_path * number / len(blocks)
     groups = [stacks[1:2], stacks[2:3], stacks[3:5], stacks[5:7]]
 
     def make() -> Backbone:

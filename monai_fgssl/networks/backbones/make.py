@@ -97,6 +97,8 @@ def _build(
         return build_timm(name.removeprefix(TIMM_PREFIX), in_channels, image_size, drop_path)
     if name in SWINS:
         return build_swin(name, spatial_dims, in_channels, drop_path)
+    if name in EFFICIENTNETS:
+        return build_efficientnet(name, spatial_dims, in_channels, drop_path)
     if drop_path:
         raise ValueError(f"{name!r} has no drop path: leave drop_path at 0.")
     if name in VITS:
@@ -107,8 +109,6 @@ def _build(
         return build_tiny(spatial_dims, in_channels)
     if name in SERESNETS:
         return build_seresnet(name, spatial_dims, in_channels)
-    if name in EFFICIENTNETS:
-        return build_efficientnet(name, spatial_dims, in_channels)
     return build_densenet(name, spatial_dims, in_channels)
 
 

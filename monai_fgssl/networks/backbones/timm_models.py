@@ -93,8 +93,9 @@ def build_timm(
             options["img_size"] = size
         elif size is None and "dynamic_img_size" in takes:
             options["dynamic_img_size"] = True
-        if drop_path:
-            options["drop_path_rate"] = drop_path
+        if "drop_path_rate" in takes:
+            # Some models drop paths by default.
+            options["drop_path_rate"] = float(drop_path)
         return timm.create_model(name, pretrained=False, in_chans=in_channels, **options)
 
     size = None if image_size is None else tuple(ensure_tuple_rep(image_size, 2))
