@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from monai_fgssl.networks import HierarchicalNet, make_backbone
 from monai_fgssl.networks.backbones.timm_package import import_timm
-from monai_fgssl.networks.weights import find_weights, read_checkpoint
+from monai_fgssl.networks.weights import IMAGENET, find_weights, read_checkpoint
 from monai_fgssl.networks.weights.match import adapt_channels, inflate
 from monai_fgssl.utils.errors import SettingsError
 
@@ -180,6 +180,8 @@ def test_weights_of_2d_networks_load_into_3d_ones_when_that_is_asked_for(tmp_pat
     weight = deep.stages[1][0].conv1.weight
     torch.testing.assert_close(weight.sum(-1), net.layer2[0].conv1.weight.flip(2, 3).transpose(2, 3))
     assert flat.channels == deep.channels
+    # They expect the numbers that they were trained on, as in 2D.
+    assert deep.normalization == make_backbone("resnet18", weights=tmp_path / "w.pth").normalization == IMAGENET
 
 
 # ------------------------------------------------------------------------------------------------------------- the hub

@@ -4,12 +4,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from monai.utils import look_up_option
-from torch import nn
+from torch import Tensor, nn
 
 from ..weights import IMAGENET, find_weights, load_matching, read_checkpoint, stored_normalization
 from .convolutional import (
@@ -135,8 +135,13 @@ def _load(
     if backbone.normalization is None and published:
         # Further training of a model nearly always keeps its normalization.
         backbone.normalization = tuple(published[0].mean), tuple(published[0].std)
-    elif backbone.normalization is None and spatial_dims == 2:
+    elif backbone.normalization is None and (spatial_dims == 2 or (inflate_weights and _of_pictures(states))):
         backbone.normalization = IMAGENET
+
+
+def _of_pictures(states: Mapping[str, Mapping[str, Tensor]]) -> bool:
+    """True if a file has kernels of two spatial axes, and so was trained on pictures."""
+    return any(value.ndim == 4 for state in states.values() for value in state.values())
 
 
 def _translations(net: nn.Module, backbone: Backbone, is_timm: bool) -> list[Any]:
