@@ -432,6 +432,12 @@ def test_a_new_setting_needs_one_row(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     valid |= {"labels_per_class": None, "weights": None, "drop_path": 0.1, "grids": [2]}
     valid |= {"coverage": 0.9, "set_score": "raps"}
     check_settings(str(root), valid)
+    # Without puzzles no grid has to fit the image.
+    uneven = valid | {"grids": [3], "puzzles": False}
+    check_settings(str(root), uneven | {"pretrain_epochs": 0})
+    for cutting in ({"pretrain_epochs": 1}, {"pretrain_epochs": 0, "puzzles": "true", "fine_tuning": "full"}):
+        with pytest.raises(SettingsError, match="3 does not divide --image_size 2"):
+            check_settings(str(root), uneven | cutting)
     with pytest.raises(SettingsError, match="--new_setting must be a positive number, got 0"):
         check_settings(str(root), valid | {"new_setting": 0})
     data = data_of([0, 1, 0, 1])

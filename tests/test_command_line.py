@@ -4,10 +4,14 @@
 
 from __future__ import annotations
 
+import inspect
+import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -22,7 +26,8 @@ from monai_fgssl.bundle import (
     shipped_bundle,
 )
 from monai_fgssl.bundle.locate import command_line_overrides
-from monai_fgssl.networks import PlainNet
+from monai_fgssl.bundle.settings_table import by_name
+from monai_fgssl.networks import PlainNet, PooledNet
 
 
 def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
@@ -95,3 +100,29 @@ def test_weights_of_another_network(tmp_path: Path) -> None:
         load_weights(PlainNet("resnet18", num_classes=4), tmp_path / "model.pt")
     with pytest.raises(SettingsError, match="train first"):
         load_weights(PlainNet("resnet18"), tmp_path / "none.pt")
+
+
+@pytest.mark.parametrize(("config", "entry"), [("embed", "network"), ("probe", "network_def")])
+def test_frozen_features_take_every_start_that_a_training_takes(config: str, entry: str) -> None:
+    content = json.loads((shipped_bundle("fgssl") / "configs" / f"{config}.json").read_text(encoding="utf-8"))
+    # A frozen network drops no paths, and all of its stages count.
+    expected = set(inspect.signature(PooledNet).parameters) & set(by_name()) - {"drop_path", "stages"}
+    assert {"backbone", "stem", "weights", "inflate_weights", "image_size"} <= expected
+    assert expected <= set(content[entry])
+
+
+def test_a_training_that_continues_from_a_probe_has_its_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("monai_fgssl.cli.features.subprocess.run", lambda *_, **__: SimpleNamespace(returncode=0))
+    given = ["--backbone", "timm:test_vit", "--weights", "my weights.pt", "--image_size", "[32, 48]"]
+    others = ["--labels_per_class", "5", "--window", "dicom"]
+    assert main(["probe", "my images", *given, *others, "--folder", "a probe"]) == 0
+    printed = capsys.readouterr().out
+    (line,) = (line for line in printed.splitlines() if line.lstrip().startswith("continue training"))
+    options = command_line_overrides(shlex.split(line))
+    assert options["config_file"] == "a probe/train.json"
+    assert options.items() >= command_line_overrides([*given, *others]).items()
+    assert options["dataset_dir"] == "my images"
+    assert options["pretrained"] == "a probe/models/model.pt"

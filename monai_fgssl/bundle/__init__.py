@@ -42,6 +42,7 @@ from .settings import (
     check_settings,
     check_values,
     renamed,
+    uses_puzzles,
     with_new_names,
 )
 from .spelling import check_overrides
@@ -116,6 +117,7 @@ __all__ = [
     "synthetic_classes",
     "tell_backbone_rate",
     "unwrap",
+    "uses_puzzles",
     "weigh_members",
     "with_new_names",
     "write_release",

@@ -28,6 +28,7 @@ __all__ = [
     "check_settings",
     "check_values",
     "renamed",
+    "uses_puzzles",
     "with_new_names",
 ]
 
@@ -150,13 +151,24 @@ def check_settings(bundle_root: str, settings: Mapping[str, Any]) -> None:
             f"--puzzles true needs --fine_tuning full or ensemble: with {settings['fine_tuning']} one classifier reads "
             "all stages of the whole image."
         )
-    for grid in settings["grids"]:
+    # A network that is only fine-tuned may need an image size that no grid divides, such as DINOv2's 518 px.
+    for grid in settings["grids"] if uses_puzzles(settings["pretrain_epochs"], settings["puzzles"]) else []:
         for axis_grid, axis_size in zip(_per_axis("grids", grid, dims, whole=True), size, strict=True):
             if axis_size % axis_grid:
                 raise SettingsError(
                     f"--grids {settings['grids']}: {axis_grid!r} does not divide --image_size {settings['image_size']} "
                     "into whole tiles."
                 )
+
+
+def uses_puzzles(pretrain_epochs: int, puzzles: Any) -> bool:
+    """True if a run cuts images into puzzles, so that ``grids`` matter.
+
+    Args:
+        pretrain_epochs: setting of the run.
+        puzzles: setting of the run.
+    """
+    return bool(pretrain_epochs) or as_bool("puzzles", puzzles)
 
 
 def _per_axis(name: str, value: Any, dims: int, whole: bool) -> tuple[Any, ...]:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -36,12 +37,15 @@ OWN_OPTIONS |= {"--weights", "--image_size", "--spatial_dims", "--cache_dir"}
 """Options of :func:`add_arguments`; all others are settings of the bundle."""
 
 PROBE_NEXT = """
-The model is {folder}/models/model.pt. Next:
+The model is {model}. Next:
   predict new images  python -m monai.bundle run --config_file {folder}/configs/inference.json --dataset_dir DIR
   as ONNX             python -m monai.bundle run --config_file \
 "['{folder}/configs/inference.json','{folder}/configs/export_onnx.json']"
-  continue training   python -m monai.bundle run --config_file {folder}/train.json --dataset_dir {dataset_dir} \
---pretrained {folder}/models/model.pt --pretrain_epochs 0 --fine_tuning lp_ft"""
+  continue training   python -m monai.bundle run --config_file {folder}/train.json {settings} \
+--pretrained {model} --pretrain_epochs 0 --fine_tuning lp_ft"""
+
+OF_THE_PROBE = ("output_dir", "model_path", "pretrained", "command")
+"""Options that a training that continues from the probe does not take over."""
 
 
 def add_arguments(command: str, parser: argparse.ArgumentParser) -> None:
@@ -72,7 +76,7 @@ def add_arguments(command: str, parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--pretrained", help="pretrained.pt of an earlier run with that backbone")
     parser.add_argument("--backbone", help="resnet18 (default), timm:NAME, ...")
-    parser.add_argument("--weights", help="file with published weights of the backbone (default: random weights)")
+    parser.add_argument("--weights", help="pretrained, imagenet, hf-hub:OWNER/NAME or a file (default: random weights)")
     parser.add_argument("--image_size", help="pixels along each axis, one number or a list (default: 64)")
     parser.add_argument("--spatial_dims", type=int, choices=(2, 3), default=2, help="2: pictures (default), 3: volumes")
     parser.add_argument("--cache_dir", help="folder that keeps decoded images and features for the next run")
@@ -122,7 +126,11 @@ def probe(options: argparse.Namespace, others: Sequence[str]) -> int:
     del options.folder
     status = _run_configs(options, ("train", "probe"), others, folder)
     if status == 0:
-        print(PROBE_NEXT.format(folder=folder, dataset_dir=options.dataset_dir))
+        # The same network and form of the images, or the weights would not fit.
+        given = {name: value for name, value in vars(options).items() if name not in OF_THE_PROBE}
+        settings = shlex.join([*_as_arguments(given), *others])
+        model = options.model_path or f"{folder}/models/model.pt"
+        print(PROBE_NEXT.format(folder=shlex.quote(str(folder)), settings=settings, model=shlex.quote(model)))
     return status
 
 
@@ -144,10 +152,13 @@ def _run_configs(
     """Run configs of a bundle in a process of their own, as a user would."""
     folder = (shipped_bundle(_bundle(options)) if root is None else root) / "configs"
     files = [str(folder / f"{name}.json") for name in configs]
-    settings: Mapping[str, object] = {
-        name: value for name, value in vars(options).items() if value is not None and name not in ("command",)
-    }
-    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(files)]
-    command += [text for name, value in settings.items() for text in (f"--{name}", str(value))]
+    settings = {name: value for name, value in vars(options).items() if name != "command"}
+    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(files), *_as_arguments(settings)]
     # The bundle's run prints its own errors.
     return subprocess.run([*command, *others], check=False).returncode
+
+
+def _as_arguments(settings: Mapping[str, object]) -> list[str]:
+    """Options of a command line; None is left out."""
+    given = {name: value for name, value in settings.items() if value is not None}
+    return [text for name, value in given.items() for text in (f"--{name}", str(value))]
