@@ -13,12 +13,14 @@ import torch
 from dicom_files import write_dicom
 from PIL import Image
 
-from monai_fgssl.bundle import SettingsError, copy_bundle, save_model
+from monai_fgssl.bundle import SettingsError, copy_bundle, make_network, save_model
 from monai_fgssl.data import read_csv_list
+from monai_fgssl.label.options import train_settings
 from monai_fgssl.label.pictures import as_png
 from monai_fgssl.label.training import fine_tune, newest_weights, pretrain, train_stats, write_data_list
 from monai_fgssl.networks import EnsembleNet, HierarchicalNet, PooledNet
 from monai_fgssl.report.pictures import draw_image
+from monai_fgssl.utils.tensors import read_state_dict
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
 
@@ -167,3 +169,41 @@ def test_only_the_same_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     # Trained again, under the same name.
     os.utime(root / "models" / "model.pt", (1, 1))
     assert not goes_on(3, seed=1)
+
+
+@pytest.mark.slow
+def test_adapters_learn_in_the_app(tmp_path: Path) -> None:
+    rank = 2
+    root = copy_bundle("fgssl", tmp_path / "bundle")
+    images: list[tuple[str | Path, str]] = []
+    for number in range(18):
+        Image.fromarray(np.roll(PIXELS, number, 0)).save(tmp_path / f"{number}.png")
+        images.append((tmp_path / f"{number}.png", "ab"[number % 2]))
+    request = {"backbone": "timm:test_vit", "image_size": 32, "grids": [2, 1, 1], "width": 8, "embedding_dim": 4}
+    request |= {"max_epochs": 1, "learning_rate": 0.01, "warmup_epochs": 0, "device": "cpu", "amp": "false"}
+    request |= {"lora_rank": rank, "ema_decay": 0.5, "freeze_stages": 1}
+    settings = train_settings(request)
+    assert settings == request
+    pretrain(root, images, settings | {"pretrain_warmup_epochs": 0})
+    pretrained = root / "output" / "pretrain" / "pretrained.pt"
+    assert newest_weights(root)[0] == str(pretrained)
+    # What belongs to the network is taken over; the adapters are asked for again.
+    fine_tune(root, images, {name: settings[name] for name in settings if name not in ("backbone", "image_size")})
+    assert isinstance(make_network(root), EnsembleNet)
+    model = read_state_dict(root / "models" / "model.pt")
+    adapted = 0
+    for name, before in read_state_dict(pretrained).items():
+        if not name.startswith("backbone."):
+            continue
+        # The probe keeps the network that the fine-tuning started from.
+        assert torch.equal(model[f"probe.{name}"], before), name
+        change = (model[name] - before).double()
+        if ".blocks." in name and before.ndim == 2 and change.any():
+            # The first stage is frozen, with its adapters.
+            assert ".blocks.0." not in name
+            assert torch.linalg.matrix_rank(change, rtol=1e-3) <= rank
+            adapted += 1
+        else:
+            assert not change.any(), name
+    assert adapted > 0
+    assert train_stats(root)["epochs"] == 1
