@@ -139,6 +139,14 @@ def _check_nrrd(path: Path, head: bytes) -> None:
     if _value(text, "axis ?maxs") and not _value(text, "(spacings|space directions)"):
         # ITK takes every distance for 1 mm then.
         raise DataError("tells distances by axis mins and maxs, which are not supported: save it with spacings.")
+    space = _value(text, "space") or ""
+    if re.match(r"(?i)scanner-xyz|3d-(right|left)-handed", space):
+        logger.warning(
+            f"{printable(str(path))} has the space {space}, which does not tell left from right in the patient; it is "
+            "read as left-posterior-superior."
+        )
+    if _value(text, "thicknesses") and not _value(text, "(spacings|space directions)"):
+        raise DataError("tells thicknesses of its slices and no distances: save it with spacings.")
     if _value(text, "old ?max"):
         logger.warning(
             f"{printable(str(path))} holds values that were scaled from {_value(text, 'old ?min')} to "

@@ -298,3 +298,17 @@ def test_pixels_of_a_nifti_do_not_begin_in_its_header(tmp_path: Path) -> None:
     (tmp_path / "a.nii").write_bytes(data)
     with pytest.raises(DataError, match=r"a.nii has the vox_offset 0, .*: set it to 352"):
         read_medical_image(tmp_path / "a.nii", 3)
+
+
+def test_nrrd_without_a_place_in_the_patient_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    head = "NRRD0004\ntype: short\ndimension: 3\nsizes: 6 7 8\n{}\nencoding: raw\nendian: little\n\n"
+    place = "space directions: (1,0,0) (0,2,0) (0,0,3)\nspace origin: (0,0,0)"
+    for space in ("left-posterior-superior", "RAS", "scanner-xyz", "3D-left-handed"):
+        caplog.clear()
+        data = head.format(f"space: {space}\n{place}").encode() + GRID.tobytes(order="F")
+        (tmp_path / "a.nrrd").write_bytes(data)
+        assert np.array_equal(read_medical_image(tmp_path / "a.nrrd", 3).numpy()[0], GRID)
+        assert (f"a.nrrd has the space {space}, which does not tell left" in caplog.text) == (space[0] in "s3")
+    (tmp_path / "a.nrrd").write_bytes(head.format("thicknesses: 1 2 3").encode() + GRID.tobytes(order="F"))
+    with pytest.raises(DataError, match=r"a.nrrd tells thicknesses of its slices and no distances"):
+        read_medical_image(tmp_path / "a.nrrd", 3)
