@@ -430,6 +430,11 @@ def test_checkpoints_belong_to_data_and_settings(tmp_path: Path, capsys: pytest.
     changed = mine | {"hyperparameters": {"learning_rate": "0.2"}}
     make_trainer("train", tmp_path, resume=True, epochs=2, **changed).run()
     assert "phase continues with another learning_rate: 0.1 before, 0.2 now." in capsys.readouterr().out
+    late = mine | {"hyperparameters": {"learning_rate": "0.3"}}
+    make_trainer("train", tmp_path, resume=True, epochs=2, **late).run()
+    told = capsys.readouterr().out
+    assert "warning: phase was done with learning_rate 0.2; 0.3 comes too late and changes nothing." in told
+    assert "continues" not in told
 
 
 def test_a_checkpoint_of_an_earlier_release_goes_on_with_a_warning(

@@ -243,16 +243,22 @@ class Resumer:
             engine.generator.manual_seed(engine.generator.initial_seed() + 1_000_000_007 * (engine.state.iteration + 1))
         state = engine.state
         total = state.max_epochs * state.epoch_length
-        if state.iteration >= total:
+        is_finished = state.iteration >= total
+        if is_finished:
             self._finished_at = state.iteration
         if idist.get_rank() == 0:
-            where = (
-                "is finished" if state.iteration >= total else f"continues after iteration {state.iteration} of {total}"
-            )
+            where = "is finished" if is_finished else f"continues after iteration {state.iteration} of {total}"
             tell(f"{self.name} {where} ({path})")
+            for name, before, now in self._changes(checkpoint):
+                if is_finished:
+                    tell(
+                        f"warning: {self.name} was done with {name} {before}; {now} comes too late and changes nothing."
+                    )
+                else:
+                    tell(f"{self.name} continues with another {name}: {before} before, {now} now.")
 
     def _compare(self, path: Path, checkpoint: Mapping[str, Any]) -> None:
-        """Refuse a checkpoint of other data or settings, and name the hyperparameters that have changed."""
+        """Refuse a checkpoint of other data or settings."""
         before = checkpoint.get("identity")
         if not isinstance(before, (Mapping, type(None))) or not isinstance(checkpoint.get("trainer", {}), Mapping):
             raise ValueError(f"{path} is not a checkpoint of this package: remove it.")
@@ -272,10 +278,13 @@ class Resumer:
                 )
         elif self.identity is not None and idist.get_rank() == 0:
             tell(f"warning: an earlier release wrote {path}, so data and settings can't be compared.")
-        changed = checkpoint.get("hyperparameters")
-        for name, value in changed.items() if isinstance(changed, Mapping) else ():
-            if name in self.hyperparameters and self.hyperparameters[name] != value and idist.get_rank() == 0:
-                tell(f"{self.name} continues with another {name}: {value} before, {self.hyperparameters[name]} now.")
+
+    def _changes(self, checkpoint: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+        """Name, former value and present value of the hyperparameters that have changed."""
+        before, now = checkpoint.get("hyperparameters"), self.hyperparameters
+        if not isinstance(before, Mapping):
+            return []
+        return [(name, old, now[name]) for name, old in before.items() if name in now and now[name] != old]
 
     def _load_newest(self) -> tuple[Path, dict[str, Any] | None]:
         """Load the newest checkpoint that can be read; all processes load the same."""
