@@ -173,6 +173,11 @@ def make_table(listing: Listing, finder: FileFinder) -> ImageTable:
     if others := finder.beside([file for file in found.files if file is not None]):
         told = first_names([file.name for file in others])
         notes.append(f"{len(others)} images beside the listed ones are not in {path.name} ({told}): not used")
+    if any(groups) and not all(groups):
+        notes.append(
+            f"{groups.count('')} of {len(groups)} images have no patient or lesion, so each may be in another part "
+            "than the rest of its patient"
+        )
     if alike_groups := similar_names(sorted(set(groups) - {""})):
         told = first_names([" and ".join(names) for names in alike_groups])
         notes.append(f"taken for different patients or lesions: {told}; write them alike if they are the same")

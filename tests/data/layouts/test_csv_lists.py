@@ -442,3 +442,11 @@ def test_other_names_of_patients_are_groups(name: str, tmp_path: Path) -> None:
     touch(tmp_path, "a.png", "b.png", "c.png")
     write(tmp_path / "labels.csv", f"image,label,{name}", "a.png,x,P1", "b.png,y,P1", "c.png,y,P2")
     assert column(read_table(tmp_path), "group") == {"a": "P1", "b": "P1", "c": "P2"}
+
+
+@pytest.mark.parametrize(("patient", "count"), [("P1", 0), ("", 1), ("unknown", 1)])
+def test_images_without_a_patient_are_counted(patient: str, count: int, tmp_path: Path) -> None:
+    touch(tmp_path, "a.png", "b.png", "c.png")
+    write(tmp_path / "labels.csv", "image,label,patient_id", f"a.png,x,{patient}", "b.png,y,P1", "c.png,y,P2")
+    told = [note for note in read_table(tmp_path).notes if "no patient or lesion" in note]
+    assert [note.partition(" of ")[0] for note in told] == [str(count)] * bool(count)
