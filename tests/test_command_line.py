@@ -24,6 +24,7 @@ from monai_fgssl.bundle import (
     check_overrides,
     load_weights,
     shipped_bundle,
+    tell_random_weights,
 )
 from monai_fgssl.bundle.locate import command_line_overrides
 from monai_fgssl.bundle.settings_table import by_name
@@ -109,6 +110,17 @@ def test_frozen_features_take_every_start_that_a_training_takes(config: str, ent
     expected = set(inspect.signature(PooledNet).parameters) & set(by_name()) - {"drop_path", "stages"}
     assert {"backbone", "stem", "weights", "inflate_weights", "image_size"} <= expected
     assert expected <= set(content[entry])
+
+
+def test_features_of_random_weights_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    for start in (("imagenet", None), (None, "pretrained.pt")):
+        tell_random_weights(*start)
+        assert capsys.readouterr().out == ""
+    tell_random_weights(None, None)
+    assert "note: the backbone has random weights" in capsys.readouterr().out
+    # Embedding calls it in Python.
+    probe = json.loads((shipped_bundle("fgssl") / "configs" / "probe.json").read_text(encoding="utf-8"))
+    assert any("tell_random_weights(@weights, @paths#pretrained)" in step for step in probe["run"])
 
 
 def test_a_training_that_continues_from_a_probe_has_its_network(

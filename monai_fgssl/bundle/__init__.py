@@ -18,7 +18,15 @@ from monai_fgssl.networks.placement import memory_format, place_network
 from monai_fgssl.networks.precision import has_bfloat16
 from monai_fgssl.utils.errors import SettingsError
 
-from .features import embed_folder, embed_parts, embed_query, frozen_network, predict_features, solve_probe
+from .features import (
+    embed_folder,
+    embed_parts,
+    embed_query,
+    frozen_network,
+    predict_features,
+    solve_probe,
+    tell_random_weights,
+)
 from .identity import lock_output, phase_hyperparameters, phase_identity
 from .locate import BUNDLES, copy_bundle, find_root, read_defaults, shipped_bundle
 from .model_file import (
@@ -116,6 +124,7 @@ __all__ = [
     "starts_solved",
     "synthetic_classes",
     "tell_backbone_rate",
+    "tell_random_weights",
     "unwrap",
     "uses_puzzles",
     "weigh_members",

@@ -25,7 +25,15 @@ from monai_fgssl.utils.errors import SettingsError
 
 from .model_file import load_pretrained, load_weights, make_network
 
-__all__ = ["embed_folder", "embed_parts", "embed_query", "frozen_network", "predict_features", "solve_probe"]
+__all__ = [
+    "embed_folder",
+    "embed_parts",
+    "embed_query",
+    "frozen_network",
+    "predict_features",
+    "solve_probe",
+    "tell_random_weights",
+]
 
 
 def frozen_network(
@@ -54,12 +62,7 @@ def frozen_network(
         network: nn.Module = PooledNet(num_classes=1, **start)
         if pretrained is not None:
             load_pretrained(network, pretrained)
-        elif start.get("weights") is None:
-            print(
-                "note: the backbone has random weights. For published weights add --weights; for weights of an earlier "
-                "run add --pretrained or --model_path",
-                flush=True,
-            )
+        tell_random_weights(start.get("weights"), pretrained)
     else:
         if Path(model_path).suffix == ".onnx":
             raise SettingsError(f"{model_path} gives classes, not features: name a model.pt with --model_path.")
@@ -69,6 +72,21 @@ def frozen_network(
         raise SettingsError(f"features need a network with stages, but {type(network).__name__} has no stages.")
     move(network, device, memory_format(network))
     return network.eval()
+
+
+def tell_random_weights(weights: object, pretrained: object) -> None:
+    """Print a note if features come from random weights.
+
+    Args:
+        weights: setting of the run.
+        pretrained: setting of the run.
+    """
+    if weights is None and pretrained is None and idist.get_rank() == 0:
+        print(
+            "note: the backbone has random weights. For published weights add --weights; for weights of an earlier run "
+            "add --pretrained",
+            flush=True,
+        )
 
 
 def embed_folder(
