@@ -22,7 +22,7 @@ def test_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Cap
     assert main(["demo"]) == 0
     out = capfd.readouterr().out
     files = re.findall(r"^  ((?:output|models)/\S+)", out, flags=re.MULTILINE)
-    assert len(files) == 5
+    assert len(files) == 7
     assert all((tmp_path / "fgssl_demo" / file).is_file() for file in files)
     for config in set(re.findall(r"--config_file (\S+)", out)):
         assert (tmp_path / config).is_file()

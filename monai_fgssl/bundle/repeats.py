@@ -15,6 +15,7 @@ from ignite import distributed as idist
 from monai.bundle import ConfigWorkflow
 
 from monai_fgssl.report import Report
+from monai_fgssl.report.run import PROBE
 from monai_fgssl.utils.command import in_bundle_command
 from monai_fgssl.utils.run_log import within_a_run
 
@@ -101,9 +102,12 @@ def repeat_fine_tuning(report: Report, bundle_root: str | Path, settings: Mappin
     """
     repeats = list(_repeats(settings))
     for repeat in repeats:
-        for method, predictions in _run(repeat, bundle_root, settings).items():
+        results, history = _run(repeat, bundle_root, settings)
+        for method, predictions in results.items():
             for of_seed in predictions:
                 report.add(method, of_seed)
+            if not method.endswith(PROBE):
+                report.add_course(method, history)
     if idist.get_rank() == 0:
         for repeat in repeats:
             shutil.rmtree(repeat.folder / "checkpoints", ignore_errors=True)
@@ -131,8 +135,10 @@ def _repeats(settings: Mapping[str, Any]) -> Iterator[Repeat]:
             yield Repeat(of_seed, phase_title(title, seeds, number), changes | seed)
 
 
-def _run(repeat: Repeat, bundle_root: str | Path, settings: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """Run one more fine-tuning and return its predictions, by method."""
+def _run(
+    repeat: Repeat, bundle_root: str | Path, settings: Mapping[str, Any]
+) -> tuple[dict[str, list[Any]], dict[str, list[tuple[int, float]]]]:
+    """Run one more fine-tuning, and return its predictions by method and the series of its training."""
     overrides = command_line_overrides() if in_bundle_command() else {}
     nested = {name: DefaultParseValue(value) for name, value in overrides.items() if "#" in name}
     files = command_config_files() if in_bundle_command() else []
@@ -156,4 +162,6 @@ def _run(repeat: Repeat, bundle_root: str | Path, settings: Mapping[str, Any]) -
         )
         workflow.initialize()
         workflow.run()
-    return workflow.parser.get_parsed_content("report").results
+    # A recipe without epochs (``probe``) has no history.
+    history = getattr(workflow.parser.get_parsed_content("train#trainer").state, "history", {})
+    return workflow.parser.get_parsed_content("report").results, history

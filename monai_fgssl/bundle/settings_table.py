@@ -201,7 +201,7 @@ SETTINGS = (
         "data",
         "number of training images of each class that keep their label, instead of `label_fraction`; a lesion keeps "
         "the labels of all its images, so there may be more",
-        default="none; synthetic: 6",
+        default="none; synthetic: 10",
         check=optional(whole),
         volumes_default="none",
     ),
@@ -413,7 +413,9 @@ SETTINGS = (
         "pretrain_epochs",
         "pretraining",
         "epochs of pre-training; 0: no pre-training",
+        default="40; synthetic: 20",
         check=not_negative,
+        volumes_default="16",
         label_app=True,
         identity=TRAIN,
         hyperparameter="pretrain",
@@ -531,7 +533,14 @@ SETTINGS = (
         hyperparameter="train",
     ),
     Setting(
-        "max_epochs", "fine-tuning", "epochs of fine-tuning", check=positive, label_app=True, hyperparameter="train"
+        "max_epochs",
+        "fine-tuning",
+        "epochs of fine-tuning",
+        default="60; synthetic: 15",
+        check=positive,
+        volumes_default="40",
+        label_app=True,
+        hyperparameter="train",
     ),
     Setting(
         "batch_size",

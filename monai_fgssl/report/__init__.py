@@ -8,7 +8,7 @@ from .correlation_figure import plot_correlations, step_correlations
 from .dicom.writer import DicomResultWriter
 from .embeddings import check_formats, raise_failures, write_embeddings
 from .feature_map import embed_features, plot_feature_map
-from .figures import plot_confusion, plot_learning_curves, plot_roc
+from .figures import plot_comparison, plot_confusion, plot_learning_curves, plot_roc
 from .heat_maps import HeatMapWriter, stage_heat_maps
 from .predictions import write_predictions
 from .reliability import ReliabilityBins, plot_reliability, reliability_bins
@@ -31,6 +31,7 @@ __all__ = [
     "check_formats",
     "embed_features",
     "find_similar",
+    "plot_comparison",
     "plot_confusion",
     "plot_correlations",
     "plot_feature_map",

@@ -10,6 +10,14 @@ __all__ = ["conclusion", "labels_in_words"]
 
 Intervals = Mapping[str, Mapping[str, float]]
 METRIC, METRIC_NAME = "macro_f1", "macro F1"
+FULL = "the whole network fine-tuned"
+RECIPES = {
+    "full": FULL,
+    "ensemble": "the fine-tuned network with a probe",
+    "lp_ft": "the network fine-tuned from its probe",
+    "probe": "linear classifiers of the frozen network",
+}
+"""Words for the values of the setting ``fine_tuning``."""
 
 
 def labels_in_words(counts: Sequence[int]) -> str:
@@ -40,6 +48,8 @@ def conclusion(
     num_test_images: int,
     frozen: bool = False,
     start: str = "random weights",
+    epochs: int | None = None,
+    recipe: str = "full",
 ) -> str:
     """Put into one sentence what pre-training changes.
 
@@ -53,6 +63,10 @@ def conclusion(
         num_test_images: number of test images.
         frozen: True if linear classifiers of the frozen features are compared, False for fine-tuned networks.
         start: name of what the network without pre-training starts from.
+        epochs: epochs of the fine-tuning, which the sentence names if networks are fine-tuned: after a long one random
+            weights may have caught up. None: not known.
+        recipe: setting ``fine_tuning`` of the network with pre-training. A network from random weights is always
+            fine-tuned as a whole.
     """
     gain = difference[METRIC]
     amount = f"{abs(gain['value']):.3f}"
@@ -64,10 +78,13 @@ def conclusion(
         chance = f"{gain['value']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}]"
         verdict = f"makes no difference beyond chance in {METRIC_NAME} ({chance})"
     images = "" if num_unlabeled is None else f" on {num_unlabeled:,} images without their labels"
-    what = "a linear classifier of the frozen network" if frozen else "the whole network fine-tuned"
+    what = "a linear classifier of the frozen network" if frozen else RECIPES[recipe]
+    if not frozen and recipe != "full" and start == "random weights":
+        what += f", against {FULL}"
     repeated = "" if seeds == 1 else f", {seeds} seeds"
+    duration = "" if frozen or epochs is None else f" and {epochs:,} epoch{'' if epochs == 1 else 's'} of fine-tuning"
     values = f"{ours[METRIC]['value']:.3f} against {other[METRIC]['value']:.3f} from {start}"
     return (
-        f"With {labels_in_words(label_counts)}, pre-training{images} {verdict}: "
+        f"With {labels_in_words(label_counts)}{duration}, pre-training{images} {verdict}: "
         f"{values} ({what}{repeated}, {num_test_images:,} test images)."
     )

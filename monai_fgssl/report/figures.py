@@ -15,7 +15,7 @@ from sklearn.metrics import confusion_matrix, roc_auc_score, roc_curve
 
 from .style import COLORS, INK, literal, readable, save_figure, style
 
-__all__ = ["plot_confusion", "plot_learning_curves", "plot_roc"]
+__all__ = ["plot_comparison", "plot_confusion", "plot_learning_curves", "plot_roc"]
 
 # Panels of the learning curves: title, and the prefixes of the series in it.
 PANELS = (
@@ -135,4 +135,33 @@ def plot_learning_curves(history: Mapping[str, Mapping[str, Sequence[tuple[int, 
                 axes.xaxis.get_major_locator().set_params(integer=True)
                 # The legend is outside the axes, since inside it might hide a curve.
                 axes.legend(loc="upper left", bbox_to_anchor=(1, 1), handlelength=1)
+        save_figure(figure, path)
+
+
+def plot_comparison(courses: Mapping[str, Sequence[Sequence[tuple[int, float]]]], path: str | Path) -> None:
+    """Draw macro F1 on the validation part over the epochs of the fine-tuning, one color for each method.
+
+    With several seeds, a thick line is the mean over the seeds and a thin line is one seed.
+
+    Args:
+        courses: by method, for each seed a list of (epoch, value) pairs.
+        path: file of the picture.
+    """
+    with style():
+        figure = Figure(figsize=(6.4, 3.4), layout="constrained")
+        axes = figure.subplots()
+        for (method, seeds), color, mark in zip(courses.items(), cycle(COLORS), cycle("os^D"), strict=False):
+            values: dict[int, list[float]] = {}
+            for pairs in seeds:
+                for epoch, value in pairs:
+                    values.setdefault(epoch, []).append(value)
+                if len(seeds) > 1:
+                    axes.plot(*zip(*pairs, strict=True), color=color, linewidth=0.8, alpha=0.5)
+            epochs = sorted(values)
+            size = 4 if len(epochs) <= MOST_DOTS else 0
+            means = [float(np.mean(values[epoch])) for epoch in epochs]
+            axes.plot(epochs, means, f"{mark}-", color=color, markersize=size, linewidth=2.2, label=literal(method))
+        axes.set(title="fine-tuning, validation images", xlabel="epoch", ylabel="macro F1", ylim=(0, 1))
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.legend(loc="upper left", bbox_to_anchor=(1, 1), handlelength=1.5)
         save_figure(figure, path)

@@ -29,6 +29,7 @@ PICTURES = {
     "confusion_matrix.png": "Confusion matrix: color is the share of the true class, figures are numbers of images.",
     "roc.png": "ROC curve of each class against all others.",
     "risk_coverage.png": "Error when the least sure images are referred to a person. The point: one possible class.",
+    "comparison.png": "Validation images during fine-tuning, with pre-training and without. Thin lines: single seeds.",
     "learning_curves.png": "Course of the training. Epoch 0 is the network before the first step.",
     "views.png": "Views that pre-training compares: puzzles cut from a regularized view, and a distorted view.",
 }

@@ -24,7 +24,7 @@ from monai_fgssl.metrics.classification import (
 )
 from monai_fgssl.report.abstention import measure_abstention, plot_risk_coverage, sentence_on_abstention
 from monai_fgssl.report.conclusion import conclusion
-from monai_fgssl.report.figures import plot_confusion, plot_learning_curves, plot_roc
+from monai_fgssl.report.figures import plot_comparison, plot_confusion, plot_learning_curves, plot_roc
 from monai_fgssl.report.page import write_page
 from monai_fgssl.report.predictions import write_predictions
 from monai_fgssl.report.provenance import command_line, versions
@@ -38,6 +38,8 @@ __all__ = ["Report"]
 
 NUM_SHOWN_IMAGES = 4
 PROBE = ", linear probe"
+COURSE = "val_macro_f1"
+"""Series of a fine-tuning that ``comparison.png`` shows."""
 """End of a method's name if it is a linear classifier on the frozen network of another method."""
 PRINTED = ("macro_f1", "macro_auc")
 """Metrics in the printed table, which must fit a screen. The files have all metrics."""
@@ -75,6 +77,7 @@ class Report:
         self.data = data
         self.bundle_root = Path("fgssl") if bundle_root is None else Path(bundle_root)
         self.results: dict[str, list[PredictionCollector]] = {}
+        self.courses: dict[str, list[list[tuple[int, float]]]] = {}
 
     @idist.one_rank_only()
     def write_views(
@@ -106,6 +109,16 @@ class Report:
         """
         self.results.setdefault(method, []).append(predictions)
 
+    def add_course(self, method: str, history: Mapping[str, list[tuple[int, float]]]) -> None:
+        """Add the course of one more fine-tuning of a method, for ``comparison.png``.
+
+        Args:
+            method: name of the method.
+            history: series of the fine-tuning by name; :data:`COURSE` is drawn.
+        """
+        if history.get(COURSE):
+            self.courses.setdefault(method, []).append(list(history[COURSE]))
+
     @idist.one_rank_only()
     def write(self, history: Mapping[str, Mapping[str, list[tuple[int, float]]]]) -> dict[str, Any]:
         """Print the table and write all files. Without a test part, only the training's course and settings are shown.
@@ -131,6 +144,7 @@ class Report:
         if results:
             self._print(content)
             self._draw(next(iter(results)), first)
+        self._draw_comparison(next(iter(results), ""), history.get("fine-tune", {}))
         if content["history"]:
             plot_learning_curves(content["history"], self.output_dir / "learning_curves.png")
         page = self.output_dir / "report.html"
@@ -146,6 +160,20 @@ class Report:
         plot_confusion(labels, probabilities.argmax(1), self.class_names, confusion, title=title)
         plot_roc(labels, probabilities, self.class_names, roc, title=title)
         plot_risk_coverage(predictions, self.output_dir / "risk_coverage.png", title=title)
+
+    def _draw_comparison(self, method: str, history: Mapping[str, list[tuple[int, float]]]) -> None:
+        """Draw the courses of all fine-tunings, if there are those of another method. This run's own comes first."""
+        path = self.output_dir / "comparison.png"
+        own = [history[COURSE]] if history.get(COURSE) else []
+        courses = {method: own + self.courses.get(method, [])} | {
+            name: seeds for name, seeds in self.courses.items() if name != method
+        }
+        courses = {name: seeds for name, seeds in courses.items() if seeds}
+        if len(courses) > 1:
+            plot_comparison(courses, path)
+        else:
+            # The page would show the picture of an earlier run in this folder.
+            path.unlink(missing_ok=True)
 
     def _describe_run(self, history: Mapping[str, Mapping[str, list[tuple[int, float]]]]) -> dict[str, Any]:
         """Describe everything that is known without a test part."""
@@ -199,6 +227,7 @@ class Report:
         if self.data is None:
             return []
         counts = np.bincount(self.data.train.labeled().labels, minlength=len(self.class_names)).tolist()
+        recipe = self.settings.get("fine_tuning", "full")
         return [
             conclusion(
                 content["methods"][name],
@@ -210,6 +239,8 @@ class Report:
                 content["num_test_images"],
                 frozen=name.endswith(PROBE),
                 start=other.removesuffix(PROBE),
+                epochs=None if recipe == "probe" else self.settings.get("max_epochs"),
+                recipe=recipe,
             )
             for name, other in _pairs(list(content["methods"]))
         ]

@@ -95,7 +95,7 @@ def test_the_whole_recipe(trained: tuple[Path, subprocess.CompletedProcess[str]]
     assert "pre-train 1/1" in result.stdout + result.stderr
     for metric in ("accuracy", "balanced", "macro F1", "macro AUC"):
         assert metric.lower() in result.stdout.lower().replace("_", " ")
-    for picture in ("views", "confusion_matrix", "roc", "learning_curves"):
+    for picture in ("views", "confusion_matrix", "roc", "learning_curves", "comparison"):
         with Image.open(output / f"{picture}.png") as image:
             assert min(image.size) > 200
     metrics = json.loads((output / "metrics.json").read_text())

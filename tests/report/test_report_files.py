@@ -7,6 +7,7 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,14 @@ from sklearn.metrics import precision_recall_fscore_support
 
 from monai_fgssl.engines.handlers import PredictionCollector
 from monai_fgssl.metrics import classification_metrics
-from monai_fgssl.report import Report, plot_confusion, plot_learning_curves, plot_roc, write_predictions
+from monai_fgssl.report import (
+    Report,
+    plot_comparison,
+    plot_confusion,
+    plot_learning_curves,
+    plot_roc,
+    write_predictions,
+)
 from monai_fgssl.report.conclusion import conclusion
 from monai_fgssl.report.tables import write_metrics
 from monai_fgssl.utils.errors import DataError
@@ -121,9 +129,27 @@ def test_the_conclusion_is_that_of_the_interval(gain: dict[str, dict[str, float]
     assert sentence.startswith("With 6 to 7 labels per class, pre-training on 1,100 images without their labels ")
     assert words in sentence
     assert sentence.endswith("(the whole network fine-tuned, 3 seeds, 320 test images).")
-    frozen = conclusion(ours, other, gain, [6], None, seeds=1, num_test_images=20, frozen=True)
+    frozen = conclusion(ours, other, gain, [6], None, seeds=1, num_test_images=20, frozen=True, epochs=15)
     assert "pre-training " + words.split()[0] in frozen
+    assert frozen.startswith("With 6 labels per class, pre-training ")
     assert frozen.endswith("(a linear classifier of the frozen network, 20 test images).")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "start", "words"),
+    [
+        ("full", "random weights", "the whole network fine-tuned"),
+        ("ensemble", "random weights", "the fine-tuned network with a probe, against the whole network fine-tuned"),
+        ("ensemble", "given weights", "the fine-tuned network with a probe"),
+    ],
+)
+def test_the_conclusion_names_both_recipes_and_the_length_of_the_fine_tuning(
+    recipe: str, start: str, words: str
+) -> None:
+    values = interval(0.7, 0.6, 0.8)
+    sentence = conclusion(values, values, values, [6], 9, 1, 20, start=start, epochs=15, recipe=recipe)
+    assert sentence.startswith("With 6 labels per class and 15 epochs of fine-tuning, pre-training on 9 images ")
+    assert sentence.endswith(f" from {start} ({words}, 20 test images).")
 
 
 @pytest.mark.parametrize("missing", [None, 1])
@@ -202,6 +228,38 @@ def test_learning_curves_show_every_series(tmp_path: Path, monkeypatch: pytest.M
     widths = [line.get_linewidth() for line in figures[0].axes[0].lines]
     assert widths == sorted(widths, reverse=True)
     assert widths[0] > 2 * widths[-1]
+
+
+def test_the_comparison_shows_the_mean_and_every_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    figures: list[Figure] = []
+    monkeypatch.setattr("monai_fgssl.report.figures.save_figure", lambda figure, path: figures.append(figure))
+    plot_comparison({"ours": [[(1, 0.2), (2, 0.6)], [(1, 0.4), (2, 0.8)]], "$a$": [[(2, 0.5)]]}, tmp_path / "c.png")
+    axes = figures[0].axes[0]
+    thick = {line.get_label(): line.get_xydata().tolist() for line in axes.lines if line.get_linewidth() > 1}
+    assert list(thick) == ["ours", r"\$a\$"]
+    np.testing.assert_allclose(thick["ours"], [(1, 0.3), (2, 0.7)])
+    thin = [line.get_xydata().tolist() for line in axes.lines if line.get_linewidth() < 1]
+    assert thin == [[[1, 0.2], [2, 0.6]], [[1, 0.4], [2, 0.8]]]
+
+
+def test_the_report_compares_the_courses_of_all_methods(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Any] = []
+    monkeypatch.setattr("monai_fgssl.report.run.plot_comparison", lambda courses, path: drawn.append((courses, path)))
+    report = Report(tmp_path, CLASSES, {})
+    for seed, method in enumerate(("ours", "theirs")):
+        report.add(method, make_predictions(seed))
+    own = {"fine-tune": {"val_macro_f1": [(1, 0.4)]}}
+    picture = tmp_path / "comparison.png"
+    picture.write_bytes(b"of an earlier run")
+    report.write(own)
+    # There is nothing to compare with, and the picture of an earlier run would be wrong.
+    assert not drawn
+    assert not picture.exists()
+    report.add_course("theirs", {"val_macro_f1": [(1, 0.2)], "loss": [(1, 9.0)]})
+    report.add_course("ours", {"val_macro_f1": [(1, 0.5)]})
+    report.add_course("without epochs", {})
+    report.write(own)
+    assert drawn == [({"ours": [[(1, 0.4)], [(1, 0.5)]], "theirs": [[(1, 0.2)]]}, picture)]
 
 
 def test_confusion_matrix_and_areas_are_those_of_the_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
