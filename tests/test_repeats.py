@@ -33,9 +33,9 @@ def test_the_comparison_starts_from_what_the_pretraining_started_from(
 ) -> None:
     made: list[repeats.Repeat] = []
 
-    def run(repeat: repeats.Repeat, *_: Any) -> dict[str, list[Any]]:
+    def run(repeat: repeats.Repeat, *_: Any) -> tuple[dict[str, list[Any]], dict[str, Any]]:
         made.append(repeat)
-        return {}
+        return {}, {}
 
     monkeypatch.setattr(repeats, "_run", run)
     settings = {"output_dir": str(tmp_path), "seeds": 2, "pretrained": None, "pretrain_epochs": 1, "compare": True}

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 from sklearn.metrics import confusion_matrix, roc_auc_score, roc_curve
 
@@ -162,6 +163,6 @@ def plot_comparison(courses: Mapping[str, Sequence[Sequence[tuple[int, float]]]]
             means = [float(np.mean(values[epoch])) for epoch in epochs]
             axes.plot(epochs, means, f"{mark}-", color=color, markersize=size, linewidth=2.2, label=literal(method))
         axes.set(title="fine-tuning, validation images", xlabel="epoch", ylabel="macro F1", ylim=(0, 1))
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend(loc="upper left", bbox_to_anchor=(1, 1), handlelength=1.5)
         save_figure(figure, path)
