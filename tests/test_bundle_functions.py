@@ -24,10 +24,13 @@ from monai_fgssl.bundle import (
     check_overrides,
     check_settings,
     copy_bundle,
+    describe_model,
     fit_batch_size,
+    fit_decision,
     load_pretrained,
     load_weights,
     lock_output,
+    logit_adjustment,
     loss_weights,
     make_network,
     network_to_save,
@@ -46,7 +49,7 @@ from monai_fgssl.bundle.settings_table import SETTINGS, Setting, by_name, markdo
 from monai_fgssl.data import CachedImages, DataError, PreparedData
 from monai_fgssl.engines.calibration import MIN_CALIBRATION_IMAGES
 from monai_fgssl.engines.handlers import PredictionCollector
-from monai_fgssl.metrics import PredictionSets, fit_prediction_sets
+from monai_fgssl.metrics import LogitAdjustment, PredictionSets, fit_logit_adjustment, fit_prediction_sets
 from monai_fgssl.networks import EnsembleNet, HierarchicalNet, PlainNet, PooledNet, make_backbone
 from monai_fgssl.transforms import RandView
 from monai_fgssl.utils.run_log import close_log
@@ -105,6 +108,47 @@ def test_a_model_keeps_its_sets(tmp_path: Path) -> None:
         assert prediction_sets(read_record(shipped_bundle("fgssl"), file)) == sets
     save_model(network, path, ["a", "b"], 32)
     assert prediction_sets(read_record(shipped_bundle("fgssl"), path)) is None
+
+
+def unequal(count: int) -> PredictionCollector:
+    """Of three classes the first is frequent; the evidence alone names every class, probabilities always the first."""
+    labels = torch.tensor([0, 0, 0, 0, 0, 0, 0, 1, 1, 2]).repeat(count // 10 + 1)[:count]
+    shares = torch.tensor([0.7, 0.2, 0.1])
+    logits = shares.log() + 0.9 * torch.nn.functional.one_hot(labels, 3)
+    names = [str(i) for i in range(count)]
+    return PredictionCollector(names, names, [labels], [logits[:, None]])
+
+
+def test_balanced_decisions_are_fitted_to_calibrated_probabilities(capsys: pytest.CaptureFixture[str]) -> None:
+    collected, train = unequal(60), labeled(*[0] * 7, 1, 1, 2)
+    assert fit_decision(collected, 2.0, "likeliest", train) is None
+    rule = fit_decision(collected, 2.0, "balanced", train)
+    probabilities = (collected.logits / 2).softmax(1)
+    assert rule == fit_logit_adjustment(probabilities, collected.labels, (0.7, 0.2, 0.1))
+    assert rule is not None
+    assert rule.strength > 0
+    assert f"strength {rule.strength:g}, macro F1 on the validation part 1.000" in capsys.readouterr().out
+    collected.temperature, collected.adjustment = 2.0, rule
+    assert collected.predicted.tolist() == collected.labels.tolist()
+
+
+def test_a_handful_of_images_balances_no_decisions(capsys: pytest.CaptureFixture[str]) -> None:
+    assert fit_decision(unequal(MIN_CALIBRATION_IMAGES - 1), 1.0, "balanced", labeled(0, 1, 2)) is None
+    told = capsys.readouterr().out
+    assert "the likeliest class is predicted: that needs 30 validation images, and there are 29" in told
+
+
+def test_a_model_keeps_its_decision_and_a_model_of_former_times_has_none(tmp_path: Path) -> None:
+    path, rule, root = tmp_path / "model.pt", LogitAdjustment(0.5, (0.75, 0.25)), shipped_bundle("fgssl")
+    network = HierarchicalNet("resnet18", num_classes=2, width=8, embedding_dim=4)
+    for file in (path, path.with_suffix(".safetensors")):
+        save_model(network, file, ["a", "b"], 32, adjustment=rule)
+        assert logit_adjustment(read_record(root, file)) == rule
+    assert "decision=balanced, strength=0.5" in describe_model(root, path).parameters
+    record = json.loads(path.with_suffix(".json").read_text())
+    del record["logit_adjustment"]
+    path.with_suffix(".json").write_text(json.dumps(record))
+    assert logit_adjustment(read_record(root, path)) is None
 
 
 def labeled(*labels: int) -> CachedImages:
@@ -318,6 +362,9 @@ def test_a_damaged_record_is_one_line(text: str, message: str, tmp_path: Path) -
         ("temperature", float("nan")),
         ("prediction_sets", "$1"),
         ("prediction_sets", PredictionSets(0.9, (0.5,) * 3).to_record()),
+        ("logit_adjustment", "$1"),
+        ("logit_adjustment", LogitAdjustment(1.0, (0.5, 0.25, 0.25)).to_record()),
+        ("logit_adjustment", {"strength": -1.0, "prior": [0.5, 0.5]}),
         ("class_names", "ab"),
         ("class_names", [1, 2]),
     ],
@@ -430,7 +477,7 @@ def test_a_new_setting_needs_one_row(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     valid |= {"freeze_backbone": 0, "fine_tuning": "probe", "stage_lr_decay": 1, "label_fraction": 0.5}
     valid |= {"pretrain_stage_lr_decay": 1, "ema_decay": 0.9, "pretrain_ema_decay": None}
     valid |= {"labels_per_class": None, "weights": None, "drop_path": 0.1, "grids": [2]}
-    valid |= {"coverage": 0.9, "set_score": "raps"}
+    valid |= {"coverage": 0.9, "set_score": "raps", "decision": "balanced"}
     check_settings(str(root), valid)
     # Without puzzles no grid has to fit the image.
     uneven = valid | {"grids": [3], "puzzles": False}
@@ -463,6 +510,7 @@ def test_a_new_setting_needs_one_row(monkeypatch: pytest.MonkeyPatch, tmp_path: 
         ("balance", "equal"),
         ("fine_tuning", "linear"),
         ("set_score", "aps"),
+        ("decision", "fair"),
     ],
 )
 def test_checks_of_single_settings(name: str, value: object) -> None:

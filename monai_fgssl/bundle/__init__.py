@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from monai_fgssl.data import synthetic_classes
 from monai_fgssl.data.balance import loss_weights
-from monai_fgssl.engines.calibration import calibrate, calibrate_sets, weigh_members
+from monai_fgssl.engines.calibration import calibrate, calibrate_sets, fit_decision, weigh_members
 from monai_fgssl.engines.frozen import probe_frozen
 from monai_fgssl.engines.heads import solve_heads
 from monai_fgssl.networks import add_adapters, unwrap
@@ -34,6 +34,7 @@ from .model_file import (
     export_model,
     load_pretrained,
     load_weights,
+    logit_adjustment,
     make_network,
     own_model,
     prediction_sets,
@@ -91,11 +92,13 @@ __all__ = [
     "export_model",
     "find_root",
     "fit_batch_size",
+    "fit_decision",
     "frozen_network",
     "has_bfloat16",
     "load_pretrained",
     "load_weights",
     "lock_output",
+    "logit_adjustment",
     "loss_weights",
     "make_network",
     "memory_format",

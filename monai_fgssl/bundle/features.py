@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from monai_fgssl.data import CachedImages, ImageGeometry, ImageStream, PreparedData, ReadImaged, list_images
 from monai_fgssl.engines import Embeddings, embed_files, embed_images, solve_pooled
 from monai_fgssl.engines.handlers import PredictionCollector
-from monai_fgssl.metrics import PredictionSets
+from monai_fgssl.metrics import LogitAdjustment, PredictionSets
 from monai_fgssl.networks import PooledNet, StagedNet, unwrap
 from monai_fgssl.networks.placement import memory_format
 from monai_fgssl.networks.precision import move
@@ -195,6 +195,7 @@ def predict_features(
     images: CachedImages,
     temperature: float = 1.0,
     prediction_sets: PredictionSets | None = None,
+    adjustment: LogitAdjustment | None = None,
 ) -> PredictionCollector:
     """Predict images whose features are known with a solved network.
 
@@ -204,6 +205,7 @@ def predict_features(
         images: images of one part.
         temperature: temperature of the calibration.
         prediction_sets: see :class:`~monai_fgssl.engines.handlers.PredictionCollector`.
+        adjustment: see :class:`~monai_fgssl.engines.handlers.PredictionCollector`.
     """
     module: PooledNet = unwrap(network)
     logits = module.classify(features.to(module.mean.device)).cpu()
@@ -214,4 +216,5 @@ def predict_features(
         [logits[:, None]],
         temperature=temperature,
         prediction_sets=prediction_sets,
+        adjustment=adjustment,
     )

@@ -19,7 +19,7 @@ from monai.utils import ensure_tuple_rep
 from torch import Tensor, nn
 
 from monai_fgssl.data.io.geometry import ImageGeometry
-from monai_fgssl.metrics import PredictionSets
+from monai_fgssl.metrics import LogitAdjustment, PredictionSets
 from monai_fgssl.networks import (
     EnsembleNet,
     HierarchicalNet,
@@ -54,6 +54,7 @@ __all__ = [
     "export_model",
     "load_pretrained",
     "load_weights",
+    "logit_adjustment",
     "make_network",
     "own_model",
     "prediction_sets",
@@ -98,6 +99,7 @@ def save_model(
     spacing: float | Sequence[float] | None = None,
     window: str | Sequence[float] | None = None,
     prediction_sets: PredictionSets | None = None,
+    adjustment: LogitAdjustment | None = None,
 ) -> None:
     """Write the weights, and a record that says how to rebuild the network and names its classes.
 
@@ -114,6 +116,7 @@ def save_model(
         spacing: spacing, if ``geometry`` is only the image size; see :class:`~monai_fgssl.data.ImageGeometry`.
         window: window, if ``geometry`` is only the image size; see :class:`~monai_fgssl.data.ImageGeometry`.
         prediction_sets: rule that makes sets of possible classes; None: the model has no rule.
+        adjustment: rule that decides for a class; None: the likeliest class.
     """
     if isinstance(geometry, ImageGeometry):
         images = {name: getattr(geometry, name) for name in GEOMETRY}
@@ -128,6 +131,7 @@ def save_model(
         **images,
         "temperature": temperature,
         "prediction_sets": None if prediction_sets is None else prediction_sets.to_record(),
+        "logit_adjustment": None if adjustment is None else adjustment.to_record(),
     }
     if path.suffix == SAFETENSORS:
         save_safetensors(state, path, {RECORD: to_json(record)})
@@ -162,7 +166,7 @@ def read_record(bundle_root: str | Path, model_path: str | Path | None = None) -
     root = Path(bundle_root)
     model = Path(own_model(root) if model_path is None else model_path)
     # Models of the first releases lack these entries.
-    defaults = dict.fromkeys(GEOMETRY) | {"temperature": 1.0, "prediction_sets": None}
+    defaults = dict.fromkeys(GEOMETRY) | {"temperature": 1.0, "prediction_sets": None, "logit_adjustment": None}
     if model.is_file() and is_safetensors(model):
         return defaults | _record_in(model)
     for file in (model, Path(own_model(root))):
@@ -188,6 +192,7 @@ def read_record(bundle_root: str | Path, model_path: str | Path | None = None) -
         **{name: parser.get_parsed_content(name) if name in parser else None for name in GEOMETRY},
         "temperature": 1.0,
         "prediction_sets": None,
+        "logit_adjustment": None,
     }
 
 
@@ -199,6 +204,16 @@ def prediction_sets(record: Mapping[str, Any]) -> PredictionSets | None:
     """
     sets = record["prediction_sets"]
     return None if sets is None else PredictionSets.from_record(sets, len(record["class_names"]))
+
+
+def logit_adjustment(record: Mapping[str, Any]) -> LogitAdjustment | None:
+    """Rule that decides for a class, from the record of a model; None: the likeliest class.
+
+    Args:
+        record: record of :func:`read_record`.
+    """
+    rule = record["logit_adjustment"]
+    return None if rule is None else LogitAdjustment.from_record(rule, len(record["class_names"]))
 
 
 def _read_json(file: Path) -> dict[str, Any]:
@@ -273,11 +288,12 @@ def _checked(file: Path, text: str) -> dict[str, Any]:
         fail(str(error).rstrip("."))
     if not _is_number(record.get("temperature", 1.0), float):
         fail(f"temperature {record['temperature']!r} is not a positive number")
-    if record.get("prediction_sets") is not None:
-        try:
-            prediction_sets(record)
-        except ValueError as error:
-            fail(str(error))
+    for name, parse in (("prediction_sets", prediction_sets), ("logit_adjustment", logit_adjustment)):
+        if record.get(name) is not None:
+            try:
+                parse(record)
+            except ValueError as error:
+                fail(str(error))
     if definition["_target_"] in NETWORKS and definition.get("num_classes") not in (None, max(1, len(names))):
         fail(f"class_names has {len(names)} names for a network with {definition['num_classes']} classes")
     return record | {"network_def": definition}
@@ -356,7 +372,9 @@ def describe_model(bundle_root: str | Path, model_path: str | Path) -> ModelDesc
     checksum = hashlib.sha256(Path(model_path).read_bytes()).hexdigest()
     record = read_record(root, model_path)
     geometry = [f"{name}={record[name]}" for name in GEOMETRY if record[name] is not None]
-    parameters = (*geometry, f"temperature={record['temperature']:.6g}")
+    rule = logit_adjustment(record)
+    decision = [] if rule is None else [f"decision=balanced, strength={rule.strength:.6g}"]
+    parameters = (*geometry, f"temperature={record['temperature']:.6g}", *decision)
     return ModelDescription(metadata["name"][:64], metadata["version"], "monai-fgssl", checksum, parameters)
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from monai_fgssl.metrics import SET_SCORES
+from monai_fgssl.metrics import DECISIONS, SET_SCORES
 from monai_fgssl.utils.errors import SettingsError
 
 __all__ = ["GROUPS", "SETTINGS", "Setting", "by_name", "default_of", "markdown_table"]
@@ -616,6 +616,14 @@ SETTINGS = (
         "`raps`: larger sets for harder images; `threshold`: all classes above one probability, the smallest sets on "
         "average",
         check=one_of(*SET_SCORES),
+        label_app=True,
+    ),
+    Setting(
+        "decision",
+        "fine-tuning",
+        "which class is predicted. `likeliest`: the one with the highest probability; `balanced`: rarer classes get a "
+        "bonus, and the validation part chooses its strength by macro F1. Probabilities do not change",
+        check=one_of(*DECISIONS),
         label_app=True,
     ),
     Setting(

@@ -13,8 +13,12 @@ from monai_fgssl.engines.embedding import BATCH_SIZE
 from monai_fgssl.engines.handlers import PredictionCollector
 from monai_fgssl.engines.hierarchical import prepare_images
 from monai_fgssl.metrics import (
+    LogitAdjustment,
     PredictionSets,
+    class_shares,
+    classification_metrics,
     expected_calibration_error,
+    fit_logit_adjustment,
     fit_member_weights,
     fit_prediction_sets,
     fit_temperature,
@@ -23,7 +27,8 @@ from monai_fgssl.networks import EnsembleNet, unwrap
 from monai_fgssl.utils.distributed import of_first_process
 from monai_fgssl.utils.run_log import record, tell
 
-__all__ = ["MIN_CALIBRATION_IMAGES", "calibrate", "calibrate_sets", "weigh_members"]
+__all__ = ["MIN_CALIBRATION_IMAGES", "calibrate", "calibrate_sets", "fit_decision", "weigh_members"]
+
 
 MIN_CALIBRATION_IMAGES = 30
 """Smallest number of images in the validation part for a calibration."""
@@ -107,3 +112,43 @@ def calibrate_sets(
         return None
     probabilities = (predictions.logits.double() / temperature).softmax(1)
     return fit_prediction_sets(probabilities, predictions.labels, coverage, by_class, score)
+
+
+def fit_decision(
+    predictions: PredictionCollector, temperature: float, decision: str, train: CachedImages
+) -> LogitAdjustment | None:
+    """Fit the rule that decides for a class to predictions on the validation part, and tell its strength.
+
+    With fewer than :data:`MIN_CALIBRATION_IMAGES` images the likeliest class is decided for.
+
+    Args:
+        predictions: predictions on the validation part.
+        temperature: temperature of the probabilities.
+        decision: ``"likeliest"``: the likeliest class; ``"balanced"``: the class with the highest adjusted logit, see
+            :func:`~monai_fgssl.metrics.fit_logit_adjustment`.
+        train: labeled training images, whose class shares are the prior.
+
+    Returns:
+        The rule; None: the likeliest class is decided for.
+    """
+    if decision == "likeliest":
+        return None
+    labels = predictions.labels
+    if len(labels) < MIN_CALIBRATION_IMAGES:
+        tell(
+            f"decisions are not balanced, the likeliest class is predicted: that needs {MIN_CALIBRATION_IMAGES} "
+            f"validation images, and there are {len(labels)}"
+        )
+        return None
+    # The same numbers as in all results, whose classes are decided by this rule.
+    probabilities = (predictions.logits / temperature).softmax(1)
+    rule = fit_logit_adjustment(probabilities, labels, class_shares(train.labels, probabilities.shape[1]))
+    before, after = (
+        classification_metrics(probabilities, labels, predicted)["macro_f1"]
+        for predicted in (None, rule.predict(probabilities))
+    )
+    tell(
+        f"balanced decisions: strength {rule.strength:g}, macro F1 on the validation part {after:.3f}, with the "
+        f"likeliest classes {before:.3f}"
+    )
+    return rule

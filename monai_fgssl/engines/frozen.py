@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from monai_fgssl.data import CachedImages
+from monai_fgssl.engines.calibration import fit_decision
 from monai_fgssl.engines.embedding import embed_images
 from monai_fgssl.engines.handlers import BatchNormUpdater, PredictionCollector
 from monai_fgssl.metrics import solve_linear_probe
@@ -25,6 +26,8 @@ def probe_frozen(
     device: str | torch.device,
     num_classes: int,
     statistics_loader: Iterable[dict[str, Any]] | None = None,
+    validation: CachedImages | None = None,
+    decision: str = "likeliest",
 ) -> PredictionCollector:
     """Solve a linear probe on the means of all stages, and predict images with it. The weights do not change.
 
@@ -36,6 +39,8 @@ def probe_frozen(
         num_classes: number of classes of the probe.
         statistics_loader: batches of images on which the running statistics of batch norms are measured first; a
             network with random weights needs that. None: the statistics do not change.
+        validation: labeled images to which a balanced decision is fitted; needed only for it.
+        decision: see :func:`~monai_fgssl.engines.calibration.fit_decision`.
 
     Returns:
         Predictions for ``test``, not calibrated, with one step.
@@ -46,5 +51,12 @@ def probe_frozen(
     if statistics_loader is not None:
         BatchNormUpdater(network, statistics_loader, device).update()
     probe = solve_linear_probe(embed_images(network, train, device), train.labels, train.groups, num_classes)
-    logits = embed_images(network, test, device) @ probe.weight.T + probe.bias
-    return PredictionCollector(list(test.names), list(test.groups), [test.labels], [logits[:, None]])
+
+    def predict(images: CachedImages) -> PredictionCollector:
+        logits = embed_images(network, images, device) @ probe.weight.T + probe.bias
+        return PredictionCollector(list(images.names), list(images.groups), [images.labels], [logits[:, None]])
+
+    predictions = predict(test)
+    if decision != "likeliest" and validation is not None and len(validation):
+        predictions.adjustment = fit_decision(predict(validation), 1.0, decision, train)
+    return predictions

@@ -24,6 +24,7 @@ from monai_fgssl.bundle import (
     SettingsError,
     describe_model,
     load_weights,
+    logit_adjustment,
     make_network,
     own_model,
     prediction_sets,
@@ -33,6 +34,7 @@ from monai_fgssl.bundle import (
 from monai_fgssl.bundle.model_file import GEOMETRY
 from monai_fgssl.data import DataError, ImageGeometry, ReadImaged
 from monai_fgssl.data.io.decoder_pool import DecoderPool
+from monai_fgssl.metrics import decide
 from monai_fgssl.networks import HierarchicalNet, PooledNet
 from monai_fgssl.report import stage_heat_maps
 from monai_fgssl.report.dicom.structured_report import write_sr
@@ -188,6 +190,7 @@ class LabelModel:
                 self._geometry(record),
                 record["temperature"],
                 prediction_sets=prediction_sets(record),
+                adjustment=logit_adjustment(record),
             )
 
     def read(self, path: str | Path, headers: list[Dataset] | None = None) -> Tensor:
@@ -226,7 +229,7 @@ class LabelModel:
             image = self.read(path, headers)
             with torch.inference_mode():
                 logits = network.stage_logits(image).float().cpu()
-        calibration = record["temperature"], prediction_sets(record)
+        calibration = record["temperature"], prediction_sets(record), logit_adjustment(record)
         (result,) = describe(logits, logits.sum(1)[:, None], record["class_names"], *calibration)
         return result
 
@@ -251,9 +254,12 @@ class LabelModel:
     def draw_heat_maps(self, path: str | Path) -> NDArray[np.uint8]:
         """Draw the image and its heat maps; see :func:`~monai_fgssl.report.heat_maps.draw_heat_maps`."""
         with self._lock:
-            network, _ = self.load()
+            network, record = self.load()
             image = self.read(path)
-            maps = stage_heat_maps(network, image)
+            with torch.inference_mode():
+                logits = network.stage_logits(image).float().cpu().sum(1)
+            classes = decide((logits / record["temperature"]).softmax(1), logit_adjustment(record))
+            maps = stage_heat_maps(network, image, classes.tolist())
         return draw_heat_maps(image[0], maps[0])
 
     def heat_maps(self, path: str | Path, class_name: str) -> Tensor:
@@ -313,9 +319,9 @@ def without_folder(error: Exception, path: str | Path) -> str:
 
 
 def ranked(result: dict[str, Any], class_names: Sequence[str]) -> list[dict[str, Any]]:
-    """List the classes of a result in MONAI Label's format, most likely first."""
+    """List the classes of a result in MONAI Label's format: the predicted class, then the others, most likely first."""
     rows = [
         {"idx": number, "label": name, "score": result["probabilities"][name]}
         for number, name in enumerate(class_names)
     ]
-    return sorted(rows, key=lambda row: -row["score"])
+    return sorted(rows, key=lambda row: (row["label"] != result["prediction"], -row["score"]))

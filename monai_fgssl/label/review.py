@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from sklearn.metrics import cohen_kappa_score
 
-from monai_fgssl.metrics import nearest_neighbors
+from monai_fgssl.metrics import LogitAdjustment, decide, nearest_neighbors
 from monai_fgssl.metrics.acquisition import entropy_scores
 
 from .scores import Scores
@@ -19,23 +19,28 @@ from .scores import Scores
 __all__ = ["agreements", "similar", "suggestions"]
 
 
-def suggestions(scores: Scores, class_names: Sequence[str]) -> dict[str, tuple[str, float]]:
-    """Return the most likely class of each scored image, and the model's doubt: 0 (sure) to 1 (all classes alike).
+def suggestions(
+    scores: Scores, class_names: Sequence[str], temperature: float = 1.0, adjustment: LogitAdjustment | None = None
+) -> dict[str, tuple[str, float]]:
+    """Return the predicted class of each scored image, and the model's doubt: 0 (sure) to 1 (all classes alike).
 
     Args:
         scores: scores of one model.
         class_names: names of the classes of the same model.
+        temperature: see :func:`~monai_fgssl.report.results.describe`.
+        adjustment: see :func:`~monai_fgssl.report.results.describe`.
     """
     # A copy: the scorer adds to it meanwhile.
     logits = dict(scores.stage_logits)
     if not logits:
         return {}
     # The mean of the logits, as pick() uses it for the next image.
-    prob = torch.stack(list(logits.values())).mean(1).softmax(1)
-    doubts = entropy_scores(prob)
+    stacked = torch.stack(list(logits.values()))
+    doubts = entropy_scores(stacked.mean(1).softmax(1))
+    decided = decide((stacked.sum(1) / temperature).softmax(1), adjustment)
     return {
         name: (class_names[index], round(doubt, 4))
-        for name, index, doubt in zip(logits, prob.argmax(1).tolist(), doubts.tolist(), strict=True)
+        for name, index, doubt in zip(logits, decided.tolist(), doubts.tolist(), strict=True)
     }
 
 

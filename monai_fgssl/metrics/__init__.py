@@ -36,12 +36,13 @@ from .conformal import (
     fit_prediction_sets,
     risk_coverage,
 )
-from .decision import STRENGTHS, LogitAdjustment, class_shares, decide, fit_logit_adjustment
+from .decision import DECISIONS, STRENGTHS, LogitAdjustment, class_shares, decide, fit_logit_adjustment
 from .epoch import epoch_metric
 from .probes import LinearProbe, knn_accuracy, knn_votes, nearest_neighbors, solve_linear_probe
 from .uncertainty import disagreement, margin, predictive_entropy
 
 __all__ = [
+    "DECISIONS",
     "METRICS",
     "SET_SCORES",
     "STRATEGIES",

@@ -41,12 +41,14 @@ class PredictionSets:
     penalty: float = 0.1
     free_ranks: int = 1
 
-    def contains(self, probabilities: ArrayLike) -> NDArray[np.bool_]:
+    def contains(self, probabilities: ArrayLike, decided: ArrayLike | None = None) -> NDArray[np.bool_]:
         """Return which classes are in the set of each image.
 
         Args:
             probabilities: predictions ``(N, num_classes)``, calibrated like the predictions that the rule was fitted
                 to.
+            decided: class ``(N,)`` that is decided for, if it may be another than the likeliest one. It is in the set,
+                so that the decision is always possible; larger sets contain the true class no less often.
 
         Returns:
             True for each class in the set, ``(N, num_classes)``. The likeliest class is in every set, so no set is
@@ -55,7 +57,9 @@ class PredictionSets:
         values = np.asarray(probabilities, dtype=np.float64)
         limits = np.array([math.inf if limit is None else limit for limit in self.thresholds])
         inside = set_scores(values, self.score, self.penalty, self.free_ranks) <= limits + ROUNDING
-        inside[np.arange(len(values)), values.argmax(1)] = True
+        for classes in (values.argmax(1), decided):
+            if classes is not None:
+                inside[np.arange(len(values)), np.asarray(classes)] = True
         return inside
 
     def to_record(self) -> dict[str, Any]:

@@ -14,8 +14,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from .classification import classification_metrics
 
-__all__ = ["STRENGTHS", "LogitAdjustment", "class_shares", "decide", "fit_logit_adjustment"]
+__all__ = ["DECISIONS", "STRENGTHS", "LogitAdjustment", "class_shares", "decide", "fit_logit_adjustment"]
 
+DECISIONS = ("likeliest", "balanced")
+"""Names of the ways to decide for a class: the likeliest one, or that of a :class:`LogitAdjustment`."""
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
 """Strengths that :func:`fit_logit_adjustment` tries."""
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from monai_fgssl.engines.handlers import PredictionCollector
 from monai_fgssl.metrics import binomial_interval, risk_coverage
@@ -38,10 +39,11 @@ def measure_abstention(predictions: PredictionCollector, class_names: Sequence[s
     if sets is None:
         return None
     probabilities, labels = predictions.probabilities.double().numpy(), predictions.labels.numpy()
-    inside = sets.contains(probabilities)
+    decided = predictions.predicted
+    inside = sets.contains(probabilities, decided)
     covered = inside[np.arange(len(labels)), labels]
     kept = inside.sum(1) == 1
-    right = probabilities.argmax(1) == labels
+    right = decided == labels
     return {
         "wanted": sets.coverage,
         "covered": _share(covered),
@@ -52,8 +54,13 @@ def measure_abstention(predictions: PredictionCollector, class_names: Sequence[s
         "covered_by_class": {
             name: _share(covered[labels == k]) for k, name in enumerate(class_names) if (labels == k).any()
         },
-        "risk_area": risk_coverage(probabilities.max(1), right)[2],
+        "risk_area": risk_coverage(_confidence(probabilities, decided), right)[2],
     }
+
+
+def _confidence(probabilities: NDArray[np.float64], decided: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Probability of the class that is decided for, ``(N,)``."""
+    return probabilities[np.arange(len(decided)), decided]
 
 
 def _share(hits: np.ndarray[Any, np.dtype[np.bool_]]) -> dict[str, float]:
@@ -93,15 +100,16 @@ def plot_risk_coverage(predictions: PredictionCollector, path: str | Path | None
         The figure.
     """
     probabilities, labels = predictions.probabilities.double().numpy(), predictions.labels.numpy()
-    right = probabilities.argmax(1) == labels
-    kept, risk, area = risk_coverage(probabilities.max(1), right)
+    decided = predictions.predicted
+    right = decided == labels
+    kept, risk, area = risk_coverage(_confidence(probabilities, decided), right)
     with style():
         figure = Figure(figsize=(4.6, 3.6), layout="constrained")
         axes = figure.subplots()
         axes.plot(kept, risk, color=COLORS[0], label=f"surest images first (area {area:.3f})")
         axes.axhline(1 - right.mean(), color=INK, linewidth=0.8, linestyle=":", label="all images")
         if predictions.prediction_sets is not None:
-            alone = predictions.prediction_sets.contains(probabilities).sum(1) == 1
+            alone = predictions.prediction_sets.contains(probabilities, decided).sum(1) == 1
             if alone.any():
                 axes.plot(alone.mean(), 1 - right[alone].mean(), "o", color=COLORS[1], label="one possible class")
         axes.set(xlabel="share of the images that is kept", ylabel="error among them", xlim=(0, 1.02))

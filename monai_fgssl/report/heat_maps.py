@@ -20,6 +20,7 @@ from PIL import Image
 from torch import Tensor
 
 from monai_fgssl.data.store.stream import ImageStream
+from monai_fgssl.metrics import LogitAdjustment, decide
 from monai_fgssl.networks import StagedNet, unwrap
 from monai_fgssl.utils.files import atomic_write, concerns_one_file
 
@@ -41,7 +42,7 @@ def stage_heat_maps(network: StagedNet, images: Tensor, classes: Tensor | Sequen
         network: a :class:`~monai_fgssl.networks.HierarchicalNet` or :class:`~monai_fgssl.networks.PooledNet`, in any
             mode. Its mode does not change, and no gradients are left in it.
         images: images ``(B, C, *spatial)``, float in [0, 1], on the network's device.
-        classes: class of each image whose evidence is shown, ``(B,)``; None: the predicted class.
+        classes: class of each image whose evidence is shown, ``(B,)``; None: the likeliest class.
 
     Returns:
         ``(B, K, *spatial)`` float32 in [0, 1], stages from shallow to deep. The largest value of each map is 1, or the
@@ -152,19 +153,21 @@ def draw_heat_maps(image: Tensor, heat_maps: Tensor) -> NDArray[np.uint8]:
     return np.concatenate([overlay(large, heat_map) for heat_map in (torch.zeros_like(heat[0]), *heat)], axis=1)
 
 
-def batch_heat_maps(engine: Workflow) -> Tensor:
+def batch_heat_maps(engine: Workflow, temperature: float = 1.0, adjustment: LogitAdjustment | None = None) -> Tensor:
     """Heat maps of the batch that an evaluator has just predicted. They are computed once for all writers.
 
     Args:
         engine: a :class:`~monai_fgssl.engines.HierarchicalEvaluator` of a network with ``heat_map_layers``.
+        temperature: see :func:`~monai_fgssl.report.results.describe`.
+        adjustment: see :func:`~monai_fgssl.report.results.describe`.
 
     Returns:
         Maps of :func:`stage_heat_maps` for the predicted classes, kept in ``engine.state.output["heat_maps"]``.
     """
     output = engine.state.output
     if "heat_maps" not in output:
-        classes = output[Keys.PRED].argmax(1)
-        output["heat_maps"] = stage_heat_maps(unwrap(engine.network), output[Keys.IMAGE], classes)
+        classes = decide((output[Keys.PRED].cpu() / temperature).softmax(1), adjustment)
+        output["heat_maps"] = stage_heat_maps(unwrap(engine.network), output[Keys.IMAGE], classes.tolist())
     return output["heat_maps"]
 
 
@@ -177,11 +180,21 @@ class HeatMapWriter:
         output_dir: folder of the folder ``heat_maps``.
         stream: stream that the evaluator reads from; a picture that can't be written is added to its ``incomplete``.
             None: it ends the evaluation.
+        temperature: see :func:`~monai_fgssl.report.results.describe`.
+        adjustment: see :func:`~monai_fgssl.report.results.describe`.
     """
 
-    def __init__(self, output_dir: str | Path, stream: ImageStream | None = None) -> None:
+    def __init__(
+        self,
+        output_dir: str | Path,
+        stream: ImageStream | None = None,
+        temperature: float = 1.0,
+        adjustment: LogitAdjustment | None = None,
+    ) -> None:
         self.folder = Path(output_dir) / "heat_maps"
         self.stream = stream
+        self.temperature = temperature
+        self.adjustment = adjustment
 
     def attach(self, engine: Workflow) -> None:
         """Attach to an evaluator."""
@@ -197,7 +210,7 @@ class HeatMapWriter:
             )
 
     def _draw(self, engine: Workflow) -> None:
-        images, maps = engine.state.output[Keys.IMAGE], batch_heat_maps(engine)
+        images, maps = engine.state.output[Keys.IMAGE], batch_heat_maps(engine, self.temperature, self.adjustment)
         for name, image, heat_maps in zip(engine.state.batch["name"], images, maps, strict=True):
             try:
                 with atomic_write(self.folder / f"{name}.png") as temporary:

@@ -17,6 +17,7 @@ from jinja2 import Environment, StrictUndefined
 
 from monai_fgssl.metrics.classification import METRICS
 from monai_fgssl.report.abstention import sentence_on_abstention
+from monai_fgssl.report.decision import sentence_on_decision
 from monai_fgssl.utils.files import atomic_write
 from monai_fgssl.utils.words import readable
 
@@ -76,6 +77,7 @@ def write_page(path: str | Path, content: Mapping[str, Any]) -> None:
         **content,
         metrics=METRICS,
         on_abstention=sentence_on_abstention(content["abstention"]) if content["abstention"] else None,
+        on_decision=sentence_on_decision(content["decision"]) if content["decision"] else None,
         marks=list(_marks(content)),
         plot_width=PLOT_WIDTH,
         row_height=ROW_HEIGHT,

@@ -17,15 +17,20 @@ __all__ = ["write_predictions"]
 
 
 def write_predictions(
-    path: str | Path, names: Sequence[str], probabilities: ArrayLike, class_names: Sequence[str]
+    path: str | Path,
+    names: Sequence[str],
+    probabilities: ArrayLike,
+    class_names: Sequence[str],
+    predicted: ArrayLike | None = None,
 ) -> None:
-    """Write one row per image: the column ``image``, then one probability per class.
+    """Write one row per image: the column ``image``, one probability per class, and maybe ``prediction``.
 
     Args:
         path: file to write; it is never there half-written. Missing folders are made.
         names: names of the ``N`` images.
         probabilities: probabilities ``(N, num_classes)``.
         class_names: names of the classes, which become the columns.
+        predicted: class of each image that is decided for, ``(N,)``; None: no column ``prediction``.
 
     Raises:
         ValueError: when the numbers of names, probabilities and classes do not fit.
@@ -39,5 +44,7 @@ def write_predictions(
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["image", *class_names])
-        writer.writerows([name, *(f"{value:.7f}" for value in row)] for name, row in zip(names, rows, strict=True))
+        writer.writerow(["image", *class_names, *([] if predicted is None else ["prediction"])])
+        decided = [[]] * len(rows) if predicted is None else [[class_names[k]] for k in np.asarray(predicted)]
+        for name, row, chosen in zip(names, rows, decided, strict=True):
+            writer.writerow([name, *(f"{value:.7f}" for value in row), *chosen])

@@ -16,10 +16,11 @@ import torch
 from ignite.engine import Events
 from monai.engines import Workflow
 from monai.engines.utils import IterationEvents
+from numpy.typing import NDArray
 
 from monai_fgssl.data.store.stream import ImageStream
 from monai_fgssl.engines.hierarchical import step_names
-from monai_fgssl.metrics import PredictionSets
+from monai_fgssl.metrics import LogitAdjustment, PredictionSets, decide
 from monai_fgssl.metrics.uncertainty import disagreement, predictive_entropy
 from monai_fgssl.networks import unwrap
 from monai_fgssl.utils.errors import DataError, first_lines, first_names
@@ -39,6 +40,7 @@ def describe(
     class_names: Sequence[str],
     temperature: float = 1.0,
     prediction_sets: PredictionSets | None = None,
+    adjustment: LogitAdjustment | None = None,
 ) -> list[dict[str, Any]]:
     """Turn the logits of a batch into a description of each image.
 
@@ -49,20 +51,23 @@ def describe(
         temperature: temperature of the calibration, see :func:`~monai_fgssl.metrics.fit_temperature`; it divides the
             summed logits. The logits of single stages are not calibrated.
         prediction_sets: rule that makes sets of possible classes from the probabilities; None: no sets.
+        adjustment: rule that decides for a class, see :func:`~monai_fgssl.metrics.decide`; None: the likeliest class.
 
     Returns:
-        One dictionary per image: ``prediction`` (the likeliest class), ``probabilities`` by class, ``entropy``,
-        ``stage_disagreement``, ``orientation_disagreement`` (None without test-time augmentation), all in [0, 1],
-        ``prediction_set`` (the possible classes, the likeliest first), ``triage`` (``predict`` if only one class is
-        possible, else ``refer``: a person should look), and ``stages`` (probabilities by class for each step). Without
-        ``prediction_sets``, ``prediction_set`` and ``triage`` are None.
+        One dictionary per image: ``prediction`` (the class that is decided for), ``probabilities`` by class,
+        ``entropy``, ``stage_disagreement``, ``orientation_disagreement`` (None without test-time augmentation), all in
+        [0, 1], ``prediction_set`` (the possible classes, the likeliest first), ``triage`` (``predict`` if only one
+        class is possible, else ``refer``: a person should look), and ``stages`` (probabilities by class for each
+        step). Without ``prediction_sets``, ``prediction_set`` and ``triage`` are None.
     """
     probabilities = (stage_logits.sum(1) / temperature).softmax(1)
-    sets = _sets_of(stage_logits.double().sum(1) / temperature, class_names, prediction_sets)
+    decided = decide(probabilities, adjustment)
+    sets = _sets_of(stage_logits.double().sum(1) / temperature, class_names, prediction_sets, decided)
     stages = stage_logits.softmax(2)
     between_orientations = disagreement((orientation_logits / temperature).softmax(2)).tolist()
     steps = step_names(stage_logits.shape[1])
     rows = zip(
+        decided.tolist(),
         probabilities.tolist(),
         predictive_entropy(probabilities).tolist(),
         disagreement(stages).tolist(),
@@ -73,7 +78,7 @@ def describe(
     )
     return [
         {
-            "prediction": class_names[values.index(max(values))],
+            "prediction": class_names[chosen],
             "probabilities": dict(zip(class_names, values, strict=True)),
             "entropy": entropy,
             "stage_disagreement": between_stages,
@@ -85,19 +90,22 @@ def describe(
                 for step, of_stage in zip(steps, stage_values, strict=True)
             },
         }
-        for values, entropy, between_stages, turned, possible, stage_values in rows
+        for chosen, values, entropy, between_stages, turned, possible, stage_values in rows
     ]
 
 
 def _sets_of(
-    scaled_logits: torch.Tensor, class_names: Sequence[str], prediction_sets: PredictionSets | None
+    scaled_logits: torch.Tensor,
+    class_names: Sequence[str],
+    prediction_sets: PredictionSets | None,
+    decided: NDArray[np.int64],
 ) -> Sequence[list[str] | None]:
     """Possible classes of each image, the likeliest first."""
     if prediction_sets is None:
         return [None] * len(scaled_logits)
     probabilities = scaled_logits.softmax(1).numpy()
     order = np.argsort(-probabilities, axis=1, kind="stable")
-    inside = prediction_sets.contains(probabilities)
+    inside = prediction_sets.contains(probabilities, decided)
     return [[class_names[k] for k in ranked if possible[k]] for ranked, possible in zip(order, inside, strict=True)]
 
 
@@ -106,6 +114,7 @@ def batch_results(
     class_names: Sequence[str],
     temperature: float = 1.0,
     prediction_sets: PredictionSets | None = None,
+    adjustment: LogitAdjustment | None = None,
 ) -> list[dict[str, Any]]:
     """Describe the batch that an evaluator has just predicted. All writers share the result.
 
@@ -114,6 +123,7 @@ def batch_results(
         class_names: see :func:`describe`.
         temperature: see :func:`describe`.
         prediction_sets: see :func:`describe`.
+        adjustment: see :func:`describe`.
 
     Returns:
         Result of :func:`describe`, kept in ``engine.state.output["results"]``.
@@ -121,7 +131,7 @@ def batch_results(
     output = engine.state.output
     if "results" not in output:
         logits = output["stage_logits"].cpu(), output["orientation_logits"].cpu()
-        output["results"] = describe(*logits, class_names, temperature, prediction_sets)
+        output["results"] = describe(*logits, class_names, temperature, prediction_sets, adjustment)
     return output["results"]
 
 
@@ -182,6 +192,7 @@ class ResultWriter:
         stream: stream that the evaluator reads from.
         temperature: see :func:`describe`.
         prediction_sets: see :func:`describe`.
+        adjustment: see :func:`describe`.
     """
 
     def __init__(
@@ -191,6 +202,7 @@ class ResultWriter:
         stream: ImageStream,
         temperature: float = 1.0,
         prediction_sets: PredictionSets | None = None,
+        adjustment: LogitAdjustment | None = None,
     ) -> None:
         check_class_names(class_names)
         self.output_dir = Path(output_dir)
@@ -198,6 +210,7 @@ class ResultWriter:
         self.stream = stream
         self.temperature = temperature
         self.prediction_sets = prediction_sets
+        self.adjustment = adjustment
         self.num_images = 0
         self._open = ExitStack()
 
@@ -221,7 +234,8 @@ class ResultWriter:
         return self._open.enter_context(open(temporary, "w", newline="", encoding="utf-8"))
 
     def _add(self, engine: Workflow) -> None:
-        results = batch_results(engine, self.class_names, self.temperature, self.prediction_sets)
+        rules = self.temperature, self.prediction_sets, self.adjustment
+        results = batch_results(engine, self.class_names, *rules)
         for name, result in zip(engine.state.batch["name"], results, strict=True):
             self._csv.writerow(_as_row(name, result))
             self._json.write(",\n" if self.num_images else "\n")

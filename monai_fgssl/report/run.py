@@ -22,8 +22,10 @@ from monai_fgssl.metrics.classification import (
     classification_metrics,
     weighted_metrics,
 )
+from monai_fgssl.metrics.decision import decide
 from monai_fgssl.report.abstention import measure_abstention, plot_risk_coverage, sentence_on_abstention
 from monai_fgssl.report.conclusion import conclusion
+from monai_fgssl.report.decision import describe_decision, sentence_on_decision
 from monai_fgssl.report.figures import plot_comparison, plot_confusion, plot_learning_curves, plot_roc
 from monai_fgssl.report.page import write_page
 from monai_fgssl.report.predictions import write_predictions
@@ -135,7 +137,10 @@ class Report:
         content["conclusions"] = self._conclusions(content)
         if results:
             first = next(iter(results.values()))[0]
-            write_predictions(self.output_dir / "predictions.csv", first.names, first.probabilities, self.class_names)
+            # Without the rule the likeliest class is the prediction, and the file has the form of the ISIC challenge.
+            decided = None if first.adjustment is None else first.predicted
+            path = self.output_dir / "predictions.csv"
+            write_predictions(path, first.names, first.probabilities, self.class_names, decided)
         write_metrics(self.output_dir / "metrics.json", content)
         if is_within_a_run():
             # This run is part of another run, which shows the results of both.
@@ -157,7 +162,7 @@ class Report:
         labels, probabilities = predictions.labels, predictions.probabilities
         title = f"{method}, {len(labels)} test images"
         confusion, roc = self.output_dir / "confusion_matrix.png", self.output_dir / "roc.png"
-        plot_confusion(labels, probabilities.argmax(1), self.class_names, confusion, title=title)
+        plot_confusion(labels, predictions.predicted, self.class_names, confusion, title=title)
         plot_roc(labels, probabilities, self.class_names, roc, title=title)
         plot_risk_coverage(predictions, self.output_dir / "risk_coverage.png", title=title)
 
@@ -182,6 +187,7 @@ class Report:
             "seeds": 1,
             "class_names": self.class_names,
             "abstention": None,
+            "decision": None,
             **{name: {} for name in ("methods", "stages", "differences", "by_seed", "classes")},
             "data": None if self.data is None else _describe(self.data),
             # Some values are objects whose text is the value, such as a precision that is chosen during the run.
@@ -199,15 +205,25 @@ class Report:
         method, (first, *_) = next(iter(results.items()))
         labels, groups = first.labels, first.groups
         scores = {name: np.stack([r.probabilities for r in of_seeds]) for name, of_seeds in results.items()}
-        rows = {name: bootstrap_intervals(values, labels, groups) for name, values in scores.items()}
+        decided = {name: np.stack([r.predicted for r in of_seeds]) for name, of_seeds in results.items()}
+        rows = {
+            name: bootstrap_intervals(values, labels, groups, predicted=decided[name])
+            for name, values in scores.items()
+        }
         stages = {
-            f"{method}, {step} alone": bootstrap_intervals(logits.softmax(1), labels, groups)
-            for step, logits in zip(step_names(first.stage_logits.shape[1]), first.stage_logits.unbind(1), strict=True)
+            f"{method}, {step} alone": bootstrap_intervals(
+                prob, labels, groups, predicted=decide(prob, first.adjustment)
+            )
+            for step, prob in zip(
+                step_names(first.stage_logits.shape[1]), first.stage_logits.softmax(2).unbind(1), strict=True
+            )
             # The only step is the prediction itself.
             if first.stage_logits.shape[1] > 1
         }
         differences = {
-            f"{name} - {other}": bootstrap_difference(scores[name], scores[other], labels, groups)
+            f"{name} - {other}": bootstrap_difference(
+                scores[name], scores[other], labels, groups, predicted_a=decided[name], predicted_b=decided[other]
+            )
             for name, other in _pairs(list(results))
         }
         return {
@@ -217,10 +233,15 @@ class Report:
             "stages": stages,
             "differences": differences,
             "by_seed": {
-                name: [classification_metrics(of_seed, labels) for of_seed in values] for name, values in scores.items()
+                name: [
+                    classification_metrics(of_seed, labels, classes)
+                    for of_seed, classes in zip(values, decided[name], strict=True)
+                ]
+                for name, values in scores.items()
             },
             "classes": _by_class(first, self.class_names),
             "abstention": measure_abstention(first, self.class_names),
+            "decision": describe_decision(first, self.class_names),
         }
 
     def _conclusions(self, content: Mapping[str, Any]) -> list[str]:
@@ -260,6 +281,8 @@ class Report:
             tell("Each method was trained once: another seed may change the difference further (--seeds 3).")
         for sentence in content["conclusions"]:
             tell(fill(sentence, WIDTH))
+        if content["decision"]:
+            tell(fill(sentence_on_decision(content["decision"]), WIDTH))
         if content["abstention"]:
             tell(fill(sentence_on_abstention(content["abstention"]), WIDTH))
 
@@ -272,8 +295,8 @@ def _pairs(methods: Sequence[str]) -> list[tuple[str, str]]:
 
 def _by_class(predictions: PredictionCollector, class_names: Sequence[str]) -> dict[str, dict[str, float]]:
     """Images, recall, precision and AUC of each class."""
-    values = weighted_metrics(predictions.probabilities, predictions.labels, np.ones((1, len(predictions.labels))))
-    labels, predicted = predictions.labels.numpy(), predictions.probabilities.argmax(1).numpy()
+    labels, predicted = predictions.labels.numpy(), predictions.predicted
+    values = weighted_metrics(predictions.probabilities, labels, np.ones((1, len(labels))), predicted)
     return {
         name: {
             "images": int((labels == k).sum()),

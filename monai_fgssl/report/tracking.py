@@ -292,5 +292,5 @@ class FinetuneTracker(RunTracker):
         """The confusion matrix, once there are predictions."""
         if not self.predictions.names:
             return {}
-        predicted = self.predictions.logits.argmax(1)
-        return {"confusion": plot_confusion(self.predictions.labels, predicted, self.class_names)}
+        figure = plot_confusion(self.predictions.labels, self.predictions.predicted, self.class_names)
+        return {"confusion": figure}

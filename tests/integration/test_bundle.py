@@ -26,6 +26,7 @@ from monai.bundle.scripts import ckpt_export, onnx_export
 from PIL import Image
 
 from monai_fgssl.bundle import find_root, make_network, read_record
+from monai_fgssl.data import make_synthetic_lesions, read_table
 
 REPOSITORY = Path(__file__).parents[2]
 BUNDLE = REPOSITORY / "bundles" / "fgssl"
@@ -519,3 +520,57 @@ def test_a_stopped_run_goes_on_with_the_same_result(tmp_path: Path) -> None:
         for name in ("settings", "command"):
             content.pop(name)
     assert expected == found
+
+
+def test_balanced_decisions_from_the_training_to_the_inference(tmp_path: Path) -> None:
+    """Of unequal classes; what the run decides, evaluation and inference decide too."""
+    source = make_synthetic_lesions(tmp_path / "source", 480, 32, seed=1)
+    table = read_table(source)
+    kept: dict[int, int] = {}
+    for item in table.items:
+        kept[item["label"]] = kept.get(item["label"], 0) + 1
+        if kept[item["label"]] <= (120, 40, 15)[min(item["label"], 2)]:
+            folder = tmp_path / "data" / table.class_names[item["label"]]
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copy(item["image"], folder)
+    output, data = tmp_path / "output", tmp_path / "data"
+    common = {"output_dir": output, "model_path": output / "model.pt", "dataset_dir": data}
+    configs = [f"bundles/fgssl/configs/{name}.json" for name in ("train", "probe", "evaluate", "inference")]
+    settings = {
+        "image_size": 32,
+        "fractions": "{'train': 0.4, 'validation': 0.3, 'test': 0.3}",
+        "device": "cpu",
+        "decision": "balanced",
+    }
+    run = ("monai.bundle", "run", "--config_file")
+    result = run_command(*run, str(configs[:2]), cwd=REPOSITORY, **common, **settings)
+    assert result.returncode == 0, result.stderr
+    told = re.search(
+        r"strength (\S+), macro F1 on the validation part (\S+), with the likeliest classes (\S+)", result.stdout
+    )
+    assert told
+    assert float(told[2]) >= float(told[3])
+    metrics = json.loads((output / "metrics.json").read_text())
+    assert metrics["decision"]["strength"] == float(told[1]) > 0
+    assert "Balanced decisions" in (output / "report.html").read_text(encoding="utf-8")
+    with (output / "predictions.csv").open() as file:
+        decided = {row["image"]: row for row in csv.DictReader(file)}
+    likeliest = {
+        image: max(metrics["class_names"], key=lambda name, row=row: float(row[name])) for image, row in decided.items()
+    }
+    changed = [image for image, row in decided.items() if row["prediction"] != likeliest[image]]
+    assert len(changed) == metrics["decision"]["changed"] > 0
+    result = run_command(
+        *run, configs[3], cwd=REPOSITORY, **common | {"output_dir": tmp_path / "inference"}, device="cpu"
+    )
+    assert result.returncode == 0, result.stderr
+    with (tmp_path / "inference" / "predictions.csv").open() as file:
+        inferred = {Path(row["image"]).stem: row["prediction"] for row in csv.DictReader(file)}
+    assert {image: inferred[Path(image).stem] for image in decided} == {
+        image: row["prediction"] for image, row in decided.items()
+    }
+    evaluated = run_command(*run, str([configs[0], configs[2]]), cwd=REPOSITORY, **common, device="cpu")
+    assert evaluated.returncode == 0, evaluated.stderr
+    again = json.loads((output / "evaluation" / "metrics.json").read_text())
+    assert again["methods"]["model"] == metrics["methods"]["linear probe"]
+    assert again["decision"] == metrics["decision"]

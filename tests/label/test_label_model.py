@@ -11,9 +11,11 @@ import pytest
 import torch
 from PIL import Image
 
-from monai_fgssl.bundle import SettingsError, copy_bundle, save_model
-from monai_fgssl.label.model import LabelModel
+from monai_fgssl.bundle import SettingsError, copy_bundle, logit_adjustment, read_record, save_model
+from monai_fgssl.label.model import LabelModel, ranked
+from monai_fgssl.metrics import LogitAdjustment
 from monai_fgssl.networks import PlainNet, PooledNet
+from monai_fgssl.report.heat_maps import draw_heat_maps, stage_heat_maps
 
 
 def test_the_model_of_a_probe_predicts_scores_and_has_heat_maps(tmp_path: Path) -> None:
@@ -36,6 +38,36 @@ def test_the_model_of_a_probe_predicts_scores_and_has_heat_maps(tmp_path: Path) 
     scored = model.score(image)
     assert scored.stage_logits.shape == (1, 1, 3)
     assert scored.features.shape == (1, 960)
+
+
+def test_the_app_follows_the_decision_of_the_model(tmp_path: Path) -> None:
+    root = copy_bundle("fgssl", tmp_path / "bundle")
+    torch.manual_seed(0)
+    network = PooledNet("resnet18", num_classes=3).eval()
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "image.png")
+    image = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255
+    with torch.no_grad():
+        prob = (network(image)[0] / 2).softmax(0)
+    order = prob.argsort(descending=True).tolist()
+    # The least likely class is by far the rarest.
+    prior = [0.0, 0.0, 0.0]
+    for place, share in zip(order, (0.5, 0.49999, 0.00001), strict=True):
+        prior[place] = share
+    rule = LogitAdjustment(1.0, tuple(prior))
+    save_model(network, root / "models" / "model.pt", ["a", "b", "c"], 32, temperature=2.0, adjustment=rule)
+    model = LabelModel(root, "cpu")
+    result = model.predict(tmp_path / "image.png")
+    assert result["prediction"] == "abc"[order[2]]
+    assert list(result["probabilities"].values()) == pytest.approx(prob.tolist(), abs=1e-5)
+    # Clients take the first one for the suggestion.
+    assert [row["label"] for row in ranked(result, ["a", "b", "c"])] == ["abc"[place] for place in np.roll(order, 1)]
+    drawn = model.draw_heat_maps(tmp_path / "image.png")
+    assert np.array_equal(drawn, draw_heat_maps(image[0], stage_heat_maps(network, image, [order[2]])[0]))
+    # Weights that somebody sends keep the rule of the record.
+    save_model(network, tmp_path / "sent.safetensors", ["a", "b", "c"], 32, adjustment=rule)
+    model.replace(tmp_path / "sent.safetensors")
+    assert logit_adjustment(read_record(root)) == rule
 
 
 def test_a_network_without_stages_is_refused(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from PIL import Image
 from monai_fgssl.label.review import agreements, similar, suggestions
 from monai_fgssl.label.scores import Scores
 from monai_fgssl.label.thumbnails import Thumbnails
+from monai_fgssl.metrics import LogitAdjustment
 
 
 def test_suggestions_are_those_of_the_mean_of_the_logits() -> None:
@@ -27,6 +28,10 @@ def test_suggestions_are_those_of_the_mean_of_the_logits() -> None:
     assert found["b"][1] > found["a"][1] > found["c"][1]
     assert found["c"][1] == pytest.approx(0, abs=1e-6)
     assert suggestions(Scores(), ["x"]) == {}
+    # Of b the probabilities at temperature 2 are 0.322, 0.322 and 0.356.
+    balanced = suggestions(scores, ["x", "y", "z"], 2.0, LogitAdjustment(1.0, (0.3, 0.2, 0.5)))
+    assert {name: one[0] for name, one in balanced.items()} == {"a": "x", "b": "y", "c": "y"}
+    assert {name: one[1] for name, one in balanced.items()} == {name: one[1] for name, one in found.items()}
 
 
 def test_agreement_of_two_people() -> None:

@@ -11,7 +11,7 @@ import torch
 from matplotlib.image import imread
 
 from monai_fgssl.engines.handlers import PredictionCollector
-from monai_fgssl.metrics import PredictionSets, binomial_interval
+from monai_fgssl.metrics import LogitAdjustment, PredictionSets, binomial_interval
 from monai_fgssl.report.abstention import measure_abstention, plot_risk_coverage, sentence_on_abstention
 
 # Every class with a probability of 0.3 or more is possible.
@@ -43,6 +43,25 @@ def test_shares_are_those_of_a_count_by_hand() -> None:
     assert "1.6 classes" in sentence
     assert "for 60% of the images" in sentence
     assert "right for 67%" in sentence
+
+
+def test_the_decided_class_is_possible_and_counts_as_the_prediction() -> None:
+    predictions = collect(SETS)
+    # Class b wins where its probability is at least half that of class a: images 2, 4 and 5.
+    predictions.adjustment = LogitAdjustment(1.0, (0.4, 0.2, 0.4))
+    assert predictions.predicted.tolist() == [0, 1, 2, 1, 1]
+    found = measure_abstention(predictions, ["a", "b", "c"])
+    assert found is not None
+    # The same sets as before, since b was in each of them.
+    assert found["covered"]["value"] == 4 / 5
+    assert found["accuracy"]["value"] == 3 / 5
+    predictions.adjustment = LogitAdjustment(2.0, (0.7, 0.1, 0.2))
+    assert predictions.predicted.tolist() == [1, 1, 2, 1, 1]
+    found = measure_abstention(predictions, ["a", "b", "c"])
+    assert found is not None
+    # Sets: a, b; a, b; c; a, b, c; b.
+    assert found["kept"]["value"] == 2 / 5
+    assert found["accuracy_kept"]["value"] == 1 / 2
 
 
 def test_where_everything_is_referred_the_sentence_says_so() -> None:

@@ -19,9 +19,10 @@ from torch import Tensor
 
 from monai_fgssl.data import DataError, ImageStream
 from monai_fgssl.engines import HierarchicalEvaluator
-from monai_fgssl.metrics import PredictionSets
+from monai_fgssl.metrics import LogitAdjustment, PredictionSets
 from monai_fgssl.networks import HierarchicalNet
 from monai_fgssl.report import HeatMapWriter, ResultWriter, stage_heat_maps
+from monai_fgssl.report.heat_maps import draw_heat_maps
 
 CLASSES = ["DOTS", "STREAKS", "NETWORK"]
 NUM_IMAGES = 7
@@ -42,7 +43,9 @@ def network() -> HierarchicalNet:
 def run(network: HierarchicalNet, folder: Path, numbers: list[int], **options: Any) -> ResultWriter:
     items = [{"image": number, "name": f"folder/image{number}"} for number in numbers]
     stream = ImageStream(Dataset(items, Lambdad("image", read)), batch_size=2)
-    calibration = {name: options.pop(name) for name in ("temperature", "prediction_sets") if name in options}
+    calibration = {
+        name: options.pop(name) for name in ("temperature", "prediction_sets", "adjustment") if name in options
+    }
     writer = ResultWriter(folder, CLASSES, stream, **calibration)
     handlers = [writer, *options.pop("handlers", [])]
     HierarchicalEvaluator("cpu", stream, network, val_handlers=handlers, **options).run()
@@ -177,6 +180,34 @@ def test_sets_of_possible_classes_and_triage(network: HierarchicalNet, tmp_path:
         assert record["prediction_set"] == possible
         assert row["triage"] == record["triage"] == ("predict" if len(possible) == 1 else "refer")
     assert {row["triage"] for row in rows} == {"predict", "refer"}
+
+
+def test_balanced_decisions_name_another_class_and_leave_the_probabilities(
+    network: HierarchicalNet, tmp_path: Path
+) -> None:
+    with torch.no_grad():
+        values = (network.stage_logits(read(0)[None]).sum(1) / 1.5).softmax(1)[0].tolist()
+    first, second, last = np.argsort(values)[::-1].tolist()
+    # With strength 1 the second class wins by 1 %.
+    prior = np.zeros(3)
+    prior[first], prior[second], prior[last] = values[first], 0.99 * values[second], 2.0
+    rule = LogitAdjustment(1.0, tuple(prior / prior.sum()))
+    sets = PredictionSets(0.9, (1 - values[first],) * 3, "threshold")
+    options = {"temperature": 1.5, "prediction_sets": sets}
+    heat_maps = HeatMapWriter(tmp_path / "balanced", temperature=1.5, adjustment=rule)
+    run(network, tmp_path / "likeliest", [0], **options)
+    run(network, tmp_path / "balanced", [0], **options, adjustment=rule, handlers=[heat_maps])
+    (plain,), (row,) = (read_csv(tmp_path / name / "predictions.csv") for name in ("likeliest", "balanced"))
+    assert (plain["prediction"], row["prediction"]) == (CLASSES[first], CLASSES[second])
+    assert [row[name] for name in CLASSES] == [plain[name] for name in CLASSES]
+    # The set of the likeliest class alone gets the predicted one too, so a person looks.
+    assert (plain["prediction_set"], plain["triage"]) == (CLASSES[first], "predict")
+    assert (row["prediction_set"], row["triage"]) == (f"{CLASSES[first]}; {CLASSES[second]}", "refer")
+    (record,) = json.loads((tmp_path / "balanced" / "predictions.json").read_text())
+    assert record["prediction"] == CLASSES[second]
+    expected = draw_heat_maps(read(0), stage_heat_maps(network, read(0)[None], [second])[0])
+    with Image.open(tmp_path / "balanced" / "heat_maps" / "folder" / "image0.png") as picture:
+        assert np.array_equal(np.asarray(picture), expected)
 
 
 def test_without_a_rule_nothing_is_said_of_possible_classes(network: HierarchicalNet, tmp_path: Path) -> None:

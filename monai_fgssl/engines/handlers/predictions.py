@@ -7,14 +7,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from ignite.engine import Events
 from monai.engines import Workflow
 from monai.engines.utils import IterationEvents
 from monai.utils.enums import CommonKeys as Keys
+from numpy.typing import NDArray
 from torch import Tensor
 
-from monai_fgssl.metrics import PredictionSets
+from monai_fgssl.metrics import LogitAdjustment, PredictionSets, decide
 
 __all__ = ["PredictionCollector"]
 
@@ -28,6 +30,7 @@ class PredictionCollector:
         groups: lesion or patient of each image, if the batches have labels.
         temperature: temperature of the calibration, see :func:`~monai_fgssl.metrics.fit_temperature`.
         prediction_sets: rule that makes sets of possible classes from the probabilities; None: no sets.
+        adjustment: rule that decides for a class, see :func:`~monai_fgssl.metrics.decide`; None: the likeliest class.
     """
 
     names: list[str] = field(default_factory=list)
@@ -36,6 +39,7 @@ class PredictionCollector:
     _stage_logits: list[Tensor] = field(default_factory=list)
     temperature: float = field(default=1.0, kw_only=True)
     prediction_sets: PredictionSets | None = field(default=None, kw_only=True)
+    adjustment: LogitAdjustment | None = field(default=None, kw_only=True)
 
     def attach(self, engine: Workflow) -> None:
         """Attach to an evaluator."""
@@ -74,3 +78,8 @@ class PredictionCollector:
     def probabilities(self) -> Tensor:
         """Softmax of the summed logits divided by the temperature, ``(N, num_classes)``."""
         return (self.logits / self.temperature).softmax(1)
+
+    @property
+    def predicted(self) -> NDArray[np.int64]:
+        """Class that is decided for, ``(N,)``."""
+        return decide(self.probabilities, self.adjustment)

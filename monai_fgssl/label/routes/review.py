@@ -11,6 +11,7 @@ from fastapi.responses import Response
 from monailabel.config import settings
 from monailabel.endpoints.user.auth import User
 
+from monai_fgssl.bundle import logit_adjustment
 from monai_fgssl.label.datastore import MARKS
 from monai_fgssl.label.review import agreements, similar, suggestions
 
@@ -49,7 +50,10 @@ def make_review_router(app: FGSSLApp) -> APIRouter:
     @router.get("/images", dependencies=[USER])
     async def images() -> list[dict[str, Any]]:
         record = app.model.record
-        known = suggestions(app.scorer.scores, record["class_names"]) if record else {}
+        known = {}
+        if record:
+            rules = record["temperature"], logit_adjustment(record)
+            known = suggestions(app.scorer.scores, record["class_names"], *rules)
         names = app.datastore().list_images()
         # Scores the images without a suggestion in the background, for the next request.
         app.look_through(names)

@@ -16,6 +16,7 @@ from pydicom.sr.coding import Code
 from pydicom.uid import generate_uid
 
 from monai_fgssl.data.io.dicom import identifiers
+from monai_fgssl.metrics import decide
 from monai_fgssl.utils.errors import DataError
 from monai_fgssl.utils.files import atomic_write
 
@@ -66,9 +67,10 @@ class Prediction:
         uncertainty: measures by name, see :func:`~monai_fgssl.report.dicom.codes.uncertainty_code`; numbers in [0, 1].
         prediction_set: names of the possible classes, see :class:`~monai_fgssl.metrics.PredictionSets`; empty if the
             model makes no sets.
+        decided: name of the class that the model decides for, which is the finding; "": the likeliest class.
 
     Raises:
-        ValueError: when the numbers do not fit the classes, or are not probabilities.
+        ValueError: when the numbers do not fit the classes, or are not probabilities, or the decision is no class.
     """
 
     class_names: Sequence[str]
@@ -76,6 +78,7 @@ class Prediction:
     stage_probabilities: Sequence[Sequence[float]] = ()
     uncertainty: Mapping[str, float] = field(default_factory=dict)
     prediction_set: Sequence[str] = ()
+    decided: str = ""
 
     def __post_init__(self) -> None:
         for row in (self.probabilities, *self.stage_probabilities):
@@ -86,6 +89,13 @@ class Prediction:
         outside = values[~((values >= -5e-7) & (values <= 1 + 5e-7))]
         if len(outside):
             raise ValueError(f"probabilities and uncertainties must be in [0, 1], got {outside.tolist()}.")
+        if self.decided and self.decided not in self.class_names:
+            raise ValueError(f"the decision must be one of the classes, got {self.decided!r}.")
+
+    @property
+    def finding(self) -> int:
+        """Position of the class that the model decides for."""
+        return list(self.class_names).index(self.decided) if self.decided else int(decide([self.probabilities])[0])
 
 
 def write_sr(
@@ -214,7 +224,7 @@ def _measurement_groups(
 ) -> list[sr.MeasurementsAndQualitativeEvaluations]:
     """TID 1501: the prediction with its finding, then each classifier by itself without a finding.
 
-    The likeliest class of a single classifier is not written as a finding, since a reader would take it for a second
+    The class of a single classifier is not written as a finding, since a reader would take it for a second
     opinion.
     """
     hd = import_highdicom()
@@ -246,7 +256,7 @@ def _measurement_groups(
             "Prediction",
             prediction.probabilities,
             prediction.uncertainty,
-            finding_type=terms[np.argmax(prediction.probabilities)],
+            finding_type=terms[prediction.finding],
             qualitative_evaluations=[*_stages_agree(prediction), *_possible_classes(prediction)],
         ),
         *(group(name, row, {}) for name, row in zip(names, stages, strict=False)),
@@ -256,8 +266,8 @@ def _measurement_groups(
 def _stages_agree(prediction: Prediction) -> list[sr.QualitativeEvaluation]:
     if not len(prediction.stage_probabilities):
         return []
-    likeliest = np.argmax([prediction.probabilities, *prediction.stage_probabilities], axis=1)
-    agree = codes.SCT.Yes if (likeliest == likeliest[0]).all() else codes.SCT.No
+    likeliest = decide(prediction.stage_probabilities)
+    agree = codes.SCT.Yes if (likeliest == prediction.finding).all() else codes.SCT.No
     return [import_highdicom().sr.QualitativeEvaluation(STAGES_AGREE, agree)]
 
 

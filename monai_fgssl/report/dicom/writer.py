@@ -13,7 +13,7 @@ from monai.engines.utils import IterationEvents
 from monai.utils.enums import CommonKeys as Keys
 
 from monai_fgssl.data.store.stream import ImageStream
-from monai_fgssl.metrics import PredictionSets
+from monai_fgssl.metrics import LogitAdjustment, PredictionSets
 from monai_fgssl.report.dicom.header import ModelDescription, import_highdicom
 from monai_fgssl.report.dicom.secondary_capture import write_secondary_capture
 from monai_fgssl.report.dicom.structured_report import Prediction, write_sr
@@ -46,6 +46,7 @@ class DicomResultWriter:
         prediction_sets: see :func:`~monai_fgssl.report.results.describe`.
         heat_maps: True: heat maps are written too.
         frame: number of the frame that was read, from 0, for images of the stream that do not have their own number.
+        adjustment: see :func:`~monai_fgssl.report.results.describe`.
 
     Raises:
         ImportError: without highdicom.
@@ -62,6 +63,7 @@ class DicomResultWriter:
         prediction_sets: PredictionSets | None = None,
         heat_maps: bool = False,
         frame: int | str | None = None,
+        adjustment: LogitAdjustment | None = None,
     ) -> None:
         import_highdicom()
         self.folder = Path(output_dir) / "dicom"
@@ -71,6 +73,7 @@ class DicomResultWriter:
         self.temperature = temperature
         self.prediction_sets = prediction_sets
         self.heat_maps = heat_maps
+        self.adjustment = adjustment
         self.frame = frame if isinstance(frame, int) else None
 
     def attach(self, engine: Workflow) -> None:
@@ -81,8 +84,9 @@ class DicomResultWriter:
         batch, images = engine.state.batch, engine.state.output[Keys.IMAGE]
         if "headers" not in batch:
             raise ValueError("DICOM results need the headers of the images: set headers_key='headers' of ReadImaged.")
-        results = batch_results(engine, self.class_names, self.temperature, self.prediction_sets)
-        maps = batch_heat_maps(engine) if self.heat_maps else None
+        rules = self.temperature, self.prediction_sets, self.adjustment
+        results = batch_results(engine, self.class_names, *rules)
+        maps = batch_heat_maps(engine, self.temperature, self.adjustment) if self.heat_maps else None
         images_of_batch = zip(batch["name"], batch["path"], batch["frame"], batch["headers"], strict=True)
         for i, (name, path, own_frame, headers) in enumerate(images_of_batch):
             if not headers:
@@ -114,4 +118,5 @@ def as_prediction(result: Mapping[str, Any], class_names: Sequence[str]) -> Pred
         [list(stage.values()) for stage in result["stages"].values()],
         {name: result[name] for name in UNCERTAINTIES if result[name] is not None},
         result["prediction_set"] or (),
+        result["prediction"],
     )

@@ -141,6 +141,18 @@ def test_finding_is_the_likeliest_class_and_only_the_prediction_has_one(report: 
     assert not any(items(stage, "Finding", "CODE") for stage in stages)
 
 
+def test_finding_is_the_class_that_the_model_decides_for(tmp_path: Path) -> None:
+    prediction = Prediction(("a", "b"), [0.9, 0.1], [[0.7, 0.3], [0.8, 0.2]], decided="b")
+    written = write(tmp_path / "report.dcm", make_header(), prediction)
+    likeliest = write(tmp_path / "likeliest.dcm", make_header(), Prediction(("a", "b"), [0.9, 0.1]))
+    decided, first = (items(groups(report)[0], "Finding", "CODE")[0] for report in (written, likeliest))
+    assert decided.ConceptCodeSequence[0].CodeMeaning == "b"
+    assert first.ConceptCodeSequence[0].CodeMeaning == "a"
+    assert list(probabilities(groups(written)[0]).values()) == [0.9, 0.1]
+    with pytest.raises(ValueError, match="must be one of the classes"):
+        Prediction(("a", "b"), [0.9, 0.1], decided="c")
+
+
 def test_uncertainty_is_of_the_prediction(report: Dataset) -> None:
     values = {
         code(number.ConceptNameCodeSequence): float(number.MeasuredValueSequence[0].NumericValue)
