@@ -10,7 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-__all__ = ["as_jpeg", "as_png"]
+from monai_fgssl.report.pictures import draw_image
+
+# The function draw_image was here in earlier releases.
+__all__ = ["as_jpeg", "as_png", "draw_image"]
 
 
 def as_png(picture: NDArray[np.uint8]) -> bytes:
