@@ -182,6 +182,12 @@ def _photo(path: Path) -> Iterator[Expected]:
         count = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
         raw = str(image.tile[0][3]) if image.tile else ""
         is_deep_color = image.format == "PNG" and image.mode in ("RGB", "RGBA", "LA") and "16" in raw
+        data = path.read_bytes() if image.format == "JPEG2000" else b""
+    # Pillow rounds most JPEG 2000 of more than 8 bits. The depth is in the codestream: ITU-T T.800, A.5.1.
+    if data and (bits := data[data.index(b"\xff\x4f\xff\x51") + 42] % 128 + 1) > 8:
+        samples = np.atleast_3d(imagecodecs.jpeg2k_decode(data))
+        yield Expected(samples[..., : 3 if samples.shape[2] > 2 else 1] / (2**bits - 1), {})
+        return
     for number in _some(count):
         options = _frame(number, count)
         if is_deep_color and number == 0:
@@ -265,6 +271,9 @@ def _page(page: Any, options: dict[str, Any]) -> Expected:
         tolerance = 1.01 / white
     if white:
         shown = colors / white
+    elif colors.shape[-1] == 3 and values.dtype.kind == "f" and colors.min() >= 0 and colors.max() <= 1:
+        # Color has no window.
+        shown = colors
     elif values.dtype.kind == "i" and values.itemsize <= 2:
         shown = (colors + 2 ** (bits - 1)) / (2**bits - 1)
     else:
