@@ -28,7 +28,7 @@ def settings_table() -> str:
 
     Example:
         >>> [line for line in settings_table().splitlines() if "`val_interval`" in line]
-        ['| <span id="val_interval"></span>`val_interval` | 1 |  | epochs between two validations |']
+        ['| <span id="val_interval"></span>`val_interval` | 1; synthetic: 3 |  | epochs between two validations |']
     """
     pictures, volumes = (ROOT / "bundles" / name for name in ("fgssl", "fgssl_volume"))
     lines: list[str] = []

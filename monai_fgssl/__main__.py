@@ -20,7 +20,7 @@ DOCTOR_OPTIONS = {"--help", "--dataset_dir", "--spatial_dims"}
 
 EPILOG = """\
 begin with:
-  python -m monai_fgssl demo                        two minutes on synthetic images
+  python -m monai_fgssl demo                        one to three minutes on synthetic images
   python -m monai_fgssl doctor --dataset_dir DIR    is this computer ready, are my images?
   python -m monai_fgssl bundle fgssl                a folder to train in
   python -m monai_fgssl probe DIR                   a classifier in seconds, from a published network

@@ -413,7 +413,7 @@ SETTINGS = (
         "pretrain_epochs",
         "pretraining",
         "epochs of pre-training; 0: no pre-training",
-        default="40; synthetic: 20",
+        default="40; synthetic: 16",
         check=not_negative,
         volumes_default="16",
         label_app=True,
@@ -583,7 +583,7 @@ SETTINGS = (
         label_app=True,
         identity=TRAIN,
     ),
-    Setting("val_interval", "fine-tuning", "epochs between two validations"),
+    Setting("val_interval", "fine-tuning", "epochs between two validations", default="1; synthetic: 3"),
     Setting(
         "compare",
         "fine-tuning",
