@@ -22,6 +22,7 @@ import onnxruntime
 import pytest
 import torch
 from monai.bundle import ConfigParser, create_workflow, verify_net_in_out
+from monai.bundle import load as load_bundle
 from monai.bundle.scripts import ckpt_export, onnx_export
 from PIL import Image
 
@@ -40,6 +41,7 @@ SMALL = {
     "embedding_dim": 16,
     "pretrain_epochs": 1,
     "max_epochs": 2,
+    "val_interval": 1,
     "batch_size": 16,
     "pretrain_batch_size": 32,
     "device": "cpu",
@@ -173,6 +175,18 @@ def test_model_is_rebuilt_from_its_record(trained: tuple[Path, Any]) -> None:
     record = read_record(folder)
     assert record["image_size"] == 32
     assert network.definition() == record["network_def"]
+
+
+@pytest.mark.parametrize("kind", ["train", "inference"])
+def test_monai_loads_a_model_for_other_classes(kind: str, trained: tuple[Path, Any]) -> None:
+    folder, _ = trained
+    network = load_bundle(
+        name=folder.name, bundle_dir=str(folder.parent), workflow_type=kind, net_override={"num_classes": 3}
+    )
+    assert network(torch.rand(2, 3, 32, 32)).shape == (2, 3)
+    # All but the classifiers come from the model.
+    kept = torch.load(folder / "models" / "model.pt", weights_only=True)["backbone.stem.conv1.weight"]
+    torch.testing.assert_close(network.state_dict()["backbone.stem.conv1.weight"], kept)
 
 
 def test_inference_and_evaluation_agree_with_training(trained: tuple[Path, Any]) -> None:
