@@ -19,8 +19,8 @@ from .packages import check_packages
 
 __all__ = ["run"]
 
-# Small enough for one to three minutes on two cores, and enough to see what pre-training changes. The frozen network has
-# learned little by then, so its linear probe would only add a table that says nothing.
+# Small enough for one to three minutes on two cores, and enough to see what pre-training changes. The frozen network
+# has learned little by then, so its linear probe would only add a table that says nothing.
 DEMO_SETTINGS = {
     "synthetic_images": 420,
     "label_fraction": 0.5,
