@@ -286,7 +286,7 @@ def configure(method: Method, settings: dict[str, Any]) -> ConfigParser:
     parser = ConfigParser(copy.deepcopy(_train_config()))
     # The benchmark combines fine-tuned network and probe itself, see overviews.py. It loads the images itself too, so
     # the config takes them for synthetic lesions: the numbers of epochs are those for images of one's own.
-    fixed = {"bundle_root": str(BUNDLE), "fine_tuning": "full"}
+    fixed: dict[str, Any] = {"bundle_root": str(BUNDLE), "fine_tuning": "full"}
     fixed |= {"pretrain_epochs": 40, "max_epochs": 60, "val_interval": 1}
     for name, value in {**fixed, **settings, **method.changes}.items():
         try:
