@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -21,6 +22,11 @@ from .words import SCALE_TITLES, TITLES, cell, in_words, label, listed, table
 
 __all__ = ["Goal", "all_goals", "ensembles", "frozen", "goals", "others", "recalls"]
 
+ON_IMAGENET = """On ImageNet weights
+
+EfficientNet-Lite0, 96 px, with FG-SSL on top of the weights and without. Both are fine-tuned as plain training does. On
+ISIC 2018, fine-tunings and probes of FG-SSL come from two pre-trainings with the same settings on two machines."""
+"""Heading of a section of :func:`ensembles`, and what its table shows."""
 COMPARED = ["data set", "this", "minus", "metric", "difference", "macro AUC, difference", "seeds"]
 """Header of the table whose rows :func:`compared` returns."""
 
@@ -161,23 +167,48 @@ def ensembles(results: Results) -> list[str]:
         "**Read it as an exploration:** this rule was first tried on this test part, with these taus and no other "
         "rule, and no other part has confirmed it.\n",
     ]
-    for scale, title in SCALE_TITLES.items():
-        rows = [
-            row
-            for name in ("isic2018", "aptos2019")
-            for share in sorted({*BUDGETS, FEW})
-            for row in _ensemble_rows(results, name, share, scale)
-        ]
+    sections = [
+        (
+            title,
+            [
+                row
+                for name in ("isic2018", "aptos2019")
+                for share in sorted({*BUDGETS, FEW})
+                for row in _ensemble_rows(results, *_on_random_weights(name, share, scale))
+            ],
+        )
+        for scale, title in SCALE_TITLES.items()
+    ]
+    on_imagenet = [
+        row
+        for name in ("isic2018", "aptos2019")
+        for entry in QUESTIONS["k"].points(name)
+        if entry.reference and entry.run.fine_tuning == "plain" and "96 px" in entry.series
+        for row in _ensemble_rows(results, entry.run, {"ImageNet weights, plain fine-tuning": entry.reference})
+    ]
+    sections.append((ON_IMAGENET, on_imagenet))
+    for heading, rows in sections:
         if rows:
             metrics = ["macro AUC", "macro F1", "macro F1 with balanced decisions"]
             header = ["data set", "% of the labels", "method", *metrics]
             header += [f"{metric}: FG-SSL, ensemble, minus this" for metric in metrics]
-            lines += [f"## {title}\n", *table(rows, [*header, "seeds"]), ""]
+            lines += [f"## {heading}\n", *table(rows, [*header, "seeds"]), ""]
     return lines
 
 
-def _ensemble_rows(results: Results, name: str, share: float, scale: str) -> list[list[str]]:
+def _on_random_weights(name: str, share: float, scale: str) -> tuple[Run, dict[str, Run]]:
+    """FG-SSL from random weights, and what it is compared with, by title."""
     ours = scaled(Run(name, "fgssl", "progressive", budget=share), scale)
+    runs = [
+        ours.but(pretraining=start, fine_tuning=fine_tuning)
+        for start in ("none", "barlow_twins")
+        for fine_tuning in ("plain", "progressive")
+    ]
+    return ours, {f"{PRETRAININGS[run.pretraining].label}, {FINE_TUNINGS[run.fine_tuning].label}": run for run in runs}
+
+
+def _ensemble_rows(results: Results, ours: Run, others: Mapping[str, Run]) -> list[list[str]]:
+    """Compare the ensemble of one fine-tuning with its members, and with others and their ensembles."""
     ensemble = results.ensembles(ours)
     if not ensemble:
         return []
@@ -186,12 +217,9 @@ def _ensemble_rows(results: Results, name: str, share: float, scale: str) -> lis
     methods["FG-SSL, mean of the probabilities"] = results.ensembles(ours, "probabilities")
     methods["FG-SSL, fine-tuned"] = results.by_seed(ours)
     methods["FG-SSL, probe"] = results.by_seed(ours.but(fine_tuning="linear"))
-    for start in ("none", "barlow_twins"):
-        for fine_tuning in ("plain", "progressive"):
-            run = ours.but(pretraining=start, fine_tuning=fine_tuning)
-            title = f"{PRETRAININGS[start].label}, {FINE_TUNINGS[fine_tuning].label}"
-            methods[title] = results.by_seed(run)
-            methods[f"{title}, ensemble"] = results.ensembles(run)
+    for title, run in others.items():
+        methods[title] = results.by_seed(run)
+        methods[f"{title}, ensemble"] = results.ensembles(run)
     rows = []
     decided = results.balanced(ours, ensemble)
     for title, scores in methods.items():
@@ -203,7 +231,7 @@ def _ensemble_rows(results: Results, name: str, share: float, scale: str) -> lis
                 "-" if scores is ensemble else cell(difference(of_ours, of_this, metric), signed=True)
                 for of_ours, of_this, metric in shown
             ]
-            rows.append([TITLES[name], f"{100 * share:g}", title, *cells, *gains, str(len(scores))])
+            rows.append([TITLES[ours.data_set], f"{100 * ours.budget:g}", title, *cells, *gains, str(len(scores))])
     return rows
 
 
