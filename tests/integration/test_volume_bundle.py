@@ -157,6 +157,7 @@ def test_the_root_is_where_the_link_is(name: str, config_file: str, monkeypatch:
 
 SETTINGS = {
     "spatial_dims": 3,
+    "pretrain_epochs": 1,
     "image_size": [32, 32, 16],
     "spacing": [1, 1, 2],
     "window": None,
