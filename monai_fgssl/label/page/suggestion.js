@@ -6,12 +6,11 @@ import { $, element, percent } from "./dom.js";
 import { current, onChange, sameName, state } from "./state.js";
 import { t } from "./texts.js";
 
-// Scores by the names that the server lists: the predicted class, then the others, most likely first.
+// Scores by the names that the server lists, most likely first.
 export function ranked() {
-  const { label: predicted, prediction } = state.prediction;
-  return prediction
-    .map(({ label, score }) => ({ name: listed(label), score, isPredicted: label === predicted }))
-    .sort((a, b) => b.isPredicted - a.isPredicted || b.score - a.score);
+  return state.prediction.prediction
+    .map(({ label, score }) => ({ name: listed(label), score }))
+    .sort((a, b) => b.score - a.score);
 }
 
 const listed = (name) => state.info.classes.find((other) => sameName(other, name)) ?? name;
