@@ -20,6 +20,8 @@ from .words import TITLES, cell, listed, pixels
 __all__ = ["in_short", "spoken"]
 
 PHOTOGRAPHS = ("isic2018", "aptos2019")
+MEASURED = ("small", "medium")
+"""Scales with enough runs for a sentence."""
 OTHER_METHODS = ("barlow_twins", "vicreg", "simsiam")
 SEARCHED = ("d", "e", "f", "g", "n")
 """Questions that look for better settings."""
@@ -97,20 +99,18 @@ def parts_alone(results: Results) -> str:
     return said and f"Against its parts on {TITLES['isic2018']}, the features of FG-SSL are {said} {link('a')}."
 
 
-def fine_tuned(results: Results, scale: str) -> str:
+def fine_tuned(results: Results) -> str:
     """FG-SSL and plain supervised training with the same labels."""
     gains = {
-        f"{TITLES[name]} with {percent(share)}": results.difference(
+        f"{TITLES[name]} at {pixels(scale)} with {percent(share)}": results.difference(
             scaled(Run(name, "fgssl", "progressive", budget=share), scale),
             scaled(Run(name, "none", "plain", budget=share), scale),
             "macro_f1",
         )
-        for name in PHOTOGRAPHS
-        for share in (FEW, 1.0)
+        for scale, name, share in product(MEASURED, PHOTOGRAPHS, (FEW, 1.0))
     }
     said = spoken(gains, *ON)
-    start = f"Against plain supervised training at {pixels(scale)}, a network fine-tuned from FG-SSL"
-    return said and f"{start} ({SCALES[scale].get('pretrain_epochs')} epochs) is {said} {link('b')}."
+    return said and f"Against plain supervised training, a network fine-tuned from FG-SSL is {said} {link('b')}."
 
 
 def on_imagenet(results: Results) -> str:
@@ -142,28 +142,23 @@ def settings_searched(results: Results) -> str:
     )
 
 
-def together(results: Results) -> str:
-    """Ensembles of FG-SSL, against plain supervised training and against its ensemble, with few labels."""
-    parts = []
-    decided: dict[str, Interval | None] = {}
-    for scale, name in product(("small", "medium"), PHOTOGRAPHS):
+def together(results: Results, with_probe: bool) -> str:
+    """Network and probe of FG-SSL, against plain supervised training without a probe and with one, with few labels."""
+    gains: dict[str, Interval | None] = {}
+    for scale, name in product(MEASURED, PHOTOGRAPHS):
         ours, plain = (
             scaled(Run(name, *methods, budget=FEW), scale) for methods in (("fgssl", "progressive"), ("none", "plain"))
         )
         ensemble = results.ensembles(ours)
-        gains = [difference(ensemble, of, "macro_auc") for of in (results.by_seed(plain), results.ensembles(plain))]
-        if gains[0] is not None:
-            alike = f" and {cell(gains[1], signed=True)} over its ensemble" if gains[1] is not None else ""
-            seeds = "" if len(ensemble) > 1 else " with one choice of labels"
-            where = f"{TITLES[name]} at {pixels(scale)}{seeds}"
-            parts.append(f"on {where} {cell(gains[0], signed=True)} over plain training{alike}")
-            other = results.balanced(plain, results.by_seed(plain))
-            decided[where] = difference(results.balanced(ours, ensemble), other, "macro_f1")
-    if not parts:
-        return ""
-    start = f"FG-SSL's fine-tuned network and probe together gain in macro AUC ({percent(FEW)})"
-    end = f"with balanced decisions for both, an exploration of the test part, their macro F1 is {spoken(decided, *ON)}"
-    return f"{start} {'; '.join(parts)}; {end} ([ensembles](answers/ensembles.md))."
+        other = results.ensembles(plain) if with_probe else results.by_seed(plain)
+        seeds = "" if len(ensemble) > 1 else ", one choice of labels"
+        gains[f"{TITLES[name]} at {pixels(scale)}{seeds}"] = difference(ensemble, other, "macro_auc")
+    said = spoken(gains, *ON)
+    against = "plain supervised training with a probe" if with_probe else "plain supervised training"
+    start = (
+        f"Against {against}, FG-SSL's fine-tuned network and probe together have a macro AUC ({percent(FEW)}) that is"
+    )
+    return said and f"{start} {said} ([ensembles](answers/ensembles.md))."
 
 
 def goals_reached(results: Results) -> str:
@@ -182,16 +177,18 @@ def in_short(results: Results) -> Sequence[str]:
         *(against_methods(results, name) for name in PHOTOGRAPHS),
         against_random_weights(results),
         parts_alone(results),
-        fine_tuned(results, "small"),
-        fine_tuned(results, "medium"),
-        together(results),
+        fine_tuned(results),
+        together(results, with_probe=False),
+        together(results, with_probe=True),
         on_imagenet(results),
         settings_searched(results),
         goals_reached(results),
     ]
     lines = [f"{number}. {sentence}" for number, sentence in enumerate(filter(None, sentences), 1)]
+    lengths = [f"{SCALES[scale]['pretrain_epochs']} epochs at {pixels(scale)}" for scale in MEASURED]
     intro = (
         "In brackets: a difference and its 95 % interval. Features are those of the frozen network, compared by the "
-        f"macro AUC of a linear probe ({pixels('small')}, {percent(FEW)}); trained networks are compared by macro F1.\n"
+        f"macro AUC of a linear probe ({pixels('small')}, {percent(FEW)}); fine-tuned networks are compared by macro F1. "
+        f"Pre-training takes {listed(lengths)}.\n"
     )
     return ["## In short\n", intro, *lines, ""] if lines else []

@@ -162,6 +162,5 @@ def _run(
         )
         workflow.initialize()
         workflow.run()
-    # A recipe without epochs (``probe``) has no history.
-    history = getattr(workflow.parser.get_parsed_content("train#trainer").state, "history", {})
-    return workflow.parser.get_parsed_content("report").results, history
+    parsed = workflow.parser.get_parsed_content
+    return parsed("report").results, parsed("train#trainer").state.history
