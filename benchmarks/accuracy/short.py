@@ -188,7 +188,7 @@ def in_short(results: Results) -> Sequence[str]:
     lengths = [f"{SCALES[scale]['pretrain_epochs']} epochs at {pixels(scale)}" for scale in MEASURED]
     intro = (
         "In brackets: a difference and its 95 % interval. Features are those of the frozen network, compared by the "
-        f"macro AUC of a linear probe ({pixels('small')}, {percent(FEW)}); fine-tuned networks are compared by macro F1. "
-        f"Pre-training takes {listed(lengths)}.\n"
+        f"macro AUC of a linear probe ({pixels('small')}, {percent(FEW)}); fine-tuned networks are compared by macro "
+        f"F1. Pre-training takes {listed(lengths)}.\n"
     )
     return ["## In short\n", intro, *lines, ""] if lines else []
