@@ -113,7 +113,8 @@ def main() -> None:
     root = shipped_bundle("fgssl")
     config = ConfigParser(ConfigParser.load_config_file(config_path(root, "train")))
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(sys.stderr):
-        changes = {"bundle_root": str(root), "output_dir": folder, "amp": False}
+        # Without the frozen copy of an ensemble, whose statistics do not change.
+        changes = {"bundle_root": str(root), "output_dir": folder, "amp": False, "fine_tuning": "full"}
         changes |= {"pretrain_epochs": args.pretrain_epochs, "max_epochs": args.max_epochs}
         # Only the last epoch of pre-training is measured.
         changes |= {"probe_interval": args.pretrain_epochs}

@@ -29,6 +29,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from monai_fgssl.bundle import shipped_bundle
+from monai_fgssl.utils.command import stop_quietly
 from monai_fgssl.utils.files import LEFTOVER
 
 from .faults import OF_A_DISK, any_file, damage, small_disk, spoiled
@@ -107,6 +108,8 @@ class Run:
             # pytest has replaced both streams by its own objects.
             sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1, closefd=False) for number in (1, 2))
             sys.argv = ["monai.bundle", *arguments]
+            # In a new process, the import of monai_fgssl does this.
+            stop_quietly()
             try:
                 runpy.run_module("monai.bundle", run_name="__main__", alter_sys=True)
                 code = 0

@@ -25,6 +25,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from monai_fgssl.label.answers import Label
+
 from .faults import OF_A_DISK, any_file, damage, small_disk, spoiled
 from .timing import command, processor
 
@@ -97,8 +99,8 @@ class Labels:
     """Requested and confirmed labels, in the order of the logs."""
 
     def __init__(self) -> None:
-        self.confirmed: dict[str, str] = {}
-        self.possible: dict[str, set[str]] = {}
+        self.confirmed: dict[str, Label] = {}
+        self.possible: dict[str, set[Label]] = {}
         self.count = 0
 
     def read(self, log: Path) -> None:
@@ -113,7 +115,7 @@ class Labels:
                 self.possible[label[0]] = {label[1]}
         log.unlink(missing_ok=True)
 
-    def lost(self, found: dict[str, str]) -> list[str]:
+    def lost(self, found: dict[str, Label]) -> list[str]:
         """Images whose label is not one of the allowed labels."""
         return [
             f"{image} is {found.get(image)}, was confirmed as {name}"
@@ -121,7 +123,7 @@ class Labels:
             if found.get(image) not in self.possible[image]
         ]
 
-    def settle(self, found: dict[str, str]) -> None:
+    def settle(self, found: dict[str, Label]) -> None:
         """Take the labels that were found as the only allowed labels from now on."""
         for image in self.possible:
             if image in found:

@@ -53,10 +53,10 @@ def prepare(folder: Path, seed: int, labels: int | None = None, draw: int = 0) -
     return prepare_data(folder, 64, plan, folder / "split.json", labels_per_class=labels, label_seed=draw)
 
 
-def new_network(seed: int) -> HierarchicalNet:
+def new_network(seed: int, num_classes: int = 7) -> HierarchicalNet:
     """Small network that a CPU can train in minutes."""
     torch.manual_seed(seed)
-    return HierarchicalNet("tiny-cnn", num_classes=7, width=64, embedding_dim=64)
+    return HierarchicalNet("tiny-cnn", num_classes=num_classes, width=64, embedding_dim=64)
 
 
 def train(engine: type[HierarchicalTrainer], network: nn.Module, data: CachedImages, **options: Any) -> None:
@@ -71,9 +71,9 @@ def train(engine: type[HierarchicalTrainer], network: nn.Module, data: CachedIma
     trainer.run()
 
 
-def pretrained_network(data: PreparedData, epochs: int, seed: int) -> HierarchicalNet:
+def pretrained_network(data: PreparedData, epochs: int, seed: int, num_classes: int = 7) -> HierarchicalNet:
     """Network after pre-training on the training part without labels."""
-    network = new_network(seed)
+    network = new_network(seed, num_classes)
     train(
         PreTrainer,
         network,

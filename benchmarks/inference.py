@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compare the time of inference, from files to results, with the time of the bare network on the same batch.
 
+Files are decoded in threads (``--untrusted false``) or in processes with limits of time and memory (the default).
+
 Prints Markdown: ``python -m benchmarks.inference > benchmarks/results/inference.md``.
 """
 
@@ -25,7 +27,7 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, VLPhotographicImageStorage, generate_uid
 from torch import Tensor, nn
 
-from monai_fgssl.data import ImageStream, ReadImaged
+from monai_fgssl.data import DecoderPool, ImageStream, ReadImaged
 from monai_fgssl.engines import HierarchicalEvaluator
 from monai_fgssl.networks import HierarchicalNet, OnnxNet, export_onnx
 from monai_fgssl.networks.precision import move
@@ -79,10 +81,17 @@ def time_bare(network: Any, images: Tensor, batch_size: int) -> float:
     return time.perf_counter() - start
 
 
-def time_complete(network: nn.Module, items: list[dict[str, str]], size: int, batch_size: int, folder: Path) -> float:
-    """Measure the seconds from files to the written results."""
+def time_complete(
+    network: nn.Module,
+    items: list[dict[str, str]],
+    size: int,
+    batch_size: int,
+    folder: Path,
+    pool: DecoderPool | None = None,
+) -> float:
+    """Measure the seconds from files to the written results, which are decoded in threads or by ``pool``."""
     start = time.perf_counter()
-    stream = ImageStream(Dataset(items, ReadImaged("image", size)), batch_size)
+    stream = ImageStream(Dataset(items, ReadImaged("image", size, pool=pool)), batch_size)
     # Messages of the inference must not get into the page that this script prints.
     with contextlib.redirect_stdout(sys.stderr):
         HierarchicalEvaluator("cpu", stream, network, val_handlers=[ResultWriter(folder, CLASSES, stream)]).run()
@@ -112,20 +121,27 @@ def main() -> None:
             (folder / kind).mkdir()
             files[kind] = write_images(folder / kind, kind, args.images)
         rows = []
-        for engine, net in networks.items():
-            for kind, items in files.items():
-                time_bare(net, images[: args.batch_size], args.batch_size)
-                # Both take turns, so that other work of the machine slows them equally.
-                pairs = [
-                    (
-                        time_bare(net, images, args.batch_size),
-                        time_complete(net, items, args.image_size, args.batch_size, folder / "out"),
-                    )
-                    for _ in range(args.repeats)
-                ]
-                bare, complete = (1e3 * median(times) / args.images for times in zip(*pairs, strict=True))
-                ratios = [complete / bare for bare, complete in pairs]
-                rows.append((engine, kind, bare, complete, median(ratios), min(ratios), max(ratios)))
+        with DecoderPool() as pool:
+            for engine, net in networks.items():
+                for kind, items in files.items():
+                    complete = (net, items, args.image_size, args.batch_size, folder / "out")
+                    # Not measured: the start of the processes, and the first run of the network.
+                    time_complete(*complete, pool)
+                    # All take turns, so that other work of the machine slows them equally.
+                    turns = [
+                        (
+                            time_bare(net, images, args.batch_size),
+                            time_complete(*complete),
+                            time_complete(*complete, pool),
+                        )
+                        for _ in range(args.repeats)
+                    ]
+                    times = [1e3 * median(of_one) / args.images for of_one in zip(*turns, strict=True)]
+                    ratios = [
+                        [threads / bare for bare, threads, _ in turns],
+                        [fenced / threads for _, threads, fenced in turns],
+                    ]
+                    rows.append((engine, kind, times, ratios))
 
     print("# Inference: from file to result\n")
     print(f"Command: `{command()}`  ")
@@ -133,14 +149,15 @@ def main() -> None:
     print(f"Date: {datetime.date.today()}\n")
     print(f"{args.images} pictures of {COLUMNS} x {ROWS} px, {args.backbone} at {args.image_size} px, float32, batches")
     print(f"of {args.batch_size}, {args.threads} threads. Complete: reading, scaling, network, CSV and JSON; files are")
-    print("decoded in threads while the network computes. Milliseconds per image, medians of")
-    print(
-        f"{args.repeats} runs of both in turns; the ratio is the median of theirs, with the lowest and the highest.\n"
-    )
-    print("| network | files | bare network | complete | ratio |")
-    print("| --- | --- | --- | --- | --- |")
-    for engine, kind, bare, complete, ratio, low, high in rows:
-        print(f"| {engine} | {kind} | {bare:.1f} | {complete:.1f} | {ratio:.2f} [{low:.2f}, {high:.2f}] |")
+    print("decoded while the network computes, in threads (`--untrusted false`) or in processes with limits (default).")
+    print(f"Milliseconds per image, medians of {args.repeats} runs of all in turns; the ratios are the medians of")
+    print("theirs, with the lowest and the highest.\n")
+    print("| network | files | bare network | threads | processes | threads / bare | processes / threads |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    for engine, kind, times, ratios in rows:
+        cells = [f"{time_of_one:.1f}" for time_of_one in times]
+        cells += [f"{median(found):.2f} [{min(found):.2f}, {max(found):.2f}]" for found in ratios]
+        print(f"| {engine} | {kind} | {' | '.join(cells)} |")
 
 
 if __name__ == "__main__":

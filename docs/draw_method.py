@@ -15,4 +15,4 @@ LESIONS = [draw_lesion(texture, image_size=256, lesion=lesion) for texture, lesi
 
 if __name__ == "__main__":
     images = torch.stack([torch.from_numpy(lesion).permute(2, 0, 1) for lesion in LESIONS])
-    plot_views(images, grids=(32, 16, 8), seed=3, path=Path(__file__).parent / "images" / "method.jpg")
+    plot_views(images, grids=(16, 8, 4), seed=3, path=Path(__file__).parent / "images" / "method.jpg")

@@ -10,6 +10,9 @@ import signal
 import sys
 from collections.abc import Sequence
 
+# Before torch is loaded: see monai_fgssl/utils/processors.py. Programs that are started from here inherit it.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 from monai_fgssl import __version__
 from monai_fgssl.cli.commands import run
 from monai_fgssl.cli.features import COMMANDS, OWN_OPTIONS, add_arguments, split_settings

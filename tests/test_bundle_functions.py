@@ -4,16 +4,20 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from ignite.engine import Engine
 from monai.engines.utils import IterationEvents
+from monai.optimizers import WarmupCosineSchedule
 
 from monai_fgssl.bundle import (
     BUNDLES,
@@ -24,18 +28,20 @@ from monai_fgssl.bundle import (
     check_overrides,
     check_settings,
     copy_bundle,
+    decision_rule,
     describe_model,
     fit_batch_size,
     fit_decision,
+    frozen_network,
     load_pretrained,
     load_weights,
     lock_output,
-    logit_adjustment,
     loss_weights,
     make_network,
     network_to_save,
     network_to_train,
     open_log,
+    phase_hyperparameters,
     phase_identity,
     prediction_sets,
     read_record,
@@ -48,7 +54,8 @@ from monai_fgssl.bundle import (
 from monai_fgssl.bundle.settings_table import SETTINGS, Setting, by_name, markdown_table, positive
 from monai_fgssl.data import CachedImages, DataError, PreparedData
 from monai_fgssl.engines.calibration import MIN_CALIBRATION_IMAGES
-from monai_fgssl.engines.handlers import PredictionCollector
+from monai_fgssl.engines.handlers import BatchNormUpdater, PredictionCollector
+from monai_fgssl.losses import CrossCorrelationLoss
 from monai_fgssl.metrics import LogitAdjustment, PredictionSets, fit_logit_adjustment, fit_prediction_sets
 from monai_fgssl.networks import EnsembleNet, HierarchicalNet, PlainNet, PooledNet, make_backbone
 from monai_fgssl.transforms import RandView
@@ -143,12 +150,12 @@ def test_a_model_keeps_its_decision_and_a_model_of_former_times_has_none(tmp_pat
     network = HierarchicalNet("resnet18", num_classes=2, width=8, embedding_dim=4)
     for file in (path, path.with_suffix(".safetensors")):
         save_model(network, file, ["a", "b"], 32, adjustment=rule)
-        assert logit_adjustment(read_record(root, file)) == rule
+        assert decision_rule(read_record(root, file)) == rule
     assert "decision=balanced, strength=0.5" in describe_model(root, path).parameters
     record = json.loads(path.with_suffix(".json").read_text())
     del record["logit_adjustment"]
     path.with_suffix(".json").write_text(json.dumps(record))
-    assert logit_adjustment(read_record(root, path)) is None
+    assert decision_rule(read_record(root, path)) is None
 
 
 def labeled(*labels: int) -> CachedImages:
@@ -340,6 +347,7 @@ def test_a_record_that_makes_no_network_is_one_line(changes: dict[str, object], 
         ("[]", "holds no record"),
         ("[" * 100_000, "is damaged"),
         ('{"class_names": ["a"], "image_size": 32}', "has no network_def"),
+        (r'{"class_names": ["\ud800"], "image_size": 32, "network_def": {}}', "is damaged .*not valid Unicode"),
     ],
 )
 def test_a_damaged_record_is_one_line(text: str, message: str, tmp_path: Path) -> None:
@@ -410,6 +418,56 @@ def test_a_phase_is_told_from_others(
     assert {phase for phase in ("pretrain", "train") if differs(phase)} == changed
 
 
+@pytest.mark.parametrize("setting", ["weights", "pretrained"])
+def test_weights_that_were_replaced_are_others(setting: str, tmp_path: Path) -> None:
+    """Either phase may start from them. The file keeps its name. Weights that were written again are the same."""
+    file, data = tmp_path / "weights.pt", data_of([0, 1, 0, 1])
+
+    def write(value: float) -> dict[str, dict[str, str]]:
+        torch.save({"state_dict": {"conv.weight": torch.full((2, 2), value)}, "time": time.time()}, file)
+        return {phase: phase_identity(phase, {setting: str(file)}, data, []) for phase in ("pretrain", "train")}
+
+    first, again, other = write(1.0), write(1.0), write(2.0)
+    assert again == first
+    assert {phase for phase in first if other[phase] != first[phase]} == {"pretrain", "train"}
+
+
+def test_a_changed_part_of_a_phase_is_another_hyperparameter() -> None:
+    """A nested id of the command may change what no setting names."""
+    weight = torch.tensor([1.0, 2.0])
+
+    def told(loss: object, **optimizer: Any) -> dict[str, str]:
+        adam = torch.optim.AdamW([{"params": [torch.zeros(2, requires_grad=True)], "lr": 0.5}], **optimizer)
+        schedule = WarmupCosineSchedule(adam, 1, 10)
+        return phase_hyperparameters("train", RUN_SETTINGS, loss=loss, optimizer=adam, lr_scheduler=schedule)
+
+    first = told(torch.nn.CrossEntropyLoss(weight))
+    assert first == told(torch.nn.CrossEntropyLoss(weight.clone()), lr=0.1, weight_decay=0.1)
+    for other in (
+        torch.nn.CrossEntropyLoss(weight, label_smoothing=0.1),
+        torch.nn.CrossEntropyLoss(2 * weight),
+        torch.nn.MultiMarginLoss(),
+        torch.nn.functional.cross_entropy,
+    ):
+        changed = told(other)
+        assert {name for name in first if first[name] != changed[name]} == {"train#loss"}
+    changed = told(torch.nn.CrossEntropyLoss(weight), betas=(0.8, 0.999))
+    assert {name for name in first if first[name] != changed[name]} == {"train#optimizer"}
+    losses = [
+        phase_hyperparameters("pretrain", RUN_SETTINGS, loss=CrossCorrelationLoss(eps=eps)) for eps in (1e-5, 1e-4)
+    ]
+    assert [one["pretrain#loss"] for one in losses] == [
+        f"CrossCorrelationLoss(eps={eps}, redundancy_weight=0.005)" for eps in ("1e-05", "0.0001")
+    ]
+
+
+@pytest.mark.parametrize("other", [{"weights": "imagenet"}, {"pretrained": "pretrained.pt"}])
+def test_a_model_and_other_weights_choose_two_networks(other: dict[str, str], tmp_path: Path) -> None:
+    (name,) = other
+    with pytest.raises(SettingsError, match=f"--model_path and --{name} choose the network"):
+        frozen_network(tmp_path, tmp_path / "model.pt", "cpu", **other)
+
+
 def test_one_run_for_each_output_folder(tmp_path: Path) -> None:
     run = [
         *(sys.executable, "-c"),
@@ -477,8 +535,23 @@ def test_a_new_setting_needs_one_row(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     valid |= {"freeze_backbone": 0, "fine_tuning": "probe", "stage_lr_decay": 1, "label_fraction": 0.5}
     valid |= {"pretrain_stage_lr_decay": 1, "ema_decay": 0.9, "pretrain_ema_decay": None}
     valid |= {"labels_per_class": None, "weights": None, "drop_path": 0.1, "grids": [2]}
-    valid |= {"coverage": 0.9, "set_score": "raps", "decision": "balanced"}
+    valid |= {
+        "coverage": 0.9,
+        "set_score": "raps",
+        "decision": "balanced",
+        "subgroup_columns": None,
+        "refer_unlike": 0.1,
+    }
+    valid |= {"split_from": None}
+    valid |= {"task": "multiclass", "fractions": {"train": 0.7, "validation": 0.1, "test": 0.2}}
     check_settings(str(root), valid)
+    for fold in (3, "all"):
+        with pytest.raises(SettingsError, match=f"--fold {fold} needs --num_folds"):
+            check_settings(str(root), valid | {"fold": fold, "num_folds": None})
+    with pytest.raises(SettingsError, match="--split_from and --num_folds both say how the images are split"):
+        check_settings(str(root), valid | {"split_from": "split.json", "num_folds": 5})
+    with pytest.raises(SettingsError, match="--spacing is for volumes"):
+        check_settings(str(root), valid | {"spacing": [1, 1]})
     # Without puzzles no grid has to fit the image.
     uneven = valid | {"grids": [3], "puzzles": False}
     check_settings(str(root), uneven | {"pretrain_epochs": 0})
@@ -507,6 +580,24 @@ def test_a_new_setting_needs_one_row(monkeypatch: pytest.MonkeyPatch, tmp_path: 
         *[("coverage", value) for value in (0, 1, "0.9", True)],
         *[("labels_per_class", value) for value in (0, 2.5, "6", True)],
         *[("seeds", value) for value in (0, 1.5, None)],
+        *[("num_folds", value) for value in (1, 2.5, "5")],
+        *[("spatial_dims", value) for value in (4, 2.0, "2")],
+        *[("stages", value) for value in ("x", 1.5, [], [0.5])],
+        *[("weights", value) for value in (3, "")],
+        *[("probe_interval", value) for value in (0, 1.5, "1")],
+        *[("val_interval", value) for value in (0, 1.5, "1")],
+        *[(name, value) for name in ("seed", "fine_tuning_seed") for value in (-1, 1.5, "0")],
+        *[
+            ("fractions", value)
+            for value in (
+                [0.7, 0.1, 0.2],
+                "0.7",
+                {"train": 0.8, "test": 0.2},
+                {"train": 0.7, "validation": 0.1, "test": 0.1},
+                {"train": 0.9, "validation": 0.1, "test": 0},
+                {"train": "0.7", "validation": 0.1, "test": 0.2},
+            )
+        ],
         ("balance", "equal"),
         ("fine_tuning", "linear"),
         ("set_score", "aps"),
@@ -518,6 +609,24 @@ def test_checks_of_single_settings(name: str, value: object) -> None:
     assert check is not None
     with pytest.raises(SettingsError, match=f"--{name} must be"):
         check(name, value)
+
+
+def test_what_checks_of_single_settings_allow() -> None:
+    allowed = {
+        "fractions": [
+            {"train": 0.7, "validation": 0.1, "test": 0.2},
+            {"test": 1 / 3, "train": 1 / 3, "validation": 1 / 3},
+        ],
+        "num_folds": [None, 5],
+        "stages": [3, [0, 2]],
+        "weights": [None, "imagenet"],
+        "seed": [0, 2024],
+    }
+    for name, values in allowed.items():
+        check = by_name()[name].check
+        assert check is not None
+        for value in values:
+            check(name, value)
 
 
 def test_a_batch_is_as_large_as_the_images_allow(capsys: pytest.CaptureFixture[str]) -> None:
@@ -543,6 +652,21 @@ def test_all_parts_are_built_before_the_first_phase() -> None:
     assert {"@report", "@pretrain#trainer", "@train#trainer", "@test#dataloader"} <= set(built[1].split(", "))
 
 
+def test_a_final_model_has_the_norm_statistics_of_more_images_than_a_validation() -> None:
+    config = json.loads((shipped_bundle("fgssl") / "configs" / "train.json").read_text())
+    batch = config["batch_norm_dataloader"]["batch_size"]
+    (of_validation,) = [one for one in config["validate"]["handlers"] if one["_target_"].endswith("BatchNormUpdater")]
+    final = config["train"]["batch_norms"]
+    most = inspect.signature(BatchNormUpdater).parameters["num_batches"].default
+    assert (batch * of_validation["num_batches"], batch * final.get("num_batches", most)) == (256, 1024)
+    assert f"sample({batch * most}, " in config["batch_norm_dataloader"]["dataset"]
+    steps = [re.match(r"\$@?([\w.#]+)", line)[1] for line in config["run"]]
+    # After the weights are final, and before anything is fitted to what they predict.
+    places = [steps.index(name) for name in ("validate#weights_saver.load", "train#batch_norms.update")]
+    assert places == [places[0], places[0] + 1]
+    assert places[1] < min(map(steps.index, ("fgssl.weigh_members", "calibrate#evaluator.run", "fgssl.save_model")))
+
+
 def test_folders_may_be_called_like_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     assert as_path("output_dir", None) is None
     assert as_path("output_dir", "a/b") == "a/b"
@@ -553,6 +677,17 @@ def test_folders_may_be_called_like_numbers(monkeypatch: pytest.MonkeyPatch) -> 
     assert as_path("output_dir", 202405) == "2024_05"
     assert as_path("dataset_dir", 0) == "0"
     assert as_path("cache_dir", ["a", "b"]) == "[a,b]"
+
+
+def test_shares_of_parts_are_refused_beside_a_split(monkeypatch: pytest.MonkeyPatch) -> None:
+    root = shipped_bundle("fgssl")
+    command = ["/lib/monai/bundle/__main__.py", "run", "--config_file", str(root / "train.json")]
+    # What a command changes in its process.
+    monkeypatch.setattr("monai_fgssl.bundle.settings.stop_quietly", lambda: None)
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    monkeypatch.setattr(sys, "argv", [*command, "--split_from", "split.json", "--fractions", "{'train': 1}"])
+    with pytest.raises(SettingsError, match="--split_from and --fractions both say how the images are split"):
+        check_settings(str(root), {"split_from": "split.json"})
 
 
 @pytest.mark.parametrize("name", ["train.json", "inference.json"])

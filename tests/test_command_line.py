@@ -138,3 +138,6 @@ def test_a_training_that_continues_from_a_probe_has_its_network(
     assert options.items() >= command_line_overrides([*given, *others]).items()
     assert options["dataset_dir"] == "my images"
     assert options["pretrained"] == "a probe/models/model.pt"
+    (line,) = (line for line in printed.splitlines() if line.lstrip().startswith("as ONNX"))
+    files = command_line_overrides(shlex.split(line))["config_file"]
+    assert files == "['a probe/configs/inference.json','a probe/configs/export_onnx.json']"

@@ -18,9 +18,11 @@ from safetensors.torch import load_file, save_file
 
 from monai_fgssl.bundle import (
     SettingsError,
+    compare_geometry,
     copy_bundle,
     describe_model,
     export_model,
+    feature_distances,
     load_pretrained,
     load_weights,
     make_network,
@@ -29,7 +31,9 @@ from monai_fgssl.bundle import (
     save_model,
     shipped_bundle,
 )
+from monai_fgssl.bundle.model_file import GEOMETRY as GEOMETRY_ENTRIES
 from monai_fgssl.data import ImageGeometry
+from monai_fgssl.metrics import fit_feature_distances
 from monai_fgssl.networks import HierarchicalNet
 from monai_fgssl.networks.placement import place_network
 from monai_fgssl.utils.tensors import hash_of_weights, read_metadata
@@ -81,6 +85,30 @@ def test_the_hash_of_the_weights_is_recorded_and_the_same_in_both_forms(tmp_path
     assert read_metadata(tmp_path / "b.safetensors")["sha256"] == expected
     assert hash_of_weights(make_net(seed=1).state_dict()) != expected
     assert describe_model(BUNDLE, tmp_path / "b.safetensors").checksum
+
+
+@pytest.mark.parametrize("name", ["model.pt", "model.safetensors"])
+def test_distances_from_the_training_images_come_back_and_belong_to_the_network(name: str, tmp_path: Path) -> None:
+    network, widths = make_net(), [64, 128, 256, 512]
+    features = torch.rand(40, sum(widths), generator=torch.Generator().manual_seed(0))
+    rule = fit_feature_distances(features[:20], features[20:], widths)
+    save_model(network, tmp_path / name, ["a", "b"], GEOMETRY, distances=rule)
+    again = feature_distances(read_record(BUNDLE, tmp_path / name))
+    assert again is not None
+    assert again.scores(features).tolist() == rule.scores(features).tolist()
+    load(tmp_path / name)
+    other = fit_feature_distances(features[:20], features[20:], [64, 896])
+    save_model(network, tmp_path / name, ["a", "b"], GEOMETRY, distances=other)
+    with pytest.raises(SettingsError, match=r"makes no network \(feature_distances are of stages with \(64, 896\)"):
+        load(tmp_path / name)
+
+
+def test_a_damaged_rule_in_a_record_is_named(tmp_path: Path) -> None:
+    save(tmp_path / "model.pt")
+    file = tmp_path / "model.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"feature_distances": {"mean": "x"}}))
+    with pytest.raises(SettingsError, match=r"model\.json: feature_distances must have widths, mean"):
+        read_record(BUNDLE, tmp_path / "model.pt")
 
 
 def test_a_bundle_with_safetensors_alone_has_a_model(tmp_path: Path) -> None:
@@ -203,3 +231,36 @@ def test_an_exported_model_is_compared_with_its_record(tmp_path: Path) -> None:
     cut(path)
     with pytest.raises(SettingsError, match=r"model\.onnx is damaged"):
         place_network(network, path, "cpu")
+
+
+@pytest.mark.parametrize(
+    ("now", "note"),
+    [
+        ({}, ""),
+        ({"image_size": [64, 64]}, ""),
+        ({"image_size": 96}, "note: --image_size 96: the model was trained, calibrated and tested with 64"),
+        ({"window": (40, 400)}, ""),
+        ({"window": "dicom"}, "note: --window dicom: the model was trained, calibrated and tested with [40, 400]"),
+        ({"channel": 1}, "note: --channel 1: the model was trained, calibrated and tested with none"),
+        ({"frame": "all"}, "note: --frame all: the model was trained, calibrated and tested with none"),
+    ],
+)
+def test_images_in_another_form_than_those_of_the_training_are_told(
+    now: dict[str, Any], note: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = dict.fromkeys(GEOMETRY_ENTRIES) | {
+        "image_size": 64,
+        "window": [40, 400],
+        "network_def": {"spatial_dims": 2},
+    }
+    compare_geometry(record, ImageGeometry(**{"image_size": 64, "window": [40, 400]} | now))
+    assert capsys.readouterr().out.strip() == note
+
+
+def test_dimensions_and_spacings_that_can_not_be_are_refused() -> None:
+    record = dict.fromkeys(GEOMETRY_ENTRIES) | {"image_size": 64, "network_def": {"spatial_dims": 3}}
+    with pytest.raises(SettingsError, match="--spatial_dims must be 3, as of the model's images, got 2"):
+        compare_geometry(record, ImageGeometry(64))
+    # Without a model too, as in `embed` with published weights.
+    with pytest.raises(SettingsError, match="--spacing 2 is for volumes"):
+        compare_geometry({}, ImageGeometry(64, spacing=2))

@@ -141,7 +141,8 @@ ELSEWHERE = frozenset(
         *("num_folds", "fold", "pretrained", "probe_interval", "compare", "resume", "checkpoint_minutes"),
         *("frame", "channel", "time", "max_pixels", "untrusted", "decode_seconds", "decode_gb", "labels_per_class"),
         *("inflate_weights", "linear_probe", "seeds", "fine_tuning_seed", "progress_seconds", "coverage"),
-        *("coverage_by_class", "set_score", "decision"),
+        *("coverage_by_class", "set_score", "decision", "task", "class_order", "refer_unlike"),
+        *("subgroup_columns", "subgroup_file"),
     )
 )
 FINE_TUNING_ONLY = frozenset(

@@ -15,7 +15,7 @@ from monai_fgssl.report.style import readable
 
 from .methods import FINE_TUNINGS, PRETRAININGS, Run, default
 from .protocol import BUDGETS, DATA_SETS
-from .questions import FEW, ONE_VIEW_LIGHT, QUESTIONS, SCALES, scaled
+from .questions import FEW, ONE_VIEW_LIGHT, QUESTIONS, SCALES, Entry, scaled
 from .results import Results, best_other
 from .scoring import Interval, difference, interval
 from .words import SCALE_TITLES, TITLES, cell, in_words, label, listed, table
@@ -184,7 +184,9 @@ def ensembles(results: Results) -> list[str]:
         for name in ("isic2018", "aptos2019")
         for entry in QUESTIONS["k"].points(name)
         if entry.reference and entry.run.fine_tuning == "plain" and "96 px" in entry.series
-        for row in _ensemble_rows(results, entry.run, {"ImageNet weights, plain fine-tuning": entry.reference})
+        for row in _ensemble_rows(
+            results, entry.run, {"ImageNet weights, plain fine-tuning": entry.reference}, _probes_on_imagenet(entry)
+        )
     ]
     sections.append((ON_IMAGENET, on_imagenet))
     for heading, rows in sections:
@@ -207,8 +209,21 @@ def _on_random_weights(name: str, share: float, scale: str) -> tuple[Run, dict[s
     return ours, {f"{PRETRAININGS[run.pretraining].label}, {FINE_TUNINGS[run.fine_tuning].label}": run for run in runs}
 
 
-def _ensemble_rows(results: Results, ours: Run, others: Mapping[str, Run]) -> list[list[str]]:
-    """Compare the ensemble of one fine-tuning with its members, and with others and their ensembles."""
+def _probes_on_imagenet(entry: Entry) -> dict[str, Run]:
+    """Probes without FG-SSL, and after another pre-training of it, by title."""
+    probe = entry.run.but(fine_tuning="linear")
+    start = {name: value for name, value in probe.changes().items() if name in ("backbone", "image_size")}
+    again = Run(probe.data_set, probe.pretraining, "linear", budget=probe.budget, pretrain_seed=1).but(start)
+    return {
+        "ImageNet weights, probe": probe.but(pretraining="none"),
+        "FG-SSL pre-trained again (other seed, 40 epochs, default views), probe": again,
+    }
+
+
+def _ensemble_rows(
+    results: Results, ours: Run, others: Mapping[str, Run], probes: Mapping[str, Run] | None = None
+) -> list[list[str]]:
+    """Compare the ensemble of one fine-tuning with its members, with others and their ensembles, and with probes."""
     ensemble = results.ensembles(ours)
     if not ensemble:
         return []
@@ -220,6 +235,7 @@ def _ensemble_rows(results: Results, ours: Run, others: Mapping[str, Run]) -> li
     for title, run in others.items():
         methods[title] = results.by_seed(run)
         methods[f"{title}, ensemble"] = results.ensembles(run)
+    methods |= {title: results.by_seed(run) for title, run in (probes or {}).items()}
     rows = []
     decided = results.balanced(ours, ensemble)
     for title, scores in methods.items():

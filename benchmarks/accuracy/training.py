@@ -24,7 +24,7 @@ from monai_fgssl.bundle import load_weights
 from monai_fgssl.data import CachedImages, PreparedData, make_loader
 from monai_fgssl.engines.handlers import BatchNormUpdater, Resumer
 from monai_fgssl.engines.heads import solve_heads
-from monai_fgssl.metrics import classification_metrics, fit_temperature, knn_votes
+from monai_fgssl.metrics import METRICS, classification_metrics, fit_temperature, knn_votes
 from monai_fgssl.utils.files import atomic_write
 
 from .methods import FINE_TUNINGS, PRETRAININGS, Run, configure
@@ -189,7 +189,7 @@ def finish(run: Run, pretrained: dict[str, Any] | None, place: Place) -> Result:
     # An epoch shows sqrt(budget) times as many images as with all labels. Each of few labels is seen more often.
     parser["train#dataset"] = repeated(labeled, max(1, round(len(data.train) * run.budget**0.5)), run.seed)
     parser["validate#dataset"] = getattr(data, run.select_on)
-    metrics = {**parser["validate#key_metric"], **parser["validate#additional_metrics"]}
+    metrics = {name: {"_target_": "monai_fgssl.metrics.epoch_metric", "name": name} for name in METRICS}
     parser["validate#key_metric"] = {selection: metrics.pop(selection)}
     parser["validate#additional_metrics"] = metrics
     network = parser.get_parsed_content("network")

@@ -10,12 +10,20 @@ from __future__ import annotations
 
 from monai_fgssl.data import synthetic_classes
 from monai_fgssl.data.balance import loss_weights
-from monai_fgssl.engines.calibration import calibrate, calibrate_sets, fit_decision, weigh_members
+from monai_fgssl.engines.calibration import (
+    calibrate,
+    calibrate_distances,
+    calibrate_sets,
+    distances_of_features,
+    fit_decision,
+    weigh_members,
+)
 from monai_fgssl.engines.frozen import probe_frozen
 from monai_fgssl.engines.heads import solve_heads
 from monai_fgssl.networks import add_adapters, unwrap
 from monai_fgssl.networks.placement import memory_format, place_network
 from monai_fgssl.networks.precision import has_bfloat16
+from monai_fgssl.tasks import task_named, task_of
 from monai_fgssl.utils.errors import SettingsError
 
 from .features import (
@@ -27,14 +35,19 @@ from .features import (
     solve_probe,
     tell_random_weights,
 )
+from .folds import join_folds, train_all_folds
 from .identity import lock_output, phase_hyperparameters, phase_identity
 from .locate import BUNDLES, copy_bundle, find_root, read_defaults, shipped_bundle
 from .model_file import (
+    check_start,
+    class_number,
+    compare_geometry,
+    decision_rule,
     describe_model,
     export_model,
+    feature_distances,
     load_pretrained,
     load_weights,
-    logit_adjustment,
     make_network,
     own_model,
     prediction_sets,
@@ -57,6 +70,7 @@ from .settings import (
 from .spelling import check_overrides
 from .workflow import (
     build_first,
+    check_group,
     check_puzzles,
     fit_batch_size,
     named_handler,
@@ -77,28 +91,36 @@ __all__ = [
     "as_path",
     "build_first",
     "calibrate",
+    "calibrate_distances",
     "calibrate_sets",
     "check_command",
+    "check_group",
     "check_overrides",
     "check_puzzles",
     "check_room",
     "check_settings",
+    "check_start",
     "check_values",
+    "class_number",
+    "compare_geometry",
     "copy_bundle",
+    "decision_rule",
     "describe_model",
+    "distances_of_features",
     "embed_folder",
     "embed_parts",
     "embed_query",
     "export_model",
+    "feature_distances",
     "find_root",
     "fit_batch_size",
     "fit_decision",
     "frozen_network",
     "has_bfloat16",
+    "join_folds",
     "load_pretrained",
     "load_weights",
     "lock_output",
-    "logit_adjustment",
     "loss_weights",
     "make_network",
     "memory_format",
@@ -126,8 +148,11 @@ __all__ = [
     "start_process",
     "starts_solved",
     "synthetic_classes",
+    "task_named",
+    "task_of",
     "tell_backbone_rate",
     "tell_random_weights",
+    "train_all_folds",
     "unwrap",
     "uses_puzzles",
     "weigh_members",

@@ -17,12 +17,15 @@ from torch import Tensor, nn
 from monai_fgssl.data import CachedImages, ImageGeometry, ImageStream, PreparedData, ReadImaged, list_images
 from monai_fgssl.engines import Embeddings, embed_files, embed_images, solve_pooled
 from monai_fgssl.engines.handlers import PredictionCollector
-from monai_fgssl.metrics import LogitAdjustment, PredictionSets
+from monai_fgssl.metrics import DecisionRule, FeatureDistances, FindingSets, PredictionSets
 from monai_fgssl.networks import PooledNet, StagedNet, unwrap
 from monai_fgssl.networks.placement import memory_format
 from monai_fgssl.networks.precision import move
+from monai_fgssl.tasks import MULTICLASS, TASKS, Task
+from monai_fgssl.utils.command import in_bundle_command
 from monai_fgssl.utils.errors import SettingsError
 
+from .locate import command_line_overrides
 from .model_file import load_pretrained, load_weights, make_network
 
 __all__ = [
@@ -34,6 +37,10 @@ __all__ = [
     "solve_probe",
     "tell_random_weights",
 ]
+
+
+OF_A_BACKBONE = ("backbone", "stem", "inflate_weights")
+"""Settings that choose the network, besides ``weights`` and ``pretrained``."""
 
 
 def frozen_network(
@@ -56,8 +63,14 @@ def frozen_network(
         start: arguments of :class:`~monai_fgssl.networks.PooledNet`; used only without ``model_path``.
 
     Raises:
-        SettingsError: when the model is missing, damaged, or has no stages.
+        SettingsError: when the model is missing, damaged, or has no stages; when other settings choose the network too.
     """
+    others = {name: value for name, value in (("weights", start.get("weights")), ("pretrained", pretrained)) if value}
+    if in_bundle_command():
+        others |= {name: value for name, value in command_line_overrides().items() if name in OF_A_BACKBONE}
+    if model_path is not None and others:
+        told = " and ".join(f"--{name}" for name in ("model_path", *others))
+        raise SettingsError(f"{told} choose the network: a model has its own backbone and weights, so give one.")
     if model_path is None:
         network: nn.Module = PooledNet(num_classes=1, **start)
         if pretrained is not None:
@@ -194,8 +207,10 @@ def predict_features(
     features: Tensor,
     images: CachedImages,
     temperature: float = 1.0,
-    prediction_sets: PredictionSets | None = None,
-    adjustment: LogitAdjustment | None = None,
+    prediction_sets: PredictionSets | FindingSets | None = None,
+    adjustment: DecisionRule | None = None,
+    feature_distances: FeatureDistances | None = None,
+    task: Task = TASKS[MULTICLASS],
 ) -> PredictionCollector:
     """Predict images whose features are known with a solved network.
 
@@ -206,6 +221,9 @@ def predict_features(
         temperature: temperature of the calibration.
         prediction_sets: see :class:`~monai_fgssl.engines.handlers.PredictionCollector`.
         adjustment: see :class:`~monai_fgssl.engines.handlers.PredictionCollector`.
+        feature_distances: see :class:`~monai_fgssl.engines.handlers.PredictionCollector`; it was fitted to features of
+            the same kind.
+        task: see :class:`~monai_fgssl.engines.handlers.PredictionCollector`.
     """
     module: PooledNet = unwrap(network)
     logits = module.classify(features.to(module.mean.device)).cpu()
@@ -217,4 +235,7 @@ def predict_features(
         temperature=temperature,
         prediction_sets=prediction_sets,
         adjustment=adjustment,
+        feature_distances=feature_distances,
+        _scores=[] if feature_distances is None else [feature_distances.scores(features)],
+        task=task,
     )

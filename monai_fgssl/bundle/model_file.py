@@ -19,10 +19,11 @@ from monai.utils import ensure_tuple_rep
 from torch import Tensor, nn
 
 from monai_fgssl.data.io.geometry import ImageGeometry
-from monai_fgssl.metrics import LogitAdjustment, PredictionSets
+from monai_fgssl.metrics import DecisionRule, FeatureDistances, FindingSets, LogitAdjustment, PredictionSets, Thresholds
 from monai_fgssl.networks import (
     EnsembleNet,
     HierarchicalNet,
+    MeanEnsembleNet,
     OnnxNet,
     PlainNet,
     PooledNet,
@@ -33,8 +34,9 @@ from monai_fgssl.networks import (
 )
 from monai_fgssl.networks.base import StagedNet
 from monai_fgssl.report.dicom.header import ModelDescription
+from monai_fgssl.tasks import MULTICLASS, MULTILABEL, TASKS
 from monai_fgssl.utils.errors import SettingsError
-from monai_fgssl.utils.files import atomic_write, to_json
+from monai_fgssl.utils.files import atomic_write, from_json, to_json
 from monai_fgssl.utils.run_log import tell
 from monai_fgssl.utils.tensors import (
     hash_of_weights,
@@ -50,11 +52,15 @@ from .settings import with_new_names
 
 __all__ = [
     "GEOMETRY",
+    "check_start",
+    "class_number",
+    "compare_geometry",
+    "decision_rule",
     "describe_model",
     "export_model",
+    "feature_distances",
     "load_pretrained",
     "load_weights",
-    "logit_adjustment",
     "make_network",
     "own_model",
     "prediction_sets",
@@ -63,21 +69,32 @@ __all__ = [
 ]
 
 NETWORKS = {
-    f"monai_fgssl.networks.{kind.__name__}": kind for kind in (EnsembleNet, HierarchicalNet, PlainNet, PooledNet)
+    f"monai_fgssl.networks.{kind.__name__}": kind
+    for kind in (EnsembleNet, HierarchicalNet, MeanEnsembleNet, PlainNet, PooledNet)
 }
 """Networks that a record may name. A model may come from anybody, so its record must not choose code to run."""
+MEAN_ENSEMBLE = f"monai_fgssl.networks.{MeanEnsembleNet.__name__}"
+"""Network of several folds or seeds."""
 GEOMETRY = ("image_size", "spacing", "window", "frame", "channel", "time")
 """Entries of a record about the images. The limit of pixels is not among them: each machine sets its own."""
 ARGUMENTS = {
     "backbone": str,
     "stem": str,
-    "linear_projection": bool,
-    **dict.fromkeys(("spatial_dims", "in_channels", "num_classes", "width", "embedding_dim"), int),
+    "member": str,
+    **dict.fromkeys(("linear_projection", "independent"), bool),
+    **dict.fromkeys(("spatial_dims", "in_channels", "num_classes", "width", "embedding_dim", "num_members"), int),
 }
 """Types of a network's arguments in a record."""
 NUMBERS = {"stages": 0, "image_size": 1}
 """Arguments that are a whole number or a list of whole numbers, and the smallest allowed number."""
-LARGEST = {"spatial_dims": 3, "in_channels": 1024, "num_classes": 100_000, "width": 65_536, "embedding_dim": 65_536}
+LARGEST = {
+    "spatial_dims": 3,
+    "in_channels": 1024,
+    "num_classes": 100_000,
+    "width": 65_536,
+    "embedding_dim": 65_536,
+    "num_members": 100,
+}
 """Largest values of arguments: larger values would take all of the memory."""
 RECORD = "monai_fgssl"
 """Entry of a safetensors file's metadata that holds the record, as JSON."""
@@ -98,8 +115,10 @@ def save_model(
     temperature: float = 1.0,
     spacing: float | Sequence[float] | None = None,
     window: str | Sequence[float] | None = None,
-    prediction_sets: PredictionSets | None = None,
-    adjustment: LogitAdjustment | None = None,
+    prediction_sets: PredictionSets | FindingSets | None = None,
+    adjustment: DecisionRule | None = None,
+    task: str = MULTICLASS,
+    distances: FeatureDistances | None = None,
 ) -> None:
     """Write the weights, and a record that says how to rebuild the network and names its classes.
 
@@ -117,6 +136,8 @@ def save_model(
         window: window, if ``geometry`` is only the image size; see :class:`~monai_fgssl.data.ImageGeometry`.
         prediction_sets: rule that makes sets of possible classes; None: the model has no rule.
         adjustment: rule that decides for a class; None: the likeliest class.
+        task: name of the task that the network was trained for, see :mod:`monai_fgssl.tasks`.
+        distances: rule that tells images that are unlike the training images; None: the model has no rule.
     """
     if isinstance(geometry, ImageGeometry):
         images = {name: getattr(geometry, name) for name in GEOMETRY}
@@ -128,10 +149,13 @@ def save_model(
     record = {
         "network_def": module.definition(),
         "class_names": list(class_names),
+        "task": task,
         **images,
         "temperature": temperature,
         "prediction_sets": None if prediction_sets is None else prediction_sets.to_record(),
-        "logit_adjustment": None if adjustment is None else adjustment.to_record(),
+        "feature_distances": None if distances is None else distances.to_record(),
+        "logit_adjustment": adjustment.to_record() if isinstance(adjustment, LogitAdjustment) else None,
+        "thresholds": adjustment.to_record() if isinstance(adjustment, Thresholds) else None,
     }
     if path.suffix == SAFETENSORS:
         save_safetensors(state, path, {RECORD: to_json(record)})
@@ -166,7 +190,8 @@ def read_record(bundle_root: str | Path, model_path: str | Path | None = None) -
     root = Path(bundle_root)
     model = Path(own_model(root) if model_path is None else model_path)
     # Models of the first releases lack these entries.
-    defaults = dict.fromkeys(GEOMETRY) | {"temperature": 1.0, "prediction_sets": None, "logit_adjustment": None}
+    rules: dict[str, Any] = dict.fromkeys(RULES) | {"temperature": 1.0, "task": MULTICLASS}
+    defaults = dict.fromkeys(GEOMETRY) | rules
     if model.is_file() and is_safetensors(model):
         return defaults | _record_in(model)
     for file in (model, Path(own_model(root))):
@@ -190,30 +215,93 @@ def read_record(bundle_root: str | Path, model_path: str | Path | None = None) -
         "class_names": parser["class_names"],
         # An old copy of the bundle may lack some of these entries.
         **{name: parser.get_parsed_content(name) if name in parser else None for name in GEOMETRY},
-        "temperature": 1.0,
-        "prediction_sets": None,
-        "logit_adjustment": None,
+        **rules,
     }
 
 
-def prediction_sets(record: Mapping[str, Any]) -> PredictionSets | None:
-    """Rule that makes sets of possible classes, from the record of a model; None: the model has no rule.
+def compare_geometry(record: Mapping[str, Any], geometry: ImageGeometry) -> None:
+    """Print a note if images are prepared in another way than those of the model's training.
+
+    Args:
+        record: record of :func:`read_record`; empty: there is no model, so nothing is compared.
+        geometry: geometry of the images that the model gets.
+
+    Raises:
+        SettingsError: when the number of dimensions is not that of the model, or pictures have a spacing.
+    """
+    if record and (dims := record["network_def"].get("spatial_dims", 2)) != geometry.spatial_dims:
+        raise SettingsError(f"--spatial_dims must be {dims}, as of the model's images, got {geometry.spatial_dims}.")
+    if geometry.spatial_dims == 2 and geometry.spacing is not None:
+        raise SettingsError(f"--spacing {geometry.spacing} is for volumes, and these are pictures: leave it out.")
+    for name in GEOMETRY if record else ():
+        own, now = (
+            _comparable(name, value, geometry.spatial_dims) for value in (record[name], getattr(geometry, name))
+        )
+        if own != now:
+            tell(
+                f"note: --{name} {getattr(geometry, name)}: the model was trained, calibrated and tested with "
+                f"{'none' if record[name] is None else record[name]}"
+            )
+
+
+def _comparable(name: str, value: Any, dims: int) -> Any:
+    """One form for one number and a list of it, and for lists and tuples."""
+    if name in ("image_size", "spacing") and value is not None:
+        return tuple(map(float, ensure_tuple_rep(value, dims)))
+    return tuple(value) if isinstance(value, list) else value
+
+
+def prediction_sets(record: Mapping[str, Any]) -> PredictionSets | FindingSets | None:
+    """Rule of possible classes, or of possible answers about findings, from the record of a model; None: it has none.
 
     Args:
         record: record of :func:`read_record`.
     """
     sets = record["prediction_sets"]
-    return None if sets is None else PredictionSets.from_record(sets, len(record["class_names"]))
+    if sets is None:
+        return None
+    kind = FindingSets if record["task"] == MULTILABEL else PredictionSets
+    return kind.from_record(sets, len(record["class_names"]))
 
 
-def logit_adjustment(record: Mapping[str, Any]) -> LogitAdjustment | None:
-    """Rule that decides for a class, from the record of a model; None: the likeliest class.
+def decision_rule(record: Mapping[str, Any]) -> DecisionRule | None:
+    """Rule that decides for a class or for findings, from the record of a model; None: the likeliest class.
 
     Args:
         record: record of :func:`read_record`.
     """
+    num_classes = len(record["class_names"])
+    if record["task"] == MULTILABEL:
+        return Thresholds.from_record(record["thresholds"], num_classes)
     rule = record["logit_adjustment"]
-    return None if rule is None else LogitAdjustment.from_record(rule, len(record["class_names"]))
+    return None if rule is None else LogitAdjustment.from_record(rule, num_classes)
+
+
+def class_number(name: str | None, class_names: Sequence[str]) -> int | None:
+    """Number of the class that heat maps explain; None: none is chosen.
+
+    Raises:
+        SettingsError: when the model has no such class.
+    """
+    if name is None:
+        return None
+    if str(name) not in class_names:
+        raise SettingsError(f"--heat_map_class must be one of {', '.join(class_names)}, got {name!r}.")
+    return list(class_names).index(str(name))
+
+
+def feature_distances(record: Mapping[str, Any]) -> FeatureDistances | None:
+    """Rule that tells images that are unlike the training images, from the record of a model; None: it has no rule.
+
+    Args:
+        record: record of :func:`read_record`.
+    """
+    rule = record["feature_distances"]
+    return None if rule is None else FeatureDistances.from_record(rule)
+
+
+RULES = ("prediction_sets", "logit_adjustment", "thresholds", "feature_distances")
+"""Entries of a record that hold a rule; None: the model has no such rule."""
 
 
 def _read_json(file: Path) -> dict[str, Any]:
@@ -242,7 +330,7 @@ def _checked(file: Path, text: str) -> dict[str, Any]:
         raise SettingsError(f"{file}: {what}. Take the file that belongs to the model, or train again.")
 
     try:
-        record = json.loads(text)
+        record = from_json(text)
     except (ValueError, RecursionError) as error:
         fail(f"is damaged ({error})")
     if not isinstance(record, dict):
@@ -288,12 +376,14 @@ def _checked(file: Path, text: str) -> dict[str, Any]:
         fail(str(error).rstrip("."))
     if not _is_number(record.get("temperature", 1.0), float):
         fail(f"temperature {record['temperature']!r} is not a positive number")
-    for name, parse in (("prediction_sets", prediction_sets), ("logit_adjustment", logit_adjustment)):
-        if record.get(name) is not None:
-            try:
-                parse(record)
-            except ValueError as error:
-                fail(str(error))
+    if record.get("task", MULTICLASS) not in TASKS:
+        fail(f"task {record['task']!r} is none of {', '.join(TASKS)}")
+    rules = dict.fromkeys(RULES) | {"task": MULTICLASS} | record
+    for parse in (prediction_sets, decision_rule, feature_distances):
+        try:
+            parse(rules)
+        except ValueError as error:
+            fail(str(error))
     if definition["_target_"] in NETWORKS and definition.get("num_classes") not in (None, max(1, len(names))):
         fail(f"class_names has {len(names)} names for a network with {definition['num_classes']} classes")
     return record | {"network_def": definition}
@@ -336,7 +426,8 @@ def make_network(
         SettingsError: when the record names another class, or arguments that make no network; see also
             :func:`read_record`.
     """
-    definition = read_record(bundle_root, model_path)["network_def"] | changes
+    record = read_record(bundle_root, model_path)
+    definition = record["network_def"] | changes
     target = definition.pop("_target_")
     trusted = [trusted_networks] if isinstance(trusted_networks, str) else list(trusted_networks or ())
     source = model_path or bundle_root
@@ -346,7 +437,11 @@ def make_network(
                 size = sum(value.numel() for value in NETWORKS[target](**definition).parameters())
             if size > MAX_PARAMETERS:
                 raise ValueError(f"{size} parameters, but at most {MAX_PARAMETERS} are allowed")
-            return NETWORKS[target](**definition)
+            network = NETWORKS[target](**definition)
+            rule = feature_distances(record)
+            if rule is not None and list(rule.widths) != list(network.backbone.channels):
+                raise ValueError(f"feature_distances are of stages with {rule.widths} features")
+            return network
         except Exception as error:
             # A wrong size or an unknown backbone may raise any kind of error.
             reason = " ".join(str(error).split())[:300].rstrip(".")
@@ -359,10 +454,10 @@ def make_network(
             f"{source}: the model's network is {target[:100]!r}, not one of {', '.join(NETWORKS)}. If you trust its "
             "author, allow its code to run with --trusted_networks and this name."
         )
-    network: Any = locate(target)
-    if network is None:
+    own: Any = locate(target)
+    if own is None:
         raise SettingsError(f"{source}: the model's network {target} can't be imported: is its file on PYTHONPATH?")
-    return network(**definition)
+    return own(**definition)
 
 
 def describe_model(bundle_root: str | Path, model_path: str | Path) -> ModelDescription:
@@ -372,8 +467,10 @@ def describe_model(bundle_root: str | Path, model_path: str | Path) -> ModelDesc
     checksum = hashlib.sha256(Path(model_path).read_bytes()).hexdigest()
     record = read_record(root, model_path)
     geometry = [f"{name}={record[name]}" for name in GEOMETRY if record[name] is not None]
-    rule = logit_adjustment(record)
-    decision = [] if rule is None else [f"decision=balanced, strength={rule.strength:.6g}"]
+    rule = decision_rule(record)
+    decision = [f"decision=balanced, strength={rule.strength:.6g}"] if isinstance(rule, LogitAdjustment) else []
+    if isinstance(rule, Thresholds):
+        decision = [f"thresholds={', '.join(f'{value:.6g}' for value in rule.values)}"]
     parameters = (*geometry, f"temperature={record['temperature']:.6g}", *decision)
     return ModelDescription(metadata["name"][:64], metadata["version"], "monai-fgssl", checksum, parameters)
 
@@ -407,6 +504,36 @@ def load_weights(network: nn.Module, path: str | Path) -> None:
         )
 
 
+def check_start(path: str | Path | None) -> None:
+    """Refuse one model of several folds or seeds as the start of a training, by its record, before images are read.
+
+    Args:
+        path: setting ``pretrained`` of the run.
+
+    Raises:
+        SettingsError: when it is such a model.
+    """
+    if path is None or not Path(path).is_file():
+        return
+    file = Path(path)
+    try:
+        record = file.with_suffix(".json")
+        text = read_metadata(file).get(RECORD, "") if is_safetensors(file) else record.read_text(encoding="utf-8")
+        target = from_json(text)["network_def"]["_target_"]
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        # A pre-training has no record, and what is wrong with a file is told when its weights are read.
+        return
+    if target == MEAN_ENSEMBLE:
+        _refuse_as_start(path)
+
+
+def _refuse_as_start(path: str | Path) -> NoReturn:
+    raise SettingsError(
+        f"{path} is one model of several folds or seeds, and a training starts from a single network: name the "
+        "model.pt of one of them, such as that of fold_0, or its pretrained.pt."
+    )
+
+
 def load_pretrained(network: nn.Module, path: str | Path, classifiers: bool = True) -> None:
     """Load the weights of a pre-training, which may have had other classes or no classes; see :func:`load_weights`.
 
@@ -418,9 +545,14 @@ def load_pretrained(network: nn.Module, path: str | Path, classifiers: bool = Tr
         network: network to load into.
         path: file of the state dict.
         classifiers: False keeps the network's own classifiers in any case.
+
+    Raises:
+        SettingsError: as :func:`load_weights` does, and for a :class:`~monai_fgssl.networks.MeanEnsembleNet`.
     """
     own = plain_state(unwrap(network))
     state = _read_state(path)
+    if "temperatures" in state:
+        _refuse_as_start(path)
     if ("feature_mean" in state) != ("feature_mean" in own):
         rest = {name: value for name, value in own.items() if not _is_of_backbone(name)}
         state = {name: value for name, value in state.items() if _is_of_backbone(name)} | rest

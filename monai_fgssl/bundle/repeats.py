@@ -6,26 +6,31 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from fire.parser import DefaultParseValue
 from ignite import distributed as idist
 from monai.bundle import ConfigWorkflow
 
+from monai_fgssl.engines.handlers import PredictionCollector
 from monai_fgssl.report import Report
 from monai_fgssl.report.run import PROBE
-from monai_fgssl.utils.command import in_bundle_command
 from monai_fgssl.utils.run_log import within_a_run
 
-from .locate import command_config_files, command_line_overrides, config_path
+from .joined_model import join_models, mean_predictions
+from .locate import config_path, workflows
+from .model_file import decision_rule, read_record
 from .settings import as_bool
 
 __all__ = ["RANDOM_WEIGHTS", "phase_title", "repeat_fine_tuning", "start_name"]
 
 RANDOM_WEIGHTS = "random weights"
 """Name of the method that starts from no weights at all."""
+
+SEEDS = "seeds.pt"
+"""File of the model of all seeds in the output folder."""
 
 FROM_RANDOM_WEIGHTS = {
     "pretrained": None,
@@ -48,11 +53,13 @@ class Repeat:
         folder: folder below the output folder of the run.
         title: title of its progress bar.
         changes: settings that differ from the run's, with their values.
+        is_of_the_run: True if only the seed differs; False for a comparison without the pre-training.
     """
 
     folder: Path
     title: str
     changes: Mapping[str, Any]
+    is_of_the_run: bool
 
 
 def start_name(pretrained: object, weights: object) -> str:
@@ -86,28 +93,70 @@ def phase_title(phase: str, seeds: int, number: int = 0) -> str:
     return phase if seeds == 1 else f"{phase}, seed {number + 1} of {seeds}"
 
 
-def repeat_fine_tuning(report: Report, bundle_root: str | Path, settings: Mapping[str, Any]) -> None:
+def seed_folder(number: int) -> str:
+    """Folder of a further seed below that of its run.
+
+    Args:
+        number: number of the fine-tuning, from 1; 0 is the run itself.
+    """
+    return f"seed_{number + 1}"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Results of a fine-tuning.
+
+    Attributes:
+        results: predictions of the test part by method.
+        history: series of the training.
+        validation: calibrated predictions of the validation part; None: there is none.
+    """
+
+    results: Mapping[str, list[PredictionCollector]]
+    history: Mapping[str, list[tuple[int, float]]]
+    validation: PredictionCollector | None
+
+
+def repeat_fine_tuning(
+    report: Report,
+    bundle_root: str | Path,
+    settings: Mapping[str, Any],
+    validation: PredictionCollector | None = None,
+    temperature: float = 1.0,
+) -> None:
     """Fine-tune again with the other seeds, and with every seed without the pre-training. Nothing else changes.
 
     A fine-tuning without the pre-training runs the same config from random weights, or from the given weights if the
     run has them. Each fine-tuning has a folder of its own below the output folder: ``seed_<number>``,
     ``random_weights`` or ``given_weights``, and ``random_weights/seed_<number>``. When all are done, their checkpoints
-    are removed.
+    are removed. The models of all seeds become one model, ``seeds.pt`` in the output folder, see
+    :func:`~monai_fgssl.bundle.joined_model.join_models`.
 
     Args:
         report: report that gets the predictions.
         bundle_root: the folder of the bundle.
-        settings: values of the run's top-level ids. Nested ids of the command line are passed on too; nested ids that
-            were set from Python are not known here.
+        settings: values of the run's top-level ids. All other content of the run's config is passed on too: nested ids,
+            config files of your own, and what Python has set.
+        validation: predictions of the validation part by the run's own model; None: there is none.
+        temperature: temperature of the run's own model.
     """
     repeats = list(_repeats(settings))
+    members, parts = [Path(settings["model_path"])], [_calibrated(validation, temperature)]
     for repeat in repeats:
-        results, history = _run(repeat, bundle_root, settings)
-        for method, predictions in results.items():
+        outcome = _run(repeat, bundle_root, settings)
+        for method, predictions in outcome.results.items():
             for of_seed in predictions:
                 report.add(method, of_seed)
             if not method.endswith(PROBE):
-                report.add_course(method, history)
+                report.add_course(method, outcome.history)
+        if repeat.is_of_the_run:
+            members.append(repeat.folder / "model.pt")
+            parts.append(outcome.validation)
+    # Of folds, the models of all seeds of all folds are joined at the end.
+    if len(members) > 1 and settings.get("num_folds") is None:
+        path = Path(settings["output_dir"]) / SEEDS
+        if join_models("seeds", members, path, bundle_root, mean_predictions(parts), settings):
+            report.joined = path, decision_rule(read_record(bundle_root, path))
     if idist.get_rank() == 0:
         for repeat in repeats:
             shutil.rmtree(repeat.folder / "checkpoints", ignore_errors=True)
@@ -124,24 +173,26 @@ def _repeats(settings: Mapping[str, Any]) -> Iterator[Repeat]:
         start = start_name(None, settings["weights"])
         # Given weights have features worth keeping, so the fine-tuning does not change.
         changes = FROM_RANDOM_WEIGHTS if start == RANDOM_WEIGHTS else {"pretrained": None}
-        kinds.append((start, output / start.replace(" ", "_"), changes))
+        # Nobody predicts new images with the model of the comparison.
+        kinds.append((start, output / start.replace(" ", "_"), changes | {"refer_unlike": None}))
     for title, folder, changes in kinds:
         for number in range(seeds):
             if folder == output and number == 0:
                 # This is the run itself.
                 continue
             seed = {"fine_tuning_seed": int(settings["fine_tuning_seed"]) + number}
-            of_seed = folder / f"seed_{number + 1}" if number else folder
-            yield Repeat(of_seed, phase_title(title, seeds, number), changes | seed)
+            of_seed = folder / seed_folder(number) if number else folder
+            yield Repeat(of_seed, phase_title(title, seeds, number), changes | seed, folder == output)
 
 
-def _run(
-    repeat: Repeat, bundle_root: str | Path, settings: Mapping[str, Any]
-) -> tuple[dict[str, list[Any]], dict[str, list[tuple[int, float]]]]:
-    """Run one more fine-tuning, and return its predictions by method and the series of its training."""
-    overrides = command_line_overrides() if in_bundle_command() else {}
-    nested = {name: DefaultParseValue(value) for name, value in overrides.items() if "#" in name}
-    files = command_config_files() if in_bundle_command() else []
+def _calibrated(predictions: PredictionCollector | None, temperature: float) -> PredictionCollector | None:
+    """Predictions with their temperature; None if there are no images."""
+    return replace(predictions, temperature=temperature) if predictions is not None and predictions.names else None
+
+
+def _run(repeat: Repeat, bundle_root: str | Path, settings: Mapping[str, Any]) -> Outcome:
+    """Run one more fine-tuning."""
+    of_the_run = next(workflows())["parser"].config
     changes = {
         **repeat.changes,
         "pretrain_epochs": 0,
@@ -155,12 +206,11 @@ def _run(
         "train#title": repeat.title,
     }
     with within_a_run():
-        workflow = ConfigWorkflow(
-            config_file=[str(file) for file in files] or str(config_path(bundle_root, "train")),
-            logging_file=False,
-            **{**settings, **nested, **changes},
-        )
+        workflow = ConfigWorkflow(config_file=str(config_path(bundle_root, "train")), logging_file=False)
+        workflow.parser.set(deepcopy(of_the_run))
+        workflow.parser.update({**settings, **changes})
         workflow.initialize()
         workflow.run()
     parsed = workflow.parser.get_parsed_content
-    return parsed("report").results, parsed("train#trainer").state.history
+    validation = _calibrated(parsed("calibrate#predictions"), float(parsed("calibrate#temperature")))
+    return Outcome(parsed("report").results, parsed("train#trainer").state.history, validation)

@@ -13,6 +13,7 @@ from ignite import distributed as idist
 from monai.bundle import ConfigParser
 
 from monai_fgssl.data.io.geometry import ImageGeometry
+from monai_fgssl.tasks import MULTICLASS
 from monai_fgssl.utils.command import in_bundle_command, stop_quietly
 from monai_fgssl.utils.errors import SettingsError
 
@@ -135,11 +136,23 @@ def check_settings(bundle_root: str, settings: Mapping[str, Any]) -> None:
     check_values(settings)
     if settings.get("labels_per_class") is not None and settings.get("label_fraction") is not None:
         raise SettingsError("--labels_per_class and --label_fraction both say how many labels are kept: give one.")
+    if (fold := settings.get("fold")) not in (None, 0) and settings.get("num_folds") is None:
+        raise SettingsError(f"--fold {fold} needs --num_folds, the number of folds, such as 5.")
+    if settings.get("split_from") is not None and settings.get("num_folds") is not None:
+        raise SettingsError("--split_from and --num_folds both say how the images are split: give one.")
+    if settings.get("split_from") is not None and in_bundle_command() and "fractions" in command_line_overrides():
+        raise SettingsError("--split_from and --fractions both say how the images are split: give one.")
+    if settings.get("subgroup_columns") is not None and settings.get("dataset_dir") is None:
+        raise SettingsError("--subgroup_columns needs --dataset_dir: synthetic images have no columns.")
+    if settings.get("subgroup_file") is not None and settings.get("subgroup_columns") is None:
+        raise SettingsError("--subgroup_file needs --subgroup_columns: the names of its columns to score by.")
+    if settings.get("task") not in (None, MULTICLASS) and settings.get("dataset_dir") is None:
+        raise SettingsError(f"--task {settings['task']} needs images with such labels: name them with --dataset_dir.")
     dims = settings["spatial_dims"]
-    if dims not in (2, 3):
-        raise SettingsError(f"--spatial_dims must be 2 or 3, got {dims!r}.")
     size = _per_axis("image_size", settings["image_size"], dims, whole=True)
     if settings["spacing"] is not None:
+        if dims == 2:
+            raise SettingsError("--spacing is for volumes: leave it out, or add --spatial_dims 3.")
         _per_axis("spacing", settings["spacing"], dims, whole=False)
     for name in ("window", "frame", "channel", "time", "max_pixels"):
         try:

@@ -11,12 +11,13 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from monai_fgssl.metrics import DECISIONS, SET_SCORES
+from monai_fgssl.tasks import TASKS
 from monai_fgssl.utils.errors import SettingsError
 
 __all__ = ["GROUPS", "SETTINGS", "Setting", "by_name", "default_of", "markdown_table"]
@@ -107,6 +108,56 @@ def lists_of_sizes(name: str, value: Any) -> None:
         sizes(name, one)
 
 
+def fold_number(name: str, value: Any) -> None:
+    """Check a whole number from 0 up, or ``"all"``."""
+    if value != "all":
+        _number(name, value, isinstance(value, int) and value >= 0, "a whole number, 0 or more, or all")
+
+
+PARTS = ("train", "validation", "test")
+
+
+def shares_of_parts(name: str, value: Any) -> None:
+    """Check the shares of the three parts of a split."""
+    shares = [value.get(part) for part in PARTS] if isinstance(value, Mapping) and len(value) == len(PARTS) else []
+    numbers = [share for share in shares if isinstance(share, (int, float)) and not isinstance(share, bool)]
+    if len(numbers) != len(PARTS) or min(numbers) <= 0 or not math.isclose(sum(numbers), 1, abs_tol=1e-6):
+        raise SettingsError(
+            f"--{name} must be three shares above 0 that add up to 1, got {value!r}. An example: "
+            f"--{name} \"{{'train': 0.7, 'validation': 0.1, 'test': 0.2}}\""
+        )
+
+
+def number_of_folds(name: str, value: Any) -> None:
+    """Check a whole number from 2 up."""
+    _number(name, value, isinstance(value, int) and value >= 2, "a whole number of at least 2")
+
+
+def dimensions(name: str, value: Any) -> None:
+    """Check the number of spatial dimensions."""
+    _number(name, value, isinstance(value, int) and value in (2, 3), "2 or 3")
+
+
+def number_or_indices(name: str, value: Any) -> None:
+    """Check a whole number, or a list of whole numbers. The network checks which numbers it has."""
+    numbers = list(value) if isinstance(value, (list, tuple)) else [value]
+    if not (numbers and all(isinstance(number, int) and not isinstance(number, bool) for number in numbers)):
+        raise SettingsError(f"--{name} must be a whole number, or a list of indices, got {value!r}.")
+
+
+def text(name: str, value: Any) -> None:
+    """Check a text that is not empty."""
+    if not (isinstance(value, str) and value):
+        raise SettingsError(f"--{name} must be text, got {value!r}.")
+
+
+def columns(name: str, value: Any) -> None:
+    """Check names of columns: text, or a list of text."""
+    names = [value] if isinstance(value, (str, int)) else value
+    if not (isinstance(names, (list, tuple)) and names and all(isinstance(one, (str, int)) for one in names)):
+        raise SettingsError(f"--{name} must be names of columns with commas between, such as sex,age, got {value!r}.")
+
+
 def optional(check: Check) -> Check:
     """Make a check that lets None pass."""
 
@@ -180,14 +231,61 @@ SETTINGS = (
         default="recognized",
     ),
     Setting(
+        "task",
+        "data",
+        "`multiclass`: each image has one of several classes; `multilabel`: it may have several, or none; `ordinal`: "
+        "the classes are grades, and a prediction that is wrong by two grades costs more than one that is wrong by one",
+        default="`multilabel` if an image has several classes, else `multiclass`",
+        check=one_of(None, *TASKS),
+        label_app=True,
+        identity=TRAIN,
+    ),
+    Setting(
+        "class_order",
+        "data",
+        "with `--task ordinal`: the classes from the lowest to the highest, such as `\"['absent', 'mild', 'severe']\"`",
+        default="the order of their numbers",
+        label_app=True,
+    ),
+    Setting(
         "cache_dir",
         "data",
         "folder for the decoded images, for data sets larger than the memory and for several processes; none: memory",
     ),
-    Setting("fractions", "data", "shares of train, validation and test, split by lesion or patient", label_app=True),
+    Setting(
+        "fractions",
+        "data",
+        "shares of train, validation and test, split by lesion or patient",
+        check=shares_of_parts,
+        label_app=True,
+    ),
     Setting("split_from", "data", "`split.json` of an earlier run, whose parts are used again; none: a new split"),
-    Setting("num_folds", "data", "cross-validation: number of folds; none: one split by `fractions`"),
-    Setting("fold", "data", "cross-validation: number of the fold to test on, from 0"),
+    Setting(
+        "num_folds",
+        "data",
+        "cross-validation: number of folds; none: one split by `fractions`",
+        check=optional(number_of_folds),
+    ),
+    Setting(
+        "fold",
+        "data",
+        "cross-validation: number of the fold to test on, from 0. `all`: each fold in a run of its own, in "
+        "`output_dir/fold_0` and so on, then a report on all images; the same command continues",
+        check=fold_number,
+    ),
+    Setting(
+        "subgroup_columns",
+        "data",
+        "columns of the list of images, with commas between, such as `sex,age`: the report scores each subgroup of the "
+        "test images, and names the largest gap; none: no subgroups",
+        check=optional(columns),
+    ),
+    Setting(
+        "subgroup_file",
+        "data",
+        "table (CSV) or data list (JSON) that has the columns of subgroups and names the images",
+        default="the lists in `dataset_dir`",
+    ),
     Setting(
         "label_fraction",
         "data",
@@ -219,14 +317,20 @@ SETTINGS = (
     Setting(
         "window",
         "images",
-        'window of gray DICOM images: `"[40, 400]"` (center, width), or `dicom` for the window in the file; none: all '
-        "values",
+        'window of gray images: `"[40, 400]"` (center, width); none or `dicom`: the window of the file, and if it has '
+        "none, the whole range of its values",
         label_app=True,
         identity=BOTH,
         volumes='`"[40, 400]"`: center and width in the units of the modality; `dicom`: the window of the series; '
         "none: the range of each volume without its outer 0.5 %",
     ),
-    Setting("spatial_dims", "images", "2 for pictures, 3 for volumes: see the bundle `fgssl_volume`", identity=BOTH),
+    Setting(
+        "spatial_dims",
+        "images",
+        "2 for pictures, 3 for volumes: see the bundle `fgssl_volume`",
+        check=dimensions,
+        identity=BOTH,
+    ),
     Setting(
         "spacing",
         "images",
@@ -294,7 +398,8 @@ SETTINGS = (
         "network",
         "`timm:NAME` (any model of timm, 2D), or of MONAI, 2D and 3D: `resnet10/18/34/50/101/152/200`, "
         "`efficientnet-b0` ... `b7`, `densenet121/169/201/264`, `seresnet50/101/152`, `swin-unetr-24/48`, "
-        "`vit-tiny/small/base`; `tiny-cnn`: a network of four convolutions, for a first try on a CPU",
+        "`unet`, `segresnet-16/32`, `vit-tiny/small/base`; `tiny-cnn`: a network of four convolutions, for a first try "
+        "on a CPU",
         label_app=True,
         identity=BOTH,
     ),
@@ -311,6 +416,7 @@ SETTINGS = (
         "network",
         "weights to start from: `pretrained` or `imagenet` (published by the network's authors), "
         "`hf-hub:OWNER/NAME`, or a file of this or any other training; none: random weights",
+        check=optional(text),
         identity=BOTH,
     ),
     Setting(
@@ -367,6 +473,7 @@ SETTINGS = (
         "stages",
         "network",
         "number of stages of the backbone, from the last, that get a block",
+        check=number_or_indices,
         label_app=True,
         identity=BOTH,
     ),
@@ -479,12 +586,12 @@ SETTINGS = (
         identity=TRAIN,
         hyperparameter="pretrain",
     ),
-    Setting("probe_interval", "pretraining", "epochs between two measurements of the features"),
+    Setting("probe_interval", "pretraining", "epochs between two measurements of the features", check=whole),
     Setting(
         "pretrained",
         "fine-tuning",
         "`pretrained.pt` of an earlier run to start from, usually with `--pretrain_epochs 0`",
-        identity=TRAIN,
+        identity=BOTH,
     ),
     Setting("schedule", "fine-tuning", "as `pretrain_schedule`", identity=TRAIN),
     Setting(
@@ -583,7 +690,7 @@ SETTINGS = (
         label_app=True,
         identity=TRAIN,
     ),
-    Setting("val_interval", "fine-tuning", "epochs between two validations", default="1; synthetic: 3"),
+    Setting("val_interval", "fine-tuning", "epochs between two validations", default="1; synthetic: 3", check=whole),
     Setting(
         "compare",
         "fine-tuning",
@@ -600,7 +707,8 @@ SETTINGS = (
         "coverage",
         "fine-tuning",
         "share of images whose set of possible classes should contain the true class, fitted on the validation part. "
-        "An image with several possible classes is referred to a person. none: no sets",
+        "An image with several possible classes is referred to a person. Of findings, the share holds for both answers "
+        "to each. none: no sets",
         check=optional(inner_share),
         label_app=True,
     ),
@@ -616,6 +724,14 @@ SETTINGS = (
         "`raps`: larger sets for harder images; `threshold`: all classes above one probability, the smallest sets on "
         "average",
         check=one_of(*SET_SCORES),
+        label_app=True,
+    ),
+    Setting(
+        "refer_unlike",
+        "fine-tuning",
+        "share of the validation images that may be farther from the training images than the limit. An image beyond "
+        "it is referred to a person, as unlike the training images. none: no distances",
+        check=optional(inner_share),
         label_app=True,
     ),
     Setting(
@@ -636,24 +752,24 @@ SETTINGS = (
         volumes_default="1",
     ),
     Setting(
+        "seed",
+        "run",
+        "seed of synthetic images, of the split, and of pre-training: weights, order, puzzles and views",
+        check=whole_or_zero,
+        label_app=True,
+        identity=BOTH,
+    ),
+    Setting(
         "fine_tuning_seed",
         "fine-tuning",
         "seed of a fine-tuning: of the labels that `labels_per_class` or `label_fraction` keep, of the classifiers "
         "(without a pre-training, of the whole network), of order and augmentation",
         default="`seed`",
-        check=not_negative,
+        check=whole_or_zero,
         identity=TRAIN,
     ),
     Setting("output_dir", "run", "folder for everything but the model", default="`output` in the bundle"),
     Setting("model_path", "run", "file of the trained model", default="`models/model.pt` in the bundle"),
-    Setting(
-        "seed",
-        "run",
-        "seed of synthetic images, of the split, and of pre-training: weights, order, puzzles and views",
-        check=not_negative,
-        label_app=True,
-        identity=BOTH,
-    ),
     Setting(
         "resume",
         "run",
@@ -672,7 +788,13 @@ SETTINGS = (
         "seconds between two lines of progress, if the output is a file; a terminal shows bars",
         check=not_negative,
     ),
-    Setting("device", "run", "device to compute on", default="`cuda` if there is one", label_app=True),
+    Setting(
+        "device",
+        "run",
+        "device to compute on",
+        default="`cuda` if there is one",
+        label_app=True,
+    ),
     Setting(
         "amp",
         "run",
@@ -690,6 +812,12 @@ SETTINGS = (
         "with `inference.json`: predict the mean over all flips and quarter turns, and how much they disagree",
     ),
     Setting("heat_maps", "inference", "with `inference.json`: Grad-CAM of each stage as a picture"),
+    Setting(
+        "heat_map_class",
+        "inference",
+        "with `heat_maps`: name of the class or finding that they explain",
+        default="the predicted class; the likeliest finding",
+    ),
     Setting(
         "dicom",
         "inference",

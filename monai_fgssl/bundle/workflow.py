@@ -24,6 +24,7 @@ from monai_fgssl.utils.run_log import tell
 
 __all__ = [
     "build_first",
+    "check_group",
     "check_puzzles",
     "fit_batch_size",
     "named_handler",
@@ -175,6 +176,22 @@ def tell_backbone_rate(weights: object, backbone_rate: float) -> None:
         tell(
             f"the backbone learns at {backbone_rate:g} of the learning rate: --backbone_rate sets this (default: 0.1 "
             "with --weights, to keep what they know; 1 with random weights)"
+        )
+
+
+def check_group(device: str) -> None:
+    """Refuse a device of one's own for one model in several processes: without ``start_process``, they know no group.
+
+    Args:
+        device: device of this process.
+
+    Raises:
+        SettingsError: when this process is in no group.
+    """
+    if not (dist.is_available() and dist.is_initialized()):
+        raise SettingsError(
+            f"--device {device} does not work with multi_gpu_train.json: leave it out. Each process then uses the GPU "
+            "of its number, or the CPU if there is none."
         )
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 import math
 import os
 import shutil
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -20,13 +19,15 @@ from torch import Tensor
 from tqdm import tqdm
 
 from monai_fgssl.bundle import SettingsError, check_room
-from monai_fgssl.data import LAYOUTS, UNLABELED, DataError, ImageGeometry, ImageTable, missing_classes, read_table
+from monai_fgssl.data import LAYOUTS, UNLABELED, DataError, ImageGeometry, ImageTable, missing_classes
 from monai_fgssl.data.io.contrast import describe_contrast
 from monai_fgssl.data.io.reasons import failure_of
 from monai_fgssl.data.layouts.registry import recognize_layout
+from monai_fgssl.data.layouts.table import count_classes
 from monai_fgssl.data.prepare import images_of
-from monai_fgssl.data.splits import draw_labels
+from monai_fgssl.data.splits import draw_labels, scarce_labels, split_notes
 from monai_fgssl.report.results import check_class_names
+from monai_fgssl.tasks import read_labels, task_of
 from monai_fgssl.utils.errors import first_lines
 
 from .doctor import Check
@@ -51,8 +52,10 @@ def check_data(dataset_dir: str | Path, spatial_dims: int = 2, given: Mapping[st
         return [Check("settings", "can't work", str(error), required=True)]
     try:
         layout = run.settings["layout"] or recognize_layout(Path(dataset_dir))
-        table = images_of(read_table(dataset_dir, run.settings["layout"]), run.geometry)
-    except DataError as error:
+        names = ("layout", "task", "class_order", "subgroup_columns", "subgroup_file")
+        table = images_of(read_labels(dataset_dir, **{name: run.settings[name] for name in names}), run.geometry)
+        task_of(run.settings["task"], table).check(run.settings)
+    except (DataError, SettingsError) as error:
         return [Check("data", "can't be understood", str(error), required=True)]
     checks = [Check("layout", "\n".join([f"{layout}: {LAYOUTS[layout]}", *table.notes])), check_labels(table)]
     if any(item["label"] != UNLABELED for item in table.items):
@@ -66,18 +69,19 @@ def check_data(dataset_dir: str | Path, spatial_dims: int = 2, given: Mapping[st
 
 def check_labels(table: ImageTable) -> Check:
     """Count images, classes and groups."""
-    counts = Counter(item["label"] for item in table.items)
+    labels = [item["label"] for item in table.items]
+    counts, unlabeled = count_classes(labels, len(table.class_names)), labels.count(UNLABELED)
     num_groups = len({item["group"] for item in table.items})
     found = f"{len(table.items)} images in {num_groups} groups (lesion, patient)"
-    if counts[UNLABELED] == len(table.items):
+    if unlabeled == len(table.items):
         return Check(
             "labels",
             f"{found}, no labels",
             "good for pre-training (configs/pretrain.json). To fine-tune, put the images into a folder for each class, "
             "or list them in a CSV file with the columns image and label.",
         )
-    classes = ", ".join(f"{name} {counts[label]}" for label, name in enumerate(table.class_names))
-    found = f"{found}\n{len(table.class_names)} classes: {classes}; without label {counts[UNLABELED]}"
+    classes = ", ".join(f"{name} {count}" for name, count in zip(table.class_names, counts, strict=True))
+    found = f"{found}\n{len(table.class_names)} classes: {classes}; without label {unlabeled}"
     try:
         check_class_names(table.class_names)
     except DataError as error:
@@ -96,13 +100,16 @@ def check_split(table: ImageTable, run: PlannedRun) -> Check:
     """Make the split of a run."""
     try:
         parts = run.split.apply(table)
+        told = [] if run.split.split_from is None else split_notes(parts, table)
         fraction, per_class = run.settings["label_fraction"], run.settings["labels_per_class"]
+        if per_class is not None:
+            told += scarce_labels(parts["train"], table.class_names, per_class)
         parts["train"] = draw_labels(parts["train"], fraction, per_class, run.settings["fine_tuning_seed"])
     except DataError as error:
         return Check("split", "can't be split into train, validation and test", str(error), required=True)
     found = ", ".join(f"{part} {len(items)}" for part, items in parts.items())
     missing = missing_classes(parts, table.class_names)
-    fixes = [f"{sentence}: the figures of that part do not cover it" for sentence in missing]
+    fixes = [*told, *(f"{sentence}: the figures of that part do not cover it" for sentence in missing)]
     labeled, batch_size = sum(item["label"] != UNLABELED for item in parts["train"]), run.settings["batch_size"]
     if labeled < batch_size:
         fixes.append(f"{labeled} labeled images to train on do not fill a batch of {batch_size}")

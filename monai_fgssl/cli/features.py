@@ -40,7 +40,7 @@ PROBE_NEXT = """
 The model is {model}. Next:
   predict new images  python -m monai.bundle run --config_file {folder}/configs/inference.json --dataset_dir DIR
   as ONNX             python -m monai.bundle run --config_file \
-"['{folder}/configs/inference.json','{folder}/configs/export_onnx.json']"
+"['{plain}/configs/inference.json','{plain}/configs/export_onnx.json']"
   continue training   python -m monai.bundle run --config_file {folder}/train.json {settings} \
 --pretrained {model} --pretrain_epochs 0 --fine_tuning lp_ft"""
 
@@ -130,7 +130,11 @@ def probe(options: argparse.Namespace, others: Sequence[str]) -> int:
         given = {name: value for name, value in vars(options).items() if name not in OF_THE_PROBE}
         settings = shlex.join([*_as_arguments(given), *others])
         model = options.model_path or f"{folder}/models/model.pt"
-        print(PROBE_NEXT.format(folder=shlex.quote(str(folder)), settings=settings, model=shlex.quote(model)))
+        print(
+            PROBE_NEXT.format(
+                folder=shlex.quote(str(folder)), plain=folder, settings=settings, model=shlex.quote(model)
+            )
+        )
     return status
 
 

@@ -19,6 +19,7 @@ from .io.reader import read_medical_image
 from .io.transform import LoadMedicalImage, LoadMedicalImageD, LoadMedicalImaged, LoadMedicalImageDict
 from .io.volumes import fit_volume, read_volume
 from .layouts.aptos2019 import APTOS2019_CLASSES, read_aptos2019
+from .layouts.class_order import order_classes
 from .layouts.csv_lists import read_csv_list
 from .layouts.data_lists import read_data_list
 from .layouts.folders import read_class_folders, read_image_folder
@@ -74,6 +75,7 @@ __all__ = [
     "make_synthetic_lesions",
     "make_synthetic_volumes",
     "missing_classes",
+    "order_classes",
     "pairs_across_parts",
     "prepare_data",
     "read_aptos2019",

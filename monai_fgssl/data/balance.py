@@ -103,13 +103,17 @@ def balanced_order(labels: Tensor | Sequence[int], rng: np.random.Generator) -> 
 
 
 def loss_weights(balance: str | None, labels: Tensor, num_classes: int, device: str | torch.device) -> Tensor | None:
-    """Weights of the classes in the loss, see :func:`class_weights`.
+    """Weights of the classes in the loss, see :func:`class_weights`; or those of positive images for each finding.
+
+    For a finding, ``"weights"`` is the number of images without it divided by the number with it, so that both count
+    the same, and ``"sqrt_weights"`` is the square root of that.
 
     A class without a labeled image never occurs in the loss; its weight is 1.
 
     Args:
         balance: ``"weights"`` or ``"sqrt_weights"``; anything else gives no weights.
-        labels: labels of the images of fine-tuning, int64 ``(N,)``; -1 for an unknown label.
+        labels: labels of the images of fine-tuning, int64 ``(N,)``; -1 for an unknown label. For findings
+            ``(N, num_classes)`` with 1, 0 and -1.
         num_classes: number of classes of the network.
         device: device of the weights.
 
@@ -117,6 +121,13 @@ def loss_weights(balance: str | None, labels: Tensor, num_classes: int, device: 
         Weights ``(num_classes,)``, or None.
     """
     methods = {"weights": "balanced", "sqrt_weights": "square_root"}
+    if labels.ndim == 2:
+        positives, negatives = (labels == 1).sum(0), (labels == 0).sum(0)
+        if balance not in methods or not len(labels):
+            return None
+        # A finding that is always or never there has weight 1.
+        ratio = torch.where((positives > 0) & (negatives > 0), negatives / positives.clamp_min(1), torch.ones(()))
+        return (ratio if balance == "weights" else ratio.sqrt()).float().to(device)
     seen, positions = torch.unique(labels[labels != UNLABELED], return_inverse=True)
     if balance not in methods or not len(seen):
         return None

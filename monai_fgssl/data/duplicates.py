@@ -16,6 +16,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
+from monai_fgssl.data.layouts.table import class_text
 from monai_fgssl.utils.files import atomic_write
 
 __all__ = ["DuplicatePair", "find_duplicates", "join_duplicates", "pairs_across_parts", "write_duplicates"]
@@ -208,9 +209,7 @@ def write_duplicates(
 ) -> None:
     """Write pairs as CSV: names, correlation, and the part and class of each; empty where an image is in no part."""
     seen = {
-        item["name"]: (part, class_names[item["label"]] if item["label"] >= 0 else "")
-        for part, items in split.items()
-        for item in items
+        item["name"]: (part, class_text(item["label"], class_names)) for part, items in split.items() for item in items
     }
     with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)

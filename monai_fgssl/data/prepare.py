@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,13 +16,13 @@ from monai_fgssl.data.io.decoder_pool import DecoderPool
 from monai_fgssl.data.io.geometry import ImageGeometry
 from monai_fgssl.data.layouts.registry import explain_missing_labels, read_part, read_table
 from monai_fgssl.data.layouts.series import join_series
-from monai_fgssl.data.layouts.table import PARTS, UNLABELED, ImageTable
+from monai_fgssl.data.layouts.table import PARTS, UNLABELED, ImageTable, Label, count_classes
 from monai_fgssl.data.store.cached_images import CachedImages, load_images
 from monai_fgssl.utils.errors import DataError, first_lines
 from monai_fgssl.utils.run_log import tell
 
 from .duplicates import DuplicatePair, find_duplicates, join_duplicates, pairs_across_parts, write_duplicates
-from .splits import SplitPlan, draw_labels, missing_classes, read_split, write_split
+from .splits import SplitPlan, draw_labels, missing_classes, read_split, scarce_labels, split_notes, write_split
 
 __all__ = ["PreparedData", "images_of", "load_test_images", "prepare_data"]
 
@@ -115,9 +114,12 @@ def prepare_data(
     duplicates = "not looked for"
     if pairs is not None:
         duplicates = f"{len(pairs)} pairs, {len(pairs_across_parts(pairs, split))} of them in different parts"
+    notes = [] if plan.split_from is None else split_notes(split, table)
+    if labels_per_class is not None:
+        notes += scarce_labels(split["train"], table.class_names, labels_per_class)
     draw = plan.seed if label_seed is None else label_seed
     split["train"] = draw_labels(split["train"], label_fraction, labels_per_class, draw)
-    tell(_describe_split(split, table.class_names, plan, duplicates))
+    tell(_describe_split(split, table.class_names, plan, duplicates, notes))
     return PreparedData(table.class_names, *(images.listed(split[part]) for part in PARTS))
 
 
@@ -142,7 +144,7 @@ def _split_with_duplicates(
     table: ImageTable, items: list[dict[str, Any]], pairs: Sequence[DuplicatePair], plan: SplitPlan
 ) -> Split:
     try:
-        return plan.apply(ImageTable(table.class_names, join_duplicates(items, pairs)))
+        return plan.apply(replace(table, items=join_duplicates(items, pairs)))
     except DataError as error:
         raise DataError(
             f"{error} {len(pairs)} pairs of near-duplicates count as one lesion each: group_duplicates=False lets "
@@ -156,12 +158,14 @@ def _describe_table(dataset_dir: str | Path, table: ImageTable) -> str:
     return "\n  ".join(lines)
 
 
-def _describe_split(split: Split, class_names: Sequence[str], plan: SplitPlan, duplicates: str) -> str:
+def _describe_split(
+    split: Split, class_names: Sequence[str], plan: SplitPlan, duplicates: str, notes: Sequence[str]
+) -> str:
     """Describe the split in lines: the number of images in each part."""
     lines = [
         f"  train {len(split['train'])} ({_count_labels(split['train'])} with a label to learn from), "
         f"validation {len(split['validation'])}, test {len(split['test'])}, split {plan.origin}",
-        *(f"  note: {sentence}" for sentence in missing_classes(split, class_names)),
+        *(f"  note: {sentence}" for sentence in (*notes, *missing_classes(split, class_names))),
         f"  near-duplicates: {duplicates}",
     ]
     return "\n".join(lines)
@@ -172,8 +176,16 @@ def _count_labels(items: Sequence[dict[str, Any]]) -> int:
 
 
 def _describe_classes(table: ImageTable) -> str:
-    counts = Counter(item["label"] for item in table.items)
-    return ", ".join(f"{name} {counts[label]}" for label, name in enumerate(table.class_names)) or "none"
+    counts = count_classes([item["label"] for item in table.items], len(table.class_names))
+    return ", ".join(f"{name} {count}" for name, count in zip(table.class_names, counts, strict=True)) or "none"
+
+
+def _in_classes_of_model(label: Label, class_names: Sequence[str], of_model: Sequence[str]) -> Label:
+    """Label by the model's classes. Findings that the data set lacks are not known."""
+    if not isinstance(label, tuple):
+        return list(of_model).index(class_names[label])
+    known = dict(zip(class_names, label, strict=True))
+    return tuple(known.get(name, UNLABELED) for name in of_model)
 
 
 def load_test_images(
@@ -185,6 +197,9 @@ def load_test_images(
     layout: str | None = None,
     cache_dir: str | Path | None = None,
     pool: DecoderPool | None = None,
+    subgroup_columns: str | Sequence[str] | None = None,
+    subgroup_file: str | Path | None = None,
+    task: str | None = None,
 ) -> CachedImages:
     """Load the images that a trained model is scored on.
 
@@ -200,12 +215,16 @@ def load_test_images(
         layout: see :func:`~monai_fgssl.data.read_table`.
         cache_dir: see :func:`~monai_fgssl.data.load_images`.
         pool: see :func:`~monai_fgssl.data.load_images`.
+        subgroup_columns: see :func:`~monai_fgssl.data.read_table`.
+        subgroup_file: see :func:`~monai_fgssl.data.read_table`.
+        task: task of the model, see :func:`~monai_fgssl.data.read_table`.
 
     Raises:
         DataError: when the data set can't be read, has no labels, or has classes that the model lacks.
     """
     whole = part is None or part == "all"
-    table = read_table(dataset_dir, layout) if whole else read_part(dataset_dir, str(part), layout)
+    options = layout, subgroup_columns, subgroup_file, task
+    table = read_table(dataset_dir, *options) if whole else read_part(dataset_dir, str(part), *options)
     if set(table.class_names) - set(class_names):
         raise DataError(
             f"{dataset_dir} has the classes {', '.join(table.class_names)}, "
@@ -215,7 +234,7 @@ def load_test_images(
     table = images_of(table, geometry, pool)
     items = table.items if part else read_split(split_file, table)["test"]
     labeled = [
-        item | {"label": list(class_names).index(table.class_names[item["label"]])}
+        item | {"label": _in_classes_of_model(item["label"], table.class_names, class_names)}
         for item in items
         if item["label"] != UNLABELED
     ]

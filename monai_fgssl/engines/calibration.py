@@ -6,32 +6,47 @@ from __future__ import annotations
 
 import torch
 from monai.networks.utils import eval_mode
-from torch import nn
+from torch import Tensor, nn
 
 from monai_fgssl.data import CachedImages, make_loader
-from monai_fgssl.engines.embedding import BATCH_SIZE
+from monai_fgssl.engines.embedding import BATCH_SIZE, embed_images
 from monai_fgssl.engines.handlers import PredictionCollector
 from monai_fgssl.engines.hierarchical import prepare_images
 from monai_fgssl.metrics import (
-    LogitAdjustment,
+    DecisionRule,
+    FeatureDistances,
+    FindingSets,
     PredictionSets,
     class_shares,
     classification_metrics,
     expected_calibration_error,
+    fit_feature_distances,
+    fit_finding_sets,
     fit_logit_adjustment,
     fit_member_weights,
     fit_prediction_sets,
     fit_temperature,
 )
 from monai_fgssl.networks import EnsembleNet, unwrap
+from monai_fgssl.networks.base import StagedNet
 from monai_fgssl.utils.distributed import of_first_process
 from monai_fgssl.utils.run_log import record, tell
 
-__all__ = ["MIN_CALIBRATION_IMAGES", "calibrate", "calibrate_sets", "fit_decision", "weigh_members"]
+__all__ = [
+    "MIN_CALIBRATION_IMAGES",
+    "calibrate",
+    "calibrate_distances",
+    "calibrate_sets",
+    "distances_of_features",
+    "fit_decision",
+    "weigh_members",
+]
 
 
 MIN_CALIBRATION_IMAGES = 30
 """Smallest number of images in the validation part for a calibration."""
+MOST_TRAINING_IMAGES = 4096
+"""Largest number of training images that distances are fitted to: means and variances need no more."""
 
 
 def calibrate(predictions: PredictionCollector) -> float:
@@ -50,6 +65,9 @@ def calibrate(predictions: PredictionCollector) -> float:
         )
         return 1.0
     temperature = fit_temperature(predictions.logits, predictions.labels)
+    if predictions.task.independent:
+        record(f"temperature {temperature:.2f}")
+        return temperature
     before, after = (
         expected_calibration_error((predictions.logits / t).softmax(1), predictions.labels) for t in (1.0, temperature)
     )
@@ -86,8 +104,8 @@ def weigh_members(network: nn.Module, images: CachedImages, device: str | torch.
 
 def calibrate_sets(
     predictions: PredictionCollector, temperature: float, coverage: float | None, by_class: bool, score: str
-) -> PredictionSets | None:
-    """Fit sets of possible classes to predictions on the validation part.
+) -> PredictionSets | FindingSets | None:
+    """Fit sets of possible classes, or possible answers about findings, to predictions on the validation part.
 
     The best epoch and the temperature were chosen on the same validation part, so the coverage there looks slightly too
     good. The report has the coverage on the test part.
@@ -110,13 +128,74 @@ def calibrate_sets(
             f"{len(predictions.labels)}"
         )
         return None
-    probabilities = (predictions.logits.double() / temperature).softmax(1)
+    probabilities = predictions.task.probabilities(predictions.logits.double() / temperature)
+    if predictions.task.independent:
+        return fit_finding_sets(probabilities, predictions.labels, coverage)
     return fit_prediction_sets(probabilities, predictions.labels, coverage, by_class, score)
+
+
+def calibrate_distances(
+    network: nn.Module,
+    train: CachedImages,
+    validation: CachedImages,
+    device: str | torch.device,
+    share: float | None,
+    seed: int = 0,
+) -> FeatureDistances | None:
+    """Fit distances from the training images, and the limit above which an image is unlike them.
+
+    Args:
+        network: network that predicts.
+        train: training images, labeled or not; at most :data:`MOST_TRAINING_IMAGES` of them are used.
+        validation: images of the validation part.
+        device: where to compute.
+        share: see :func:`~monai_fgssl.metrics.fit_feature_distances`; None: no distances.
+        seed: seed of the choice of training images.
+
+    Returns:
+        Rule for new images. None without a share, with fewer than :data:`MIN_CALIBRATION_IMAGES` validation images, or
+        for a network of another class than :class:`~monai_fgssl.networks.base.StagedNet`.
+    """
+    module = unwrap(network)
+    if share is None or not _are_enough(len(validation)):
+        return None
+    if not isinstance(module, StagedNet):
+        tell(f"no distances from the training images: {type(module).__name__} has no stages")
+        return None
+    known = embed_images(module, train.sample(MOST_TRAINING_IMAGES, seed), device)
+    held_out = embed_images(module, validation, device)
+    return fit_feature_distances(known, held_out, list(module.backbone.channels), share)
+
+
+def distances_of_features(
+    network: StagedNet, train: Tensor, validation: Tensor, share: float | None
+) -> FeatureDistances | None:
+    """Fit the distances of :func:`calibrate_distances` to known features.
+
+    Args:
+        network: network that predicts.
+        train: means of all stages of the training images, ``(N, D)``.
+        validation: means of all stages of the validation images, ``(M, D)``.
+        share: see :func:`calibrate_distances`.
+    """
+    if share is None or not _are_enough(len(validation)):
+        return None
+    return fit_feature_distances(train, validation, list(network.backbone.channels), share)
+
+
+def _are_enough(images: int) -> bool:
+    """True if there are enough validation images for distances; otherwise a note is printed."""
+    if images < MIN_CALIBRATION_IMAGES:
+        tell(
+            f"no distances from the training images: they need {MIN_CALIBRATION_IMAGES} validation images, and there "
+            f"are {images}"
+        )
+    return images >= MIN_CALIBRATION_IMAGES
 
 
 def fit_decision(
     predictions: PredictionCollector, temperature: float, decision: str, train: CachedImages
-) -> LogitAdjustment | None:
+) -> DecisionRule | None:
     """Fit the rule that decides for a class to predictions on the validation part, and tell its strength.
 
     With fewer than :data:`MIN_CALIBRATION_IMAGES` images the likeliest class is decided for.
@@ -129,11 +208,16 @@ def fit_decision(
         train: labeled training images, whose class shares are the prior.
 
     Returns:
-        The rule; None: the likeliest class is decided for.
+        The rule of the task or of the balanced decision; None: the likeliest class is decided for.
     """
-    if decision == "likeliest":
+    task = predictions.task
+    if decision == "likeliest" and not task.independent:
         return None
     labels = predictions.labels
+    if task.independent:
+        enough = len(labels) >= MIN_CALIBRATION_IMAGES
+        probabilities = task.probabilities(predictions.logits / temperature) if enough else None
+        return task.fit_rule(probabilities, labels, predictions.logits.shape[1])
     if len(labels) < MIN_CALIBRATION_IMAGES:
         tell(
             f"decisions are not balanced, the likeliest class is predicted: that needs {MIN_CALIBRATION_IMAGES} "

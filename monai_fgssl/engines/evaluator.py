@@ -30,6 +30,8 @@ class HierarchicalEvaluator(SupervisedEvaluator):
     ``(B, num_classes)``), ``stage_logits`` (``(B, K + 1, num_classes)``) and ``orientation_logits``
     (``(B, V, num_classes)``), float32. With ``orientations`` (test-time augmentation) the network sees each image in
     all V orientations that need no resampling, and ``pred`` and ``stage_logits`` are means over them. Otherwise V is 1.
+    With ``stage_means``, the output has ``stage_means`` too: means of the stages' feature maps, ``(B, D)`` float32, of
+    the images as they are.
 
     The processes of a group share the work: each computes its part of every batch, and then all have the output of the
     whole batch. All of them must run the evaluation.
@@ -39,6 +41,7 @@ class HierarchicalEvaluator(SupervisedEvaluator):
         val_data_loader: loader of dictionaries that ``prepare_batch`` understands; it is the same on every process.
         network: network with ``stage_logits(images)``, such as :class:`~monai_fgssl.networks.HierarchicalNet`.
         orientations: True for test-time augmentation, see above and :func:`~monai_fgssl.functional.all_orientations`.
+        stage_means: True for the means of the stages; the network then needs ``stage_logits_and_means(images)``.
         batch_size_setting: setting that the message names when the memory is not enough.
         precision: precision of the run; an argument ``amp`` overrides it.
         kwargs: passed on to ``monai.engines.SupervisedEvaluator``; ``amp_kwargs`` go to ``torch.autocast`` of the
@@ -55,6 +58,7 @@ class HierarchicalEvaluator(SupervisedEvaluator):
         network: nn.Module,
         prepare_batch: Callable = prepare_images,
         orientations: bool = False,
+        stage_means: bool = False,
         batch_size_setting: str = "--batch_size",
         precision: PrecisionChoice | None = None,
         **kwargs: Any,
@@ -67,6 +71,7 @@ class HierarchicalEvaluator(SupervisedEvaluator):
             **kwargs,
         )
         self.orientations = orientations
+        self.stage_means = stage_means
         self.precision = None if "amp" in kwargs else precision
         self.batch_size_setting = batch_size_setting
 
@@ -82,32 +87,49 @@ class HierarchicalEvaluator(SupervisedEvaluator):
         with naming_setting("evaluation", self.batch_size_setting):
             super().run(global_epoch)
 
-    def _logits(self, images: Tensor) -> Tensor:
-        """Logits ``(B, V, K + 1, num_classes)``, float32."""
+    def _outputs(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Logits ``(B, V, K + 1, num_classes)`` and means of the stages ``(B, D)`` or None, float32."""
         network = unwrap(self.network)
         views = all_orientations(images) if self.orientations else images[None]
-        return torch.stack([self.inferer(view, network.stage_logits).float() for view in views], dim=1)
+        means = None
+        logits = []
+        for number, view in enumerate(views):
+            if self.stage_means and number == 0:
+                of_view, means = self.inferer(view, network.stage_logits_and_means)
+                means = means.float()
+            else:
+                of_view = self.inferer(view, network.stage_logits)
+            logits.append(of_view.float())
+        return torch.stack(logits, dim=1), means
 
-    def _shared_logits(self, images: Tensor) -> Tensor:
-        """Logits as in :meth:`_logits`. With N processes, each computes every N-th image."""
+    def _shared_outputs(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Outputs as of :meth:`_outputs`. With N processes, each computes every N-th image."""
         count = num_processes()
         if count == 1:
-            return self._logits(images)
+            return self._outputs(images)
         own = slice(self.state.rank, None, count)
         # A process without an image computes one anyway, since it needs the shape of the result.
-        logits = self._logits(images[own] if self.state.rank < len(images) else images[:1])
-        shared = logits.new_zeros(len(images), *logits.shape[1:])
-        shared[own] = logits[: len(shared[own])]
-        return sum_over_processes(shared)
+        outputs = self._outputs(images[own] if self.state.rank < len(images) else images[:1])
 
-    def compute(self, batchdata: dict[str, Any]) -> tuple[Tensor, Tensor | None, Tensor]:
-        """Compute images, labels, and logits ``(B, V, K + 1, num_classes)`` of a batch, without firing an event."""
+        def share(values: Tensor) -> Tensor:
+            shared = values.new_zeros(len(images), *values.shape[1:])
+            shared[own] = values[: len(shared[own])]
+            return sum_over_processes(shared)
+
+        logits, means = outputs
+        return share(logits), None if means is None else share(means)
+
+    def compute(self, batchdata: dict[str, Any]) -> tuple[Tensor, Tensor | None, Tensor, Tensor | None]:
+        """Compute images, labels, logits ``(B, V, K + 1, num_classes)`` and means of the stages of a batch.
+
+        No event is fired.
+        """
         images, labels = self.prepare_batch(batchdata, self.state.device, self.non_blocking, **self.to_kwargs)
         with self.mode(self.network), autocast_of(self.state.device, self.precision, self.amp, self.amp_kwargs):
-            return images, labels, self._shared_logits(images)
+            return images, labels, *self._shared_outputs(images)
 
     def _iteration(self, engine: Any, batchdata: dict[str, Any]) -> dict[str, Any]:
-        images, labels, logits = self.compute(batchdata)
+        images, labels, logits, means = self.compute(batchdata)
         wrong = len(logits) - int(logits.isfinite().flatten(1).all(1).sum())
         if wrong:
             # Softmax and argmax would make a class of NaN.
@@ -124,6 +146,8 @@ class HierarchicalEvaluator(SupervisedEvaluator):
         }
         if labels is not None:
             output[Keys.LABEL] = labels
+        if means is not None:
+            output["stage_means"] = means
         engine.state.output = output
         engine.fire_event(IterationEvents.FORWARD_COMPLETED)
         # Handlers have used the headers of DICOM files already. MONAI's decollation comes next and would break them.

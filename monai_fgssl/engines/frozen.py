@@ -15,6 +15,7 @@ from monai_fgssl.engines.calibration import fit_decision
 from monai_fgssl.engines.embedding import embed_images
 from monai_fgssl.engines.handlers import BatchNormUpdater, PredictionCollector
 from monai_fgssl.metrics import solve_linear_probe
+from monai_fgssl.tasks import MULTICLASS, TASKS, Task
 
 __all__ = ["probe_frozen"]
 
@@ -28,6 +29,7 @@ def probe_frozen(
     statistics_loader: Iterable[dict[str, Any]] | None = None,
     validation: CachedImages | None = None,
     decision: str = "likeliest",
+    task: Task = TASKS[MULTICLASS],
 ) -> PredictionCollector:
     """Solve a linear probe on the means of all stages, and predict images with it. The weights do not change.
 
@@ -41,6 +43,7 @@ def probe_frozen(
             network with random weights needs that. None: the statistics do not change.
         validation: labeled images to which a balanced decision is fitted; needed only for it.
         decision: see :func:`~monai_fgssl.engines.calibration.fit_decision`.
+        task: task of the labels.
 
     Returns:
         Predictions for ``test``, not calibrated, with one step.
@@ -54,9 +57,11 @@ def probe_frozen(
 
     def predict(images: CachedImages) -> PredictionCollector:
         logits = embed_images(network, images, device) @ probe.weight.T + probe.bias
-        return PredictionCollector(list(images.names), list(images.groups), [images.labels], [logits[:, None]])
+        return PredictionCollector(
+            list(images.names), list(images.groups), [images.labels], [logits[:, None]], task=task
+        )
 
     predictions = predict(test)
-    if decision != "likeliest" and validation is not None and len(validation):
+    if validation is not None and len(validation) and (decision != "likeliest" or task.independent):
         predictions.adjustment = fit_decision(predict(validation), 1.0, decision, train)
     return predictions

@@ -7,6 +7,7 @@ from __future__ import annotations
 from .correlation import cross_correlation, cross_correlation_loss
 from .geometric import affine_matrices, all_orientations, orient, resample
 from .mixture import Mixture, mixed_loss, mixup
+from .ordinal import cumulative_logits
 from .photometric import (
     adjust_brightness,
     adjust_color,
@@ -34,6 +35,7 @@ __all__ = [
     "apply_view",
     "cross_correlation",
     "cross_correlation_loss",
+    "cumulative_logits",
     "draw_view",
     "gaussian_blur",
     "grayscale",

@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Data store of MONAI Label for an archive behind DICOMweb. Each image has one class.
+"""Data store of MONAI Label for an archive behind DICOMweb. Each image has one class, or findings.
 
 The index of the local cache holds the labels. The archive holds a structured report of each label, and a new cache
 reads the labels from these reports. The index also lists the images, and marks each label whose report the archive
@@ -34,6 +34,7 @@ from monai_fgssl.report.dicom.secondary_capture import SERIES_DESCRIPTION as HEA
 from monai_fgssl.utils.errors import StorageError
 from monai_fgssl.utils.files import atomic_write, temporary_folder
 
+from .answers import ASKED, Answers, answers_of
 from .archive import unreachable
 from .datastore import CLASS, FINAL, ClassLabels, check_name
 from .structured_report import SERIES_DESCRIPTION, make_label_report, read_label_report
@@ -83,6 +84,7 @@ class ClassDICOMWebDatastore(ClassLabels, DICOMWebDatastore):
         cache_path: folder for fetched files and the index.
         classes: the allowed names; empty: any.
         spatial_dims: 2 for pictures, 3 for volumes.
+        several: see :class:`~monai_fgssl.label.datastore.ClassLabels`.
     """
 
     def __init__(
@@ -92,6 +94,7 @@ class ClassDICOMWebDatastore(ClassLabels, DICOMWebDatastore):
         cache_path: str | None,
         classes: tuple[str, ...] = (),
         spatial_dims: int = 2,
+        several: bool = False,
     ) -> None:
         self._client = client
         self._filters = (
@@ -109,11 +112,12 @@ class ClassDICOMWebDatastore(ClassLabels, DICOMWebDatastore):
         self._has_taken_over = False
         root = Path(cache_path) if cache_path else Path.home() / ".cache" / "monailabel" / "dicom"
         folder = root / md5_digest(client.base_url)
-        # Image, time and class of each report that was read, by its Series Instance UID; None: it holds no label.
+        # Image, time and class or answers of each report that was read, by its Series Instance UID; None: it holds no
+        # label.
         self._reports_file = folder / "reports.json"
         self._reports = _read_reports_file(self._reports_file)
         # No other program writes into the cache, so it need not be watched.
-        ClassLabels.__init__(self, str(folder), classes, auto_reload=False)
+        ClassLabels.__init__(self, str(folder), classes, several, auto_reload=False)
         if not self._known_images():
             with _or_later():
                 self._list_series()
@@ -220,7 +224,7 @@ class ClassDICOMWebDatastore(ClassLabels, DICOMWebDatastore):
             self._unread = len(new) - number
             with self._asked():
                 reports = self._client.retrieve_series(series.study, series.uid)
-            read = [(image, when, name) for image, name, when in filter(None, map(read_label_report, reports))]
+            read = [(image, when, label) for image, label, when in filter(None, map(read_label_report, reports))]
             self._reports[series.uid] = max(read, key=lambda one: one[1], default=None)
             if number % SAVED_AT_ONCE == SAVED_AT_ONCE - 1:
                 self._save_reports()
@@ -241,24 +245,35 @@ class ClassDICOMWebDatastore(ClassLabels, DICOMWebDatastore):
             temporary.write_text(json.dumps(self._reports), encoding="utf-8")
 
     def _take_over(self) -> None:
-        newest: dict[str, tuple[str, str]] = {}
+        newest: dict[str, tuple[str, str | Answers]] = {}
         for report in filter(None, self._reports.values()):
-            image, when, name = report
-            newest[image] = max(newest.get(image, ("", "")), (when, name))
+            image, when, label = report
+            newest[image] = max(newest.get(image, ("", "")), (when, label), key=lambda one: one[0])
         with self._change():
             taken = False
-            for image, (when, name) in newest.items():
+            for image, (when, label) in newest.items():
                 obj = self._datastore.objects.get(image)
                 if obj is None or FINAL in obj.labels or when <= obj.image.info.get(REMOVED, ""):
                     continue
                 try:
-                    self._put_label(image, {CLASS: self.check_class(name)})
+                    self._put_label(image, self._taken(label))
                     taken = True
                 except HTTPException:
                     # The report was made for another list of classes.
                     continue
             if taken:
                 self._update_datastore_file()
+
+    def _taken(self, label: str | Answers) -> dict[str, Any]:
+        """Information of the label of a report.
+
+        Raises:
+            HTTPException: when the report was made for another kind of labels, or for another list of classes.
+        """
+        if isinstance(label, str):
+            return {CLASS: self.check_class(label)}
+        found = self.check_class([name for name, is_there in label.items() if is_there])
+        return {CLASS: found, ASKED: list(label)}
 
     def _send_labels(self) -> None:
         """Send a report of each label that the archive does not have.
@@ -278,7 +293,8 @@ class ClassDICOMWebDatastore(ClassLabels, DICOMWebDatastore):
                 report = self._make_report(image_id, info)
                 with self._asked():
                     self._store(report)
-                self._reports[str(report.SeriesInstanceUID)] = image_id, info[UNSENT], info[CLASS]
+                sent = self._content_of(info)
+                self._reports[str(report.SeriesInstanceUID)] = image_id, info[UNSENT], sent
             except _RefusedError as error:
                 # Only this label is concerned, and the next attempt may succeed.
                 logger.warning("the archive did not take a label, which is kept here: %s", error)
@@ -314,7 +330,11 @@ class ClassDICOMWebDatastore(ClassLabels, DICOMWebDatastore):
         files = sorted(uri.iterdir()) if uri.is_dir() else [uri]
         headers = [open_dicom(file, headers_only=True) for file in files]
         saved = datetime.strptime(info[UNSENT], TIME)
-        return make_label_report(headers, info[CLASS], self.classes, info.get("observer"), saved)
+        return make_label_report(headers, self._content_of(info), self.classes, info.get("observer"), saved)
+
+    def _content_of(self, info: dict[str, Any]) -> str | Answers:
+        """Class or answers of a label, as a report has them."""
+        return answers_of(info[CLASS], info.get(ASKED)) if self.several else str(info[CLASS])
 
     def _store(self, report: Any) -> None:
         try:
@@ -492,15 +512,20 @@ def _value(found: dict[str, Any], tag: str) -> Any:
     return values[0]
 
 
-def _read_reports_file(path: Path) -> dict[str, tuple[str, str, str] | None]:
+def _read_reports_file(path: Path) -> dict[str, tuple[str, str, str | Answers] | None]:
     """Read the list of known reports. If it is damaged, all are read from the archive again."""
-    known: dict[str, tuple[str, str, str] | None] = {}
+    known: dict[str, tuple[str, str, str | Answers] | None] = {}
     for uid, report in _read_json(path).items():
         if report is None:
             known[uid] = None
-        elif isinstance(report, list) and len(report) == 3 and all(isinstance(value, str) for value in report):
+        elif isinstance(report, list) and len(report) == 3 and _is_report(*report):
             known[uid] = report[0], report[1], report[2]
     return known
+
+
+def _is_report(image: Any, when: Any, label: Any) -> bool:
+    are_answers = isinstance(label, dict) and all(isinstance(answer, bool) for answer in label.values())
+    return isinstance(image, str) and isinstance(when, str) and (isinstance(label, str) or are_answers)
 
 
 def _read_json(path: Path) -> dict[str, Any]:

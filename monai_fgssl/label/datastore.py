@@ -1,9 +1,10 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Data stores of MONAI Label with one class for each image: the base class, and the store of a folder.
+"""Data stores of MONAI Label with a class or findings for each image: the base class, and the store of a folder.
 
-The index of the data store (``datastore_v2.json``) says which class an image has. MONAI Label also expects a label file
-for each image, so these files are written from the index. If the index is lost or damaged, it is rebuilt from them.
+The index of the data store (``datastore_v2.json``) says which class or findings an image has. MONAI Label also expects
+a label file for each image, so these files are written from the index. If the index is lost or damaged, it is rebuilt
+from them.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from monailabel.interfaces.datastore import DefaultLabelTag
 from monai_fgssl.data.layouts.image_files import IMAGE_SUFFIXES, is_image, without_suffix
 from monai_fgssl.utils.files import atomic_write, is_full_or_read_only, remove_leftovers
 
+from .answers import ASKED, Answers, Label, answers_of, check_label, label_of, names_of
 from .label_files import LABEL_SUFFIX, fingerprint_of, read_label, write_label
 
 __all__ = ["CLASS", "FINAL", "MARKS", "ClassDatastore", "ClassLabels", "check_name"]
@@ -39,7 +41,7 @@ logger = logging.getLogger(__name__)
 FINAL = DefaultLabelTag.FINAL.value
 CLASS = "class"
 READINGS = "readings"
-"""Key of a label's information: the last class that each signed-in person gave the image."""
+"""Key of a label's information: the last class or findings that each signed-in person gave the image."""
 
 MARKS = ("skipped", "unsure")
 """Marks that people can give an image besides its class: label it last, or let somebody else look at it."""
@@ -69,6 +71,7 @@ class ClassLabels(LocalDatastore):
     Args:
         folder: folder of the images and the index.
         classes: the allowed names; empty: any.
+        several: True: an image may have several of the classes, or none; False: it has one.
         options: options of :class:`monailabel.datastore.local.LocalDatastore`.
     """
 
@@ -76,8 +79,9 @@ class ClassLabels(LocalDatastore):
     _datastore: Any
     _config_ts: Any
 
-    def __init__(self, folder: str, classes: tuple[str, ...] = (), **options: Any) -> None:
+    def __init__(self, folder: str, classes: tuple[str, ...] = (), several: bool = False, **options: Any) -> None:
         self.classes = classes
+        self.several = several
         # Hold this lock to change the index. Otherwise another thread could read the old index and undo the change.
         self._changing = threading.RLock()
         # The same lock between processes: a training of MONAI Label opens the data store too.
@@ -116,32 +120,41 @@ class ClassLabels(LocalDatastore):
         """Sentences about the state of images and labels, for the page."""
         return []
 
-    def class_of(self, image_id: str) -> str | None:
-        """The class of an image; None without a label."""
+    def class_of(self, image_id: str) -> Label | None:
+        """The class of an image, or its findings; None without a label."""
+        return label_of(self._info_of(image_id).get(CLASS), self.several)
+
+    def _info_of(self, image_id: str) -> dict[str, Any]:
+        """Information of an image's label; empty without a label."""
         obj = self._datastore.objects.get(image_id)
         label = obj.labels.get(FINAL) if obj else None
-        name = label.info.get(CLASS) if label else None
-        return name if isinstance(name, str) else None
+        return label.info if label else {}
 
-    def labeled(self) -> dict[str, str]:
-        """Classes by image."""
+    def answers(self) -> dict[str, str | Answers]:
+        """Return for each image its class, or which findings it has and which it has not, as a training learns it."""
+        if not self.several:
+            return {name: label for name, label in self.labeled().items() if isinstance(label, str)}
+        infos = {name: self._info_of(name) for name in self.labeled()}
+        return {name: answers_of(info[CLASS], info.get(ASKED)) for name, info in infos.items()}
+
+    def labeled(self) -> dict[str, Label]:
+        """Classes or findings by image."""
         images = set(self.list_images())
         found = {name: self.class_of(name) for name in list(self._datastore.objects) if name in images}
         return {name: label for name, label in found.items() if label is not None}
 
     def user_of(self, image_id: str) -> str | None:
         """Return the person who gave an image its class; None if people do not sign in."""
-        obj = self._datastore.objects.get(image_id)
-        label = obj.labels.get(FINAL) if obj else None
-        user = label.info.get("user") if label else None
+        user = self._info_of(image_id).get("user")
         return user if isinstance(user, str) else None
 
-    def readings_of(self, image_id: str) -> dict[str, str]:
-        """Return the last class that each signed-in person gave an image."""
-        obj = self._datastore.objects.get(image_id)
-        label = obj.labels.get(FINAL) if obj else None
-        readings = label.info.get(READINGS) if label else None
-        return dict(readings) if isinstance(readings, dict) else {}
+    def readings_of(self, image_id: str) -> dict[str, Label]:
+        """Return the last class, or the last findings, that each signed-in person gave an image."""
+        readings = self._info_of(image_id).get(READINGS)
+        if not isinstance(readings, dict):
+            return {}
+        known = {person: label_of(value, self.several) for person, value in readings.items()}
+        return {person: label for person, label in known.items() if label is not None}
 
     def marks_of(self, image_id: str) -> list[str]:
         """Return the marks of an image, out of :data:`MARKS`."""
@@ -178,7 +191,7 @@ class ClassLabels(LocalDatastore):
     def save_label(
         self, image_id: str, label_filename: str, label_tag: str, label_info: dict[str, Any], label_id: str = ""
     ) -> str:
-        """Save a label. With the tag ``final``, the class in ``label_info`` is saved, and the file is ignored.
+        """Save a label. With the tag ``final``, that in ``label_info`` is saved, and the file is ignored.
 
         Raises:
             HTTPException: 404 for an unknown image; 422 for a class that is missing or not allowed.
@@ -189,18 +202,25 @@ class ClassLabels(LocalDatastore):
             # Another process may have removed it.
             self.check_image(image_id)
             if label_tag == FINAL:
-                self._put_label(
-                    image_id, {**(label_info or {}), CLASS: self.check_class((label_info or {}).get(CLASS))}
-                )
+                label = self.check_class((label_info or {}).get(CLASS))
+                asked = {ASKED: list(self.classes)} if self.several else {}
+                self._put_label(image_id, {**(label_info or {}), **asked, CLASS: label})
             else:
                 self._put_file(image_id, Path(label_filename), label_tag, label_info)
             self._update_datastore_file()
         return image_id
 
     def _put_label(self, image_id: str, label_info: dict[str, Any]) -> None:
-        """Set the class of an image in the index. The caller writes the index first, and then the label file."""
+        """Set the label of an image in the index. The caller writes the index first, and then the label file."""
         info = {**label_info, "ts": int(time.time()), "name": self._filename(image_id, LABEL_SUFFIX)}
-        user, readings = info.get("user"), self.readings_of(image_id)
+        if not isinstance(info[CLASS], str):
+            # As it is in a JSON file, with which the index is compared.
+            info[CLASS] = list(info[CLASS])
+        user = info.get("user")
+        readings: dict[str, Any] = {
+            person: label if isinstance(label, str) else list(label)
+            for person, label in self.readings_of(image_id).items()
+        }
         if isinstance(user, str):
             readings[user] = info[CLASS]
         info.pop(READINGS, None)
@@ -217,7 +237,7 @@ class ClassLabels(LocalDatastore):
             obj = self._datastore.objects.get(image_id)
             label = obj.labels.get(FINAL) if obj else None
             try:
-                if label is not None and isinstance(label.info.get(CLASS), str):
+                if label is not None and label_of(label.info.get(CLASS), self.several) is not None:
                     write_label(self._label_file(image_id), label.info, fingerprint_of(self._own_file(image_id)))
                 self._unwritten.discard(image_id)
             except OSError as error:
@@ -257,9 +277,9 @@ class ClassLabels(LocalDatastore):
         self._write_label_files()
 
     def _has_class(self, image_id: str) -> bool:
-        """Tell whether the index has a valid class for an image. A damaged index may hold some other text."""
-        name = self.class_of(image_id)
-        return name is not None and (not self.classes or name in self.classes)
+        """Tell whether the index has a valid label for an image. A damaged index may hold some other text."""
+        label = self.class_of(image_id)
+        return label is not None and (not self.classes or set(names_of(label)) <= set(self.classes))
 
     def _adopt_labels(self) -> bool:
         """Add labels to the index that only their files have. Return whether there were any.
@@ -276,7 +296,8 @@ class ClassLabels(LocalDatastore):
             is_of_this_image = self._index_is_lost if image is None or now is None else image == now
             with suppress(HTTPException):
                 if is_of_this_image:
-                    info = {**info, CLASS: self.check_class(info[CLASS])}
+                    label = self.check_class(info[CLASS])
+                    info = {**info, CLASS: label if isinstance(label, str) else list(label)}
                     obj.labels[FINAL] = DataModel(info=info, ext=LABEL_SUFFIX)
                     adopted += 1
         if adopted:
@@ -284,21 +305,16 @@ class ClassLabels(LocalDatastore):
         self._index_is_lost = False
         return adopted > 0
 
-    def check_class(self, name: Any) -> str:
-        """Return a class as the app's list spells it.
+    def check_class(self, value: Any) -> Label:
+        """Return a class, or findings, as the app's list spells them.
 
         Raises:
-            HTTPException: 422 when it is not a name, or not in the list.
+            HTTPException: 422 when it is no such label, or not in the list.
         """
-        if not isinstance(name, str) or not name.strip() or len(name) > 64:
-            raise HTTPException(422, 'the class is missing: send params={"class": "its name"}, up to 64 characters.')
-        name = name.strip()
-        if not self.classes:
-            return name
-        for known in self.classes:
-            if known.lower() == name.lower():
-                return known
-        raise HTTPException(422, f"there is no class {name!r}; there are: {', '.join(self.classes)}.")
+        try:
+            return check_label(value, self.classes, self.several)
+        except ValueError as error:
+            raise HTTPException(422, str(error)) from error
 
     def remove_label(self, label_id: str, label_tag: str) -> None:
         """Remove a label.
@@ -423,14 +439,20 @@ class ClassDatastore(ClassLabels):
         classes: the allowed names; empty: any.
         auto_reload: True to find images that are added later.
         read_only: True to never write the index.
+        several: see :class:`ClassLabels`.
     """
 
     def __init__(
-        self, folder: str, classes: tuple[str, ...] = (), auto_reload: bool = False, read_only: bool = False
+        self,
+        folder: str,
+        classes: tuple[str, ...] = (),
+        auto_reload: bool = False,
+        read_only: bool = False,
+        several: bool = False,
     ) -> None:
         # Patterns for the watcher, which ignores the case.
         extensions = [f"*{suffix}" for suffix in IMAGE_SUFFIXES]
-        super().__init__(folder, classes, extensions=extensions, auto_reload=auto_reload, read_only=read_only)
+        super().__init__(folder, classes, several, extensions=extensions, auto_reload=auto_reload, read_only=read_only)
 
     def _to_id(self, file: str) -> tuple[str, str]:
         name = without_suffix(file)

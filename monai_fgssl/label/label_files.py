@@ -1,6 +1,6 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Label files: each holds the class of one image. A lost index is rebuilt from them."""
+"""Label files: each holds the class or the findings of one image. A lost index is rebuilt from them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from monai_fgssl.utils.files import atomic_write
+from monai_fgssl.utils.files import atomic_write, from_json
+
+from .answers import label_of
 
 __all__ = ["LABEL_SUFFIX", "fingerprint_of", "read_label", "write_label"]
 
@@ -52,10 +54,10 @@ def read_label(path: Path) -> tuple[dict[str, Any], str | None] | None:
         written by :func:`write_label`.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = from_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
-    if not isinstance(content, dict) or not isinstance(content.get("class"), str):
+    if not isinstance(content, dict) or label_of(content.get("class"), True) is None:
         return None
     info, image = content.get("info"), content.get("image")
     # Files of earlier releases hold only the class.

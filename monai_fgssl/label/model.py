@@ -22,9 +22,10 @@ from torch import Tensor
 
 from monai_fgssl.bundle import (
     SettingsError,
+    decision_rule,
     describe_model,
+    feature_distances,
     load_weights,
-    logit_adjustment,
     make_network,
     own_model,
     prediction_sets,
@@ -34,13 +35,13 @@ from monai_fgssl.bundle import (
 from monai_fgssl.bundle.model_file import GEOMETRY
 from monai_fgssl.data import DataError, ImageGeometry, ReadImaged
 from monai_fgssl.data.io.decoder_pool import DecoderPool
-from monai_fgssl.metrics import decide
-from monai_fgssl.networks import HierarchicalNet, PooledNet
+from monai_fgssl.networks import HierarchicalNet, MeanEnsembleNet, PooledNet
 from monai_fgssl.report import stage_heat_maps
 from monai_fgssl.report.dicom.structured_report import write_sr
 from monai_fgssl.report.dicom.writer import as_prediction
-from monai_fgssl.report.heat_maps import draw_heat_maps
+from monai_fgssl.report.heat_maps import classes_to_explain, draw_heat_maps
 from monai_fgssl.report.results import describe
+from monai_fgssl.tasks import TASKS
 from monai_fgssl.utils.tensors import is_safetensors
 
 __all__ = ["LabelModel", "ScoredBatch", "ranked", "read_model", "without_folder"]
@@ -73,6 +74,7 @@ class LabelModel:
         device: device of the network; None: a GPU if there is one.
         max_pixels: largest number of pixels of an image, see :class:`~monai_fgssl.data.ImageGeometry`.
         pool: processes that decode the images; None: this process does.
+        several: True: the model must find several classes in one image; False: it must give each image one.
     """
 
     def __init__(
@@ -81,14 +83,16 @@ class LabelModel:
         device: str | None = None,
         max_pixels: int | None = None,
         pool: DecoderPool | None = None,
+        several: bool = False,
     ) -> None:
         self.bundle_root = Path(bundle_root)
+        self.several = several
         self.pool = pool
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self.max_pixels = max_pixels
         # Held while the network is used, since heat maps put hooks into it.
         self._lock = threading.RLock()
-        self._loaded: tuple[str, HierarchicalNet | PooledNet, dict[str, Any]] | None = None
+        self._loaded: tuple[str, HierarchicalNet | MeanEnsembleNet | PooledNet, dict[str, Any]] | None = None
         # Version of the files that can't be used, and the reason.
         self._refused = ("", "")
 
@@ -134,7 +138,7 @@ class LabelModel:
         stages = record["network_def"]["stages"]
         return stages if isinstance(stages, int) else len(stages)
 
-    def load(self) -> tuple[HierarchicalNet | PooledNet, dict[str, Any]]:
+    def load(self) -> tuple[HierarchicalNet | MeanEnsembleNet | PooledNet, dict[str, Any]]:
         """Return the network and its record. If the newest files can't be used, keep the model loaded before.
 
         Raises:
@@ -151,7 +155,7 @@ class LabelModel:
             raise SettingsError(refused[1])
         with self._lock:
             try:
-                network, record = read_model(self.bundle_root, self.path)
+                network, record = read_model(self.bundle_root, self.path, several=self.several)
             except SettingsError as error:
                 reason = f"the model can't be used: {without_folder(error, self.path)}"
                 # If the files have changed meanwhile, a training is just writing them: that is no error.
@@ -180,7 +184,7 @@ class LabelModel:
                 "there is no model yet, so the classes of these weights are not known: send a model.safetensors, which "
                 "names them, or train first."
             )
-        network, record = read_model(self.bundle_root, weights, weights if has_record else None)
+        network, record = read_model(self.bundle_root, weights, weights if has_record else None, several=self.several)
         # Nobody in this process reads the weights of one model with the record of the other.
         with self._lock:
             save_model(
@@ -190,7 +194,10 @@ class LabelModel:
                 self._geometry(record),
                 record["temperature"],
                 prediction_sets=prediction_sets(record),
-                adjustment=logit_adjustment(record),
+                adjustment=decision_rule(record),
+                task=record["task"],
+                # Distances are those in the features of certain weights.
+                distances=feature_distances(record) if has_record else None,
             )
 
     def read(self, path: str | Path, headers: list[Dataset] | None = None) -> Tensor:
@@ -228,9 +235,19 @@ class LabelModel:
             network, record = self.load()
             image = self.read(path, headers)
             with torch.inference_mode():
-                logits = network.stage_logits(image).float().cpu()
-        calibration = record["temperature"], prediction_sets(record), logit_adjustment(record)
-        (result,) = describe(logits, logits.sum(1)[:, None], record["class_names"], *calibration)
+                outputs = network.stage_logits_and_means(image)
+        logits, means = (values.float().cpu() for values in outputs)
+        (result,) = describe(
+            logits,
+            logits.sum(1)[:, None],
+            record["class_names"],
+            record["temperature"],
+            prediction_sets(record),
+            decision_rule(record),
+            feature_distances(record),
+            means,
+            TASKS[record["task"]],
+        )
         return result
 
     def write_report(self, headers: Sequence[Dataset], result: Mapping[str, Any], report: Path) -> None:
@@ -246,7 +263,7 @@ class LabelModel:
         """
         if not headers:
             raise DataError("is not a DICOM file, so it has no study that a report could belong to.")
-        prediction = as_prediction(result, list(result["probabilities"]))
+        prediction = as_prediction(result, list(result["probabilities"]), decision_rule(self.load()[1]))
         frame = self.geometry().frame
         model = describe_model(self.bundle_root, self.path)
         write_sr(report, headers, prediction, model, frame=frame if isinstance(frame, int) else None)
@@ -258,8 +275,9 @@ class LabelModel:
             image = self.read(path)
             with torch.inference_mode():
                 logits = network.stage_logits(image).float().cpu().sum(1)
-            classes = decide((logits / record["temperature"]).softmax(1), logit_adjustment(record))
-            maps = stage_heat_maps(network, image, classes.tolist())
+            task = TASKS[record["task"]]
+            probabilities = task.probabilities(logits / record["temperature"])
+            maps = stage_heat_maps(network, image, classes_to_explain(probabilities, decision_rule(record), task))
         return draw_heat_maps(image[0], maps[0])
 
     def heat_maps(self, path: str | Path, class_name: str) -> Tensor:
@@ -290,21 +308,31 @@ class LabelModel:
 
 
 def read_model(
-    bundle_root: Path, weights: Path, with_record: Path | None = None
-) -> tuple[HierarchicalNet | PooledNet, dict[str, Any]]:
+    bundle_root: Path, weights: Path, with_record: Path | None = None, several: bool | None = None
+) -> tuple[HierarchicalNet | MeanEnsembleNet | PooledNet, dict[str, Any]]:
     """Load network and record of a bundle. The weights may come from anywhere, so they are checked.
 
     Args:
         bundle_root: the bundle's folder.
         weights: file with the weights of the network.
         with_record: file of the model whose record is used; None: the bundle's own.
+        several: see :class:`LabelModel`; None: both kinds of models will do.
 
     Raises:
         SettingsError: when the record or the weights are damaged or do not belong together, or when weights are NaN or
             infinite.
     """
+    finds_several = TASKS[read_record(bundle_root, with_record)["task"]].independent
+    if several is not None and finds_several != several:
+        raise SettingsError(
+            "the model finds several classes in one image, and this server gives each image one: start it with --conf "
+            "task multilabel, or train another model."
+            if finds_several
+            else "the model gives each image one class, and this server several findings: start it without --conf task "
+            "multilabel, or train another model."
+        )
     network = make_network(bundle_root, with_record)
-    if not isinstance(network, HierarchicalNet | PooledNet):
+    if not isinstance(network, HierarchicalNet | MeanEnsembleNet | PooledNet) or not network.heat_map_layers():
         raise SettingsError(f"the app needs a HierarchicalNet or PooledNet, the bundle has a {type(network).__name__}.")
     load_weights(network, weights)
     broken = [name for name, value in network.state_dict().items() if not value.isfinite().all()]
@@ -319,9 +347,15 @@ def without_folder(error: Exception, path: str | Path) -> str:
 
 
 def ranked(result: dict[str, Any], class_names: Sequence[str]) -> list[dict[str, Any]]:
-    """List the classes of a result in MONAI Label's format: the predicted class, then the others, most likely first."""
+    """List the classes of a result in MONAI Label's format: those that are predicted, then the others, likeliest first.
+
+    Args:
+        result: result of :meth:`LabelModel.predict`.
+        class_names: names of the classes.
+    """
+    found = [result["prediction"]] if result["findings"] is None else result["findings"]
     rows = [
         {"idx": number, "label": name, "score": result["probabilities"][name]}
         for number, name in enumerate(class_names)
     ]
-    return sorted(rows, key=lambda row: (row["label"] != result["prediction"], -row["score"]))
+    return sorted(rows, key=lambda row: (row["label"] not in found, -row["score"]))

@@ -6,23 +6,27 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from monai_fgssl.bundle import BUNDLES, SettingsError, with_new_names
 from monai_fgssl.bundle.settings_table import SETTINGS, by_name
+from monai_fgssl.tasks import MULTILABEL
 
 from .origins import Sites, origin_of
 
-__all__ = ["IMAGE_OPTIONS", "TRAIN_SETTINGS", "AppOptions", "read_options", "train_settings"]
+__all__ = ["IMAGE_OPTIONS", "TRAIN_SETTINGS", "AppOptions", "check_task", "read_options", "train_settings"]
 
 TRAIN_SETTINGS = tuple(sorted(setting.name for setting in SETTINGS if setting.label_app))
 """Settings of the bundle's ``train.json`` that a request may change. None of them names a file."""
 
 IMAGE_OPTIONS = frozenset({"window", "frame", "channel", "time", "max_pixels"})
 """Settings that decide which image is read from a file, and so whether it can be read."""
+
+FEWEST_FINDINGS = 2
+"""Smallest number of findings of a server for several in one image."""
 
 # MONAI runs text that begins with $ as Python, and takes @ and % for references.
 WORD = re.compile(r"[A-Za-z0-9][\w.:-]*")
@@ -52,12 +56,19 @@ class AppOptions:
     decode_seconds: float = 60.0
     decode_gb: float | None = None
 
+    @property
+    def several(self) -> bool:
+        """True if an image may have several findings, or none."""
+        return self.settings.get("task") == MULTILABEL
+
 
 def read_options(conf: Mapping[str, str]) -> AppOptions:
     """Read the options of `--conf`. Those of MONAI Label itself are ignored.
 
     Args:
-        conf: ``classes``, ``hosts`` and ``origins``: names with commas between them; ``max_upload_mb``: a number;
+        conf: ``classes``, ``hosts`` and ``origins``: names with commas between them; with ``task: ordinal`` the classes
+            are in the order of their grades, from the lowest to the highest, and with ``task: multilabel`` they are
+            findings, of which an image may have several. ``max_upload_mb``: a number;
             ``bundle``: a folder, or the name of a bundle of this package; any of :data:`TRAIN_SETTINGS`.
 
     Raises:
@@ -70,6 +81,12 @@ def read_options(conf: Mapping[str, str]) -> AppOptions:
     classes = _names(conf, "classes")
     if len(set(map(str.lower, classes))) < len(classes):
         raise SettingsError(f"--conf classes names a class twice: {', '.join(classes)}.")
+    settings = train_settings(conf)
+    if settings.get("task") == MULTILABEL and len(classes) < FEWEST_FINDINGS:
+        raise SettingsError(
+            "--conf task multilabel needs the names of two findings or more, since an image without findings names "
+            'none of them: add --conf classes "Mass,Edema".'
+        )
     bundle = conf.get("bundle", "fgssl")
     is_name = bundle in BUNDLES
     if not is_name and not (Path(bundle) / "configs" / "train.json").is_file():
@@ -85,12 +102,19 @@ def read_options(conf: Mapping[str, str]) -> AppOptions:
         classes,
         None if is_name else Path(bundle).resolve(),
         bundle if is_name else "fgssl",
-        train_settings(conf),
+        _with_class_order(settings, classes),
         Sites(_names(conf, "hosts"), origins),
         _positive(conf, "max_upload_mb", "megabytes") or AppOptions.max_upload_mb,
         _positive(conf, "decode_seconds", "seconds") or AppOptions.decode_seconds,
         _positive(conf, "decode_gb", "gigabytes"),
     )
+
+
+def _with_class_order(settings: dict[str, Any], classes: Sequence[str]) -> dict[str, Any]:
+    """Let the names of the classes tell their order, if they are grades and no setting tells it."""
+    if settings.get("task") == "ordinal" and classes:
+        return {"class_order": list(classes), **settings}
+    return settings
 
 
 def _positive(conf: Mapping[str, str], name: str, unit: str) -> float | None:
@@ -127,6 +151,22 @@ def train_settings(request: Mapping[str, Any]) -> dict[str, Any]:
         if check is not None:
             check(name, value)
     return settings
+
+
+def check_task(settings: Mapping[str, Any], several: bool) -> None:
+    """Refuse a training of another kind of labels than the server has.
+
+    Args:
+        settings: settings of a request.
+        several: see :attr:`AppOptions.several`.
+
+    Raises:
+        SettingsError: when the task does not fit.
+    """
+    task = settings.get("task")
+    if task is not None and (task == MULTILABEL) != several:
+        kind = "several findings in an image" if several else "one class for each image"
+        raise SettingsError(f"task {task} does not fit the labels here, {kind}: start the server with --conf task.")
 
 
 def _literal(value: Any) -> Any:

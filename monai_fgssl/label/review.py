@@ -4,31 +4,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
 import torch
 from sklearn.metrics import cohen_kappa_score
 
-from monai_fgssl.metrics import LogitAdjustment, decide, nearest_neighbors
+from monai_fgssl.metrics import DecisionRule, decide, nearest_neighbors
 from monai_fgssl.metrics.acquisition import entropy_scores
+from monai_fgssl.metrics.uncertainty import yes_and_no
+from monai_fgssl.tasks import MULTICLASS, TASKS, Task
 
+from .answers import Label
 from .scores import Scores
 
 __all__ = ["agreements", "similar", "suggestions"]
 
 
 def suggestions(
-    scores: Scores, class_names: Sequence[str], temperature: float = 1.0, adjustment: LogitAdjustment | None = None
-) -> dict[str, tuple[str, float]]:
-    """Return the predicted class of each scored image, and the model's doubt: 0 (sure) to 1 (all classes alike).
+    scores: Scores,
+    class_names: Sequence[str],
+    temperature: float = 1.0,
+    adjustment: DecisionRule | None = None,
+    task: Task = TASKS[MULTICLASS],
+) -> dict[str, tuple[Label, float]]:
+    """Return what is predicted for each scored image, and the model's doubt: 0 (sure) to 1 (all classes alike).
 
     Args:
         scores: scores of one model.
         class_names: names of the classes of the same model.
         temperature: see :func:`~monai_fgssl.report.results.describe`.
         adjustment: see :func:`~monai_fgssl.report.results.describe`.
+        task: task of the model.
     """
     # A copy: the scorer adds to it meanwhile.
     logits = dict(scores.stage_logits)
@@ -36,15 +44,23 @@ def suggestions(
         return {}
     # The mean of the logits, as pick() uses it for the next image.
     stacked = torch.stack(list(logits.values()))
-    doubts = entropy_scores(stacked.mean(1).softmax(1))
-    decided = decide((stacked.sum(1) / temperature).softmax(1), adjustment)
+    prob = task.probabilities(stacked.mean(1))
+    doubts = entropy_scores(yes_and_no(prob) if task.independent else prob)
+    decided = decide(task.probabilities(stacked.sum(1) / temperature), adjustment)
     return {
-        name: (class_names[index], round(doubt, 4))
-        for name, index, doubt in zip(logits, decided.tolist(), doubts.tolist(), strict=True)
+        name: (_label_from(one, class_names), round(doubt, 4))
+        for name, one, doubt in zip(logits, decided.tolist(), doubts.tolist(), strict=True)
     }
 
 
-def similar(scores: Scores, image: str, labeled: Mapping[str, str], neighbors: int) -> list[dict[str, Any]]:
+def _label_from(decided: int | list[bool], class_names: Sequence[str]) -> Label:
+    """Name the class of a number, or the findings that are True."""
+    if isinstance(decided, list):
+        return tuple(name for name, there in zip(class_names, decided, strict=True) if there)
+    return class_names[decided]
+
+
+def similar(scores: Scores, image: str, labeled: Mapping[str, Label], neighbors: int) -> list[dict[str, Any]]:
     """Find the labeled images whose features are most similar to those of an image.
 
     See :func:`~monai_fgssl.metrics.nearest_neighbors`.
@@ -52,7 +68,7 @@ def similar(scores: Scores, image: str, labeled: Mapping[str, str], neighbors: i
     Args:
         scores: scores of a model, with its features.
         image: image to compare with; it is never one of its own neighbors.
-        labeled: class of each labeled image.
+        labeled: class or findings of each labeled image.
         neighbors: largest number of neighbors.
 
     Returns:
@@ -69,15 +85,20 @@ def similar(scores: Scores, image: str, labeled: Mapping[str, str], neighbors: i
     ]
 
 
-def agreements(readings: Mapping[str, Mapping[str, str]]) -> list[dict[str, Any]]:
+def agreements(
+    readings: Mapping[str, Mapping[str, Label]], findings: Sequence[str] | None = None
+) -> list[dict[str, Any]]:
     """Compute the agreement of each pair of people on the images that both have labeled.
 
     Args:
-        readings: for each image, the class that each person gave.
+        readings: for each image, the class or the findings that each person gave.
+        findings: names of the findings; None: each image has one class.
 
     Returns:
         For each pair with an image in common: ``people``, ``images`` (how many), ``agreed`` (how many), ``kappa``
         (None if both have named one class only, since they then agree by chance too), and ``differ`` (their images).
+        With findings, ``kappa`` is None, images are those with the same findings, and ``findings`` has for each of them
+        ``name``, ``agreed`` and ``kappa``.
 
     Source:
         Cohen, "A coefficient of agreement for nominal scales", 1960.
@@ -89,18 +110,30 @@ def agreements(readings: Mapping[str, Mapping[str, str]]) -> list[dict[str, Any]
         if not common:
             continue
         differ = [name for name, (a, b) in common.items() if a != b]
-        labels = list(zip(*common.values(), strict=True))
-        is_defined = len({*labels[0], *labels[1]}) > 1
-        found.append(
-            {
-                "people": [first, second],
-                "images": len(common),
-                "agreed": len(common) - len(differ),
-                "kappa": round(float(cohen_kappa_score(*labels)), 4) if is_defined else None,
-                "differ": differ,
-            }
-        )
+        pairs = list(common.values())
+        pair: dict[str, Any] = {
+            "people": [first, second],
+            "images": len(common),
+            "agreed": len(common) - len(differ),
+            "kappa": _kappa(pairs) if findings is None else None,
+            "differ": differ,
+        }
+        if findings is not None:
+            pair["findings"] = [
+                {"name": name, "agreed": sum(a == b for a, b in answers), "kappa": _kappa(answers)}
+                for name in findings
+                for answers in [[(name in a, name in b) for a, b in pairs]]
+            ]
+        found.append(pair)
     return found
+
+
+def _kappa(pairs: Sequence[tuple[Hashable, Hashable]]) -> float | None:
+    """Cohen's kappa of pairs of answers; None if there is one answer only."""
+    if len({answer for pair in pairs for answer in pair}) < 2:
+        return None
+    first, second = zip(*pairs, strict=True)
+    return round(float(cohen_kappa_score(first, second)), 4)
 
 
 def _both(own: Collection[str], people: Collection[str]) -> bool:

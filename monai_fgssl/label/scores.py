@@ -16,6 +16,7 @@ from torch import Tensor
 
 from monai_fgssl.data import DataError, ImageStream
 from monai_fgssl.metrics.acquisition import choose
+from monai_fgssl.metrics.uncertainty import yes_and_no
 from monai_fgssl.utils.tensors import save_tensors
 
 from .model import LabelModel
@@ -175,6 +176,7 @@ def pick(
     scores: Scores,
     handed_out: Mapping[str, float],
     now: float,
+    several: bool = False,
 ) -> tuple[str, str]:
     """Choose the image to label next.
 
@@ -185,6 +187,7 @@ def pick(
         scores: scores of both kinds of images, as far as they are known.
         handed_out: time in seconds at which each image was last given to a person.
         now: present time by the same clock.
+        several: True: the scores are those of findings, each by itself.
 
     Returns:
         The image, and the strategy that chose it: ``"random"`` while there are no scores.
@@ -200,13 +203,18 @@ def pick(
     logits = torch.stack([scores.stage_logits[name] for name in scored])
     known = [scores.features[name] for name in (*labeled, *reserved) if name in scores.features]
     features = torch.stack([scores.features[name] for name in scored])
+    # The mean of the logits, as in benchmarks/active_learning.py: their sum makes nearly all predictions certain.
+    mean = logits.mean(1)
+    if several:
+        prob, stage_prob = yes_and_no(mean.sigmoid()), yes_and_no(logits.sigmoid().mT)
+    else:
+        prob, stage_prob = mean.softmax(1), logits.softmax(2)
     (position,) = choose(
         strategy,
         len(scored),
         1,
-        # The mean of the logits, as in benchmarks/active_learning.py: their sum makes nearly all predictions certain.
-        prob=logits.mean(1).softmax(1),
-        stage_prob=logits.softmax(2),
+        prob=prob,
+        stage_prob=stage_prob,
         features=features,
         labeled_features=torch.stack(known) if known else features[:0],
     ).tolist()

@@ -26,6 +26,7 @@ from monai_fgssl.data import DecoderPool
 from monai_fgssl.metrics.acquisition import STRATEGIES
 from monai_fgssl.report.pictures import draw_image
 
+from .answers import Answers, Label, count_labels
 from .archive import make_client
 from .archive_datastore import ClassDICOMWebDatastore
 from .datastore import ClassDatastore, ClassLabels
@@ -90,7 +91,12 @@ class FGSSLApp(MONAILabelApp):
             start_method="spawn" if sys.platform == "win32" else "forkserver",
             preload=("monai_fgssl.data.io.geometry", "monai_fgssl.label.readable", "monai_fgssl.label.viewer"),
         )
-        self.model = LabelModel(self.bundle_root, max_pixels=self.options.settings.get("max_pixels"), pool=self.pool)
+        self.model = LabelModel(
+            self.bundle_root,
+            max_pixels=self.options.settings.get("max_pixels"),
+            pool=self.pool,
+            several=self.options.several,
+        )
         self.thumbnails = Thumbnails(self._draw_small)
         self.viewer = Viewer(self.pool, lambda: self.spatial_dims, lambda: self.image_options)
         self.heat_layers = HeatLayers(self.model)
@@ -110,6 +116,7 @@ class FGSSLApp(MONAILabelApp):
             self.options.classes,
             settings.MONAI_LABEL_DATASTORE_AUTO_RELOAD,
             settings.MONAI_LABEL_DATASTORE_READ_ONLY,
+            self.options.several,
         )
 
     def _init_dicomweb_datastore(self) -> ClassDICOMWebDatastore:
@@ -121,6 +128,7 @@ class FGSSLApp(MONAILabelApp):
             self.options.classes,
             # Read from the original bundle, since there is no copy yet.
             read_defaults(self.options.bundle or shipped_bundle(self.options.bundle_name)).get("spatial_dims", 2),
+            self.options.several,
         )
 
     def init_infers(self) -> dict[str, ClassInfer]:
@@ -165,10 +173,15 @@ class FGSSLApp(MONAILabelApp):
         """Return the reasons of the images known to be unreadable, by image."""
         return self.readable.unreadable(self.datastore().list_images())
 
-    def labeled(self) -> dict[str, str]:
-        """Return the class of each labeled image that can be read."""
+    def labeled(self) -> dict[str, Label]:
+        """Return the class or the findings of each labeled image that can be read."""
         unreadable = self.unreadable()
         return {name: label for name, label in self.datastore().labeled().items() if name not in unreadable}
+
+    def answers(self) -> dict[str, str | Answers]:
+        """Return what a training learns of each labeled image that can be read."""
+        unreadable = self.unreadable()
+        return {name: label for name, label in self.datastore().answers().items() if name not in unreadable}
 
     def look_through(self, names: Sequence[str]) -> None:
         """Find unreadable images, and score images without a score, both in the background."""
@@ -188,7 +201,7 @@ class FGSSLApp(MONAILabelApp):
             return list(self.options.classes)
         record = self.model.record
         of_model = record["class_names"] if record else []
-        return [*of_model, *sorted(set(self.datastore().labeled().values()) - set(of_model))]
+        return [*of_model, *sorted(count_labels(self.datastore().labeled().values()).keys() - set(of_model))]
 
     def notices(self) -> list[str]:
         """Return sentences about the state of the app, for the page."""

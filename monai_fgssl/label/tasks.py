@@ -24,7 +24,7 @@ from monai_fgssl.data import DataError
 from .datastore import ClassLabels
 from .history import remember_training
 from .model import LabelModel, ranked, without_folder
-from .options import train_settings
+from .options import check_task, train_settings
 from .pictures import as_png
 from .readable import ReadableImages
 from .scores import BackgroundScorer, pick
@@ -94,11 +94,14 @@ class ClassInfer(InferTask):
         prediction = ranked(result, names)
         return file, {
             "prediction": prediction,
-            "label": prediction[0]["label"],
+            "findings": result["findings"],
+            "label": prediction[0]["label"] if result["findings"] is None else result["findings"],
             "score": prediction[0]["score"],
             "stages": result["stages"],
             "entropy": result["entropy"],
             "stage_disagreement": result["stage_disagreement"],
+            "triage": result["triage"],
+            "reasons": result["reasons"],
             "label_names": {name: number for number, name in enumerate(names)},
             "latencies": {"total": round(time.monotonic() - started, 3)},
         }
@@ -153,15 +156,17 @@ class ClassTrain(TrainTask):
         Raises:
             SettingsError: when a setting can't be used, there are too few labels, or the run fails.
         """
-        settings = {**self.settings, **train_settings(request)}
-        labels = dict.fromkeys(datastore.list_images(), "") if self.on_all else datastore.labeled()
+        own = train_settings(request)
+        check_task(own, datastore.several)
+        settings = {**self.settings, **own}
+        labels = dict.fromkeys(datastore.list_images(), "") if self.on_all else datastore.answers()
         paths = self._readable(list(labels), datastore, settings)
         images = [(path, labels[name]) for name, path in paths.items()]
         if self.on_all:
             pretrain(self.bundle_root, images, settings)
         else:
             fine_tune(self.bundle_root, images, settings)
-            remember_training(self.bundle_root, len(images))
+            remember_training(self.bundle_root, len(images), datastore.several)
         return self.stats()
 
     def _readable(self, names: Sequence[str], datastore: ClassLabels, settings: dict[str, Any]) -> dict[str, str]:
@@ -203,7 +208,8 @@ class NextImage(Strategy):
         # Images that somebody has put aside come last.
         unlabeled = [name for name in unlabeled if "skipped" not in datastore.marks_of(name)] or unlabeled
         now = time.monotonic()
-        name, used = pick(self.name, unlabeled, list(labeled), self.app.scorer.scores, self.app.handed_out, now)
+        scores, handed_out, several = self.app.scorer.scores, self.app.handed_out, self.app.options.several
+        name, used = pick(self.name, unlabeled, list(labeled), scores, handed_out, now, several)
         self.app.handed_out[name] = now
         return {"id": name, "weight": 1, "strategy_used": used}
 

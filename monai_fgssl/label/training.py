@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,14 @@ from monai_fgssl import __version__
 from monai_fgssl.bundle import SettingsError, own_model
 from monai_fgssl.bundle.model_file import GEOMETRY
 from monai_fgssl.data.io.dicom_file import is_dicom, read_dicom_header
-from monai_fgssl.networks import EnsembleNet, PooledNet
+from monai_fgssl.networks import EnsembleNet, MeanEnsembleNet, PooledNet
+from monai_fgssl.tasks import MULTICLASS, MULTILABEL, task_named
+from monai_fgssl.utils.errors import first_names
 from monai_fgssl.utils.files import atomic_write
+from monai_fgssl.utils.processors import WAIT_POLICY
 from monai_fgssl.utils.tensors import read_state_dict
 
+from .answers import Answers
 from .model import read_model, without_folder
 from .options import train_settings
 
@@ -34,8 +38,12 @@ __all__ = ["fine_tune", "pretrain", "train_stats", "training_refusal", "write_da
 NETWORK_SETTINGS = ("backbone", "stages", "width", "embedding_dim", "linear_projection", "stem", *GEOMETRY)
 """Settings that must be the same in a training and in the weights that it starts from."""
 
-KEPT_SETTINGS = (*NETWORK_SETTINGS, "fine_tuning")
-"""Settings that a training takes over from its weights unless the request sets them. So a linear probe stays one."""
+LABEL_SETTINGS = ("task", "class_order")
+"""Settings that belong to the labels."""
+
+KEPT_SETTINGS = (*NETWORK_SETTINGS, "fine_tuning", *LABEL_SETTINGS)
+"""Settings that a training takes over from its weights unless the request sets them. So a linear probe stays one, and
+grades stay grades."""
 
 FRACTIONS = {"train": 0.6, "validation": 0.2, "test": 0.2}
 MAX_BATCH_SIZE = 32
@@ -46,21 +54,45 @@ SECONDS_TO_END = 120.0
 """Seconds to wait for the end of a training that an earlier server began."""
 
 
-def write_data_list(path: Path, images: Sequence[tuple[str | Path, str]]) -> None:
-    """Write a CSV file for the bundle. Images of one patient share a group; its name does not identify the patient.
+Labeled = Sequence[tuple[str | Path, str | Answers]]
+"""Pairs of an image (a file, or the folder of a DICOM series) and its class (empty: not known) or its findings."""
+
+
+def write_data_list(path: Path, images: Labeled) -> Path:
+    """Write a list for the bundle. Images of one patient share a group; its name does not identify the patient.
 
     Args:
-        path: CSV file to write.
-        images: pairs of an image (a file, or the folder of a DICOM series) and its class; empty: not known.
+        path: file to write, without a suffix.
+        images: images with their classes, or with their findings.
+
+    Returns:
+        The file: a CSV file of classes; or a MONAI data list of findings, in which a name may have any sign.
     """
     numbers: dict[str, str] = {}
-    with atomic_write(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        rows = csv.writer(file)
-        rows.writerow(("image", "label", "patient"))
-        for image, label in images:
-            patient = _patient_of(Path(image))
-            group = numbers.setdefault(patient, f"patient_{len(numbers) + 1}") if patient else ""
-            rows.writerow((os.path.abspath(image), label, group))
+
+    def group_of(image: str | Path) -> str:
+        patient = _patient_of(Path(image))
+        return numbers.setdefault(patient, f"patient_{len(numbers) + 1}") if patient else ""
+
+    rows = [(os.path.abspath(image), label, group_of(image)) for image, label in images]
+    names = list(dict.fromkeys(name for _, label, _ in rows if not isinstance(label, str) for name in label))
+    file = path.with_suffix(".json" if names else ".csv")
+    with atomic_write(file) as temporary, open(temporary, "w", newline="", encoding="utf-8") as out:
+        if names:
+            json.dump(_findings_list(rows, names), out)
+        else:
+            csv.writer(out).writerows([("image", "label", "patient"), *rows])
+    return file
+
+
+def _findings_list(rows: Sequence[tuple[str, str | Answers, str]], names: Sequence[str]) -> dict[str, Any]:
+    """Content of a data list with 1, 0 or -1 (not known) for each finding."""
+    items = [
+        {"image": image, "label": [int(label.get(name, -1)) for name in names], "patient": group}
+        for image, label, group in rows
+        if not isinstance(label, str)
+    ]
+    return {"labels": {str(number): name for number, name in enumerate(names)}, "training": items}
 
 
 def _patient_of(image: Path) -> str:
@@ -71,8 +103,11 @@ def _patient_of(image: Path) -> str:
     return ""
 
 
-def training_refusal(counts: Mapping[str, int]) -> str | None:
-    """Return why no training is possible with these numbers of labeled images of each class; None if one is."""
+def training_refusal(labels: Collection[str | Answers]) -> str | None:
+    """Return why no training is possible with the labels of these images, one each; None if one is."""
+    if any(not isinstance(label, str) for label in labels):
+        return _refusal_of_findings([label for label in labels if not isinstance(label, str)])
+    counts = Counter(str(label) for label in labels)
     if len(counts) >= 2 and min(counts.values()) >= MIN_IMAGES:
         return None
     return (
@@ -81,20 +116,37 @@ def training_refusal(counts: Mapping[str, int]) -> str | None:
     )
 
 
-def fine_tune(bundle_root: Path, images: Sequence[tuple[str | Path, str]], settings: Mapping[str, Any]) -> None:
+def _refusal_of_findings(answers: Sequence[Answers]) -> str | None:
+    """Return why the findings can't be learned. A finding that no image has is left out of a training."""
+    there = Counter(name for one in answers for name, is_there in one.items() if is_there)
+    absent = Counter(name for one in answers for name, is_there in one.items() if not is_there)
+    if len(there) >= 2 and all(min(there[name], absent[name]) >= MIN_IMAGES for name in there):
+        return None
+    told = ", ".join(f"{name} ({there[name]} with, {absent[name]} without)" for name in sorted(there)) or "none"
+    return (
+        f"training needs two findings or more, each with at least {MIN_IMAGES} labeled images that have it and as many "
+        f"that do not; there are: {told}."
+    )
+
+
+def fine_tune(bundle_root: Path, images: Labeled, settings: Mapping[str, Any]) -> None:
     """Train on labeled images, starting from the newest weights. At the end the new model replaces the former one.
 
     Args:
         bundle_root: the bundle's folder.
-        images: images as in :func:`write_data_list`; each has a class.
+        images: images as in :func:`write_data_list`; each has a class, or findings.
         settings: settings of the bundle.
 
     Raises:
         SettingsError: when there are too few images of a class, or the bundle's run fails.
     """
-    if refusal := training_refusal(Counter(label for _, label in images)):
+    if refusal := training_refusal([label for _, label in images]):
         raise SettingsError(refusal)
     weights, base = newest_weights(bundle_root)
+    several = settings.get("task") == MULTILABEL
+    if task_named(base.get("task", MULTICLASS)).independent != several:
+        # The weights are those of the other kind of labels.
+        base = {name: value for name, value in base.items() if name not in LABEL_SETTINGS}
     fractions = settings.get("fractions", FRACTIONS)
     batch_size = max(2, min(MAX_BATCH_SIZE, int(len(images) * fractions["train"]) // 2))
     changes = {
@@ -111,7 +163,7 @@ def fine_tune(bundle_root: Path, images: Sequence[tuple[str | Path, str]], setti
     _run(bundle_root, "train", ("train.json",), images, changes)
 
 
-def pretrain(bundle_root: Path, images: Sequence[tuple[str | Path, str]], settings: Mapping[str, Any]) -> None:
+def pretrain(bundle_root: Path, images: Labeled, settings: Mapping[str, Any]) -> None:
     """Pre-train on all images, labeled or not. The next :func:`fine_tune` starts from these weights.
 
     Args:
@@ -154,12 +206,21 @@ def newest_weights(bundle_root: Path) -> tuple[str | None, dict[str, Any]]:
 def _settings_of_model(bundle_root: Path) -> dict[str, Any]:
     network, record = read_model(bundle_root, Path(own_model(bundle_root)))
     definition = record["network_def"]
+    if isinstance(network, MeanEnsembleNet):
+        raise SettingsError("it is one model of several folds or seeds, and a training starts from a single network")
     if isinstance(network, PooledNet):
         # Its stages are those of the classifier, not those of the blocks of a pre-training.
         definition = {name: value for name, value in definition.items() if name != "stages"} | {"fine_tuning": "probe"}
     elif isinstance(network, EnsembleNet):
         definition = definition | {"fine_tuning": "ensemble"}
-    return {**definition, **record}
+    # Older copies of the bundle do not know these settings.
+    labels = {} if record["task"] == MULTICLASS else {"task": record["task"]}
+    if record["task"] == "ordinal":
+        labels |= {"class_order": record["class_names"]}
+    if unsafe := [name for name in labels.get("class_order", ()) if name.startswith(("$", "@", "%"))]:
+        # A model may come from anybody, and MONAI would take such a name for an expression or a reference.
+        raise SettingsError(f"its grades have names that can't be passed on ({first_names(unsafe)})")
+    return {**definition, **record, "task": None} | labels
 
 
 def _settings_of_pretraining(weights: Path) -> dict[str, Any]:
@@ -189,15 +250,14 @@ def _run(
     bundle_root: Path,
     task: str,
     configs: Sequence[str],
-    images: Sequence[tuple[str | Path, str]],
+    images: Labeled,
     settings: Mapping[str, Any],
 ) -> None:
     # A relative name could begin with a sign that MONAI takes for an expression or a reference.
     output = Path(os.path.abspath(bundle_root)) / "output" / task
     output.mkdir(parents=True, exist_ok=True)
     with _no_other_training(output.parent):
-        data_list = output / "images.csv"
-        write_data_list(data_list, images)
+        data_list = write_data_list(output / "images", images)
         (output / "metrics.json").unlink(missing_ok=True)
         given = {name: value for name, value in settings.items() if value is not None}
         weights = given.get("pretrained")
@@ -205,6 +265,9 @@ def _run(
             given["pretrained"] = os.path.abspath(weights)
         with atomic_write(output / "settings.json") as temporary:
             temporary.write_text(json.dumps(given, indent=2), encoding="utf-8")
+        if _has_setting(bundle_root, "task"):
+            # A bar in the name of a class does not make it several classes.
+            given.setdefault("task", MULTICLASS)
         arguments = {**given, "dataset_dir": str(data_list), "output_dir": str(output)}
         command = [sys.executable, "-m", "monai.bundle", "run", "--config_file"]
         command.append(str([os.path.abspath(bundle_root / "configs" / name) for name in configs]))
@@ -228,7 +291,8 @@ def _run(
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            # The server goes on beside the training, so waiting threads must leave it the cores.
+            env={WAIT_POLICY: "passive", **os.environ, "PYTHONUNBUFFERED": "1"},
         )
         assert process.stdout is not None
         try:

@@ -4,7 +4,14 @@
 
 from __future__ import annotations
 
+from .binary import MaskedBinaryCrossEntropyLoss
 from .cross_correlation import CrossCorrelationLoss
 from .cross_entropy import GlobalCrossEntropyLoss
+from .ordinal import CumulativeCrossEntropyLoss
 
-__all__ = ["CrossCorrelationLoss", "GlobalCrossEntropyLoss"]
+__all__ = [
+    "CrossCorrelationLoss",
+    "CumulativeCrossEntropyLoss",
+    "GlobalCrossEntropyLoss",
+    "MaskedBinaryCrossEntropyLoss",
+]

@@ -22,7 +22,9 @@ from .calibration import (
 )
 from .classification import (
     METRICS,
+    ORDINAL_METRICS,
     bootstrap_difference,
+    bootstrap_gap,
     bootstrap_intervals,
     classification_metrics,
     resample_weights,
@@ -36,22 +38,52 @@ from .conformal import (
     fit_prediction_sets,
     risk_coverage,
 )
-from .decision import DECISIONS, STRENGTHS, LogitAdjustment, class_shares, decide, fit_logit_adjustment
+from .decision import (
+    DECISIONS,
+    STRENGTHS,
+    DecisionRule,
+    LogitAdjustment,
+    Thresholds,
+    class_shares,
+    decide,
+    fit_logit_adjustment,
+)
 from .epoch import epoch_metric
+from .finding_sets import FindingSets, fit_finding_sets
+from .multilabel import (
+    MULTILABEL_METRICS,
+    fit_thresholds,
+    multilabel_difference,
+    multilabel_gap,
+    multilabel_intervals,
+    multilabel_metrics,
+)
+from .out_of_distribution import FeatureDistances, fit_feature_distances
 from .probes import LinearProbe, knn_accuracy, knn_votes, nearest_neighbors, solve_linear_probe
+from .triage import SEVERAL_CLASSES, UNDECIDED_FINDING, UNLIKE_TRAINING, reasons_to_refer
 from .uncertainty import disagreement, margin, predictive_entropy
 
 __all__ = [
     "DECISIONS",
     "METRICS",
+    "MULTILABEL_METRICS",
+    "ORDINAL_METRICS",
     "SET_SCORES",
+    "SEVERAL_CLASSES",
     "STRATEGIES",
     "STRENGTHS",
+    "UNDECIDED_FINDING",
+    "UNLIKE_TRAINING",
+    "DecisionRule",
+    "FeatureDistances",
+    "FindingSets",
     "LinearProbe",
     "LogitAdjustment",
     "PredictionSets",
+    "Thresholds",
     "binomial_interval",
     "bootstrap_difference",
+    "bootstrap_gap",
     "bootstrap_intervals",
     "choose",
     "class_shares",
@@ -65,18 +97,26 @@ __all__ = [
     "epoch_metric",
     "expected_calibration_error",
     "feature_std",
+    "fit_feature_distances",
+    "fit_finding_sets",
     "fit_logit_adjustment",
     "fit_member_weights",
     "fit_prediction_sets",
     "fit_temperature",
+    "fit_thresholds",
     "knn_accuracy",
     "knn_votes",
     "margin",
     "margin_scores",
     "mix",
+    "multilabel_difference",
+    "multilabel_gap",
+    "multilabel_intervals",
+    "multilabel_metrics",
     "nearest_neighbors",
     "negative_log_likelihood",
     "predictive_entropy",
+    "reasons_to_refer",
     "resample_weights",
     "risk_coverage",
     "solve_linear_probe",

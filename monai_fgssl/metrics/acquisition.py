@@ -24,46 +24,51 @@ def entropy_scores(prob: Tensor) -> Tensor:
     """Entropy of each prediction; a high value means that the network is unsure between all classes.
 
     Args:
-        prob: probabilities ``(N, num_classes)`` that add up to 1 in each row, at least 2 classes.
+        prob: probabilities ``(N, num_classes)`` that add up to 1 in each row, at least 2 classes; or, of findings,
+            ``(N, num_findings, 2)``, see :func:`~monai_fgssl.metrics.uncertainty.yes_and_no`.
 
     Returns:
-        Scores ``(N,)`` in [0, 1].
+        Scores ``(N,)`` in [0, 1]; of findings the mean over the findings.
 
     Source:
         Settles, "Active Learning Literature Survey", 2009, sec. 3.1.
     """
-    return predictive_entropy(prob)
+    scores = predictive_entropy(prob)
+    return scores.mean(1) if scores.ndim == 2 else scores
 
 
 def margin_scores(prob: Tensor) -> Tensor:
     """Closeness of the two highest probabilities; a high value means that the network hesitates between two classes.
 
     Args:
-        prob: probabilities ``(N, num_classes)``, at least 2 classes.
+        prob: probabilities ``(N, num_classes)``, at least 2 classes; or, of findings, ``(N, num_findings, 2)``.
 
     Returns:
-        Scores ``(N,)`` in [0, 1].
+        Scores ``(N,)`` in [0, 1]; of findings that of the finding which the network hesitates about most.
 
     Source:
         Scheffer et al., "Active Hidden Markov Models for Information Extraction", IDA 2001, sec. 3.
     """
-    return 1 - margin(prob)
+    scores = 1 - margin(prob)
+    return scores.amax(1) if scores.ndim == 2 else scores
 
 
 def disagreement_scores(stage_prob: Tensor) -> Tensor:
     """Disagreement between the stages of one network, as in query by committee, but without more networks.
 
     Args:
-        stage_prob: probabilities of each stage, ``(N, num_stages, num_classes)``, at least 2 classes.
+        stage_prob: probabilities of each stage, ``(N, num_stages, num_classes)``, at least 2 classes; or, of findings,
+            ``(N, num_findings, num_stages, 2)``.
 
     Returns:
-        Scores ``(N,)`` in [0, 1]; high: the stages are sure of different classes. See
-        :func:`~monai_fgssl.metrics.disagreement`.
+        Scores ``(N,)`` in [0, 1]; high: the stages are sure of different classes. Of findings the mean over the
+        findings. See :func:`~monai_fgssl.metrics.disagreement`.
 
     Source:
         McCallum & Nigam, "Employing EM and Pool-Based Active Learning for Text Classification", ICML 1998, sec. 4.
     """
-    return disagreement(stage_prob)
+    scores = disagreement(stage_prob)
+    return scores.mean(1) if scores.ndim == 2 else scores
 
 
 def core_set(features: Tensor, labeled_features: Tensor, k: int) -> Tensor:
@@ -119,7 +124,7 @@ def mix(prob: Tensor, features: Tensor, labeled_features: Tensor, k: int, prefil
     network is sure of.
 
     Args:
-        prob: probabilities, ``(N, num_classes)``.
+        prob: probabilities, as in :func:`margin_scores`.
         features: features of the same images, ``(N, D)``.
         labeled_features: features of the labeled images, ``(M, D)``.
         k: number of images, at most N.
@@ -157,8 +162,8 @@ def choose(
         strategy: one of :data:`STRATEGIES`.
         num_images: number of unlabeled images to choose from, N.
         k: number of images to choose, at most N.
-        prob: probabilities ``(N, num_classes)``; for ``"entropy"``, ``"margin"`` and ``"mix"``.
-        stage_prob: probabilities of each stage, ``(N, num_stages, num_classes)``; for ``"disagreement"``.
+        prob: probabilities as in :func:`entropy_scores`; for ``"entropy"``, ``"margin"`` and ``"mix"``.
+        stage_prob: probabilities of each stage as in :func:`disagreement_scores`; for ``"disagreement"``.
         features: features ``(N, D)``; for ``"core_set"`` and ``"mix"``.
         labeled_features: features of the labeled images, ``(M, D)``, M may be 0; for ``"core_set"`` and ``"mix"``.
         generator: random generator for ``"random"``; None: torch's global generator.

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize, minimize_scalar
 from scipy.sparse import csr_array
-from scipy.special import log_softmax, softmax
+from scipy.special import expit, log_softmax, softmax
 
 __all__ = [
     "confidence_bins",
@@ -24,14 +24,18 @@ BOUNDS = (0.05, 20.0)
 
 
 def negative_log_likelihood(logits: ArrayLike, labels: ArrayLike, temperature: float = 1.0) -> float:
-    """Mean negative logarithm of the probability that ``softmax(logits / temperature)`` gives to the true class.
+    """Mean negative logarithm of the probability that ``softmax(logits / temperature)`` gives to the true class; for
+    findings, of the probability that the sigmoid gives to each known answer.
 
     Args:
         logits: logits of the images, ``(N, num_classes)``.
-        labels: true classes, ``(N,)``, integers from 0.
+        labels: true classes, ``(N,)``, integers from 0; or findings, ``(N, num_classes)`` with 1, 0 and -1 (not known).
         temperature: divisor of the logits, positive.
     """
     scores = np.asarray(logits, dtype=np.float64) / temperature
+    truth = np.asarray(labels)
+    if truth.ndim == 2:
+        return float((np.logaddexp(0, scores) - scores * truth)[truth >= 0].mean())
     return float(-log_softmax(scores, axis=1)[np.arange(len(scores)), np.asarray(labels)].mean())
 
 
@@ -42,7 +46,7 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
 
     Args:
         logits: logits of images that were not trained on, ``(N, num_classes)``.
-        labels: true classes, ``(N,)``, integers from 0.
+        labels: see :func:`negative_log_likelihood`.
 
     Returns:
         Temperature between 0.05 and 20; above 1: the network was too confident.
@@ -71,12 +75,12 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
 def fit_member_weights(logits: ArrayLike, labels: ArrayLike) -> NDArray[np.float64]:
     """Fit weights of the members of an ensemble that make labeled validation data most likely.
 
-    The ensemble predicts ``softmax(sum_m weight_m * logits_m)``. The likelihood has a single optimum. Weights that sum
-    to less than 1 also lower the confidence, as a temperature above 1 does.
+    The ensemble predicts ``softmax(sum_m weight_m * logits_m)``, or for findings the sigmoid of the sum. The likelihood
+    has a single optimum. Weights that sum to less than 1 also lower the confidence, as a temperature above 1 does.
 
     Args:
         logits: logits of images that were not trained on, ``(N, M, num_classes)`` for M members.
-        labels: true classes, ``(N,)``, integers from 0.
+        labels: see :func:`negative_log_likelihood`.
 
     Returns:
         Weights ``(M,)`` from 0 to 20; 0: the member adds nothing to the others.
@@ -97,6 +101,9 @@ def fit_member_weights(logits: ArrayLike, labels: ArrayLike) -> NDArray[np.float
 
     def loss(weights: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         total = np.einsum("m,nmc->nc", weights, scores)
+        if classes.ndim == 2:
+            error = np.where(classes >= 0, expit(total) - classes, 0) / (classes >= 0).sum()
+            return negative_log_likelihood(total, classes), np.einsum("nc,nmc->m", error, scores)
         prob = softmax(total, axis=1)
         gradient = np.einsum("nc,nmc->nm", prob, scores) - scores[rows, :, classes]
         return float(-log_softmax(total, axis=1)[rows, classes].mean()), gradient.mean(axis=0)

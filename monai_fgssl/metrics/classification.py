@@ -17,7 +17,9 @@ from scipy.sparse import csr_array
 
 __all__ = [
     "METRICS",
+    "ORDINAL_METRICS",
     "bootstrap_difference",
+    "bootstrap_gap",
     "bootstrap_intervals",
     "classification_metrics",
     "resample_weights",
@@ -25,7 +27,10 @@ __all__ = [
 ]
 
 METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "macro_auc")
-"""Names of the metrics, in the order of tables."""
+"""Names of the metrics of unordered classes, in the order of tables."""
+
+ORDINAL_METRICS = ("kappa", "mean_absolute_error", *METRICS)
+"""Names of the metrics of ordered classes, in the order of tables."""
 
 BLOCK = 2**21
 """Number of weights in memory at once: 16 MB, and a few more arrays of this size."""
@@ -36,7 +41,10 @@ Measure = Callable[[Array], dict[str, Array]]
 
 
 def classification_metrics(
-    probabilities: ArrayLike, labels: ArrayLike, predicted: ArrayLike | None = None
+    probabilities: ArrayLike,
+    labels: ArrayLike,
+    predicted: ArrayLike | None = None,
+    metrics: Sequence[str] = METRICS,
 ) -> dict[str, float]:
     """Accuracy, balanced accuracy, macro F1 and macro AUC, with the values of scikit-learn.
 
@@ -44,18 +52,21 @@ def classification_metrics(
         probabilities: one score per class, ``(N, num_classes)``.
         labels: true classes, ``(N,)``, integers from 0.
         predicted: predicted class of each sample, ``(N,)``; None: the class with the highest score.
+        metrics: names of the metrics: :data:`METRICS`, or :data:`ORDINAL_METRICS` for ordered classes.
 
     Returns:
         ``accuracy``; ``balanced_accuracy``, the mean recall of the classes that occur; ``macro_f1``, the mean F1 of the
         classes that occur or are predicted; ``macro_auc``, the mean AUC of one class against the rest over the classes
-        that occur, NaN when only one class occurs. All in [0, 1], and all NaN when a score is NaN.
+        that occur, NaN when only one class occurs. All in [0, 1], and all NaN when a score is NaN. For ordered classes
+        also ``kappa``, Cohen's kappa with quadratic weights, at most 1, NaN when all samples are of one class and
+        predicted as it; and ``mean_absolute_error``, the mean distance between predicted and true class, in classes.
 
     Raises:
         ValueError: when the shapes do not fit, there are no samples or a label is not a whole number.
     """
     scores, truth, decided = _checked(probabilities, labels, predicted)
     values = _Weighted(scores, truth, decided)(np.ones((len(truth), 1)))
-    return {name: values[name].item() for name in METRICS}
+    return {name: values[name].item() for name in metrics}
 
 
 def weighted_metrics(
@@ -70,9 +81,9 @@ def weighted_metrics(
         predicted: predicted class of each sample, ``(N,)``; None: the class with the highest score.
 
     Returns:
-        Arrays ``(R,)``: the four metrics of :func:`classification_metrics`, and ``kappa``, Cohen's kappa with quadratic
-        weights, for ordered classes. Arrays ``(R, num_classes)``: ``recall``, and ``auc`` of one class against the
-        rest. A value is NaN if a weighting has no sample of the class, or, for ``auc``, no sample of any other class.
+        Arrays ``(R,)``: the metrics of :func:`classification_metrics`, also those of ordered classes. Arrays
+        ``(R, num_classes)``: ``recall``, and ``auc`` of one class against the rest. A value is NaN if a weighting has
+        no sample of the class, or, for ``auc``, no sample of any other class.
 
     Raises:
         ValueError: when the shapes do not fit, there are no samples or a label is not a whole number.
@@ -113,6 +124,7 @@ def bootstrap_intervals(
     seed: int = 0,
     confidence: float = 0.95,
     predicted: ArrayLike | None = None,
+    metrics: Sequence[str] = METRICS,
 ) -> dict[str, dict[str, float]]:
     """Compute metrics with percentile intervals, by resampling groups and seeds (Efron & Tibshirani, 1993, ch. 13).
 
@@ -131,9 +143,10 @@ def bootstrap_intervals(
         confidence: share of the resamples within the interval.
         predicted: predicted class of each sample, in the shape of ``probabilities`` without its last axis; None: the
             class with the highest score.
+        metrics: names of the metrics, see :func:`classification_metrics`.
 
     Returns:
-        ``value``, ``low`` and ``high`` of each metric of :func:`classification_metrics`.
+        ``value``, ``low`` and ``high`` of each metric.
 
     Raises:
         ValueError: when the shapes do not fit, there are no samples or a label is not a whole number.
@@ -144,7 +157,7 @@ def bootstrap_intervals(
         https://arxiv.org/abs/1411.5279
     """
     measures, size = _of_seeds(probabilities, labels, predicted)
-    return _intervals(measures, size, groups, num_resamples, seed, confidence)
+    return intervals_of(measures, size, groups, num_resamples, seed, confidence, metrics)
 
 
 def bootstrap_difference(
@@ -157,6 +170,7 @@ def bootstrap_difference(
     confidence: float = 0.95,
     predicted_a: ArrayLike | None = None,
     predicted_b: ArrayLike | None = None,
+    metrics: Sequence[str] = METRICS,
 ) -> dict[str, dict[str, float]]:
     """Compute the differences A - B of two classifiers on the same samples. Both classifiers use the same resamples.
 
@@ -165,15 +179,56 @@ def bootstrap_difference(
     """
     first, size = _of_seeds(probabilities_a, labels, predicted_a)
     second, _ = _of_seeds(probabilities_b, labels, predicted_b)
+    return intervals_of(differences_of(first, second), size, groups, num_resamples, seed, confidence, metrics)
+
+
+def bootstrap_gap(
+    probabilities: ArrayLike,
+    labels: ArrayLike,
+    first: ArrayLike,
+    second: ArrayLike,
+    groups: Sequence[str] | None = None,
+    num_resamples: int = 1000,
+    seed: int = 0,
+    confidence: float = 0.95,
+    predicted: ArrayLike | None = None,
+    metrics: Sequence[str] = METRICS,
+) -> dict[str, dict[str, float]]:
+    """Compute the differences of one classifier between two subsets of the samples, first - second.
+
+    ``first`` and ``second`` are True for the samples of a subset, ``(N,)``. Other arguments and the result are those of
+    :func:`bootstrap_intervals`. A group that has samples in both subsets is drawn for both.
+    """
+    measures, size = _of_seeds(probabilities, labels, predicted)
+    gaps = gaps_of(measures, first, second, metrics)
+    return intervals_of(gaps, size, groups, num_resamples, seed, confidence, metrics)
+
+
+def gaps_of(measures: Sequence[Measure], first: ArrayLike, second: ArrayLike, metrics: Sequence[str]) -> list[Measure]:
+    """Return for each seed a function from weights to the differences between two subsets of the samples, ``(N,)``."""
+    masks = [np.asarray(subset, dtype=np.float64)[:, None] for subset in (first, second)]
+    return [partial(_gap, metrics, measure, *masks) for measure in measures]
+
+
+def _gap(metrics: Sequence[str], measure: Measure, first: Array, second: Array, weights: Array) -> dict[str, Array]:
+    a, b = measure(weights * first), measure(weights * second)
+    return {name: a[name] - b[name] for name in metrics}
+
+
+def differences_of(first: Sequence[Measure], second: Sequence[Measure]) -> list[Measure]:
+    """Return for each seed a function from weights to the differences of two classifiers.
+
+    Raises:
+        ValueError: when the classifiers have different numbers of seeds.
+    """
     if len(first) != len(second):
         raise ValueError(f"both need the same number of seeds, got {len(first)} and {len(second)}.")
-    measures = [partial(_difference, a, b) for a, b in zip(first, second, strict=True)]
-    return _intervals(measures, size, groups, num_resamples, seed, confidence)
+    return [partial(_difference, a, b) for a, b in zip(first, second, strict=True)]
 
 
 def _difference(first: Measure, second: Measure, weights: Array) -> dict[str, Array]:
     a, b = first(weights), second(weights)
-    return {name: a[name] - b[name] for name in METRICS}
+    return {name: a[name] - b[name] for name in a}
 
 
 def _of_seeds(probabilities: ArrayLike, labels: ArrayLike, predicted: ArrayLike | None) -> tuple[list[Measure], int]:
@@ -248,7 +303,7 @@ class _Weighted:
         )
         # A score of NaN can't be ranked, and NumPy would take it for the highest: nothing is known then.
         self.ordered = not np.isnan(scores).any()
-        self.rankings = [_Ranking(scores[:, k], truth == k) for k in range(self.num_classes)]
+        self.rankings = [Ranking(scores[:, k], truth == k) for k in range(self.num_classes)]
 
     def __call__(self, weights: Array) -> dict[str, Array]:
         """Compute the values, ``(R,)`` or ``(R, num_classes)``, for weights ``(N, R)``."""
@@ -256,7 +311,7 @@ class _Weighted:
         confusion = (self.cells @ weights).T.reshape(-1, classes, classes)
         hits = confusion.diagonal(axis1=1, axis2=2)
         support, claimed, total = confusion.sum(2), confusion.sum(1), weights.sum(0)
-        distance = np.subtract.outer(np.arange(classes), np.arange(classes)) ** 2
+        distance = np.abs(np.subtract.outer(np.arange(classes), np.arange(classes)))
         by_chance = support[:, :, None] * claimed[:, None, :] / total[:, None, None]
         auc = np.full((len(total), classes), np.nan)
         if self.ordered:
@@ -264,21 +319,23 @@ class _Weighted:
         # A class without a sample has no recall and no AUC, and does not count in the means.
         with np.errstate(invalid="ignore", divide="ignore"):
             recall, f1 = hits / support, 2 * hits / (support + claimed)
-            kappa = 1 - (distance * confusion).sum((1, 2)) / (distance * by_chance).sum((1, 2))
+            kappa = 1 - (distance**2 * confusion).sum((1, 2)) / (distance**2 * by_chance).sum((1, 2))
+        error = (distance * confusion).sum((1, 2)) / total
         if not self.ordered:
-            hits, recall, f1, kappa = (np.full_like(one, np.nan) for one in (hits, recall, f1, kappa))
+            hits, recall, f1, kappa, error = (np.full_like(one, np.nan) for one in (hits, recall, f1, kappa, error))
         return {
             "accuracy": hits.sum(1) / total,
             "balanced_accuracy": mean_of_defined(recall),
             "macro_f1": mean_of_defined(f1),
             "macro_auc": mean_of_defined(auc),
             "kappa": kappa,
+            "mean_absolute_error": error,
             "recall": recall,
             "auc": auc,
         }
 
 
-class _Ranking:
+class Ranking:
     """Ranks of the samples of one class among all other samples, by score.
 
     Args:
@@ -310,13 +367,14 @@ def mean_of_defined(values: Array) -> Array:
         return np.where(known, values, 0).sum(1) / known.sum(1)
 
 
-def _intervals(
+def intervals_of(
     measures: Sequence[Measure],
     size: int,
     groups: Sequence[str] | None,
     num_resamples: int,
     seed: int,
     confidence: float,
+    metrics: Sequence[str],
 ) -> dict[str, dict[str, float]]:
     drawn = range(size) if groups is None else groups
     if len(drawn) != size:
@@ -328,7 +386,7 @@ def _intervals(
     rng = np.random.default_rng([seed, 1])
     outside = (1 - confidence) / 2
     intervals = {}
-    for name in METRICS:
+    for name in metrics:
         of_seeds = np.concatenate([np.stack([draws[name] for draws in block]) for block in blocks], axis=1)
         low, high = np.nanquantile(_mean_over_seeds(of_seeds, rng), (outside, 1 - outside))
         value = np.mean([of_seed[name].item() for of_seed in values])

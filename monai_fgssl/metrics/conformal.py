@@ -168,11 +168,11 @@ def fit_prediction_sets(
     classes = range(values.shape[1])
     groups = [of_truth[truth == label] for label in classes] if by_class else [of_truth] * values.shape[1]
     return PredictionSets(
-        coverage, tuple(_upper_quantile(group, coverage) for group in groups), score, penalty, free_ranks
+        coverage, tuple(upper_quantile(group, coverage) for group in groups), score, penalty, free_ranks
     )
 
 
-def _upper_quantile(scores: NDArray[np.float64], coverage: float) -> float | None:
+def upper_quantile(scores: NDArray[np.float64], coverage: float) -> float | None:
     """Return the ceil((n + 1) coverage)-th smallest of n scores; None when this position exceeds n."""
     # Without this rounding, 9.000000000000002 would become 10.
     position = math.ceil(round((len(scores) + 1) * coverage, 9))

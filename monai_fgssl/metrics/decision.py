@@ -14,7 +14,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from .classification import classification_metrics
 
-__all__ = ["DECISIONS", "STRENGTHS", "LogitAdjustment", "class_shares", "decide", "fit_logit_adjustment"]
+__all__ = [
+    "DECISIONS",
+    "STRENGTHS",
+    "DecisionRule",
+    "LogitAdjustment",
+    "Thresholds",
+    "class_shares",
+    "decide",
+    "fit_logit_adjustment",
+]
 
 DECISIONS = ("likeliest", "balanced")
 """Names of the ways to decide for a class: the likeliest one, or that of a :class:`LogitAdjustment`."""
@@ -85,11 +94,52 @@ class LogitAdjustment:
         return cls(float(strength), tuple(prior))
 
 
+@dataclass(frozen=True)
+class Thresholds:
+    """Rule that predicts each finding whose probability is at least its threshold.
+
+    Attributes:
+        values: threshold of each finding, in [0, 1].
+
+    Example:
+        >>> Thresholds((0.5, 0.2)).predict([[0.6, 0.1], [0.4, 0.2]])
+        array([[ True, False],
+               [False,  True]])
+    """
+
+    values: tuple[float, ...]
+
+    def predict(self, probabilities: ArrayLike) -> NDArray[np.bool_]:
+        """True for the findings that are predicted, in the shape of ``probabilities``, ``(N, num_classes)``."""
+        return np.asarray(probabilities, dtype=np.float64) >= np.asarray(self.values)
+
+    def to_record(self) -> list[float]:
+        """Return plain values for a JSON file; :meth:`from_record` reads them."""
+        return list(self.values)
+
+    @classmethod
+    def from_record(cls, record: Any, num_classes: int) -> Thresholds:
+        """Make the rule from the result of :meth:`to_record`.
+
+        Raises:
+            ValueError: when the record is anything else, or is for another number of findings.
+        """
+        if not isinstance(record, list) or not all(_is_number(value) and value <= 1 for value in record):
+            raise ValueError("thresholds must be numbers from 0 to 1")
+        if len(record) != num_classes:
+            raise ValueError(f"thresholds must be {num_classes} numbers, one for each class")
+        return cls(tuple(map(float, record)))
+
+
+DecisionRule = LogitAdjustment | Thresholds
+"""Rule that turns probabilities into what is predicted: one class for each image, or its findings."""
+
+
 def _is_number(value: Any) -> bool:
     return type(value) in (int, float) and math.isfinite(value) and value >= 0
 
 
-def decide(probabilities: ArrayLike, adjustment: LogitAdjustment | None = None) -> NDArray[np.int64]:
+def decide(probabilities: ArrayLike, adjustment: DecisionRule | None = None) -> NDArray[Any]:
     """Decide for a class of each image. All results that name a predicted class take it from here.
 
     Args:
@@ -97,7 +147,7 @@ def decide(probabilities: ArrayLike, adjustment: LogitAdjustment | None = None) 
         adjustment: rule of the decision; None: the likeliest class.
 
     Returns:
-        Classes ``(N,)``.
+        Classes ``(N,)``; or, by :class:`Thresholds`, True for the findings that are predicted, ``(N, num_classes)``.
     """
     return np.asarray(probabilities).argmax(1) if adjustment is None else adjustment.predict(probabilities)
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 from torch.nn.functional import normalize, one_hot
 
@@ -23,6 +24,9 @@ PENALTIES = tuple(10.0**exponent for exponent in range(-4, 2))
 NUM_FOLDS = 5
 PATIENCE = 2
 """Number of successive penalties worse than the best after which no weaker penalty is tried."""
+ELEMENTS_FOR_THREADS = 10_000_000
+"""Size of a feature matrix from which several threads pay. Below it, the products of a solver's many short steps take
+less time than the threads need to wait for each other, above all on busy cores: see ``benchmarks/probe_threads.py``."""
 MIN_PROBABILITY = 1e-6
 """Probability in the held-out loss of a class that the other folds lack, so that the loss is finite for all
 penalties."""
@@ -99,13 +103,38 @@ def knn_accuracy(
         temperature: temperature of the votes; the smaller it is, the more the nearest neighbors count.
 
     Returns:
-        ``accuracy`` and ``balanced_accuracy`` (mean recall of the classes in ``val_labels``).
+        ``accuracy`` and ``balanced_accuracy`` (mean recall of the classes in ``val_labels``). For findings, with labels
+        ``(N, num_classes)``, the share of right answers among those that are known, and the mean recall of images with
+        and without a finding over all findings.
     """
+    if train_labels.ndim == 2:
+        return _knn_findings(train_features, train_labels, val_features, val_labels, neighbors, temperature)
     num_classes = int(train_labels.max()) + 1
     votes = knn_votes(train_features, train_labels, val_features, num_classes, neighbors, temperature)
     hit = votes.argmax(1) == val_labels
     recalls = torch.stack([hit[val_labels == label].float().mean() for label in val_labels.unique()])
     return {"accuracy": float(hit.float().mean()), "balanced_accuracy": float(recalls.mean())}
+
+
+def _knn_findings(
+    train_features: Tensor,
+    train_labels: Tensor,
+    val_features: Tensor,
+    val_labels: Tensor,
+    neighbors: int,
+    temperature: float,
+) -> dict[str, float]:
+    """Let the neighbors whose answer is known vote for and against each finding."""
+    nearest, indices = nearest_neighbors(train_features, val_features, neighbors)
+    weights, answers = (nearest / temperature).exp()[..., None], train_labels[indices]
+    predicted = (weights * (answers == 1)).sum(1) > (weights * (answers == 0)).sum(1)
+    known = val_labels >= 0
+    hit = predicted == (val_labels == 1)
+    recalls = [hit[val_labels[:, k] == value, k].float().mean() for k in range(hit.shape[1]) for value in (0, 1)]
+    return {
+        "accuracy": float(hit[known].float().mean()),
+        "balanced_accuracy": float(torch.stack(recalls).nanmean()),
+    }
 
 
 @dataclass(frozen=True)
@@ -116,7 +145,7 @@ class LinearProbe:
         weight: weights ``(num_classes, D)`` float32, which include the standardization: they apply to the original
             features.
         bias: bias of each class, ``(num_classes,)`` float32.
-        penalty: chosen value of ``C``.
+        penalty: chosen value of ``C``; for findings the geometric mean of those of all findings.
     """
 
     weight: Tensor
@@ -142,18 +171,22 @@ def solve_linear_probe(
 
     Args:
         features: features of the images, ``(N, D)``.
-        labels: classes of the images, ``(N,)``, integers from 0 to ``num_classes - 1``.
+        labels: classes of the images, ``(N,)``, integers from 0 to ``num_classes - 1``. For findings,
+            ``(N, num_classes)`` with 1, 0 and -1 (not known): each is solved by itself on the images where it is known.
         groups: lesion or patient of each of the ``N`` images.
         num_classes: number of classes, and of rows of the result. A class without an image gets weights of 0, and a
             bias below all others.
         penalties: candidates for ``C``.
         num_folds: largest number of folds of the cross-validation; there are never more folds than groups.
         class_weights: weight of an image of each class, ``(num_classes,)``, see
-            :func:`~monai_fgssl.data.class_weights`. Only their ratios matter. None: all images count the same.
+            :func:`~monai_fgssl.data.class_weights`. Only their ratios matter. For findings: weight of an image that has
+            the finding, if one without it has 1. None: all images count the same.
 
     Raises:
         ValueError: when fewer than two classes have an image.
     """
+    if labels.ndim == 2:
+        return _solve_findings(features, labels, groups, penalties, num_folds, class_weights)
     x, y = features.double().cpu().numpy(), labels.cpu().numpy()
     counts = np.ones(len(y)) if class_weights is None else class_weights.double().cpu().numpy()[y]
     # The mean is 1, so that a penalty is as strong as without weights.
@@ -161,9 +194,10 @@ def solve_linear_probe(
     found = np.unique(y)
     if len(found) < 2:
         raise ValueError(f"a linear probe needs labeled images of at least two classes, got {len(found)}.")
-    penalty = _choose_penalty(x, y, counts, np.asarray(groups), num_classes, penalties, num_folds)
-    scaler = StandardScaler().fit(x)
-    solved = LogisticRegression(C=penalty, max_iter=1000).fit(scaler.transform(x), y, counts)
+    with threadpool_limits(1 if x.size < ELEMENTS_FOR_THREADS else None, user_api="blas"):
+        penalty = _choose_penalty(x, y, counts, np.asarray(groups), num_classes, penalties, num_folds)
+        scaler = StandardScaler().fit(x)
+        solved = LogisticRegression(C=penalty, max_iter=1000).fit(scaler.transform(x), y, counts)
     coefficients, intercepts = solved.coef_, solved.intercept_
     if len(found) == 2:
         # For two classes, scikit-learn returns one row: the logit of the second class.
@@ -175,6 +209,36 @@ def solve_linear_probe(
     bias = np.full(num_classes, intercepts.min() - np.log(len(y)))
     weight[found], bias[found] = coefficients, intercepts
     return LinearProbe(torch.from_numpy(weight).float(), torch.from_numpy(bias).float(), penalty)
+
+
+def _solve_findings(
+    features: Tensor,
+    labels: Tensor,
+    groups: Sequence[str],
+    penalties: Sequence[float],
+    num_folds: int,
+    positive_weights: Tensor | None,
+) -> LinearProbe:
+    """Solve a probe for each finding. One that is always or never there gets its share as a constant answer."""
+    weights, biases, chosen = [], [], []
+    for finding, column in enumerate(labels.unbind(1)):
+        rows = (column >= 0).nonzero().flatten()
+        truth = column[rows]
+        if len(truth.unique()) < 2:
+            share = (truth.sum() + 1) / (len(truth) + 2)
+            weights.append(torch.zeros(features.shape[1]))
+            biases.append(share.logit())
+            continue
+        pair = None if positive_weights is None else torch.tensor([1.0, float(positive_weights[finding])])
+        of_rows = [groups[row] for row in rows.tolist()]
+        probe = solve_linear_probe(features[rows.to(features.device)], truth, of_rows, 2, penalties, num_folds, pair)
+        # The softmax of two logits is the sigmoid of their difference.
+        weights.append(probe.weight[1] - probe.weight[0])
+        biases.append(probe.bias[1] - probe.bias[0])
+        chosen.append(probe.penalty)
+    if not chosen:
+        raise ValueError("a linear probe needs a finding that some labeled images have, and others do not.")
+    return LinearProbe(torch.stack(weights), torch.stack(biases), float(np.exp(np.mean(np.log(chosen)))))
 
 
 def _choose_penalty(

@@ -9,7 +9,7 @@ import math
 import torch
 from torch import Tensor
 
-__all__ = ["disagreement", "margin", "predictive_entropy"]
+__all__ = ["disagreement", "margin", "predictive_entropy", "yes_and_no"]
 
 
 def predictive_entropy(probabilities: Tensor) -> Tensor:
@@ -23,6 +23,15 @@ def predictive_entropy(probabilities: Tensor) -> Tensor:
     """
     entropy = torch.special.entr(probabilities).sum(-1)
     return entropy / math.log(probabilities.shape[-1])
+
+
+def yes_and_no(probabilities: Tensor) -> Tensor:
+    """Probabilities of each finding and of its absence, ``(..., 2)``, for the measures of this module.
+
+    Args:
+        probabilities: probabilities of findings, of any shape.
+    """
+    return torch.stack([probabilities, 1 - probabilities], dim=-1)
 
 
 def margin(probabilities: Tensor) -> Tensor:

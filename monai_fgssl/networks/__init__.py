@@ -11,6 +11,7 @@ from .block import HierarchicalBlock, ProjectionHead
 from .distributed import distribute, unwrap
 from .ensemble import EnsembleNet
 from .hierarchical import HierarchicalNet
+from .mean_ensemble import MeanEnsembleNet
 from .onnx import OnnxNet, export_onnx
 from .plain import PlainNet
 from .pooled import PooledNet
@@ -22,6 +23,7 @@ __all__ = [
     "EnsembleNet",
     "HierarchicalBlock",
     "HierarchicalNet",
+    "MeanEnsembleNet",
     "OnnxNet",
     "PlainNet",
     "PooledNet",

@@ -45,6 +45,9 @@ class StagedNet(nn.Module):
         mean: torch.Tensor
         std: torch.Tensor
 
+    num_members = 1
+    """Number of networks whose ``heat_map_layers`` there are."""
+
     def __init__(
         self,
         backbone: str | nn.Module,
@@ -115,6 +118,36 @@ class StagedNet(nn.Module):
         """
         return [feature_map.flatten(2).mean(dim=2) for feature_map in self.backbone(self.normalize(x))]
 
+    def stage_logits_and_means(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits of every step and the means of all stages, from one pass through the backbone.
+
+        Args:
+            x: images (B, in_channels, *spatial) in [0, 1].
+
+        Returns:
+            Logits (B, num_steps, num_classes) as of ``stage_logits``, and means (B, D) as of :meth:`stage_means`,
+            concatenated from shallow to deep.
+        """
+        means: list[torch.Tensor] = []
+
+        def keep(module: nn.Module, inputs: Any, maps: list[torch.Tensor]) -> None:
+            means.append(torch.cat([feature_map.flatten(2).mean(dim=2) for feature_map in maps], dim=1))
+
+        handle = self.backbone.register_forward_hook(keep)
+        try:
+            logits = self.stage_logits(x)
+        finally:
+            handle.remove()
+        return logits, means[0]
+
+    def stage_logits(self, x: torch.Tensor) -> torch.Tensor:
+        """Logits (B, num_steps, num_classes) of every step; the networks define it."""
+        raise NotImplementedError
+
+    def stage_vectors(self, x: torch.Tensor) -> torch.Tensor:
+        """Vectors ``z`` (B, num_steps, D) of every step; the networks define it."""
+        raise NotImplementedError
+
     def __prepare_scriptable__(self) -> StagedNet:
         """Refuse ``torch.jit.script`` with a message that names other ways, if the backbone can't be scripted."""
         try:
@@ -128,6 +161,10 @@ class StagedNet(nn.Module):
                 f"the backbone {name!r} can't be scripted ({reason}): export it to ONNX, or trace it (torch.jit.trace)."
             ) from error
         return self
+
+    def explained_logits(self, x: torch.Tensor) -> torch.Tensor:
+        """Logits (B, num_classes) whose gradients heat maps show: those of the prediction."""
+        return self(x)
 
     def heat_map_layers(self) -> list[nn.Module]:
         """Modules whose outputs are the maps that heat maps show, from shallow to deep; empty if there are none."""

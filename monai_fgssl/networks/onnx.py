@@ -22,20 +22,29 @@ if TYPE_CHECKING:
 __all__ = ["OnnxNet", "export_onnx"]
 
 
-class StageLogits(nn.Module):
-    """Network whose ``forward`` gives the logits of every step, for the export."""
+OUTPUTS = ["stage_logits", "stage_means"]
+"""Names of a file's outputs. Files of earlier releases have the first only."""
+
+
+class StageOutputs(nn.Module):
+    """Network whose ``forward`` gives the logits of every step and the means of the stages, for the export.
+
+    A network of another class than :class:`StagedNet` gives no means.
+    """
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network: Any = network
 
-    def forward(self, image: Tensor) -> Tensor:
-        """Map (B, C, *spatial) to (B, K + 1, num_classes)."""
-        return self.network.stage_logits(image)
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Map (B, C, *spatial) to (B, K + 1, num_classes) and (B, D)."""
+        if isinstance(self.network, StagedNet):
+            return self.network.stage_logits_and_means(image)
+        return (self.network.stage_logits(image),)
 
 
 def export_onnx(network: StagedNet, path: str | Path, image_shape: tuple[int, ...]) -> None:
-    """Export ``stage_logits``, for any batch size.
+    """Export ``stage_logits`` and the means of the stages, for any batch size.
 
     Args:
         network: network in any mode. It is exported in evaluation mode, and its own mode does not change.
@@ -47,7 +56,7 @@ def export_onnx(network: StagedNet, path: str | Path, image_shape: tuple[int, ..
     """
     training = network.training
     device = next(network.parameters()).device
-    module = StageLogits(network).eval()
+    module = StageOutputs(network).eval()
     # Two images: with one image, the exporter would fix the batch size to 1.
     example = torch.zeros(2, *image_shape, device=device)
     try:
@@ -58,7 +67,7 @@ def export_onnx(network: StagedNet, path: str | Path, image_shape: tuple[int, ..
                 (example,),
                 path,
                 input_names=["image"],
-                output_names=["stage_logits"],
+                output_names=OUTPUTS if isinstance(network, StagedNet) else OUTPUTS[:1],
                 dynamic_shapes=({0: "batch"},),
                 dynamo=True,
                 external_data=False,
@@ -78,6 +87,7 @@ class OnnxNet(nn.Module):
     Attributes:
         num_steps: K + 1.
         num_classes: number of scores of each step.
+        has_means: True if the file gives the means of the stages too, as those of this release do.
         image_shape: shape ``(C, *spatial)`` of the images.
 
     Raises:
@@ -102,12 +112,14 @@ class OnnxNet(nn.Module):
         except Exception as error:
             raise SettingsError(f"{path} can't be run by ONNX Runtime: {str(error)[:200]}") from error
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
-        if [one.name for one in inputs] != ["image"] or [one.name for one in outputs] != ["stage_logits"]:
+        names = [one.name for one in outputs]
+        if [one.name for one in inputs] != ["image"] or names not in (OUTPUTS, OUTPUTS[:1]):
             raise SettingsError(f"{path} is not a model of this package: export it with configs/export_onnx.json.")
         sizes = [*outputs[0].shape[1:], *inputs[0].shape[1:]]
         if len(outputs[0].shape) != 3 or not all(isinstance(size, int) for size in sizes):
             raise SettingsError(f"{path} is not a model of this package: its shapes are {inputs[0].shape} and {sizes}.")
         self.path = Path(path)
+        self.has_means = names == OUTPUTS
         self.num_steps, self.num_classes, *image_shape = sizes
         self.image_shape = tuple(image_shape)
 
@@ -117,13 +129,30 @@ class OnnxNet(nn.Module):
         Raises:
             SettingsError: when the images have another shape than the model was exported for.
         """
+        return self._run(OUTPUTS[:1], x)[0]
+
+    def stage_logits_and_means(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """See :meth:`~monai_fgssl.networks.base.StagedNet.stage_logits_and_means`.
+
+        Raises:
+            SettingsError: when the file has no means; see also :meth:`stage_logits`.
+        """
+        if not self.has_means:
+            raise SettingsError(
+                f"{self.path} was exported by an earlier release and lacks the means of the stages, which tell images "
+                "that are unlike the training images: export it again with configs/export_onnx.json."
+            )
+        logits, means = self._run(OUTPUTS, x)
+        return logits, means
+
+    def _run(self, outputs: list[str], x: Tensor) -> list[Tensor]:
         if tuple(x.shape[1:]) != self.image_shape:
             raise SettingsError(
                 f"{self.path} takes images of the shape {self.image_shape}, but its record says {tuple(x.shape[1:])}: "
                 "they belong to different models. Export it again with configs/export_onnx.json."
             )
-        (logits,) = self._session.run(None, {"image": x.float().contiguous().cpu().numpy()})
-        return torch.from_numpy(logits).to(x.device)
+        found = self._session.run(outputs, {"image": x.float().contiguous().cpu().numpy()})
+        return [torch.from_numpy(values).to(x.device) for values in found]
 
     def forward(self, x: Tensor) -> Tensor:
         """Sum of the logits of every step, (B, num_classes)."""

@@ -128,7 +128,7 @@ class PrecisionChoice:
         open: True until a precision is chosen.
 
     Raises:
-        SettingsError: when ``amp`` is none of these.
+        SettingsError: when ``amp`` is none of these, or torch does not know the device.
     """
 
     def __init__(
@@ -138,7 +138,10 @@ class PrecisionChoice:
         spatial_dims: int = 2,
         exact: bool = False,
     ) -> None:
-        self.device = torch.device(device)
+        try:
+            self.device = torch.device(device if isinstance(device, torch.device) else str(device))
+        except RuntimeError as error:
+            raise SettingsError(f"--device must be one of torch's, such as cpu or cuda:0, got {device!r}.") from error
         self.candidates = sensible_precisions(device, spatial_dims, exact)
         text = str(amp).lower()
         self.open = text == AUTO

@@ -6,10 +6,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from monai_fgssl.utils.words import readable
+
 __all__ = ["conclusion", "labels_in_words"]
 
 Intervals = Mapping[str, Mapping[str, float]]
-METRIC, METRIC_NAME = "macro_f1", "macro F1"
 FULL = "the whole network fine-tuned"
 RECIPES = {
     "full": FULL,
@@ -50,6 +51,7 @@ def conclusion(
     start: str = "random weights",
     epochs: int | None = None,
     recipe: str = "full",
+    metric: str = "macro_f1",
 ) -> str:
     """Put into one sentence what pre-training changes.
 
@@ -67,23 +69,24 @@ def conclusion(
             weights may have caught up. None: not known.
         recipe: setting ``fine_tuning`` of the network with pre-training. A network from random weights is always
             fine-tuned as a whole.
+        metric: metric that is compared; the higher, the better.
     """
-    gain = difference[METRIC]
+    gain, metric_name = difference[metric], readable(metric)
     amount = f"{abs(gain['value']):.3f}"
     if gain["low"] > 0:
-        verdict = f"raises {METRIC_NAME} by {amount} [{gain['low']:.3f}, {gain['high']:.3f}]"
+        verdict = f"raises {metric_name} by {amount} [{gain['low']:.3f}, {gain['high']:.3f}]"
     elif gain["high"] < 0:
-        verdict = f"lowers {METRIC_NAME} by {amount} [{-gain['high']:.3f}, {-gain['low']:.3f}]"
+        verdict = f"lowers {metric_name} by {amount} [{-gain['high']:.3f}, {-gain['low']:.3f}]"
     else:
         chance = f"{gain['value']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}]"
-        verdict = f"makes no difference beyond chance in {METRIC_NAME} ({chance})"
+        verdict = f"makes no difference beyond chance in {metric_name} ({chance})"
     images = "" if num_unlabeled is None else f" on {num_unlabeled:,} images without their labels"
     what = "a linear classifier of the frozen network" if frozen else RECIPES[recipe]
     if not frozen and recipe != "full" and start == "random weights":
         what += f", against {FULL}"
     repeated = "" if seeds == 1 else f", {seeds} seeds"
     duration = "" if frozen or epochs is None else f" and {epochs:,} epoch{'' if epochs == 1 else 's'} of fine-tuning"
-    values = f"{ours[METRIC]['value']:.3f} against {other[METRIC]['value']:.3f} from {start}"
+    values = f"{ours[metric]['value']:.3f} against {other[metric]['value']:.3f} from {start}"
     return (
         f"With {labels_in_words(label_counts)}{duration}, pre-training{images} {verdict}: "
         f"{values} ({what}{repeated}, {num_test_images:,} test images)."

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from monai_fgssl.engines.handlers import PredictionCollector
-from monai_fgssl.metrics import decide
+from monai_fgssl.metrics import LogitAdjustment, decide
 
 __all__ = ["describe_decision", "sentence_on_decision"]
 
@@ -18,7 +18,7 @@ def describe_decision(predictions: PredictionCollector, class_names: Sequence[st
     whose predicted class is not the likeliest one; None: the likeliest classes are predicted.
     """
     rule = predictions.adjustment
-    if rule is None:
+    if not isinstance(rule, LogitAdjustment):
         return None
     changed = predictions.predicted != decide(predictions.probabilities)
     return {

@@ -16,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 
 from monai_fgssl.engines.hierarchical import step_names
 
-from .style import COLORS, literal, save_figure, style
+from .style import COLORS, MARKERS, literal, save_figure, style
 
 __all__ = ["embed_features", "plot_feature_map"]
 
@@ -98,9 +98,9 @@ def plot_feature_map(
                 for label, class_name in enumerate(class_names):
                     axes.scatter(
                         *points[truth == label].T,
-                        s=7,
+                        s=9,
                         color=COLORS[label % len(COLORS)],
-                        marker="o" if label < len(COLORS) else "^",
+                        marker=MARKERS[label % len(MARKERS)],
                         linewidths=0,
                         label=literal(class_name),
                     )

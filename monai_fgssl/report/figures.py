@@ -76,7 +76,7 @@ def plot_roc(
     """Draw the ROC curve of each class against the rest, with its area; classes without images are left out.
 
     Args:
-        labels: ``(N,)``, true classes.
+        labels: ``(N,)``, true classes; or findings, ``(N, num_classes)`` with 1, 0 and -1 (not known).
         probabilities: probabilities ``(N, num_classes)``.
         class_names: names of the classes.
         path: file of the picture.
@@ -88,11 +88,12 @@ def plot_roc(
         axes = figure.subplots()
         axes.plot([0, 1], [0, 1], color="#BBBBBB", linewidth=0.8)
         for index, name in enumerate(class_names):
-            positive = truth == index
+            known = truth[:, index] >= 0 if truth.ndim == 2 else np.ones(len(truth), dtype=bool)
+            positive = (truth[:, index] == 1 if truth.ndim == 2 else truth == index)[known]
             if not positive.any() or positive.all():
                 continue
-            false_rate, true_rate, _ = roc_curve(positive, scores[:, index])
-            area = roc_auc_score(positive, scores[:, index])
+            false_rate, true_rate, _ = roc_curve(positive, scores[known, index])
+            area = roc_auc_score(positive, scores[known, index])
             line = "-" if index < len(COLORS) else "--"
             label = f"{literal(name)} ({positive.sum()}) {area:.3f}"
             axes.plot(false_rate, true_rate, line, color=COLORS[index % len(COLORS)], label=label)
@@ -139,14 +140,17 @@ def plot_learning_curves(history: Mapping[str, Mapping[str, Sequence[tuple[int, 
         save_figure(figure, path)
 
 
-def plot_comparison(courses: Mapping[str, Sequence[Sequence[tuple[int, float]]]], path: str | Path) -> None:
-    """Draw macro F1 on the validation part over the epochs of the fine-tuning, one color for each method.
+def plot_comparison(
+    courses: Mapping[str, Sequence[Sequence[tuple[int, float]]]], path: str | Path, metric: str = "macro F1"
+) -> None:
+    """Draw a metric on the validation part over the epochs of the fine-tuning, one color for each method.
 
     With several seeds, a thick line is the mean over the seeds and a thin line is one seed.
 
     Args:
         courses: by method, for each seed a list of (epoch, value) pairs.
         path: file of the picture.
+        metric: name of the metric, whose values are at most 1.
     """
     with style():
         figure = Figure(figsize=(6.4, 3.4), layout="constrained")
@@ -162,7 +166,8 @@ def plot_comparison(courses: Mapping[str, Sequence[Sequence[tuple[int, float]]]]
             size = 4 if len(epochs) <= MOST_DOTS else 0
             means = [float(np.mean(values[epoch])) for epoch in epochs]
             axes.plot(epochs, means, f"{mark}-", color=color, markersize=size, linewidth=2.2, label=literal(method))
-        axes.set(title="fine-tuning, validation images", xlabel="epoch", ylabel="macro F1", ylim=(0, 1))
+        axes.set(title="fine-tuning, validation images", xlabel="epoch", ylabel=metric)
+        axes.set_ylim(min(0.0, axes.get_ylim()[0]), 1)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend(loc="upper left", bbox_to_anchor=(1, 1), handlelength=1.5)
         save_figure(figure, path)

@@ -20,8 +20,9 @@ from PIL import Image
 from torch import Tensor
 
 from monai_fgssl.data.store.stream import ImageStream
-from monai_fgssl.metrics import LogitAdjustment, decide
+from monai_fgssl.metrics import DecisionRule, decide
 from monai_fgssl.networks import StagedNet, unwrap
+from monai_fgssl.tasks import MULTICLASS, TASKS, Task
 from monai_fgssl.utils.files import atomic_write, concerns_one_file
 
 __all__ = ["HeatMapWriter", "axial_slices", "color_layer", "overlay", "stage_heat_maps"]
@@ -35,7 +36,8 @@ def stage_heat_maps(network: StagedNet, images: Tensor, classes: Tensor | Sequen
     """Compute Grad-CAM of the prediction at every stage: at the 3x3 convolution of its block, or at its averaged map.
 
     The score is the sum of the logits of all classifiers. So the map of a stage shows the stage's contribution to the
-    prediction through its own classifier and through the concat classifier, but not through deeper stages. MONAI's
+    prediction through its own classifier and through the concat classifier, but not through deeper stages. Of a
+    :class:`~monai_fgssl.networks.MeanEnsembleNet`, it is the mean over the members. MONAI's
     ``GradCAM`` gives the same map for one image and one layer at a time; in a batch it mixes the classes of the images.
 
     Args:
@@ -61,7 +63,7 @@ def stage_heat_maps(network: StagedNet, images: Tensor, classes: Tensor | Sequen
     try:
         with torch.enable_grad():
             # The images need gradients: without them there would be no graph if all parameters are frozen.
-            logits = network(images.detach().requires_grad_())
+            logits = network.explained_logits(images.detach().requires_grad_())
             chosen = logits.argmax(1) if classes is None else torch.as_tensor(classes, device=logits.device)
             gradients = torch.autograd.grad(logits.gather(1, chosen[:, None]).sum(), maps)
     finally:
@@ -74,7 +76,8 @@ def stage_heat_maps(network: StagedNet, images: Tensor, classes: Tensor | Sequen
         weights = gradient.float().flatten(2).mean(2)
         evidence = torch.einsum("bc,bc...->b...", weights, feature_map.detach().float()).relu()[:, None]
         stages.append(F.interpolate(evidence, images.shape[2:], mode=mode, align_corners=False))
-    heat = torch.cat(stages, dim=1)
+    # Members of an ensemble have the same stages: the evidence of a stage is the mean over them.
+    heat = torch.cat(stages, dim=1).unflatten(1, (network.num_members, -1)).mean(1)
     largest = heat.amax(tuple(range(2, heat.ndim)), keepdim=True)
     return heat / torch.where(largest > 0, largest, 1)
 
@@ -153,22 +156,57 @@ def draw_heat_maps(image: Tensor, heat_maps: Tensor) -> NDArray[np.uint8]:
     return np.concatenate([overlay(large, heat_map) for heat_map in (torch.zeros_like(heat[0]), *heat)], axis=1)
 
 
-def batch_heat_maps(engine: Workflow, temperature: float = 1.0, adjustment: LogitAdjustment | None = None) -> Tensor:
+def batch_heat_maps(
+    engine: Workflow,
+    temperature: float = 1.0,
+    adjustment: DecisionRule | None = None,
+    task: Task = TASKS[MULTICLASS],
+    class_number: int | None = None,
+) -> Tensor:
     """Heat maps of the batch that an evaluator has just predicted. They are computed once for all writers.
 
     Args:
         engine: a :class:`~monai_fgssl.engines.HierarchicalEvaluator` of a network with ``heat_map_layers``.
         temperature: see :func:`~monai_fgssl.report.results.describe`.
         adjustment: see :func:`~monai_fgssl.report.results.describe`.
+        task: see :func:`~monai_fgssl.report.results.describe`.
+        class_number: number of the class to explain; None: the predicted class, or the likeliest finding.
 
     Returns:
-        Maps of :func:`stage_heat_maps` for the predicted classes, kept in ``engine.state.output["heat_maps"]``.
+        Maps of :func:`stage_heat_maps` for these classes, kept in ``engine.state.output["heat_maps"]``.
     """
     output = engine.state.output
     if "heat_maps" not in output:
-        classes = decide((output[Keys.PRED].cpu() / temperature).softmax(1), adjustment)
-        output["heat_maps"] = stage_heat_maps(unwrap(engine.network), output[Keys.IMAGE], classes.tolist())
+        classes = explained_classes(engine, temperature, adjustment, task, class_number)
+        output["heat_maps"] = stage_heat_maps(unwrap(engine.network), output[Keys.IMAGE], classes)
     return output["heat_maps"]
+
+
+def explained_classes(
+    engine: Workflow,
+    temperature: float = 1.0,
+    adjustment: DecisionRule | None = None,
+    task: Task = TASKS[MULTICLASS],
+    class_number: int | None = None,
+) -> list[int]:
+    """Number of the class that :func:`batch_heat_maps` explains for each image of the batch, with its arguments."""
+    predicted = engine.state.output[Keys.PRED].cpu()
+    if class_number is not None:
+        return [class_number] * len(predicted)
+    return classes_to_explain(task.probabilities(predicted / temperature), adjustment, task)
+
+
+def classes_to_explain(
+    probabilities: Tensor, adjustment: DecisionRule | None = None, task: Task = TASKS[MULTICLASS]
+) -> list[int]:
+    """Number of the class of each image that its heat maps explain, if a person chooses none.
+
+    Args:
+        probabilities: predictions ``(N, num_classes)``.
+        adjustment: see :func:`~monai_fgssl.metrics.decide`.
+        task: task of the model. Of several findings the likeliest is explained, since none may be predicted.
+    """
+    return list(map(int, decide(probabilities, None if task.independent else adjustment)))
 
 
 class HeatMapWriter:
@@ -182,6 +220,8 @@ class HeatMapWriter:
             None: it ends the evaluation.
         temperature: see :func:`~monai_fgssl.report.results.describe`.
         adjustment: see :func:`~monai_fgssl.report.results.describe`.
+        task: see :func:`~monai_fgssl.report.results.describe`.
+        class_number: see :func:`batch_heat_maps`.
     """
 
     def __init__(
@@ -189,12 +229,16 @@ class HeatMapWriter:
         output_dir: str | Path,
         stream: ImageStream | None = None,
         temperature: float = 1.0,
-        adjustment: LogitAdjustment | None = None,
+        adjustment: DecisionRule | None = None,
+        task: Task = TASKS[MULTICLASS],
+        class_number: int | None = None,
     ) -> None:
         self.folder = Path(output_dir) / "heat_maps"
         self.stream = stream
         self.temperature = temperature
         self.adjustment = adjustment
+        self.task = task
+        self.class_number = class_number
 
     def attach(self, engine: Workflow) -> None:
         """Attach to an evaluator."""
@@ -210,7 +254,8 @@ class HeatMapWriter:
             )
 
     def _draw(self, engine: Workflow) -> None:
-        images, maps = engine.state.output[Keys.IMAGE], batch_heat_maps(engine, self.temperature, self.adjustment)
+        chosen = self.temperature, self.adjustment, self.task, self.class_number
+        images, maps = engine.state.output[Keys.IMAGE], batch_heat_maps(engine, *chosen)
         for name, image, heat_maps in zip(engine.state.batch["name"], images, maps, strict=True):
             try:
                 with atomic_write(self.folder / f"{name}.png") as temporary:

@@ -13,6 +13,8 @@ from numpy.typing import ArrayLike
 
 from monai_fgssl.utils.files import atomic_write
 
+from .results import class_texts
+
 __all__ = ["write_predictions"]
 
 
@@ -30,7 +32,8 @@ def write_predictions(
         names: names of the ``N`` images.
         probabilities: probabilities ``(N, num_classes)``.
         class_names: names of the classes, which become the columns.
-        predicted: class of each image that is decided for, ``(N,)``; None: no column ``prediction``.
+        predicted: what is decided for each image, see :func:`~monai_fgssl.report.results.class_texts`; None: no column
+            ``prediction``.
 
     Raises:
         ValueError: when the numbers of names, probabilities and classes do not fit.
@@ -45,6 +48,6 @@ def write_predictions(
     with atomic_write(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["image", *class_names, *([] if predicted is None else ["prediction"])])
-        decided = [[]] * len(rows) if predicted is None else [[class_names[k]] for k in np.asarray(predicted)]
+        decided = [None] * len(rows) if predicted is None else class_texts(np.asarray(predicted), class_names)
         for name, row, chosen in zip(names, rows, decided, strict=True):
-            writer.writerow([name, *(f"{value:.7f}" for value in row), *chosen])
+            writer.writerow([name, *(f"{value:.7f}" for value in row), *([] if chosen is None else [chosen])])

@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 
 from monai_fgssl.data.store.stream import ImageStream
 from monai_fgssl.engines.hierarchical import step_names
-from monai_fgssl.metrics import LogitAdjustment, PredictionSets, decide
-from monai_fgssl.metrics.uncertainty import disagreement, predictive_entropy
+from monai_fgssl.metrics import DecisionRule, FeatureDistances, FindingSets, PredictionSets, decide, reasons_to_refer
+from monai_fgssl.metrics.uncertainty import disagreement, predictive_entropy, yes_and_no
 from monai_fgssl.networks import unwrap
+from monai_fgssl.tasks import MULTICLASS, TASKS, Task
 from monai_fgssl.utils.errors import DataError, first_lines, first_names
 from monai_fgssl.utils.files import atomic_write, to_json
 
@@ -30,6 +31,8 @@ __all__ = ["ResultWriter", "batch_results", "check_class_names", "describe", "re
 
 SEPARATOR = "; "
 """Separator between the classes of a set in ``predictions.csv``."""
+NOTHING = "none"
+"""Prediction of an image without any finding."""
 MOST_STEPS = 8
 """Upper bound of the number of steps: no backbone has more."""
 
@@ -39,8 +42,11 @@ def describe(
     orientation_logits: torch.Tensor,
     class_names: Sequence[str],
     temperature: float = 1.0,
-    prediction_sets: PredictionSets | None = None,
-    adjustment: LogitAdjustment | None = None,
+    prediction_sets: PredictionSets | FindingSets | None = None,
+    adjustment: DecisionRule | None = None,
+    feature_distances: FeatureDistances | None = None,
+    stage_means: torch.Tensor | None = None,
+    task: Task = TASKS[MULTICLASS],
 ) -> list[dict[str, Any]]:
     """Turn the logits of a batch into a description of each image.
 
@@ -52,60 +58,104 @@ def describe(
             summed logits. The logits of single stages are not calibrated.
         prediction_sets: rule that makes sets of possible classes from the probabilities; None: no sets.
         adjustment: rule that decides for a class, see :func:`~monai_fgssl.metrics.decide`; None: the likeliest class.
+        feature_distances: rule that tells images that are unlike the training images; None: there is none.
+        stage_means: means of all stages, ``(B, D)``, which the distances need.
+        task: task of the model.
 
     Returns:
-        One dictionary per image: ``prediction`` (the class that is decided for), ``probabilities`` by class,
+        One dictionary per image: ``prediction`` (the class that is decided for; of findings all that are, with
+        :data:`SEPARATOR` between them, or :data:`NOTHING`), ``findings`` (list of the findings that are decided for;
+        None if each image has one class), ``probabilities`` by class,
         ``entropy``, ``stage_disagreement``, ``orientation_disagreement`` (None without test-time augmentation), all in
-        [0, 1], ``prediction_set`` (the possible classes, the likeliest first), ``triage`` (``predict`` if only one
-        class is possible, else ``refer``: a person should look), and ``stages`` (probabilities by class for each
-        step). Without ``prediction_sets``, ``prediction_set`` and ``triage`` are None.
+        [0, 1], ``prediction_set`` (the possible classes, or the findings that may be there, the likeliest first; None
+        without the rule), ``undecided_findings`` (those that may be there or not; None without the rule), ``distance``
+        (distance from the training images; above 1 the image is unlike them; None without the rule), ``triage``
+        (``refer`` if there is a reason that a person should look, else ``predict``), ``reasons``
+        (:func:`~monai_fgssl.metrics.reasons_to_refer`), and ``stages`` (probabilities by class for each step). Without
+        both rules, ``triage`` and ``reasons`` are None. For findings, entropy and disagreement are means over the
+        findings.
     """
-    probabilities = (stage_logits.sum(1) / temperature).softmax(1)
+    probabilities = task.probabilities(stage_logits.sum(1) / temperature)
     decided = decide(probabilities, adjustment)
-    sets = _sets_of(stage_logits.double().sum(1) / temperature, class_names, prediction_sets, decided)
-    stages = stage_logits.softmax(2)
-    between_orientations = disagreement((orientation_logits / temperature).softmax(2)).tolist()
+    exact = task.probabilities(stage_logits.double().sum(1) / temperature).numpy()
+    inside = None if prediction_sets is None else prediction_sets.contains(exact, decided)
+    scores = None
+    if feature_distances is not None and stage_means is not None:
+        scores = feature_distances.scores(stage_means)
+    undecided = prediction_sets.undecided(exact, decided) if isinstance(prediction_sets, FindingSets) else None
+    reasons = reasons_to_refer(inside if undecided is None else None, scores, undecided)
+    nothing = [None] * len(stage_logits)
+    stages = task.probabilities(stage_logits)
+    orientations = task.probabilities(orientation_logits / temperature)
+    if task.independent:
+        entropy = predictive_entropy(yes_and_no(probabilities)).mean(1).tolist()
+        between = [disagreement(yes_and_no(one.mT)).mean(1).tolist() for one in (stages, orientations)]
+    else:
+        entropy = predictive_entropy(probabilities).tolist()
+        between = [disagreement(one).tolist() for one in (stages, orientations)]
     steps = step_names(stage_logits.shape[1])
     rows = zip(
-        decided.tolist(),
+        class_texts(decided, class_names),
+        _findings_of(decided, class_names) if task.independent else nothing,
         probabilities.tolist(),
-        predictive_entropy(probabilities).tolist(),
-        disagreement(stages).tolist(),
-        between_orientations if orientation_logits.shape[1] > 1 else [None] * len(stages),
-        sets,
+        entropy,
+        between[0],
+        between[1] if orientation_logits.shape[1] > 1 else nothing,
+        nothing if inside is None else _sets_of(exact, inside, class_names),
+        nothing if undecided is None else _findings_of(undecided, class_names),
+        nothing if scores is None else scores.tolist(),
+        nothing if reasons is None else reasons,
         stages.tolist(),
         strict=True,
     )
     return [
         {
-            "prediction": class_names[chosen],
+            "prediction": chosen,
+            "findings": found,
             "probabilities": dict(zip(class_names, values, strict=True)),
-            "entropy": entropy,
-            "stage_disagreement": between_stages,
+            "entropy": of_image,
+            "stage_disagreement": of_stages,
             "orientation_disagreement": turned,
             "prediction_set": possible,
-            "triage": None if possible is None else "predict" if len(possible) == 1 else "refer",
+            "undecided_findings": open_,
+            "distance": score,
+            "triage": None if why is None else "refer" if why else "predict",
+            "reasons": None if why is None else list(why),
             "stages": {
                 step: dict(zip(class_names, of_stage, strict=True))
                 for step, of_stage in zip(steps, stage_values, strict=True)
             },
         }
-        for chosen, values, entropy, between_stages, turned, possible, stage_values in rows
+        for chosen, found, values, of_image, of_stages, turned, possible, open_, score, why, stage_values in rows
     ]
 
 
+def class_texts(decided: NDArray[Any], class_names: Sequence[str]) -> list[str]:
+    """Names of what is decided for each image.
+
+    Args:
+        decided: classes ``(N,)``; or True for the findings that are there, ``(N, num_classes)``.
+        class_names: names of the classes.
+
+    Example:
+        >>> class_texts(np.array([1]), ["a", "b"]), class_texts(np.array([[True, True], [False, False]]), ["a", "b"])
+        (['b'], ['a; b', 'none'])
+    """
+    if decided.ndim == 1:
+        return [class_names[number] for number in decided.tolist()]
+    return [SEPARATOR.join(found) or NOTHING for found in _findings_of(decided, class_names)]
+
+
+def _findings_of(decided: NDArray[Any], class_names: Sequence[str]) -> list[list[str]]:
+    """Names of the findings that are decided for, of each image."""
+    return [[name for name, there in zip(class_names, row, strict=True) if there] for row in decided.tolist()]
+
+
 def _sets_of(
-    scaled_logits: torch.Tensor,
-    class_names: Sequence[str],
-    prediction_sets: PredictionSets | None,
-    decided: NDArray[np.int64],
-) -> Sequence[list[str] | None]:
+    probabilities: NDArray[np.float64], inside: NDArray[np.bool_], class_names: Sequence[str]
+) -> list[list[str]]:
     """Possible classes of each image, the likeliest first."""
-    if prediction_sets is None:
-        return [None] * len(scaled_logits)
-    probabilities = scaled_logits.softmax(1).numpy()
     order = np.argsort(-probabilities, axis=1, kind="stable")
-    inside = prediction_sets.contains(probabilities, decided)
     return [[class_names[k] for k in ranked if possible[k]] for ranked, possible in zip(order, inside, strict=True)]
 
 
@@ -113,8 +163,10 @@ def batch_results(
     engine: Workflow,
     class_names: Sequence[str],
     temperature: float = 1.0,
-    prediction_sets: PredictionSets | None = None,
-    adjustment: LogitAdjustment | None = None,
+    prediction_sets: PredictionSets | FindingSets | None = None,
+    adjustment: DecisionRule | None = None,
+    feature_distances: FeatureDistances | None = None,
+    task: Task = TASKS[MULTICLASS],
 ) -> list[dict[str, Any]]:
     """Describe the batch that an evaluator has just predicted. All writers share the result.
 
@@ -124,6 +176,8 @@ def batch_results(
         temperature: see :func:`describe`.
         prediction_sets: see :func:`describe`.
         adjustment: see :func:`describe`.
+        feature_distances: see :func:`describe`. The evaluator must then give ``stage_means``.
+        task: see :func:`describe`.
 
     Returns:
         Result of :func:`describe`, kept in ``engine.state.output["results"]``.
@@ -131,7 +185,10 @@ def batch_results(
     output = engine.state.output
     if "results" not in output:
         logits = output["stage_logits"].cpu(), output["orientation_logits"].cpu()
-        output["results"] = describe(*logits, class_names, temperature, prediction_sets, adjustment)
+        means = None if feature_distances is None else output["stage_means"].cpu()
+        output["results"] = describe(
+            *logits, class_names, temperature, prediction_sets, adjustment, feature_distances, means, task
+        )
     return output["results"]
 
 
@@ -146,7 +203,10 @@ def result_columns(class_names: Sequence[str], num_steps: int) -> list[str]:
         "stage_disagreement",
         "orientation_disagreement",
         "prediction_set",
+        "undecided_findings",
+        "distance",
         "triage",
+        "reasons",
         *stages,
     ]
 
@@ -166,18 +226,25 @@ def check_class_names(class_names: Sequence[str]) -> None:
 
 
 def _as_row(name: str, result: dict[str, Any]) -> list[str]:
-    numbers = [result[key] for key in ("entropy", "stage_disagreement", "orientation_disagreement")]
+    numbers = [_number(result[key]) for key in ("entropy", "stage_disagreement", "orientation_disagreement")]
     stages = [value for of_stage in result["stages"].values() for value in of_stage.values()]
     possible = result["prediction_set"]
     return [
         name,
         *(f"{value:.7f}" for value in result["probabilities"].values()),
         result["prediction"],
-        *("" if value is None else f"{value:.7f}" for value in numbers),
-        "" if possible is None else SEPARATOR.join(possible),
+        *numbers,
+        SEPARATOR.join(possible or ()),
+        SEPARATOR.join(result["undecided_findings"] or ()),
+        _number(result["distance"]),
         result["triage"] or "",
-        *(f"{value:.7f}" for value in stages),
+        SEPARATOR.join(result["reasons"] or ()),
+        *map(_number, stages),
     ]
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.7f}"
 
 
 class ResultWriter:
@@ -193,6 +260,8 @@ class ResultWriter:
         temperature: see :func:`describe`.
         prediction_sets: see :func:`describe`.
         adjustment: see :func:`describe`.
+        feature_distances: see :func:`batch_results`.
+        task: see :func:`describe`.
     """
 
     def __init__(
@@ -201,8 +270,10 @@ class ResultWriter:
         class_names: Sequence[str],
         stream: ImageStream,
         temperature: float = 1.0,
-        prediction_sets: PredictionSets | None = None,
-        adjustment: LogitAdjustment | None = None,
+        prediction_sets: PredictionSets | FindingSets | None = None,
+        adjustment: DecisionRule | None = None,
+        feature_distances: FeatureDistances | None = None,
+        task: Task = TASKS[MULTICLASS],
     ) -> None:
         check_class_names(class_names)
         self.output_dir = Path(output_dir)
@@ -211,6 +282,8 @@ class ResultWriter:
         self.temperature = temperature
         self.prediction_sets = prediction_sets
         self.adjustment = adjustment
+        self.feature_distances = feature_distances
+        self.task = task
         self.num_images = 0
         self._open = ExitStack()
 
@@ -234,7 +307,7 @@ class ResultWriter:
         return self._open.enter_context(open(temporary, "w", newline="", encoding="utf-8"))
 
     def _add(self, engine: Workflow) -> None:
-        rules = self.temperature, self.prediction_sets, self.adjustment
+        rules = self.temperature, self.prediction_sets, self.adjustment, self.feature_distances, self.task
         results = batch_results(engine, self.class_names, *rules)
         for name, result in zip(engine.state.batch["name"], results, strict=True):
             self._csv.writerow(_as_row(name, result))

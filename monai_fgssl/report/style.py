@@ -14,11 +14,13 @@ from matplotlib.figure import Figure
 from monai_fgssl.utils.files import atomic_write
 from monai_fgssl.utils.words import readable
 
-__all__ = ["BLUE", "COLORS", "INK", "VERMILION", "literal", "readable", "save_figure", "style"]
+__all__ = ["BLUE", "COLORS", "INK", "MARKERS", "VERMILION", "literal", "readable", "save_figure", "style"]
 
 # The palette of Okabe and Ito (2008).
 INK, BLUE, VERMILION = "#333333", "#0072B2", "#D55E00"
 COLORS = (BLUE, VERMILION, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
+MARKERS = ("o", "^", "s", "D", "v", "P", "X", "*", "<")
+"""Shapes of points. Their number and that of the colors have no common factor, so 72 classes differ."""
 
 
 @contextmanager

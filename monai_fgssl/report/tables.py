@@ -15,7 +15,7 @@ from rich.table import Table
 from monai_fgssl.metrics.classification import METRICS
 from monai_fgssl.utils.files import atomic_write, to_json
 from monai_fgssl.utils.run_log import tell
-from monai_fgssl.utils.words import readable
+from monai_fgssl.utils.words import interval_text, readable
 
 __all__ = ["print_metrics", "write_metrics"]
 
@@ -46,16 +46,12 @@ def print_metrics(
     for entries, sign in ((rows, ""), (differences or {}, "+")):
         for method, intervals in entries.items():
             cells = (intervals[metric] for metric in metrics)
-            table.add_row(method, *(_cell(cell, sign) for cell in cells))
+            table.add_row(method, *(interval_text(cell, sign) for cell in cells))
         table.add_section()
     console = Console(width=WIDTH)
     with console.capture() as capture:
         console.print(table)
     tell("\n".join(line.rstrip() for line in capture.get().splitlines()))
-
-
-def _cell(interval: Mapping[str, float], sign: str) -> str:
-    return f"{interval['value']:{sign}.3f} [{interval['low']:{sign}.3f}, {interval['high']:{sign}.3f}]"
 
 
 def write_metrics(path: str | Path, content: Mapping[str, Any]) -> None:

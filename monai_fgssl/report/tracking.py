@@ -289,8 +289,8 @@ class FinetuneTracker(RunTracker):
         self.predictions.attach(self.evaluator)
 
     def figures(self, engine: Workflow) -> dict[str, Figure]:
-        """The confusion matrix, once there are predictions."""
-        if not self.predictions.names:
+        """The confusion matrix, once there are predictions; none for several findings in one image."""
+        if not self.predictions.names or self.predictions.labels.ndim == 2:
             return {}
         figure = plot_confusion(self.predictions.labels, self.predictions.predicted, self.class_names)
         return {"confusion": figure}

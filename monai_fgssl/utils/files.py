@@ -26,6 +26,7 @@ __all__ = [
     "check_space",
     "concerns_one_file",
     "file_size",
+    "from_json",
     "is_full_or_read_only",
     "remove_leftovers",
     "storage_errors",
@@ -256,6 +257,32 @@ def _is_leftover(name: str) -> bool:
     if found is None or found["host"] != _host():
         return False
     return not psutil.pid_exists(int(found["process"]))
+
+
+def from_json(text: str, **options: Any) -> Any:
+    r"""Read JSON whose texts can be printed and stored.
+
+    JSON may hold half of a surrogate pair, such as ``"\ud800"``. No encoding can write it, so it would fail much later.
+
+    Args:
+        text: the JSON text.
+        options: arguments of :func:`json.loads`.
+
+    Raises:
+        ValueError: when the text is not JSON, or a text in it is not valid Unicode.
+
+    Example:
+        >>> from_json(r'["caf\u00e9"]') == ["caf" + chr(0xE9)]
+        True
+    """
+    value = json.loads(text, **options)
+    # Decoded text has no surrogates, so only an escape can make one.
+    if "\\ud" in text.lower():
+        try:
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise ValueError(f"it has a text that is not valid Unicode: {error}") from None
+    return value
 
 
 def to_json(value: Any, indent: int | None = None) -> str:

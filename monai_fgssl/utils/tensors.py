@@ -113,6 +113,7 @@ def read_state_dict(path: str | Path) -> dict[str, torch.Tensor]:
 
     Raises:
         SettingsError: when the file is missing or damaged, or contains anything other than tensors by name.
+        MemoryError: when the file needs more memory than there is; the message names the file.
     """
     if not Path(path).is_file():
         raise SettingsError(f"there are no weights at {path}: train first, or name the right file.")
@@ -121,8 +122,9 @@ def read_state_dict(path: str | Path) -> dict[str, torch.Tensor]:
     try:
         _check_stored(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except MemoryError:
-        raise
+    except MemoryError as error:
+        # A length in a damaged file may ask for gigabytes.
+        raise MemoryError(f"{path} is damaged, or needs more memory than there is") from error
     except Exception as error:
         # torch raises many kinds of errors for a damaged file, and suggests loading it in a way that could run code.
         raise SettingsError(

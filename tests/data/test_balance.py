@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.utils.class_weight import compute_class_weight
 
-from monai_fgssl.data.balance import balanced_order, class_weights
+from monai_fgssl.data.balance import balanced_order, class_weights, loss_weights
 from monai_fgssl.utils.errors import DataError
 
 
@@ -117,3 +117,15 @@ def test_odd_images_go_to_all_classes() -> None:
 def test_order_of_bad_input(labels: list[int]) -> None:
     with pytest.raises(ValueError, match="needs images, and a label for each"):
         balanced_order(labels, np.random.default_rng(0))
+
+
+def test_weights_of_findings_make_both_answers_count_the_same() -> None:
+    labels = torch.tensor([[1, 1, 0], [0, 1, -1], [0, 1, 0], [0, -1, 0], [-1, 1, 0]])
+    weights = loss_weights("weights", labels, 3, "cpu")
+    assert weights is not None
+    # Three images without the first finding, one with it. The others are always or never there.
+    assert weights.tolist() == [3, 1, 1]
+    roots = loss_weights("sqrt_weights", labels, 3, "cpu")
+    assert roots is not None
+    assert roots.tolist() == pytest.approx([3**0.5, 1, 1])
+    assert loss_weights(None, labels, 3, "cpu") is None

@@ -110,6 +110,15 @@ def test_a_split_is_used_again(classes: Path, tmp_path: Path) -> None:
         prepare(classes, tmp_path / "4", split_from=tmp_path / "other.json")
 
 
+def test_a_number_of_labels_that_a_class_does_not_have_is_told(
+    classes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = prepare(classes, tmp_path, labels_per_class=1000)
+    counts = data.train.labels.bincount().tolist()
+    told = ", ".join(f"{name} ({count})" for name, count in zip(data.class_names, counts, strict=True))
+    assert f"note: train has fewer than 1000 labeled images of {told}" in capsys.readouterr().out
+
+
 def test_folds(classes: Path, tmp_path: Path) -> None:
     folds = [prepare(classes, tmp_path / str(fold), num_folds=3, fold=fold) for fold in range(3)]
     tested = [name for data in folds for name in data.test.names]

@@ -24,7 +24,7 @@ from monai_fgssl.data import (
     write_split,
 )
 from monai_fgssl.data.layouts.registry import read_table
-from monai_fgssl.data.splits import fold_table
+from monai_fgssl.data.splits import fold_table, split_notes
 
 PARTS = ("train", "validation", "test")
 
@@ -288,7 +288,12 @@ def test_split_file(tmp_path: Path) -> None:
         ("[1]", "can't be read as a split"),
         ('{"a": 3}', "can't be read as a split"),
         ("{", "can't"),
-        ('{"a": ["0_0", "0_0"]}', r"1 images are named more than once \(0_0\)"),
+        (
+            '{"train": [], "val": [], "test": []}',
+            "must have the lists train, validation, test, and has train, val, test",
+        ),
+        ('{"train": "0_0", "validation": [], "test": []}', "must have the lists train, validation, test"),
+        ('{"train": ["0_0", "0_0"], "validation": [], "test": []}', r"1 images are named more than once \(0_0\)"),
     ):
         path.write_text(text)
         with pytest.raises(DataError, match=message):
@@ -306,8 +311,107 @@ def test_a_split_of_another_data_set_is_refused(tmp_path: Path) -> None:
         with pytest.raises(DataError, match="is the split of another data set"):
             read_split(path, other)
     # Lists made by hand have no checksum.
-    path.write_text('{"train": ["0_0"], "test": ["1_0"]}')
+    path.write_text('{"train": ["0_0"], "validation": [], "test": ["1_0"]}')
     assert names(read_split(path, ImageTable(table.class_names, changed))["test"]) == ["1_0"]
+
+
+def test_a_split_made_by_hand_tells_what_it_tears_and_leaves_out(tmp_path: Path) -> None:
+    table = make_table([[0, 0], [1], [UNLABELED], [1]], 2)
+    path = tmp_path / "split.json"
+    path.write_text('{"train": ["0_0", "1_0"], "validation": [], "test": ["0_1", "2_0"]}')
+    split = read_split(path, table)
+    # An image without a label can't be tested.
+    assert names(split["test"]) == ["0_1"]
+    assert split_notes(split, table) == [
+        "1 patients or lesions are in several parts (those of 0_0 and 0_1), so the results will look better than they "
+        "are",
+        "2 images are in no part, or have no label there (2_0, 3_0)",
+    ]
+    whole = split_table(make_table([[label] for label in [0, 1] * 10], 2))
+    assert split_notes(whole, make_table([[label] for label in [0, 1] * 10], 2)) == []
+
+
+def make_findings(seed: int = 0) -> ImageTable:
+    """300 images of 150 patients with four findings, of which two come together; a tenth of the answers is unknown."""
+    rng = np.random.default_rng(seed)
+    there = rng.random((300, 4)) < (0.5, 0.3, 0.2, 0.1)
+    there[:, 3] &= there[:, 0]
+    answers = np.where(rng.random((300, 4)) < 0.1, UNLABELED, there.astype(int))
+    items = [
+        {"image": f"{k}.png", "name": str(k), "label": tuple(row), "group": f"g{k // 2}"}
+        for k, row in enumerate(answers.tolist())
+    ]
+    items[0] = items[0] | {"label": UNLABELED}
+    return ImageTable(("a", "b", "c", "d"), items, multilabel=True)
+
+
+def shares_of(items: list[dict[str, Any]]) -> np.ndarray:
+    """Number of images with each finding, and without any."""
+    answers = np.array([item["label"] for item in items if item["label"] != UNLABELED])
+    return np.append((answers == 1).sum(0), (~(answers == 1).any(1)).sum())
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_findings_are_in_proportion_and_patients_stay_together(seed: int) -> None:
+    table = make_findings(seed)
+    fractions = {"train": 0.6, "validation": 0.2, "test": 0.2}
+    split = split_table(table, fractions, seed)
+    # An image without a label is left out if its patient is in another part than the first.
+    assert {name for items in split.values() for name in names(items)} | {"0"} == set(names(table.items))
+    groups = [{item["group"] for item in items} for items in split.values()]
+    assert not groups[0] & groups[1] | groups[0] & groups[2] | groups[1] & groups[2]
+    total = shares_of(table.items)
+    for part, fraction in fractions.items():
+        np.testing.assert_allclose(shares_of(split[part]), fraction * total, atol=3, err_msg=part)
+
+
+def test_labels_of_findings_are_limited_by_finding() -> None:
+    items = make_findings().items
+    for amount in (5, 0.3):
+        kept = limit_labels(items, amount)
+        counts, total = shares_of(kept), shares_of(items)
+        wanted = np.full(5, amount) if isinstance(amount, int) else np.round(amount * total)
+        assert (counts >= np.minimum(wanted, total)).all()
+        assert sum(item["label"] == UNLABELED for item in kept) > 100
+    more = {item["name"] for item in limit_labels(items, 20) if item["label"] != UNLABELED}
+    assert {item["name"] for item in limit_labels(items, 5) if item["label"] != UNLABELED} < more
+
+
+def test_folds_of_findings_have_the_same_share_of_each() -> None:
+    table = make_findings()
+    folds = fold_table(table, 4, 0.2)
+    tested = [name for fold in folds for name in names(fold["test"])]
+    assert sorted(tested) == sorted(item["name"] for item in table.items if item["label"] != UNLABELED)
+    total = shares_of(table.items)
+    for fold in folds:
+        groups = [{item["group"] for item in items} for items in fold.values()]
+        assert sum(map(len, groups)) == len(set.union(*groups))
+        for part in PARTS:
+            assert (shares_of(fold[part]) > 0).all()
+        np.testing.assert_allclose(shares_of(fold["test"]), total / 4, rtol=0.25, atol=2)
+    assert fold_table(table, 4, 0.2) == folds
+    assert names(fold_table(table, 4, 0.2, seed=1)[0]["test"]) != names(folds[0]["test"])
+
+
+def test_too_few_images_of_a_finding_for_the_folds_are_told() -> None:
+    items = [{"name": f"{n}", "group": f"{n}", "image": f"{n}.png", "label": (int(n < 2), 1)} for n in range(20)]
+    with pytest.raises(DataError, match="there are 2 of"):
+        fold_table(ImageTable(("rare", "usual"), items, multilabel=True), 3)
+
+
+def test_a_split_of_findings_comes_back_and_belongs_to_its_labels(tmp_path: Path) -> None:
+    table = make_findings()
+    split = split_table(table)
+    write_split(tmp_path / "split.json", split, table)
+    assert read_split(tmp_path / "split.json", table) == split
+    turned = [
+        {**item, "label": item["label"] if item["label"] == UNLABELED else item["label"][::-1]} for item in table.items
+    ]
+    # Other names in another order are the same findings.
+    same = ImageTable(table.class_names[::-1], turned, multilabel=True)
+    assert names(read_split(tmp_path / "split.json", same)["test"]) == names(split["test"])
+    with pytest.raises(DataError, match="is the split of another data set"):
+        read_split(tmp_path / "split.json", ImageTable(table.class_names, turned, multilabel=True))
 
 
 def test_real_split(isic2018: Path) -> None:

@@ -17,14 +17,20 @@ from html.parser import HTMLParser
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
+import torch
 import yaml
 
 from monai_fgssl.__main__ import make_parser
-from monai_fgssl.bundle import BUNDLES
+from monai_fgssl.bundle import BUNDLES, read_record, save_model
 from monai_fgssl.bundle.settings import RENAMED_SETTINGS
 from monai_fgssl.bundle.settings_table import OF_BUNDLE, by_name
 from monai_fgssl.cli.commands import DEMO_SETTINGS
+from monai_fgssl.data import ImageGeometry
+from monai_fgssl.metrics import LogitAdjustment, PredictionSets, fit_feature_distances
+from monai_fgssl.networks import HierarchicalNet
+from monai_fgssl.utils.bundles import copy_bundle
 
 ROOT = Path(__file__).parents[2]
 
@@ -44,12 +50,57 @@ hooks, griffe_roles, write_settings = load("hooks"), load("griffe_roles"), load(
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
-    environment = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
-    built = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    assert built.returncode == 0, built.stdout + built.stderr
-    assert "WARNING" not in built.stdout + built.stderr
+    built = build(ROOT / "mkdocs.yml", folder)
+    assert built.returncode == 0, built.stderr
+    assert "WARNING" not in built.stderr
     return folder
+
+
+def build(config: Path, site: Path) -> subprocess.CompletedProcess[str]:
+    """Build a site, strictly: a warning is an error. With --quiet there are no warnings, so nothing would fail."""
+    command = [
+        sys.executable,
+        "-m",
+        "mkdocs",
+        "build",
+        "--strict",
+        "--config-file",
+        str(config),
+        "--site-dir",
+        str(site),
+    ]
+    environment = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("link", ["missing.md", "index.md#no-such-heading", "/absolute.md"])
+def test_a_dead_link_fails(link: str, tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "index.md").write_text(f"# Start\n\n[link]({link})\n", encoding="utf-8")
+    whole = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    config = {"site_name": "test", "docs_dir": "docs", "validation": yaml.safe_load(whole)["validation"]}
+    (tmp_path / "mkdocs.yml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    built = build(tmp_path / "mkdocs.yml", tmp_path / "site")
+    assert built.returncode != 0
+    assert link.removeprefix("index.md") in built.stderr
+
+
+def test_intervals_stay_on_one_line(site: Path) -> None:
+    page = (site / "results.html").read_text(encoding="utf-8")
+    assert "0.028\N{NO-BREAK SPACE}[0.010,\N{NO-BREAK SPACE}0.049]" in page
+    assert re.findall(r"\d\.\d+\s+\[[-+\d.]+,[ \n]", page.replace("\N{NO-BREAK SPACE}", "_")) == []
+
+
+def test_no_line_becomes_an_item_of_a_list_by_chance() -> None:
+    """Markdown takes a line that begins with a year and a period for an item of a list, and drops the year."""
+    pages = [*(ROOT / "docs").rglob("*.md"), *(ROOT / "benchmarks").rglob("*.md"), ROOT / "README.md"]
+    found = [
+        f"{page.name}: {line}"
+        for page in pages
+        for line in page.read_text(encoding="utf-8").splitlines()
+        if re.match(r"\s*\d{3,}[.)] ", line)
+    ]
+    assert found == []
 
 
 class Loads(HTMLParser):
@@ -105,7 +156,8 @@ def test_every_setting_is_in_the_table(site: Path) -> None:
     described = by_name()
     assert plain | set(config["settings"]) <= described.keys()
     page = (site / "settings.html").read_text(encoding="utf-8")
-    assert all(f'<span id="{name}"></span><code>{name}</code>' in page for name in described)
+    assert all(f'<h3 id="{name}"><code>{name}</code>' in page for name in [*described, "grayscale_prob"])
+    assert "<code>distorted_view#grayscale_prob</code> 0.2" in page
     # And nothing is described that is not there.
     folder = ROOT / "bundles" / "fgssl" / "configs"
     known = {name for file in folder.glob("*.json") for name in json.loads(file.read_text(encoding="utf-8"))}
@@ -237,6 +289,30 @@ def test_commands_of_the_package_are_described() -> None:
     assert f"The demo draws {DEMO_SETTINGS['synthetic_images']} synthetic lesions" in start
 
 
+def test_the_example_of_export_keeps_all_of_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (ROOT / "docs" / "guides" / "export.md").read_text(encoding="utf-8")
+    to_safetensors, to_torchscript = re.findall(r"^```python\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)
+    root, model = copy_bundle("fgssl", tmp_path / "bundles" / "fgssl"), "bundles/fgssl/models/model.pt"
+    monkeypatch.chdir(tmp_path)
+    network = HierarchicalNet("tiny-cnn", num_classes=3, width=8, embedding_dim=8)
+    widths = network.backbone.channels
+    features = np.random.default_rng(0).random((60, sum(widths)))
+    rules = {
+        "prediction_sets": PredictionSets(0.9, (0.5, 0.7, None)),
+        "adjustment": LogitAdjustment(0.5, (0.2, 0.3, 0.5)),
+        "distances": fit_feature_distances(features, features, widths),
+    }
+    geometry = ImageGeometry(32, window=(40.0, 400.0), frame=1, channel=2, time=3)
+    save_model(network, model, ("0", "1", "2"), geometry, 1.5, task="ordinal", **rules)
+    exec(to_safetensors, {})
+    kept, stored = read_record(root, "model.safetensors"), read_record(root, model)
+    stored.pop("weights_sha256")
+    assert {name: kept[name] for name in stored} == stored
+    exec(to_torchscript, {})
+    images = torch.rand(2, 3, 32, 32)
+    torch.testing.assert_close(torch.jit.load("model.ts")(images), network.eval()(images))
+
+
 def test_notebooks_become_pages_with_their_outputs(site: Path) -> None:
     notebooks = sorted((ROOT / "tutorials").glob("*.ipynb"))
     assert len(notebooks) >= 6
@@ -249,9 +325,24 @@ def test_notebooks_become_pages_with_their_outputs(site: Path) -> None:
         assert [base64.b64encode((site / "tutorials" / name).read_bytes()).decode() for name in shown] == [
             "".join("".join(picture).split()) for picture in pictures
         ]
+        assert (site / "tutorials" / path.name).read_bytes() == path.read_bytes()
+        assert f'href="{path.name}"' in page
         title = next("".join(cell["source"]) for cell in cells).splitlines()[0].removeprefix("# ")
         assert f">{title}<a" in page
         assert page.count('class="highlight"') >= sum(cell["cell_type"] == "code" for cell in cells)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "tutorials").glob("*.ipynb")), ids=lambda path: path.stem)
+def test_code_fits_the_page_and_pictures_have_a_description(path: Path) -> None:
+    """The site shows 80 columns without scrolling. `metadata.alt` of a cell describes its picture."""
+    descriptions = []
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        if cell["cell_type"] == "code":
+            assert [line for line in "".join(cell["source"]).splitlines() if len(line) > 80] == []
+            kinds = [kind for output in cell["outputs"] for kind in output.get("data", {}) if kind.startswith("image/")]
+            descriptions += [cell["metadata"].get("alt", "")] * len(kinds)
+    assert all(len(text) > 20 for text in descriptions)
+    assert len(set(descriptions)) == len(descriptions)
 
 
 @pytest.mark.parametrize("module", [hooks, griffe_roles])

@@ -25,6 +25,7 @@ from monai_fgssl.engines.handlers import precision as precision_handler
 from monai_fgssl.losses import CrossCorrelationLoss, GlobalCrossEntropyLoss
 from monai_fgssl.metrics import epoch_metric
 from monai_fgssl.networks import HierarchicalNet, PrecisionChoice, StagedBackbone, distribute, unwrap
+from monai_fgssl.tasks import TASKS, make_loss
 from monai_fgssl.transforms import RandDistortedView
 
 pytestmark = pytest.mark.slow
@@ -37,7 +38,11 @@ TRAININGS = [
     (kind, schedule, loader)
     for kind, schedule in (("pretrain", "progressive"), ("pretrain", "joint"), ("train", "progressive"))
     for loader in ("uneven last batch", "uneven shares")
-] + [("frozen backbone", "joint", "uneven shares"), ("shared backbone", "joint", "uneven shares")]
+] + [
+    ("grades", "progressive", "uneven shares"),
+    ("frozen backbone", "joint", "uneven shares"),
+    ("shared backbone", "joint", "uneven shares"),
+]
 EVALUATION_BATCHES = (9, 3)
 
 
@@ -108,7 +113,8 @@ def train(
         ).run()
     else:
         weights = torch.tensor(CLASS_WEIGHTS, dtype=torch.float64)
-        loss = (GlobalCrossEntropyLoss if dist.is_initialized() else nn.CrossEntropyLoss)(weights)
+        loss = make_loss(TASKS["ordinal" if kind == "grades" else "multiclass"], weights)
+        assert isinstance(loss, GlobalCrossEntropyLoss) == (kind != "grades" and dist.is_initialized())
         trainer = ProgressiveTrainer(loss_function=loss, view=same_view, **settings)
         BackboneFreezer(network, *((0.5, 2) if kind == "frozen backbone" else ())).attach(trainer)
         trainer.run()

@@ -109,6 +109,23 @@ def test_norms_of_a_projector_are_updated_too_and_the_mode_is_kept() -> None:
     torch.testing.assert_close(variance, inputs[0].var(0), rtol=1e-4, atol=1e-7)
 
 
+@pytest.mark.parametrize(("size", "counts"), [(1, False), (2, False), (3, True)])
+def test_a_few_last_images_do_not_count_as_much_as_a_batch(size: int, counts: bool) -> None:
+    """129 images in batches of 128 leave one image, from which batch norm of vectors can't compute."""
+    images = torch.rand(6 + size, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    found = []
+    for batches in ([images[:6], images[6:]], [images[:6], images[6:]] if counts else [images[:6]]):
+        torch.manual_seed(0)
+        network = PlainNet("resnet18", num_classes=2, embedding_dim=4)
+        BatchNormUpdater(network, [{"image": batch} for batch in batches], "cpu").update()
+        found.append(network.projector[1].running_mean)
+    torch.testing.assert_close(*found)
+    torch.manual_seed(0)
+    network = PlainNet("resnet18", num_classes=2, embedding_dim=4)
+    BatchNormUpdater(network, [{"image": images[:6]}], "cpu").update()
+    assert torch.equal(found[0], network.projector[1].running_mean) == (not counts)
+
+
 @pytest.mark.parametrize("collapsed", [False, True])
 def test_features_are_measured_and_collapse_is_reported_once(
     collapsed: bool, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]

@@ -21,6 +21,7 @@ from monai_fgssl.engines.handlers.precision import shortest_times
 from monai_fgssl.losses import CrossCorrelationLoss
 from monai_fgssl.networks import HierarchicalNet, PrecisionChoice, StagedBackbone, precision
 from monai_fgssl.transforms import RandDistortedView, RandRegularizedView
+from monai_fgssl.utils.processors import CoreUse
 
 SECONDS = {"float32": 1.0, "float32_channels_last": 1.0, "bfloat16_channels_last": 1.0}
 EPOCHS, IMAGES, BATCH = 9, 48, 8
@@ -113,6 +114,15 @@ def test_the_fastest_is_taken_and_the_trial_leaves_no_trace(
     # The same weights, bit for bit, as when it is asked for.
     explicit = PrecisionChoice(fastest)
     assert_equal(found, trained(make_trainer(kind, explicit, [FastestPrecision(explicit, clock=no_clock)], schedule)))
+
+
+def test_other_programs_that_slow_the_trial_are_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(CoreUse, "of_others", lambda _: 1e6)
+    choice = PrecisionChoice()
+    make_trainer("train", choice, [FastestPrecision(choice, clock=Clock(choice))]).run()
+    assert "note: other programs use 1000000.0 of" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("seconds", "name"), [(0.97, "float32"), (0.9, "bfloat16_channels_last")])

@@ -34,6 +34,7 @@ from monai_fgssl.engines.handlers import (
     WeightAverager,
     WeightMonitor,
 )
+from monai_fgssl.engines.handlers.resume import _load_optimizer
 from monai_fgssl.engines.handlers.saver import WeightsSaver
 from monai_fgssl.losses import CrossCorrelationLoss
 from monai_fgssl.metrics import epoch_metric
@@ -75,6 +76,9 @@ def make_trainer(
     width: int | None = None,
     identity: dict[str, str] | None = None,
     hyperparameters: dict[str, str] | None = None,
+    learning_rate: float = 0.01,
+    weight_decay: float = 0.01,
+    warmup_steps: int = 2,
 ) -> PreTrainer | ProgressiveTrainer:
     """All parts of the bundle's training, small."""
     torch.manual_seed(1)
@@ -85,8 +89,8 @@ def make_trainer(
     )
     images = make_images(IMAGES) if images is None else images
     loader = make_loader(images, batch_size, shuffle=True, seed=seed, drop_last=True)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=0.01, fused=True)
-    scheduler = WarmupCosineSchedule(optimizer, warmup_steps=2, t_total=epochs * len(loader))
+    optimizer = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=True)
+    scheduler = WarmupCosineSchedule(optimizer, warmup_steps=warmup_steps, t_total=epochs * len(loader))
     best = WeightsSaver(network, folder / "best.pt")
     evaluator = HierarchicalEvaluator(
         device="cpu",
@@ -435,6 +439,49 @@ def test_checkpoints_belong_to_data_and_settings(tmp_path: Path, capsys: pytest.
     told = capsys.readouterr().out
     assert "warning: phase was done with learning_rate 0.2; 0.3 comes too late and changes nothing." in told
     assert "continues" not in told
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"learning_rate": 0.002},
+        {"weight_decay": 0.3},
+        {"warmup_steps": 9},
+        {"epochs": 2 * EPOCHS},
+        {"batch_size": 4},
+        {"learning_rate": 0.002, "weight_decay": 0.3, "warmup_steps": 9, "epochs": 4, "batch_size": 4},
+    ],
+)
+def test_changed_settings_of_the_optimizer_and_its_schedule_hold(changes: dict[str, Any], tmp_path: Path) -> None:
+    """The learning rate of each step that is left is that of a training with these settings from the start."""
+    stop_in_epoch_two("train", tmp_path / "stopped")
+    found = learning_rates(tmp_path / "stopped", resume=True, **changes)
+    expected = learning_rates(tmp_path / "whole", resume=False, **changes)
+    assert 0 < len(found) < len(expected)
+    assert found == expected[-len(found) :]
+
+
+def learning_rates(folder: Path, resume: bool, **changes: Any) -> list[tuple[float, float]]:
+    """Learning rate and weight decay of each step."""
+    trainer = make_trainer("train", folder, resume, minutes=60, **changes)
+    used: list[tuple[float, float]] = []
+
+    def remember() -> None:
+        (group,) = trainer.optimizer.param_groups
+        used.append((group["lr"], group["weight_decay"]))
+
+    trainer.add_event_handler(Events.ITERATION_STARTED, remember)
+    trainer.run()
+    return used
+
+
+def test_a_learning_rate_without_a_schedule_is_that_of_the_checkpoint(tmp_path: Path) -> None:
+    """Something else may have set it, such as a handler that lowers it."""
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1)
+    stored = optimizer.state_dict()
+    stored["param_groups"][0] |= {"lr": 0.05, "weight_decay": 0.5}
+    _load_optimizer(optimizer, stored, is_scheduled=False)
+    assert (optimizer.param_groups[0]["lr"], optimizer.param_groups[0]["weight_decay"]) == (0.05, 0)
 
 
 def test_a_checkpoint_of_an_earlier_release_goes_on_with_a_warning(

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -82,9 +83,17 @@ def _list(path: Path) -> str | None:
         # They may lie anywhere: a list is the user's own.
         if not Path(item["image"]).is_file():
             return f"an image that does not exist: {item['image']}"
-        if not -1 <= item["label"] < len(table.class_names):
-            return f"label {item['label']} of {len(table.class_names)} classes"
+        label, count = item["label"], len(table.class_names)
+        if not _is_label(label, count):
+            return f"label {label} of {count} classes"
     return None
+
+
+def _is_label(label: Any, count: int) -> bool:
+    """True for a class number, -1 for none, or as many answers as there are findings."""
+    if isinstance(label, tuple):
+        return len(label) == count and set(label) <= {-1, 0, 1}
+    return bool(-1 <= label < count)
 
 
 def _record(path: Path) -> str | None:

@@ -55,17 +55,25 @@ class StandIn:
     def __init__(self, pictures: dict[str, bytes], heat_map: bytes) -> None:
         self.pictures = pictures
         self.heat_map = heat_map
-        self.labels: dict[str, str] = {}
+        # Class by image; or the list of its findings.
+        self.labels: dict[str, Any] = {}
+        self.multilabel = False
+        # The findings that the model decides for.
+        self.findings: list[str] | None = None
         # Marks, the person who labeled, and suggestion and doubt of the model, by image.
         self.marks: dict[str, dict[str, bool]] = {}
         self.people: dict[str, str] = {}
-        self.suggestions: dict[str, tuple[str, float]] = {}
-        self.readings: dict[str, dict[str, str]] = {}
+        self.suggestions: dict[str, tuple[Any, float]] = {}
+        self.readings: dict[str, dict[str, Any]] = {}
+        # Why a person should decide, for every image.
+        self.reasons: list[str] | None = None
         self.user: str | None = None
         self.trainings: dict[str, Any] = {"trainings": [], "labels_until_better": None}
         self.neighbors: list[dict[str, Any]] = []
         self.agreement: list[dict[str, Any]] = []
         self.has_model = True
+        # The class that the model decides for, if it is not the likeliest.
+        self.decision: str | None = None
         # Of gray images and volumes: what the server offers, by image.
         self.choices: dict[str, dict[str, Any]] = {}
         # Images that can't be read, and the reason.
@@ -120,6 +128,7 @@ class StandIn:
                 return {
                     "classes": self.classes,
                     "user": self.user,
+                    "multilabel": self.multilabel,
                     "training_refused": self.refusal if self.labels else "nothing is labeled",
                     "model": "fgssl",
                     "has_model": self.has_model,
@@ -129,7 +138,7 @@ class StandIn:
                     "num_images": len(self.pictures) - len(self.noted),
                     "num_unreadable": len(self.noted),
                     "num_labeled": len(self.labels),
-                    "counts": {name: list(self.labels.values()).count(name) for name in self.classes},
+                    "counts": {name: self.count(name) for name in self.classes},
                 }
             case "GET", "/fgssl/" if image == "trainings":
                 return self.trainings
@@ -167,13 +176,16 @@ class StandIn:
                 # "random" starts from the front, all others from the back.
                 return {"id": free[0 if image == "random" else -1]} if free else {}
             case "POST", "/infer/":
-                ordered = sorted(zip(CLASSES, SCORES, strict=True), key=lambda pair: -pair[1])
+                pairs = zip(CLASSES, SCORES, strict=True)
+                ordered = sorted(pairs, key=lambda pair: (pair[0] != self.decision, -pair[1]))
                 return {
                     # MONAI Label writes class names in lower case.
                     "prediction": [{"label": name.lower(), "score": score} for name, score in ordered],
+                    "findings": self.findings,
                     "stages": {stage: dict(zip(CLASSES, scores, strict=True)) for stage, scores in STAGES.items()},
                     "entropy": 0.66,
                     "stage_disagreement": 0.12,
+                    "reasons": self.reasons,
                 }
             case "PUT", "/datastore/":
                 assert image == "label"
@@ -194,6 +206,10 @@ class StandIn:
                 self.task["status"] = "STOPPED"
                 return self.task
         raise Refusal(404, "Not found")
+
+    def count(self, name: str) -> int:
+        """Number of images of a class, or with a finding."""
+        return sum(name == label or (isinstance(label, list) and name in label) for label in self.labels.values())
 
     def describe(self, name: str) -> dict[str, Any]:
         """An image as the list of all images has it."""

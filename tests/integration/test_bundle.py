@@ -237,6 +237,11 @@ def test_in_two_steps_from_the_repository_root_the_same_weights_bit_for_bit(tmp_
     )
     for key, value in expected.items():
         assert torch.equal(value, weights[key]), key
+    # A pre-training may go on from these weights. With this learning rate they hardly change.
+    further = train(REPOSITORY, files, tmp_path / "third", pretrained=pretrained, pretrain_learning_rate=1e-12)
+    assert further.returncode == 0, further.stderr
+    start, end = (torch.load(path, weights_only=True) for path in (pretrained, tmp_path / "third" / "pretrained.pt"))
+    assert all(torch.allclose(start[key], value) for key, value in end.items() if key.endswith("weight"))
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,10 @@ MODEL = ModelDescription("lesions", "1.2", "Ours", "ab" * 32, ("image_size=224",
 CLASSES = ("MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC")
 ROWS = np.vstack([np.eye(7)[1] * 0.93 + 0.01, np.random.default_rng(0).dirichlet(np.ones(7), 4)])
 PREDICTION = Prediction(CLASSES, ROWS[0], ROWS[1:], {"entropy": 0.25, "stage_disagreement": 0.5})
+FINDINGS = Prediction(
+    ("Mass", "Edema"), [0.3, 0.6], [[0.2, 0.5], [0.3, 0.6]], {"entropy": 0.5}, unlike_training=False, found=["Mass"],
+    thresholds=[0.25, 0.7], undecided=["Edema"],
+)  # fmt: skip
 PICTURE = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
 
 PACKAGES = {
@@ -120,18 +124,19 @@ SOURCES = {
 def results(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """An image, and the report and the heat map about it."""
     folder = tmp_path_factory.mktemp("results")
-    paths = {name: folder / f"{name}.dcm" for name in ("source", "report", "heat")}
+    paths = {name: folder / f"{name}.dcm" for name in ("source", "report", "findings", "heat")}
     SOURCES[request.param](paths["source"])
     source = pydicom.dcmread(paths["source"], stop_before_pixels=True)
     frame = 1 if request.param == "frames" else None
     write_sr(paths["report"], source, PREDICTION, MODEL, frame)
+    write_sr(paths["findings"], source, FINDINGS, MODEL, frame)
     write_secondary_capture(paths["heat"], source, PICTURE, "Grad-CAM of stage 2 for NV", MODEL, frame)
     return paths
 
 
-@pytest.mark.parametrize("kind", ["report", "heat"])
+@pytest.mark.parametrize("kind", ["report", "findings", "heat"])
 def test_dciodvfy_finds_no_error(results: dict[str, Path], kind: str) -> None:
-    name = {"report": "Comprehensive3DSR", "heat": "SCImage"}[kind]
+    name = "SCImage" if kind == "heat" else "Comprehensive3DSR"
     lines = [line for line in run("dciodvfy", "-new", results[kind]).stderr.splitlines() if line]
     assert lines.count(name) == 1
     assert [line for line in lines if line != name and not is_known(line)] == []
@@ -166,7 +171,22 @@ def test_dsrdump_reads_the_finding(results: dict[str, Path]) -> None:
     assert result.stdout.count('"Measurement Group"') == 5
 
 
-@pytest.mark.parametrize("kind", ["report", "heat"])
+def test_dsrdump_reads_each_finding(results: dict[str, Path]) -> None:
+    result = run("dsrdump", "+Pl", results["findings"])
+    assert result.returncode == 0
+    assert not re.search(r"^[EF]: ", result.stderr, re.MULTILINE)
+    assert result.stdout.count('"Measurement Group"') == 1 + 2 + 2
+    assert '<contains CODE:(,,"Mass")=(373066001,SCT,"Yes")>' in result.stdout
+    assert '<contains CODE:(,,"Edema")=(373067005,SCT,"No")>' in result.stdout
+    assert '<contains CODE:(,,"Finding")=(Mass,99FGSSL,"Mass")>' in result.stdout
+    assert result.stdout.count('(,,"The finding may be there or not")=(373066001,SCT,"Yes")') == 1
+    assert '<contains CODE:(,,"Finding")=(Edema,99FGSSL,"Edema")>' not in result.stdout
+    assert '<contains NUM:(,,"Probability from which the finding is predicted")="0.25" (1,UCUM,"no units")>' in (
+        result.stdout
+    )
+
+
+@pytest.mark.parametrize("kind", ["report", "findings", "heat"])
 def test_dcm2json_reads_what_pydicom_reads(results: dict[str, Path], kind: str, tmp_path: Path) -> None:
     result = run("dcm2json", results[kind], tmp_path / "out.json")
     assert result.returncode == 0, result.stderr
@@ -237,7 +257,7 @@ def test_orthanc_files_the_results_with_the_image(results: dict[str, Path], arch
     assert {answer["Status"] for answer in answers.values()} == {"Success"}
     assert len({answer["ParentStudy"] for answer in answers.values()}) == 1
     assert len({answer["ParentPatient"] for answer in answers.values()}) == 1
-    assert len({answer["ParentSeries"] for answer in answers.values()}) == 3
+    assert len({answer["ParentSeries"] for answer in answers.values()}) == len(results)
     study = archive.ask(f"studies/{answers['source']['ParentStudy']}/instances")
     assert {instance["ID"] for instance in study} == {answer["ID"] for answer in answers.values()}
 

@@ -129,7 +129,7 @@ def test_two_processes_train_one_model_and_the_first_one_speaks(tmp_path: Path, 
     stdout, stderr = launcher.communicate(timeout=HANG)
     assert launcher.returncode == 0, stderr
     assert stdout.count("pre-train 1/1") == 1
-    assert stdout.count("test images") == 1
+    assert stdout.count("Report: ") == 1
     (printed,) = logs.rglob("1/stdout.log")
     assert printed.read_text() == ""
     assert [line for line in record.read_text().splitlines() if str(output) in line] == []

@@ -25,6 +25,13 @@ NUMBER_KEYS = {"COBBLESTONE": "1", "NETWORK": "2"}
 PRETRAIN_EPOCHS = 20
 
 
+def test_the_page_says_why_a_person_should_decide(page: Page, server: StandIn) -> None:
+    server.reasons = ["several classes are possible", "unlike the training images"]
+    page.chrome.refresh()
+    said = "Decide yourself: several classes are possible, unlike the training images."
+    page.wait(lambda: page.text("#suggestion").endswith(said))
+
+
 def test_an_image_and_its_suggestion(page: Page, server: StandIn) -> None:
     assert page.image == "image 0 #0%"
     assert page.text("#done-text") == "0 of 6 labeled"

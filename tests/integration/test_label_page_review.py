@@ -238,6 +238,14 @@ def test_suggestions_are_hidden_until_somebody_has_chosen(page: Page, server: St
     page.wait(lambda: page.text("#suggestion").startswith("GLOBULES"))
 
 
+def test_the_decided_class_comes_first_though_it_is_not_the_likeliest(page: Page, server: StandIn) -> None:
+    """A model of `--decision balanced` may decide for a rare class."""
+    server.decision = "DOTS"
+    page.chrome.refresh()
+    page.wait(lambda: page.text("#suggestion").startswith("DOTS with "))
+    assert page.find(".class.suggested").text.split()[1] == "DOTS"
+
+
 def test_agreement_opens_what_two_people_differ_on(page: Page, server: StandIn) -> None:
     server.user = "uma"
     server.agreement = [

@@ -205,6 +205,7 @@ def test_before_training_everything_has_an_answer(server: list[Server], truth: t
         "user": None,
         "training_refused": "training needs two classes or more with at least 3 labeled images each; there are: none.",
         "has_model": False,
+        "multilabel": False,
         "notices": [],
         "num_stages": 0,
         "strategies": list(STRATEGIES),

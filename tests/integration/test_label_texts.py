@@ -11,6 +11,8 @@ import pytest
 from label_browser import CLASSES, PAGE, Page, StandIn
 from selenium.webdriver import Chrome, Keys
 
+from monai_fgssl.metrics import SEVERAL_CLASSES, UNDECIDED_FINDING, UNLIKE_TRAINING
+
 NAME = "image 0 #0%"
 TEXTS = (PAGE / "texts.js").read_text(encoding="utf-8")
 # Everything that a person reads, hears or sees in a tip, but for the names of classes and images.
@@ -84,6 +86,7 @@ def test_the_page_says_nothing_else(page: Page, server: StandIn) -> None:
     server.choices[NAME] = {"window": [40, 400], "values": [-1000, 2000], "slices": 20, "slice": 10}
     server.unreadable = {"image 5 #5%": "it is damaged"}
     server.noted = set(server.unreadable)
+    server.reasons = [SEVERAL_CLASSES, UNDECIDED_FINDING, UNLIKE_TRAINING]
     page.chrome.refresh()
     page.wait(lambda: "61 %" in page.text("#suggestion"))
     listen()

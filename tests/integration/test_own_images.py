@@ -41,6 +41,10 @@ def test_from_unlabeled_images_to_classes_in_folders(lesions: Path, tmp_path: Pa
     unlabeled.mkdir()
     table = read_isic2018(lesions)
     names = table.class_names[:3]
+    # The sex is made up: it alternates from lesion to lesion.
+    groups = sorted({item["group"] for item in table.items})
+    sex_of = {item["name"]: "FM"[groups.index(item["group"]) % 2] for item in table.items}
+    (tmp_path / "sex.csv").write_text("\n".join(["image,sex", *map(",".join, sex_of.items())]))
     for item in table.items:
         shutil.copy(item["image"], unlabeled)
         if item["label"] < len(names):
@@ -54,11 +58,15 @@ def test_from_unlabeled_images_to_classes_in_folders(lesions: Path, tmp_path: Pa
     assert "before pre-training: rank concat" in printed
     pretrained = tmp_path / "first" / "pretrained.pt"
     settings = {"pretrained": pretrained, "pretrain_epochs": 0, "compare": False, "balance": "sampling"}
+    settings |= {"subgroup_columns": "sex", "subgroup_file": tmp_path / "sex.csv"}
     run("bundles/fgssl/train.json", classes, tmp_path / "second", **settings)
     record = json.loads((tmp_path / "second" / "model.json").read_text())
     assert record["class_names"] == sorted(names)
     with (tmp_path / "second" / "predictions.csv").open(newline="") as file:
         assert next(csv.reader(file)) == ["image", *record["class_names"]]
+    found = json.loads((tmp_path / "second" / "metrics.json").read_text())["subgroups"]["sex"]["subgroups"]
+    tested = [sex_of[Path(name).name] for name in json.loads((tmp_path / "second" / "split.json").read_text())["test"]]
+    assert {sex: row["images"] for sex, row in found.items()} == {sex: tested.count(sex) for sex in ("F", "M")}
     before = torch.load(pretrained, weights_only=True)
     after = torch.load(tmp_path / "second" / "model.pt", weights_only=True)
     changes = [

@@ -108,3 +108,26 @@ def test_nobody_waits_while_a_report_is_read(store: tuple[ClassDICOMWebDatastore
     assert len(saved) == 5
     # What people say here counts more than the reports.
     assert {first.class_of(image) for image in saved} == {"nevus"}
+
+
+def test_findings_in_an_archive_are_taken_over_with_what_was_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = Client()
+    client.listed["SR"] = client.listed["SR"][:4]
+    reports: dict[str, Any] = {
+        "1.3.0": (IMAGES[0], {"Mass": True, "Edema": False}, "20260101000000.000001"),
+        # The newest report of an image counts, whatever kind of label it has.
+        "1.3.1": (IMAGES[1], {"Mass": True}, "20260101000000.000001"),
+        "1.3.2": (IMAGES[1], {"Mass": False}, "20260101000000.000002"),
+        # Of another list of findings.
+        "1.3.3": (IMAGES[2], {"Nodule": True}, "20260101000000.000001"),
+    }
+    monkeypatch.setattr(archive_datastore, "read_label_report", reports.get)
+    for _ in range(2):
+        # The second time from the file that remembers the reports.
+        store = ClassDICOMWebDatastore(client, {"Modality": "XC"}, str(tmp_path), ("Mass", "Edema"), several=True)
+        store.refresh()
+        assert store.labeled() == {IMAGES[0]: ("Mass",), IMAGES[1]: ()}
+        assert store.answers() == {IMAGES[0]: {"Mass": True, "Edema": False}, IMAGES[1]: {"Mass": False}}
+    assert len(client.retrieved) == 4

@@ -22,7 +22,7 @@ pytest.importorskip("monailabel", reason="MONAI Label has an environment of its 
 from fastapi import HTTPException
 
 from monai_fgssl.data.layouts.folders import read_image_folder
-from monai_fgssl.label.datastore import FINAL, ClassDatastore
+from monai_fgssl.label.datastore import CLASS, FINAL, ClassDatastore
 
 CLASSES = ("nevus", "melanoma")
 INDEX = "datastore_v2.json"
@@ -280,3 +280,56 @@ def test_images_are_found_as_in_training(folder: Path) -> None:
     assert trained_on == {"a.png", "b.png", "c.png", "x.Jpg", "y.JPEG", "z.TIF"}
     label(store, "x", "nevus")
     assert open_store(folder).labeled() == {"x": "nevus"}
+
+
+FINDINGS = ("Mass", "Edema")
+
+
+def open_findings(folder: Path, names: tuple[str, ...] = FINDINGS) -> ClassDatastore:
+    return ClassDatastore(str(folder), names, several=True)
+
+
+def test_findings_are_a_list_and_none_is_a_label(folder: Path) -> None:
+    store = open_findings(folder)
+    store.save_label("a", "", FINAL, {CLASS: ["edema", "Mass"], "user": "anna"})
+    store.save_label("b", "", FINAL, {CLASS: []})
+    store.save_label("a", "", FINAL, {CLASS: ["Edema"], "user": "uma"})
+    for opened in (store, open_findings(folder)):
+        assert opened.labeled() == {"a": ("Edema",), "b": ()}
+        assert opened.readings_of("a") == {"anna": ("Mass", "Edema"), "uma": ("Edema",)}
+        assert opened.answers() == {"a": {"Mass": False, "Edema": True}, "b": {"Mass": False, "Edema": False}}
+    content = json.loads((folder / "labels" / "final" / "a.json").read_text(encoding="utf-8"))
+    assert content["class"] == ["Edema"]
+    # A lost index is rebuilt from the files.
+    (folder / "datastore_v2.json").unlink()
+    again = open_findings(folder)
+    assert again.labeled() == {"a": ("Edema",), "b": ()}
+    again.remove_label("b", FINAL)
+    assert open_findings(folder).labeled() == {"a": ("Edema",)}
+
+
+def test_a_finding_that_is_added_later_is_not_known_of_earlier_labels(folder: Path) -> None:
+    open_findings(folder).save_label("a", "", FINAL, {CLASS: ["Mass"]})
+    store = open_findings(folder, (*FINDINGS, "Effusion"))
+    store.save_label("b", "", FINAL, {CLASS: ["Mass"]})
+    assert store.answers()["a"] == {"Mass": True, "Edema": False}
+    assert store.answers()["b"] == {"Mass": True, "Edema": False, "Effusion": False}
+
+
+def test_what_is_no_list_of_findings_is_refused(folder: Path) -> None:
+    store = open_findings(folder)
+    for value in ("Mass", None, ["Nodule"]):
+        with pytest.raises(HTTPException) as caught:
+            store.save_label("a", "", FINAL, {CLASS: value})
+        assert caught.value.status_code == 422
+    assert store.labeled() == {}
+
+
+def test_labels_of_the_other_kind_are_kept_and_not_mistaken(folder: Path) -> None:
+    ClassDatastore(str(folder), FINDINGS).save_label("a", "", FINAL, {CLASS: "Mass"})
+    store = open_findings(folder)
+    # One class says nothing about the others.
+    assert store.answers() == {"a": {"Mass": True}}
+    store.save_label("b", "", FINAL, {CLASS: ["Edema"]})
+    assert ClassDatastore(str(folder), FINDINGS).labeled() == {"a": "Mass"}
+    assert open_findings(folder).labeled() == {"a": ("Mass",), "b": ("Edema",)}

@@ -63,3 +63,20 @@ def test_one_training_is_taken_for_the_root_law() -> None:
 )
 def test_nothing_is_promised_where_the_curve_is_flat_or_at_its_end(course: list[dict[str, Any]]) -> None:
     assert labels_until_better(course, 300) is None
+
+
+def test_trainings_with_several_findings_are_a_history_of_their_own(tmp_path: Path) -> None:
+    folder = tmp_path / "output" / "train"
+    folder.mkdir(parents=True)
+    figure = {"value": 0.8, "low": 0.7, "high": 0.9}
+    methods = {"ours": {"macro_auc": figure, "macro_f1": figure}}
+    (folder / "metrics.json").write_text(json.dumps({"methods": methods, "num_test_images": 1000}))
+    remember_training(tmp_path, 361, several=True)
+    own = {"accuracy": figure, "balanced_accuracy": figure}
+    (folder / "metrics.json").write_text(json.dumps({"methods": {"ours": own}, "num_test_images": 1000}))
+    remember_training(tmp_path, 100)
+    assert [entry["num_labels"] for entry in read_trainings(tmp_path)] == [100]
+    (entry,) = read_trainings(tmp_path, several=True)
+    assert entry == {"num_labels": 361, "num_test_images": 1000, "macro_auc": figure, "macro_f1": figure}
+    # As for the accuracy: from an error of 0.2 to 0.19 with the root, the labels grow by (20 / 19)^2.
+    assert labels_until_better([entry], 361) == pytest.approx(400 - 361, abs=1)

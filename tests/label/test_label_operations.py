@@ -42,8 +42,13 @@ def client() -> TestClient:
     server = FastAPI()
     info = {"trainers": {"train": {}}, "scoring": {"fgssl": {}}, "models": {"fgssl": {}}}
     labels = {f"{name}{number}": name for name in "ab" for number in range(3)}
-    datastore = SimpleNamespace(labeled=lambda: labels)
-    app: Any = SimpleNamespace(info=lambda: info, datastore=lambda: datastore, labeled=lambda: labels)
+    datastore = SimpleNamespace(answers=lambda: labels)
+    app: Any = SimpleNamespace(
+        info=lambda: info,
+        datastore=lambda: datastore,
+        answers=lambda: labels,
+        options=SimpleNamespace(several=False),
+    )
     server.include_router(operations.make_operations_router(app))
     made = TestClient(server)
     made.labels = labels  # type: ignore[attr-defined]

@@ -88,3 +88,17 @@ def test_the_observer_is_the_person_who_chose(observer: str | None, written: str
     # Not to the last sign: pydicom leaves out empty components.
     assert str(name).rstrip("^") == written.rstrip("^")
     assert read_label_report(again) == (source.SeriesInstanceUID, "NV", "20260203040506.000007")
+
+
+@pytest.mark.parametrize("answers", [{"Mass": True, "Ödem": False}, {"Mass": False, "Ödem": False}, {"Mass": True}])
+def test_findings_survive_the_way_through_a_file(tmp_path: Path, answers: dict[str, bool]) -> None:
+    source = write_source(tmp_path / "image.dcm")
+    make_label_report(source, answers, ("Mass", "Ödem")).save_as(tmp_path / "report.dcm")
+    report = highdicom.sr.srread(tmp_path / "report.dcm")
+    series, read, _ = read_label_report(report) or ("", "", "")
+    assert (series, read) == (source.SeriesInstanceUID, answers)
+    groups = report.content.get_image_measurement_groups(tracking_uid=None)
+    assert [group.tracking_identifier for group in groups] == list(answers)
+    # A program that lists the findings of a report lists no absent one.
+    found = [group.finding_type.meaning for group in groups if group.finding_type is not None]
+    assert found == [name for name, there in answers.items() if there]

@@ -15,7 +15,8 @@ from PIL import Image
 from monai_fgssl.label.review import agreements, similar, suggestions
 from monai_fgssl.label.scores import Scores
 from monai_fgssl.label.thumbnails import Thumbnails
-from monai_fgssl.metrics import LogitAdjustment
+from monai_fgssl.metrics import LogitAdjustment, Thresholds
+from monai_fgssl.tasks import TASKS
 
 
 def test_suggestions_are_those_of_the_mean_of_the_logits() -> None:
@@ -105,3 +106,29 @@ def test_similar_images_are_labeled_ones_and_the_nearest_first() -> None:
     assert found[0]["similarity"] > found[1]["similarity"]
     assert similar(scores, "f", labeled, 2) == []
     assert similar(scores, "a", {"a": "x"}, 2) == []
+
+
+def test_suggestions_of_findings_are_those_above_their_thresholds() -> None:
+    scores = Scores("1")
+    # Sums of both stages: 4 and -4; 0 and 0.5; -6 and -6. Sigmoids of 0 and 0.5 are 0.5 and 0.622.
+    logits = torch.tensor([[[3.0, -1], [1, -3]], [[0, 0], [0, 0.5]], [[-3, -3], [-3, -3]]])
+    scores.add(["a", "b", "c"], logits, torch.zeros(3, 2))
+    found = suggestions(scores, ["x", "y"], 1.0, Thresholds((0.5, 0.7)), TASKS["multilabel"])
+    assert {name: one[0] for name, one in found.items()} == {"a": ("x",), "b": ("x",), "c": ()}
+    # Doubt is the mean entropy of the findings, in bits, of the mean logits: 2 and -2; 0 and 0.25; -3 and -3.
+    for name, logit in (("a", (2.0, -2.0)), ("b", (0.0, 0.25)), ("c", (-3.0, -3.0))):
+        p = 1 / (1 + np.exp(-np.array(logit)))
+        assert found[name][1] == pytest.approx(np.mean(-p * np.log2(p) - (1 - p) * np.log2(1 - p)), abs=1e-4)
+
+
+def test_agreement_on_each_finding() -> None:
+    """Of the first finding the worked example; of the second one nobody ever said yes."""
+    pairs = [(("x",), ("x",))] * 20 + [(("x",), ())] * 5 + [((), ("x",))] * 10 + [((), ())] * 15
+    readings = {f"{number}": {"anna": a, "uma": b} for number, (a, b) in enumerate(pairs)}
+    (found,) = agreements(readings, ["x", "y"])
+    assert (found["images"], found["agreed"], found["kappa"]) == (50, 35, None)
+    assert found["findings"] == [
+        {"name": "x", "agreed": 35, "kappa": pytest.approx(0.4)},
+        {"name": "y", "agreed": 50, "kappa": None},
+    ]
+    assert found["differ"] == [f"{number}" for number in range(20, 35)]

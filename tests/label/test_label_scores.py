@@ -240,3 +240,19 @@ def test_without_scores_any_image() -> None:
     found = {pick("entropy", names, [], Scores(), {}, 0.0) for _ in range(99)}
     assert len(found) > 3
     assert {used for _, used in found} == {"random"}
+
+
+@pytest.mark.parametrize(("strategy", "expected"), [("entropy", "both"), ("margin", "one"), ("disagreement", "apart")])
+def test_the_next_image_by_its_findings(strategy: str, expected: str) -> None:
+    scores = Scores("1")
+    # Logits of two stages and two findings. A softmax over the findings would call each of "sure" and "both" undecided.
+    logits = {
+        "sure": [[6.0, 6.0], [6.0, 6.0]],
+        # Both findings are a little unsure; one finding is a toss-up and the other is certain.
+        "both": [[0.9, 0.9], [0.9, 0.9]],
+        "one": [[0.0, 9.0], [0.0, 9.0]],
+        # The stages are sure of opposite answers about one finding, and their mean is not a toss-up.
+        "apart": [[8.0, 9.0], [-5.0, 9.0]],
+    }
+    scores.add(list(logits), torch.tensor(list(logits.values())), torch.zeros(4, 2))
+    assert pick(strategy, list(logits), [], scores, {}, 0.0, several=True) == (expected, strategy)

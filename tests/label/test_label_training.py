@@ -13,13 +13,22 @@ import torch
 from dicom_files import write_dicom
 from PIL import Image
 
-from monai_fgssl.bundle import SettingsError, copy_bundle, make_network, save_model
+from monai_fgssl.bundle import SettingsError, copy_bundle, make_network, read_record, save_model
 from monai_fgssl.data import read_csv_list
+from monai_fgssl.label.model import LabelModel
 from monai_fgssl.label.options import train_settings
 from monai_fgssl.label.pictures import as_png
-from monai_fgssl.label.training import fine_tune, newest_weights, pretrain, train_stats, write_data_list
+from monai_fgssl.label.training import (
+    fine_tune,
+    newest_weights,
+    pretrain,
+    train_stats,
+    training_refusal,
+    write_data_list,
+)
 from monai_fgssl.networks import EnsembleNet, HierarchicalNet, PooledNet
 from monai_fgssl.report.pictures import draw_image
+from monai_fgssl.tasks import read_labels
 from monai_fgssl.utils.tensors import read_state_dict
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
@@ -34,7 +43,7 @@ def test_a_patient_is_a_group_without_a_name(tmp_path: Path) -> None:
     (tmp_path / "series").mkdir()
     write_dicom(tmp_path / "series" / "1.dcm", PIXELS, PatientID="ID2")
     images += [(tmp_path / "photo.png", "a, b"), (tmp_path / "series", "c")]
-    write_data_list(tmp_path / "list.csv", images)
+    assert write_data_list(tmp_path / "list", images) == tmp_path / "list.csv"
     text = (tmp_path / "list.csv").read_text(encoding="utf-8")
     assert "ID" not in text
     rows = list(csv.DictReader(text.splitlines()))
@@ -50,6 +59,65 @@ def test_too_few_labels_are_counted(tmp_path: Path) -> None:
         fine_tune(tmp_path, images, {})
     with pytest.raises(SettingsError, match="two classes or more"):
         fine_tune(tmp_path, images[:3], {})
+
+
+def test_a_list_of_findings_says_what_is_known(tmp_path: Path) -> None:
+    images: list[tuple[str | Path, dict[str, bool]]] = []
+    # A name may have any sign, and an earlier label says nothing about a later finding.
+    answers = [{"Mass | 2": True, "patient": False}, {"Mass | 2": False}, {"Mass | 2": True, "patient": True}]
+    for number, answer in enumerate(answers):
+        images.append((write_dicom(tmp_path / f"{number}.dcm", PIXELS, PatientID=f"ID{number % 2}"), answer))
+    file = write_data_list(tmp_path / "list", images)
+    assert "ID" not in file.read_text(encoding="utf-8")
+    table = read_labels(file, task="multilabel")
+    assert table.class_names == ("Mass | 2", "patient")
+    assert [item["label"] for item in table.items] == [(1, 0), (0, -1), (1, 1)]
+    assert [item["group"] for item in table.items] == ["patient_1", "patient_2", "patient_1"]
+
+
+def test_a_finding_needs_images_with_it_and_without_it() -> None:
+    both = [{"a": True, "b": False}] * 3 + [{"a": False, "b": True}] * 3
+    assert training_refusal(both) is None
+    # A finding that nobody has seen is left out.
+    assert training_refusal([one | {"c": False} for one in both]) is None
+    told = training_refusal([*both, {"c": True}])
+    assert told is not None
+    assert "a (3 with, 3 without), b (3 with, 3 without), c (1 with, 0 without)" in told
+    assert "two findings or more" in str(training_refusal([{"a": True, "b": False}] * 3 + [{"a": False}] * 3))
+    assert "there are: none" in str(training_refusal([{"a": False, "b": False}] * 9))
+
+
+@pytest.mark.slow
+def test_findings_are_learned_from_the_labels_of_the_page(tmp_path: Path) -> None:
+    root = copy_bundle("fgssl", tmp_path / "bundle")
+    rng = np.random.default_rng(0)
+    images: list[tuple[str | Path, dict[str, bool]]] = []
+    for number in range(60):
+        red, blue = rng.random(2) < 0.5
+        picture = rng.integers(90, 130, (32, 32, 3), dtype=np.uint8)
+        picture[:16] = (220, 40, 40) if red else picture[:16]
+        picture[16:] = (40, 40, 220) if blue else picture[16:]
+        Image.fromarray(picture).save(tmp_path / f"{number:02}.png")
+        images.append((tmp_path / f"{number:02}.png", {"red": bool(red), "blue": bool(blue)}))
+    request = {"backbone": "tiny-cnn", "image_size": 32, "width": 8, "embedding_dim": 4, "max_epochs": 8}
+    settings = train_settings(request | {"device": "cpu", "amp": "false", "task": "multilabel"})
+    # Pre-training needs no labels, and its weights are of no task.
+    pretrain(root, [(image, "") for image, _ in images], settings | {"max_epochs": 1})
+    fine_tune(root, images, settings)
+    assert read_record(root)["task"] == "multilabel"
+    assert train_stats(root)["metrics"]["macro_auc"]["value"] > 0.9
+    model = LabelModel(root, "cpu", several=True)
+    right = sum(
+        model.predict(image)["findings"] == [name for name in ("red", "blue") if answers[name]]
+        for image, answers in images
+    )
+    assert right > 50
+    # The next training keeps the findings; one of the other kind of labels takes the weights alone.
+    assert newest_weights(root)[1]["task"] == "multilabel"
+    assert "class_order" not in newest_weights(root)[1]
+    one_class = [(image, "red" if answers["red"] else "other") for image, answers in images]
+    fine_tune(root, one_class, train_settings({"max_epochs": 1, "device": "cpu", "amp": "false"}))
+    assert read_record(root)["task"] == "multiclass"
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ import math
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.special import expit
 from sklearn.metrics import log_loss
 
 from monai_fgssl.metrics.calibration import (
@@ -133,3 +134,21 @@ def test_a_useless_member_gets_no_weight() -> None:
     assert good > 0
     with pytest.raises(ValueError, match="no samples"):
         fit_member_weights(np.zeros((0, 2, 3)), np.zeros(0, dtype=int))
+
+
+def test_temperature_and_weights_of_findings_have_the_lowest_log_loss() -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(-1, 2, (120, 3))
+    logits = 2 * (labels == 1)[:, None] - 1 + rng.normal(0, 2, (120, 2, 3))
+    known = labels >= 0
+
+    def loss(scores: NDArray[np.float64]) -> float:
+        return float(log_loss(labels[known], expit(scores[known]), labels=[0, 1]))
+
+    assert negative_log_likelihood(logits[:, 0], labels, 1.5) == pytest.approx(loss(logits[:, 0] / 1.5))
+    best = fit_temperature(logits[:, 0], labels)
+    assert loss(logits[:, 0] / best) <= min(loss(logits[:, 0] / t) for t in np.geomspace(0.1, 10, 60)) + 1e-9
+    weights = fit_member_weights(logits, labels)
+    lowest = loss(np.einsum("m,nmc->nc", weights, logits))
+    for other in rng.uniform(0, 1, (100, 2)):
+        assert lowest <= loss(np.einsum("m,nmc->nc", other, logits)) + 1e-9

@@ -20,6 +20,7 @@ from sklearn import metrics
 from monai_fgssl.metrics import (
     METRICS,
     bootstrap_difference,
+    bootstrap_gap,
     bootstrap_intervals,
     classification,
     classification_metrics,
@@ -76,6 +77,7 @@ def scikit_learn_metrics(scores: np.ndarray, labels: np.ndarray, weights: np.nda
         "macro_f1": metrics.f1_score(labels, predicted, labels=seen, average="macro", sample_weight=weights),
         "macro_auc": np.mean(aucs[there]),
         "kappa": kappa,
+        "mean_absolute_error": metrics.mean_absolute_error(labels, predicted, sample_weight=weights),
         "recall": recalls,
         "auc": aucs,
     }
@@ -147,6 +149,27 @@ def test_intervals_are_quantiles_of_scikit_learn_on_each_resample(block: int, mo
         for found, values in ((intervals, a), (differences, a - b)):
             bounds = [found[name]["low"], found[name]["high"]]
             np.testing.assert_allclose(bounds, np.quantile(values, (0.1, 0.9)), rtol=0, atol=1e-12)
+
+
+def test_gap_between_subsets_is_that_of_scikit_learn_on_each_resample() -> None:
+    scores, labels = make_scores(90, 3, 7)
+    groups = [f"g{i}" for i in np.random.default_rng(9).integers(0, 45, 90)]
+    first = np.arange(90) % 3 == 0
+    second = np.arange(90) % 3 == 1
+    gaps: dict[str, list[float]] = {name: [] for name in METRICS}
+    for counts in resample_weights(groups, 25, seed=3).astype(int):
+        a, b = (
+            scikit_learn_metrics(*(np.repeat(values[s], counts[s], axis=0) for values in (scores, labels, np.ones(90))))
+            for s in (first, second)
+        )
+        for name in METRICS:
+            gaps[name].append(a[name] - b[name])
+    found = bootstrap_gap(scores, labels, first, second, groups, num_resamples=25, seed=3, confidence=0.8)
+    for name, values in gaps.items():
+        bounds = [found[name]["low"], found[name]["high"]]
+        np.testing.assert_allclose(bounds, np.quantile(values, (0.1, 0.9)), rtol=0, atol=1e-12)
+    alone = [classification_metrics(scores[s], labels[s])["macro_f1"] for s in (first, second)]
+    assert found["macro_f1"]["value"] == pytest.approx(alone[0] - alone[1])
 
 
 def test_interval_of_an_accuracy_is_binomial() -> None:

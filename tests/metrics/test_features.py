@@ -54,3 +54,16 @@ def test_knn_equals_scikit_learn() -> None:
     )
     assert ours["accuracy"] == pytest.approx(accuracy_score(labels[val], predicted))
     assert ours["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(labels[val], predicted))
+
+
+def test_neighbors_vote_on_each_finding_they_know() -> None:
+    centers = torch.tensor([[10.0, 0.0], [0.0, 10.0], [-10.0, -10.0]])
+    features = centers.repeat_interleave(8, 0) + 0.1 * torch.randn(24, 2, generator=torch.Generator().manual_seed(0))
+    labels = torch.tensor([[1, 0], [0, 1], [0, 0]]).repeat_interleave(8, 0)
+    known = labels.clone()
+    known[::4] = -1
+    found = knn_accuracy(features, known, features, known, neighbors=6)
+    assert found == {"accuracy": 1.0, "balanced_accuracy": 1.0}
+    # All answers turned around, except for those that are not known.
+    turned = torch.where(known < 0, known, 1 - known)
+    assert knn_accuracy(features, known, features, turned, neighbors=6) == {"accuracy": 0.0, "balanced_accuracy": 0.0}

@@ -110,3 +110,30 @@ def test_very_few_images_are_enough(groups: list[str]) -> None:
 def test_one_class_is_refused() -> None:
     with pytest.raises(ValueError, match="at least two classes, got 1"):
         solve_linear_probe(torch.rand(4, 2), torch.tensor([1, 1, 1, 1]), list("abcd"), 3)
+
+
+def test_each_finding_is_solved_where_it_is_known() -> None:
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(80, 5))
+    labels = (features @ rng.normal(size=(5, 3)) + rng.normal(size=(80, 3)) > 0).astype(int)
+    labels[rng.random((80, 3)) < 0.2] = -1
+    labels[:, 2] = np.where(labels[:, 2] == 1, 0, labels[:, 2])
+    weights = torch.tensor([1.0, 3.0, 1.0])
+    groups = [str(number) for number in range(80)]
+    probe = solve_linear_probe(
+        torch.from_numpy(features), torch.from_numpy(labels), groups, 3, penalties=[0.1], class_weights=weights
+    )
+    for k in range(2):
+        known = labels[:, k] >= 0
+        x, y = features[known], labels[known, k]
+        counts = np.where(y == 1, float(weights[k]), 1.0)
+        scaler = StandardScaler().fit(x)
+        expected = LogisticRegression(C=0.1, max_iter=1000).fit(scaler.transform(x), y, counts / counts.mean())
+        logits = features @ probe.weight[k].double().numpy() + float(probe.bias[k])
+        np.testing.assert_allclose(logits, expected.decision_function(scaler.transform(features)), atol=1e-3)
+    # A finding that no image has: its logit is the share (0 + 1) / (n + 2) of all images.
+    known = int((labels[:, 2] >= 0).sum())
+    assert (probe.weight[2] == 0).all()
+    assert probe.bias[2].sigmoid().item() == pytest.approx(1 / (known + 2), rel=1e-4)
+    with pytest.raises(ValueError, match="some labeled images have, and others do not"):
+        solve_linear_probe(torch.from_numpy(features), torch.zeros(80, 2, dtype=torch.int64), groups, 2)

@@ -2,11 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
-from monai.networks.nets import DenseNet121, EfficientNetBN, ResNet, ViT
+from monai.networks.blocks import ResidualUnit
+from monai.networks.nets import DenseNet121, EfficientNetBN, ResNet, SegResNet, UNet, ViT
 from monai.networks.nets.swin_unetr import SwinTransformer
 from torch import nn
 
@@ -154,6 +157,8 @@ VOLUMES = {
     "vit-tiny": 32,
     "densenet121": 32,
     "efficientnet-b0": 32,
+    "unet": 32,
+    "segresnet-16": 16,
 }
 
 
@@ -191,6 +196,42 @@ def test_the_encoder_of_swin_unetr_computes_what_monai_does():
     x = torch.rand(1, 1, 64, 32, 32)
     for one, other in zip(backbone(x), reference(x)[1:], strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+
+
+def unet_of_the_zoo() -> UNet:
+    """Network of ``spleen_ct_segmentation`` in MONAI's model zoo."""
+    return UNet(3, 1, 2, channels=(16, 32, 64, 128, 256), strides=(2, 2, 2, 2), num_res_units=2, norm="batch")
+
+
+def segresnet_of_the_zoo() -> SegResNet:
+    """Network of ``brats_mri_segmentation`` in MONAI's model zoo, for one sequence instead of four."""
+    return SegResNet(3, init_filters=16, in_channels=1, out_channels=3, dropout_prob=0.2, blocks_down=(1, 2, 2, 4))
+
+
+@pytest.mark.parametrize(("name", "make"), [("unet", unet_of_the_zoo), ("segresnet-16", segresnet_of_the_zoo)])
+def test_an_encoder_has_the_weights_of_the_model_zoo_and_computes_what_monai_does(
+    name: str, make: Callable[[], nn.Module], tmp_path: Path
+) -> None:
+    torch.manual_seed(1)
+    reference = make().eval()
+    torch.save(reference.state_dict(), tmp_path / "model.pt")
+    x = torch.rand(1, 1, 32, 48, 16)
+    expected: list[torch.Tensor] = []
+    # MONAI's networks do not return their maps on the way down, so they are taken where they arise.
+    if isinstance(reference, SegResNet):
+        places = list(reference.down_layers)
+    else:
+        places = [module for module in reference.modules() if type(module) is ResidualUnit and len(module.conv) == 2]
+        assert len(places) == 5
+        places = places[1:]
+    for place in places:
+        place.register_forward_hook(lambda _, __, output: expected.append(output.clone()))
+    reference(x)
+    maps = make_backbone(name, 3, 1, weights=tmp_path / "model.pt").eval()(x)
+    assert len(expected) == len(maps) == 4
+    expected.sort(key=lambda one: one.shape[1])
+    for one, other in zip(maps, expected, strict=True):
+        torch.testing.assert_close(one, other)
 
 
 def test_monais_vit_computes_what_monai_does():

@@ -104,6 +104,9 @@ def test_an_onnx_file_in_place_of_the_network(spatial_dims, net_class, tmp_path)
         x = torch.rand(batch, *shape)
         torch.testing.assert_close(exported.stage_logits(x), net.stage_logits(x).detach(), rtol=0, atol=1e-5)
         torch.testing.assert_close(exported(x), net(x).detach(), rtol=0, atol=1e-5)
+        logits, means = exported.stage_logits_and_means(x)
+        torch.testing.assert_close(logits, net.stage_logits(x).detach(), rtol=0, atol=1e-5)
+        torch.testing.assert_close(means, torch.cat(net.stage_means(x), dim=1).detach(), rtol=0, atol=1e-5)
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +114,16 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("onnx") / "model.onnx"
     export_onnx(PlainNet("resnet18", embedding_dim=4).eval(), path, (3, 32, 32))
     return path
+
+
+def test_onnx_of_an_earlier_release_has_no_means(exported: Path, tmp_path: Path) -> None:
+    model = onnx.load(exported)
+    del model.graph.output[1]
+    onnx.save(model, tmp_path / "old.onnx")
+    old, x = OnnxNet(tmp_path / "old.onnx"), torch.rand(2, 3, 32, 32)
+    assert torch.equal(old.stage_logits(x), OnnxNet(exported).stage_logits(x))
+    with pytest.raises(SettingsError, match=r"old\.onnx was exported by an earlier release and lacks the means"):
+        old.stage_logits_and_means(x)
 
 
 @pytest.mark.parametrize("where", ["weights", "attribute"])

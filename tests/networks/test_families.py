@@ -32,6 +32,8 @@ FAMILIES = {
     "seresnet50": (2, 32),
     "swin-unetr-24": (3, 32),
     "vit-tiny": (3, 32),
+    "unet": (3, 32),
+    "segresnet-16": (3, 16),
     "timm:test_resnet": (2, 64),
     "timm:test_efficientnet": (2, 64),
     "timm:test_byobnet": (2, 64),

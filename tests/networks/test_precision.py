@@ -86,6 +86,12 @@ def test_other_values_are_refused(amp: object) -> None:
         PrecisionChoice(amp)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("device", ["gpu", "cuda:x", 3])
+def test_an_unknown_device_is_refused(device: object) -> None:
+    with pytest.raises(SettingsError, match=f"--device must be one of torch's, such as cpu or cuda:0, got {device!r}"):
+        PrecisionChoice(device=device)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("has_bfloat16", [False, True])
 def test_candidates_depend_on_the_device(has_bfloat16: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(precision, "has_bfloat16", lambda *_: has_bfloat16)

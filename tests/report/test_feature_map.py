@@ -48,3 +48,17 @@ def test_figure_has_a_panel_for_each_step_and_state(tmp_path: Path) -> None:
     drawn = np.concatenate([points.get_offsets() for points in figure.axes[4].collections])
     np.testing.assert_allclose(drawn, embed_features(FEATURES, "pca"))
     assert (tmp_path / "map.png").stat().st_size > 10_000
+
+
+def test_classes_differ_in_shape_too() -> None:
+    """Some readers see few differences of color."""
+    classes = 20
+    vectors = {"now": RNG.normal(size=(60, 1, 16))}
+    figure = plot_feature_map(vectors, np.arange(60) % classes, [str(label) for label in range(classes)], "pca")
+    looks = [
+        (collection.get_facecolor().tobytes(), collection.get_paths()[0].vertices.tobytes())
+        for collection in figure.axes[0].collections
+    ]
+    assert len(looks) == classes
+    assert len(set(looks)) == classes
+    assert len({shape for _, shape in looks[:8]}) == 8

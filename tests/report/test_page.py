@@ -111,7 +111,7 @@ def test_the_page_has_the_figures_and_needs_no_other_file(tmp_path: Path) -> Non
         assert words in page.text
     # Pictures are within; what is not leads to a section, or to a public page that is only linked.
     within = [address for address in page.addresses if address.startswith("data:image/png;base64,")]
-    assert len(within) == 4
+    assert len(within) == 5
     sections = [address[1:] for address in page.addresses if address.startswith("#")]
     assert len(sections) > 5
     assert set(sections) <= set(page.ids)
@@ -174,7 +174,7 @@ def test_a_browser_shows_all_of_it(width: int, tmp_path: Path, browser: Chrome) 
     shown = [element.text for element in browser.find_elements(By.CLASS_NAME, "conclusion")]
     assert shown == content["conclusions"]
     pictures = browser.find_elements(By.TAG_NAME, "img")
-    assert len(pictures) == 4
+    assert len(pictures) == 5
     for picture in pictures:
         assert browser.execute_script("return arguments[0].naturalWidth", picture) > 300
     # Tables and plots that are too wide scroll by themselves: the page never does.

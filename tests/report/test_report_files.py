@@ -62,10 +62,13 @@ def test_report_of_two_methods(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert [row[0] for row in rows[1:]] == first.names
     assert f"{content['methods']['ours']['accuracy']['value']:.3f}" in capsys.readouterr().out
     assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "agreement.png",
         "confusion_matrix.png",
         "learning_curves.png",
         "metrics.json",
+        "model_card.md",
         "predictions.csv",
+        "predictions.npz",
         "report.html",
         "risk_coverage.png",
         "roc.png",
@@ -200,7 +203,7 @@ def test_figures_are_written_though_a_picture_fails(tmp_path: Path, monkeypatch:
     report.add("ours", make_predictions(0))
     with pytest.raises(RuntimeError, match="no picture"):
         report.write({})
-    assert {path.name for path in tmp_path.iterdir()} == {"metrics.json", "predictions.csv"}
+    assert {path.name for path in tmp_path.iterdir()} == {"metrics.json", "predictions.csv", "predictions.npz"}
 
 
 def test_learning_curves_show_every_series(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -244,7 +247,7 @@ def test_the_comparison_shows_the_mean_and_every_seed(tmp_path: Path, monkeypatc
 
 def test_the_report_compares_the_courses_of_all_methods(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[Any] = []
-    monkeypatch.setattr("monai_fgssl.report.run.plot_comparison", lambda courses, path: drawn.append((courses, path)))
+    monkeypatch.setattr("monai_fgssl.report.run.plot_comparison", lambda *arguments: drawn.append(arguments))
     report = Report(tmp_path, CLASSES, {})
     for seed, method in enumerate(("ours", "theirs")):
         report.add(method, make_predictions(seed))
@@ -259,7 +262,7 @@ def test_the_report_compares_the_courses_of_all_methods(tmp_path: Path, monkeypa
     report.add_course("ours", {"val_macro_f1": [(1, 0.5)]})
     report.add_course("without epochs", {})
     report.write(own)
-    assert drawn == [({"ours": [[(1, 0.4)], [(1, 0.5)]], "theirs": [[(1, 0.2)]]}, picture)]
+    assert drawn == [({"ours": [[(1, 0.4)], [(1, 0.5)]], "theirs": [[(1, 0.2)]]}, picture, "macro F1")]
 
 
 def test_confusion_matrix_and_areas_are_those_of_the_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

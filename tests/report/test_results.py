@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,21 @@ from torch import Tensor
 
 from monai_fgssl.data import DataError, ImageStream
 from monai_fgssl.engines import HierarchicalEvaluator
-from monai_fgssl.metrics import LogitAdjustment, PredictionSets
+from monai_fgssl.metrics import (
+    SEVERAL_CLASSES,
+    UNDECIDED_FINDING,
+    UNLIKE_TRAINING,
+    FindingSets,
+    LogitAdjustment,
+    PredictionSets,
+    Thresholds,
+    fit_feature_distances,
+)
 from monai_fgssl.networks import HierarchicalNet
 from monai_fgssl.report import HeatMapWriter, ResultWriter, stage_heat_maps
 from monai_fgssl.report.heat_maps import draw_heat_maps
+from monai_fgssl.report.results import describe
+from monai_fgssl.tasks import TASKS
 
 CLASSES = ["DOTS", "STREAKS", "NETWORK"]
 NUM_IMAGES = 7
@@ -44,7 +56,9 @@ def run(network: HierarchicalNet, folder: Path, numbers: list[int], **options: A
     items = [{"image": number, "name": f"folder/image{number}"} for number in numbers]
     stream = ImageStream(Dataset(items, Lambdad("image", read)), batch_size=2)
     calibration = {
-        name: options.pop(name) for name in ("temperature", "prediction_sets", "adjustment") if name in options
+        name: options.pop(name)
+        for name in ("temperature", "prediction_sets", "adjustment", "feature_distances")
+        if name in options
     }
     writer = ResultWriter(folder, CLASSES, stream, **calibration)
     handlers = [writer, *options.pop("handlers", [])]
@@ -179,7 +193,26 @@ def test_sets_of_possible_classes_and_triage(network: HierarchicalNet, tmp_path:
         assert row["prediction_set"] == "; ".join(possible)
         assert record["prediction_set"] == possible
         assert row["triage"] == record["triage"] == ("predict" if len(possible) == 1 else "refer")
+        assert row["reasons"] == ("" if len(possible) == 1 else SEVERAL_CLASSES)
     assert {row["triage"] for row in rows} == {"predict", "refer"}
+
+
+def test_images_unlike_the_training_images_are_referred(network: HierarchicalNet, tmp_path: Path) -> None:
+    with torch.no_grad():
+        means = torch.cat(network.stage_means(torch.stack([read(number) for number in (0, 1, 2)])), dim=1)
+    # The limit is that of the farther one of two images, so the third one may be above.
+    rule = fit_feature_distances(means[:2], means[:2], network.backbone.channels)
+    scores = rule.scores(means)
+    assert scores[2] > 1
+    sets = PredictionSets(0.9, (0.0,) * 3, "threshold")
+    run(network, tmp_path, [0, 1, 2], prediction_sets=sets, feature_distances=rule, stage_means=True)
+    rows = read_csv(tmp_path / "predictions.csv")
+    records = json.loads((tmp_path / "predictions.json").read_text())
+    for row, record, score in zip(rows, records, scores, strict=True):
+        assert float(row["distance"]) == pytest.approx(score, rel=1e-4)
+        assert record["distance"] == pytest.approx(score, rel=1e-4)
+        assert (row["triage"], row["reasons"]) == (("refer", UNLIKE_TRAINING) if score > 1 + 1e-6 else ("predict", ""))
+        assert record["reasons"] == ([UNLIKE_TRAINING] if row["reasons"] else [])
 
 
 def test_balanced_decisions_name_another_class_and_leave_the_probabilities(
@@ -214,5 +247,42 @@ def test_without_a_rule_nothing_is_said_of_possible_classes(network: Hierarchica
     run(network, tmp_path, [0])
     (row,) = read_csv(tmp_path / "predictions.csv")
     (record,) = json.loads((tmp_path / "predictions.json").read_text())
+    assert (row["prediction_set"], row["triage"], row["distance"], row["reasons"]) == ("",) * 4
+    assert [record[name] for name in ("prediction_set", "triage", "distance", "reasons")] == [None] * 4
     assert (row["prediction_set"], row["triage"]) == ("", "")
     assert (record["prediction_set"], record["triage"]) == (None, None)
+
+
+def test_findings_are_described_one_by_one() -> None:
+    logits = torch.tensor([[[2.0, -1.0, 0.0], [1.0, -2.0, 0.0]], [[-3.0, -3.0, -3.0], [0.0, 0.0, 0.0]]])
+    both, none = describe(
+        logits,
+        logits.sum(1)[:, None],
+        ["a", "b", "c"],
+        temperature=2.0,
+        adjustment=Thresholds((0.5, 0.5, 0.5)),
+        task=TASKS["multilabel"],
+    )
+    expected = [1 / (1 + math.exp(-value / 2)) for value in (3.0, -3.0, 0.0)]
+    assert list(both["probabilities"].values()) == pytest.approx(expected, rel=1e-5)
+    entropies = [-(p * math.log2(p) + (1 - p) * math.log2(1 - p)) for p in expected]
+    assert both["entropy"] == pytest.approx(sum(entropies) / 3, rel=1e-5)
+    assert (both["prediction"], none["prediction"]) == ("a; c", "none")
+    assert both["prediction_set"] is None
+    assert both["stages"]["stage1"]["a"] == pytest.approx(1 / (1 + math.exp(-2.0)), rel=1e-5)
+    # The stages agree more on the first image than on the second.
+    assert 0 < both["stage_disagreement"] < none["stage_disagreement"] < 1
+
+
+def test_undecided_findings_are_named_and_referred() -> None:
+    logits = torch.logit(torch.tensor([[[0.9, 0.1, 0.5]], [[0.45, 0.1, 0.7]]]))
+    sets = FindingSets(0.9, (0.3, 0.3, None), (0.6, 0.6, None))
+    sure, unsure = describe(
+        logits, logits, ["a", "b", "c"], prediction_sets=sets, adjustment=Thresholds((0.5, 0.5, 0.6)),
+        task=TASKS["multilabel"],
+    )  # fmt: skip
+    assert (sure["prediction"], sure["prediction_set"], sure["undecided_findings"]) == ("a", ["a"], [])
+    assert (sure["triage"], sure["reasons"]) == ("predict", [])
+    # The likeliest first; a may be there or not, and c has no rule.
+    assert (unsure["prediction"], unsure["prediction_set"], unsure["undecided_findings"]) == ("c", ["c", "a"], ["a"])
+    assert (unsure["triage"], unsure["reasons"]) == ("refer", [UNDECIDED_FINDING])

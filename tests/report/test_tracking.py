@@ -21,7 +21,9 @@ from monai.bundle import ConfigWorkflow
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from monai_fgssl.report import RunTracker
+from monai_fgssl.engines.handlers import PredictionCollector
+from monai_fgssl.report import FinetuneTracker, RunTracker
+from monai_fgssl.tasks import TASKS
 
 BUNDLE = Path(__file__).parents[2] / "bundles" / "fgssl"
 SMALL = {
@@ -291,3 +293,14 @@ def test_mlflow_gets_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         "settings.md",
         "picture_000006.png",
     ]
+
+
+def test_several_findings_have_no_confusion_matrix(tmp_path: Path) -> None:
+    engine: Any = Engine(lambda _engine, _batch: None)
+    tracker = FinetuneTracker(engine, ["a", "b"], name="phase", folder=tmp_path)
+    logits = torch.tensor([[[2.0, -1.0]], [[-1.0, 2.0]]])
+    tracker.predictions = PredictionCollector(["x", "y"], ["g", "h"], [torch.tensor([0, 1])], [logits])
+    assert set(tracker.figures(engine)) == {"confusion"}
+    labels = torch.tensor([[1, 0], [0, -1]])
+    tracker.predictions = PredictionCollector(["x", "y"], ["g", "h"], [labels], [logits], task=TASKS["multilabel"])
+    assert tracker.figures(engine) == {}

@@ -24,7 +24,7 @@ by_name = pytest.mark.parametrize("path", tutorials.NOTEBOOKS, ids=lambda path: 
 def test_they_are_all_listed() -> None:
     listed = re.findall(r"\((\w+\.ipynb)\)", (FOLDER / "README.md").read_text(encoding="utf-8"))
     assert listed == [path.name for path in tutorials.NOTEBOOKS]
-    assert len(listed) == 8
+    assert len(listed) == 10
     assert sum(path.stat().st_size for path in tutorials.NOTEBOOKS) < 3e6
 
 

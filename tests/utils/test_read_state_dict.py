@@ -61,3 +61,14 @@ def test_the_payload_is_one(tmp_path: Path) -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="there are no weights at"):
         read_state_dict(tmp_path / "none.pt")
+
+
+def test_a_length_beyond_the_memory_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.save({"a": torch.ones(3)}, tmp_path / "long.pt")
+
+    def load(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(torch, "load", load)
+    with pytest.raises(MemoryError, match=r"long.pt is damaged, or needs more memory than there is"):
+        read_state_dict(tmp_path / "long.pt")

@@ -71,6 +71,9 @@ def _ends(item: Mapping[str, Any], geometry: ImageGeometry) -> tuple[float, floa
         image = read_stored([Path(item["image"])], 2, selection)
     if len(image.values) > 1 or image.voi is not None or image.value_range is None:
         return None
-    values = image.values[np.isfinite(image.values)]
+    data = np.isfinite(image.values)
+    if image.padding is not None and not image.padding.all():
+        data &= ~image.padding
+    values = image.values[data]
     low, high, (black, white) = float(values.min()), float(values.max()), image.value_range
     return (low, high, black, white) if (high - low) * 256 < FEW * (white - black) else None

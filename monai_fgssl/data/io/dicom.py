@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 from monai_fgssl.utils.errors import DataError
 
 from .dicom_file import open_dicom
-from .dicom_luts import apply_modality_lut, palette_colors, read_voi
+from .dicom_luts import apply_modality_lut, find_padding, palette_colors, read_voi
 from .dicom_pixels import decode_frame, number_of_frames
 from .display import StoredImage, natural_range
 from .limits import check_size
@@ -25,6 +25,7 @@ UID_KEYS = ("SOPInstanceUID", "SOPClassUID", "StudyInstanceUID", "SeriesInstance
 """Identifiers that a report needs to refer to an image."""
 
 FRAME_KEYS = (
+    "DoseGridScaling",
     "ImageOrientationPatient",
     "ImagePositionPatient",
     "ModalityLUTSequence",
@@ -115,12 +116,17 @@ def frame_module(dataset: Dataset, frame: int) -> Dataset:
         Attributes of :data:`FRAME_KEYS` that have a value.
 
     Raises:
-        DataError: when an attribute that affects brightness is not a number.
+        DataError: when an attribute that affects brightness is not a number, or not all frames have functional
+            groups.
     """
     module = Dataset()
     module.file_meta = dataset.file_meta
     shared = dataset.get("SharedFunctionalGroupsSequence") or []
     per_frame = dataset.get("PerFrameFunctionalGroupsSequence") or []
+    if 0 < len(per_frame) < number_of_frames(dataset):
+        raise DataError(
+            f"has {number_of_frames(dataset)} frames and the functional groups (5200,9230) of {len(per_frame)} only."
+        )
     groups = [*shared[:1], *per_frame[frame : frame + 1]]
     items = [item for group in groups for macro in FRAME_MACROS for item in (group.get(macro) or [])[:1]]
     for source in (dataset, *items):
@@ -165,7 +171,8 @@ def read_frame(dataset: Dataset, frame: int) -> StoredImage:
 
     Returns:
         ``(3, rows, columns)``, RGB; or ``(1, rows, columns)``: gray values after the Modality LUT or rescale, with
-        their range and the VOI LUT or window of the file. Color profiles (ICC) and overlays are not applied.
+        their range, the VOI LUT or window of the file, and its padding. Color profiles (ICC) and overlays are not
+        applied.
 
     Raises:
         DataError: see :func:`read_dicom`.
@@ -201,7 +208,16 @@ def read_frame(dataset: Dataset, frame: int) -> StoredImage:
     else:
         value_range = natural_range(stored)
     voi = read_voi(module, is_signed=value_range is None or value_range[0] < 0)
-    return StoredImage(values[None], affine, value_range, voi=voi, inverted=is_inverted(dataset), frame=frame)
+    padding = find_padding(dataset, stored, is_signed)
+    return StoredImage(
+        values[None],
+        affine,
+        value_range,
+        voi=voi,
+        inverted=is_inverted(dataset),
+        padding=None if padding is None else padding[None],
+        frame=frame,
+    )
 
 
 def _spacing(module: Dataset) -> tuple[float, float]:

@@ -1,6 +1,9 @@
 # Copyright (c) monai-fgssl contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Apply DICOM's lookup tables and windows: from stored values to values of the modality, and then to brightness."""
+"""Apply DICOM's lookup tables and windows: from stored values to values of the modality, and then to brightness.
+
+Stored values may also say that there is no data: padding.
+"""
 
 from __future__ import annotations
 
@@ -21,11 +24,11 @@ try:
 except ImportError:
     from pydicom.pixel_data_handlers.util import apply_color_lut  # type: ignore[no-redef]
 
-__all__ = ["apply_modality_lut", "palette_colors", "read_voi"]
+__all__ = ["apply_modality_lut", "find_padding", "palette_colors", "read_voi"]
 
 
 def apply_modality_lut(stored: NDArray[Any], module: Dataset, is_signed: bool) -> tuple[NDArray[Any], int | None]:
-    """Apply the Modality LUT, or else the rescale.
+    """Apply the Modality LUT, or else the rescale; or the scaling of doses, to grays or what Dose Units tells.
 
     pydicom's ``apply_modality_lut`` can't take its place: up to 3.0.2 it knows neither 8 bits that are packed into
     words nor empty sequences.
@@ -41,7 +44,7 @@ def apply_modality_lut(stored: NDArray[Any], module: Dataset, is_signed: bool) -
     Raises:
         DataError: when the slope is 0, or a table is not as long as it says.
 
-    Source: DICOM PS3.3, C.11.1.
+    Source: DICOM PS3.3, C.11.1; C.8.8.3 for doses.
     """
     table = _read_table(module, "ModalityLUTSequence", is_signed)
     if table is not None:
@@ -52,6 +55,11 @@ def apply_modality_lut(stored: NDArray[Any], module: Dataset, is_signed: bool) -
         if slope == 0:
             raise DataError(f"has a Rescale Slope (0028,1053) of 0, which makes all of its values {intercept:g}.")
         return stored.astype(np.float64) * slope + intercept, None
+    if "DoseGridScaling" in module:
+        scaling = float(module["DoseGridScaling"].value)
+        if scaling == 0:
+            raise DataError("has a Dose Grid Scaling (3004,000E) of 0, which makes all of its doses 0.")
+        return stored.astype(np.float64) * scaling, None
     return stored, None
 
 
@@ -72,6 +80,35 @@ def read_voi(module: Dataset, is_signed: bool) -> Window | LookupTable | None:
         center, width = (float(np.ravel(module[key].value)[0]) for key in ("WindowCenter", "WindowWidth"))
         return Window(center, width, str(module.get("VOILUTFunction", "LINEAR")))
     return None
+
+
+def find_padding(dataset: Dataset, stored: NDArray[Any], is_signed: bool) -> NDArray[np.bool_] | None:
+    """Find the pixels that only fill the rectangle, such as those around a round field of view.
+
+    They are the pixels with the Pixel Padding Value, or with a value from there to the Pixel Padding Range Limit.
+
+    Args:
+        dataset: data set of a gray image.
+        stored: stored values of any shape.
+        is_signed: True if stored values may be negative.
+
+    Returns:
+        True for padding, of the shape of ``stored``; None if there is none.
+
+    Source: DICOM PS3.3, C.7.5.1.1.2 and C.7.6.3.1.4 (padding is not of the contrast, and stored before any rescale).
+    """
+    prefix = next((kind for kind in ("FloatPixel", "DoubleFloatPixel") if f"{kind}Data" in dataset), "Pixel")
+    ends = [dataset.get(f"{prefix}Padding{name}") for name in ("Value", "RangeLimit")]
+    if ends[0] in (None, ""):
+        return None
+    first, last = (ends[0] if end in (None, "") else end for end in ends)
+    if prefix == "Pixel":
+        # Implicit VR does not tell whether the 16 bits have a sign.
+        first, last = (
+            (int(end) + 0x8000 & 0xFFFF) - 0x8000 if is_signed else int(end) & 0xFFFF for end in (first, last)
+        )
+    padding = (stored >= min(first, last)) & (stored <= max(first, last))
+    return padding if padding.any() else None
 
 
 def palette_colors(dataset: Dataset, indices: NDArray[Any], is_signed: bool) -> tuple[NDArray[Any], int]:

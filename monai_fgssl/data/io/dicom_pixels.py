@@ -128,6 +128,9 @@ def _check_codestream(dataset: Dataset, frame: int) -> Codestream | None:
     if data is not None and ratio is not None:
         bits = int(dataset.Rows) * int(dataset.Columns) * int(dataset.get("SamplesPerPixel", 1))
         check_stored_size(bits * int(dataset.BitsAllocated) // 8, len(data), ratio)
+    if codestream is None and data is not None and dataset.file_meta.TransferSyntaxUID in JPEG:
+        # Some damage here ends the process in GDCM.
+        raise DataError("is damaged: its compressed pixels have no complete header.")
     if codestream is not None:
         promised = int(dataset.Rows), int(dataset.Columns), int(dataset.get("SamplesPerPixel", 1))
         # In JPEG, 0 rows mean that the number follows later.

@@ -65,7 +65,7 @@ def read_dicom_volume(paths: Sequence[Path], time: int | None = None) -> StoredI
 
     Slices are put in order along their normal by Image Position (Patient), whatever the names of the files and their
     Instance Numbers. They must lie on an even grid, which may be sheared (a tilted gantry). The distance of a single
-    slice is its Spacing Between Slices, its Slice Thickness or 1 mm.
+    slice is its Spacing Between Slices, its Slice Thickness or 1 mm. Padding gets the darkest value of the data.
 
     Args:
         paths: files of one series with a slice each, or one file.
@@ -117,6 +117,7 @@ def read_dicom_volume(paths: Sequence[Path], time: int | None = None) -> StoredI
     affine[:2] *= -1
 
     values = np.empty((1, columns, rows, len(slices)), dtype=np.float32)
+    padding = np.zeros(values.shape, dtype=np.bool_)
     windows, opened = [], None
     for number, one in enumerate(slices):
         try:
@@ -128,7 +129,13 @@ def read_dicom_volume(paths: Sequence[Path], time: int | None = None) -> StoredI
         except Exception as error:
             raise _in_file(one.path, len(paths), error) from error
         values[0, :, :, number] = image.values[0].T
+        if image.padding is not None:
+            padding[0, :, :, number] = image.padding[0].T
         windows.append(image.voi)
+    if padding.any() and not padding.all():
+        # A network needs a value everywhere, and the range of the values must be that of the data.
+        data = values[~padding]
+        values[padding] = data.max() if image.inverted else data.min()
     return StoredImage(
         values,
         affine,

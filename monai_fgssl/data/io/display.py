@@ -103,6 +103,7 @@ class StoredImage:
         value_range: values of black and white; ``None``: not known.
         voi: the window or lookup table that the file asks for.
         inverted: True if small values are bright (MONOCHROME1, WhiteIsZero).
+        padding: True where a gray picture of DICOM has no data; it is shown black. None: nowhere, or not known.
         frame: number of the frame, page or slice that was read.
         headers: headers of the DICOM files that the image comes from, see
             :func:`~monai_fgssl.data.io.dicom.source_header`; empty for other files.
@@ -113,8 +114,14 @@ class StoredImage:
     value_range: tuple[float, float] | None
     voi: Window | LookupTable | None = None
     inverted: bool = False
+    padding: NDArray[np.bool_] | None = None
     frame: int = 0
     headers: list[Dataset] = field(default_factory=list)
+
+    @property
+    def is_color(self) -> bool:
+        """True for a picture with several channels; those of a volume are gray."""
+        return len(self.values) > 1 and self.values.ndim < 4
 
 
 def natural_range(values: NDArray[Any]) -> tuple[float, float] | None:
@@ -165,9 +172,8 @@ def to_display(image: StoredImage, window: str | Sequence[float] | None = None) 
     values = image.values
     # float32 is exact for integers of up to 16 bits, float64 for up to 32 bits.
     values = values.astype(np.result_type(values.dtype, np.float32), copy=False)
-    is_gray = len(values) == 1 or image.values.ndim == 4
     voi = image.voi if window is None or isinstance(window, str) else _window_for(values, *map(float, window))
-    if is_gray and voi is not None:
+    if not image.is_color and voi is not None:
         shown = voi(values)
     elif window == "dicom" and image.values.ndim == 4:
         raise DataError("has no window for the whole volume: give window=(center, width).")
@@ -181,7 +187,10 @@ def to_display(image: StoredImage, window: str | Sequence[float] | None = None) 
             f"has {image.values.dtype.name} values from {values.min():g} to {values.max():g}, and nothing tells which "
             "are black and white: give window=(center, width)."
         )
-    return np.asarray(1 - shown if image.inverted else shown, dtype=np.float32)
+    shown = np.asarray(1 - shown if image.inverted else shown, dtype=np.float32)
+    if image.padding is not None:
+        shown[image.padding] = 0
+    return shown
 
 
 def match_channels(values: NDArray[np.float32], channels: int | None) -> NDArray[np.float32]:

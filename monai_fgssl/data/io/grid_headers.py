@@ -8,6 +8,7 @@ import logging
 import math
 import re
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from monai_fgssl.utils.errors import DataError, printable
@@ -19,10 +20,30 @@ __all__ = ["check_grid_header", "length_unit"]
 
 logger = logging.getLogger(__name__)
 
+LONGEST_NUMBER = 64
+"""Largest number of digits of a number in a header. ITK's NRRD reader dies of a number with hundreds of them."""
+LONGEST_FIELD = 800
+"""Largest number of characters of a field of an NRRD header. ITK's reader writes beyond its memory for long ones: it
+ends the process with 1,500 characters, and does not with 900."""
+OBLIQUE = 0.75
+"""Smallest cosine of an axis with the patient's axis that it is named after."""
+LARGEST_LENGTH = 1e30
+"""Largest number of a direction, distance or position, in either sign. No anatomy needs more. ITK reads a MetaImage
+with 1e160, and never ends to read one with 1e308."""
+GEOMETRY = (
+    "TransformMatrix|Rotation|Orientation|Offset|Position|Origin|CenterOfRotation|ElementSpacing|ElementSize|"
+    "space directions|space origin|spacings|thicknesses|axis ?mins|axis ?maxs|measurement frame"
+)
+"""Entries of a header with directions, distances and positions."""
 MAX_AXES = 10
 """Largest number of axes in ITK's MetaImage reader."""
 METAIMAGE_BYTES = {"CHAR": 1, "SHORT": 2, "INT": 4, "LONG": 4, "LONG_LONG": 8, "FLOAT": 4, "DOUBLE": 8}
 """Bytes of an element type, by its name without ``MET_`` and without the ``U`` of unsigned types; LONG may have 8."""
+NOT_SUPPORTED_KINDS = frozenset(("hsv-color", "xyz-color", "3d-masked-symmetric-matrix"))
+"""Kinds of NRRD axes, in lower case: colors that are not red, green and blue, and a matrix whose first number, a mask,
+ITK leaves out, so that the channels get other numbers."""
+VALUE_KINDS = re.compile(r"(?i)\w*-?(color|vector|matrix|normal|gradient|point)|scalar|complex|quaternion|list|stub")
+"""Kinds of NRRD axes that do not run through space."""
 NRRD_BYTES = (
     (r"(un)?signed char|u?char|u?int8(_t)?", 1),
     (r"(un)?signed short( int)?|u?short( int)?|u?int16(_t)?", 2),
@@ -56,6 +77,7 @@ def _check_metaimage(path: Path, head: bytes) -> None:
     if len(axes) != 1 or not 1 <= axes[0] <= MAX_AXES or len(sizes) != axes[0] or len(channels) != 1:
         raise DataError(f"has a DimSize of {len(sizes)} numbers, and NDims is {' '.join(map(str, axes)) or 'missing'}.")
     check_size((*sizes, *channels))
+    _check_numbers(text)
     slope, offset = (_number(text, f"ElementToIntensityFunction{name}") for name in ("Slope", "Offset"))
     if slope not in (None, 1) or offset not in (None, 0):
         # ITK reads the stored values, and says nothing.
@@ -71,6 +93,10 @@ def _check_metaimage(path: Path, head: bytes) -> None:
         raise DataError(f"has the ElementType {kind or 'none'}, which is not supported: save it as MET_SHORT or so.")
     if not _is_true(text, "BinaryData", "True"):
         raise DataError("holds its pixels as text (BinaryData = False), which is not supported: save it as binary.")
+    if _is_volume(sizes):
+        if not (_value(text, "ElementSpacing") or _value(text, "ElementSize")):
+            _tell_no_distances(path)
+        _tell_two_orientations(path, text)
 
     found = re.search(rb"(?m)^[ \t]*ElementDataFile[ \t]*[=:]?[ \t]*([^\r\n]*)\r?\n?", head)
     name = found[1].decode("latin-1").strip() if found else ""
@@ -88,8 +114,8 @@ def _check_metaimage(path: Path, head: bytes) -> None:
         axes_of_file = axes[0] - 1
         files = [path.parent / words[0]] * len(range(int(words[1]), int(words[2]) + 1, int(words[3])))
     else:
-        # If there is no such file, ITK reports the error.
-        return
+        # Without a file for compressed pixels, ITK divides by zero.
+        raise DataError(f"names the file {name!r} for its pixels (ElementDataFile), which does not exist.")
     count = math.prod(sizes[axes_of_file:])
     if len(files) != count:
         # ITK leaves the memory of the others as it was.
@@ -97,6 +123,42 @@ def _check_metaimage(path: Path, head: bytes) -> None:
     for file in files:
         if file.is_file():
             _check_pixels(file, 0, needed // count, text, False)
+
+
+def _is_volume(sizes: Sequence[int]) -> bool:
+    return len(sizes) > 2 and sizes[2] > 1
+
+
+def _tell_no_distances(path: Path) -> None:
+    logger.warning(f"{printable(str(path))} tells no distances of its voxels; they are taken for 1 mm.")
+
+
+def _tell_two_orientations(path: Path, text: str) -> None:
+    """Warn if a MetaImage tells its directions twice, and differently. ITK overlooks AnatomicalOrientation.
+
+    Its letters tell where each axis comes from: RAI is from the right, the front and the feet, as in ITK.
+    """
+    told = (_value(text, "AnatomicalOrientation") or "").upper()
+    matrix = next(filter(None, (_value(text, key) for key in ("TransformMatrix", "Rotation", "Orientation"))), "")
+    try:
+        axes = [float(word) for word in (matrix or "1 0 0 0 1 0 0 0 1").split()]
+    except ValueError:
+        return
+    if len(axes) != 9 or not re.fullmatch("[RLAPIS]{3}", told):
+        return
+    taken = ""
+    for axis in (axes[:3], axes[3:6], axes[6:]):
+        largest = max(range(3), key=lambda number: abs(axis[number]))
+        if abs(axis[largest]) < OBLIQUE * math.hypot(*axis):
+            # Which letter it has is a matter of rounding.
+            return
+        taken += ("RL", "AP", "IS")[largest][axis[largest] < 0]
+    if taken != told:
+        logger.warning(
+            f"{printable(str(path))} tells that its axes come from {told} (AnatomicalOrientation) and from {taken} "
+            "(TransformMatrix); the latter is taken. If it is wrong, left and right may be exchanged: correct the "
+            "header."
+        )
 
 
 def _listed_files(lines: bytes, folder: Path) -> list[Path]:
@@ -136,15 +198,27 @@ def _check_nrrd(path: Path, head: bytes) -> None:
     if len(axes) != 1 or not 1 <= axes[0] <= MAX_AXES or len(sizes) != axes[0]:
         raise DataError(f"has {len(sizes)} sizes, and its dimension is {' '.join(map(str, axes)) or 'missing'}.")
     check_size(sizes)
+    _check_numbers(text)
+    # Not comments, and not the key/value pairs with ":=".
+    if long := re.search(rf"(?m)^([^:#\r\n]{{1,40}}):[^=\r\n][^\r\n]{{{LONGEST_FIELD},}}", text):
+        raise DataError(f"has a field {long[1]!r} of more than {LONGEST_FIELD} characters in its header.")
     if _value(text, "axis ?maxs") and not _value(text, "(spacings|space directions)"):
         # ITK takes every distance for 1 mm then.
         raise DataError("tells distances by axis mins and maxs, which are not supported: save it with spacings.")
-    space = _value(text, "space") or ""
-    if re.match(r"(?i)scanner-xyz|3d-(right|left)-handed", space):
-        logger.warning(
-            f"{printable(str(path))} has the space {space}, which does not tell left from right in the patient; it is "
-            "read as left-posterior-superior."
-        )
+    kinds = (_value(text, "kinds") or "").split()
+    if found := [kind for kind in kinds if kind.lower() in NOT_SUPPORTED_KINDS]:
+        raise DataError(f"has the kind {found[0]}, which is not supported: save it with RGB-color or vector.")
+    in_space = [size for size, kind in zip(sizes, kinds, strict=False) if not VALUE_KINDS.fullmatch(kind)]
+    if _is_volume(in_space if len(kinds) == len(sizes) else sizes):
+        space = _value(text, "space") or ""
+        if not space or re.match(r"(?i)scanner-xyz|3d-(right|left)-handed", space):
+            told = f"the space {space}, which does not tell" if space else "no space, so nothing tells"
+            logger.warning(
+                f"{printable(str(path))} has {told} left from right in the patient; it is read as "
+                "left-posterior-superior."
+            )
+        if not re.search(r"\d", _value(text, "spacings") or _value(text, "space directions") or ""):
+            _tell_no_distances(path)
     if _value(text, "thicknesses") and not _value(text, "(spacings|space directions)"):
         raise DataError("tells thicknesses of its slices and no distances: save it with spacings.")
     if _value(text, "old ?max"):
@@ -168,6 +242,16 @@ def _check_nrrd(path: Path, head: bytes) -> None:
     elif encoding in ("gzip", "gz"):
         check_stored_size(needed, stored, MAX_DEFLATE_RATIO)
         _check_compressed(path, header.end(), needed)
+
+
+def _check_numbers(text: str) -> None:
+    """Refuse numbers that end ITK's process, or keep it busy for ever."""
+    if re.search(rf"\d{{{LONGEST_NUMBER + 1}}}", text):
+        raise DataError(f"has a number of more than {LONGEST_NUMBER} digits in its header.")
+    for key, value in re.findall(rf"(?im)^[ \t]*({GEOMETRY})[ \t]*[=:][ \t]*([^\r\n]*)", text):
+        for word in re.findall(r"\d+\.?\d*e[-+]?\d+", value, re.IGNORECASE):
+            if float(word) > LARGEST_LENGTH:
+                raise DataError(f"has the number {word} in its {key}: correct the header.")
 
 
 def _value(text: str, key: str) -> str | None:

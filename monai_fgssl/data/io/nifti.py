@@ -6,6 +6,9 @@ from __future__ import annotations
 
 import gzip
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +26,35 @@ __all__ = ["read_nifti"]
 
 logger = logging.getLogger(__name__)
 
+_file: ContextVar[str | None] = ContextVar("file", default="")
+"""Name of the file whose header nibabel reads in this thread; None: its warnings were told already."""
+
+
+def _name_file(record: logging.LogRecord) -> bool:
+    name = _file.get()
+    if name:
+        record.msg, record.args = f"{name}: {record.getMessage()}", ()
+    return name is not None
+
+
+@contextmanager
+def _reading(name: str | None) -> Iterator[None]:
+    token = _file.set(name)
+    try:
+        yield
+    finally:
+        _file.reset(token)
+
+
+# nibabel tells what it corrects in a header, but not in which file.
+logging.getLogger("nibabel.global").addFilter(_name_file)
+
 TOLERANCE = 0.01
 """Largest relative difference of two sizes of voxels in one header that is taken for rounding."""
 
 LENGTH_BITS, TIME_BITS = 0x07, 0x38
 """Bits of ``xyzt_units``. Source: NIfTI-1, ``nifti1.h``."""
-LENGTHS = {1: "m", 2: "mm", 3: "um"}
+LENGTHS = {0: "mm", 1: "m", 2: "mm", 3: "um"}
 SECONDS, MILLISECONDS, MICROSECONDS = 8, 16, 24
 """Units; other values of the time bits are hertz, ppm and radians per second, or none."""
 
@@ -40,17 +66,19 @@ def read_nifti(path: Path) -> Grid:
     as MONAI writes it. Scale factors of the header are applied, and lengths in meters or micrometers become mm.
 
     A header may hold two affines. The sform is taken, as in nibabel and ITK, and a warning in the log tells when the
-    qform has other directions, or the pixdim other sizes of voxels.
+    qform has other directions, or the pixdim other sizes of voxels, or when a volume has neither of the two.
 
     Raises:
         DataError: when there are more axes, or the file holds less than its header promises.
         Exception: when the file is damaged; in ``.nii.gz`` that includes a wrong checksum.
     """
-    image = _load(path)
-    _tell_two_affines(path, image)
+    with _reading(printable(str(path))):
+        image = _load(path)
+    _tell_affines(path, image)
     reader = NibabelReader()
-    # The reader uses the name for its metadata. It reads no pixels yet.
-    reader.read(path)
+    with _reading(None):
+        # The reader uses the name for its metadata. It reads no pixels yet.
+        reader.read(path)
     values, meta = reader.get_data(image)
     if values.dtype.names:
         values = np.stack([values[name] for name in values.dtype.names], axis=-1)
@@ -61,11 +89,17 @@ def read_nifti(path: Path) -> Grid:
     return make_grid(values, meta | {"affine": affine})._replace(may_be_times=image.ndim == 4 and _has_time(image))
 
 
-def _tell_two_affines(path: Path, image: Any) -> None:
-    header = image.header
+def _tell_affines(path: Path, image: Any) -> None:
+    header, name = image.header, printable(str(path))
     if int(header["sform_code"]) <= 0:
+        if int(header["qform_code"]) <= 0 and image.ndim > 2 and image.shape[2] > 1:
+            # ITK takes other directions than nibabel, and the specification leaves it open.
+            logger.warning(
+                f"{name} has neither an sform nor a qform, so nothing tells left from right in the patient; its axes "
+                "are taken to run to the left, the front and the head."
+            )
         return
-    sform, name = header.get_sform(), printable(str(path))
+    sform = header.get_sform()
     sides, told = np.linalg.norm(sform[:3, :3], axis=0), np.abs(header["pixdim"][1:4].astype(np.float64))
     if (np.abs(sides - told) > TOLERANCE * sides).any():
         sizes = [" x ".join(f"{side:.4g}" for side in one) for one in (sides, told)]
@@ -91,7 +125,10 @@ def _has_time(image: Any) -> bool:
 
 
 def _length_unit(image: Any) -> str:
-    return LENGTHS.get(int(image.header["xyzt_units"]) & LENGTH_BITS, "mm")
+    code = int(image.header["xyzt_units"]) & LENGTH_BITS
+    if code not in LENGTHS:
+        raise DataError(f"has lengths in the unit {code} (xyzt_units), which NIfTI does not have: save it in mm.")
+    return LENGTHS[code]
 
 
 def _load(path: Path) -> Any:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import gzip
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,6 +38,8 @@ from .selection import Selection, choose, choose_channel
 from .tiff import TIFF_STARTS, count_pages, read_tiff, read_tiff_stack
 
 __all__ = ["check_options", "count_frames", "kind_of", "read_medical_image", "read_shown", "read_stored"]
+
+logger = logging.getLogger(__name__)
 
 PathLike = str | os.PathLike[str]
 
@@ -157,9 +160,16 @@ def read_shown(
             raise DataError(f"has values of type {values.dtype}, which can't be shown as brightness.")
         if spatial_dims == 2 or window is not None:
             values = to_display(image, window)
+            if image.is_color and not (window is None or isinstance(window, str)):
+                _tell_color(name, tuple(map(float, window)))
         if not np.isfinite(values).all():
             raise DataError("has values that are not numbers after its rescale and window.")
-        values = match_channels(values.astype(np.float32, copy=False), channels)
+        with np.errstate(over="ignore"):
+            values = match_channels(values.astype(np.float32, copy=False), channels)
+        if not np.isfinite(values).all():
+            raise DataError("has values that are too large for 32-bit floats.")
+        # Join several values as DICOM does.
+        uids = {key: "\\".join(dict.fromkeys(str(one.get(key, "")) for one in image.headers)) for key in UID_KEYS}
     except Exception as error:
         if is_out_of_memory(error):
             raise MemoryError(f"{name} does not fit into the memory") from error
@@ -171,10 +181,23 @@ def read_shown(
         "original_channel_dim": 0,
         "space": "RAS",
         "frame": image.frame,
-        # Join several values as DICOM does.
-        **{key: "\\".join(dict.fromkeys(str(one.get(key, "")) for one in image.headers)) for key in UID_KEYS},
+        **uids,
     }
     return MetaTensor(torch.from_numpy(np.ascontiguousarray(values)), torch.from_numpy(image.affine), meta), image
+
+
+_told: set[tuple[float, ...]] = set()
+"""Windows of which :func:`_tell_color` has warned."""
+
+
+def _tell_color(name: str, window: tuple[float, ...]) -> None:
+    """Warn of a window that a color picture does not use. A data set may have thousands of them, so name the first."""
+    if window not in _told:
+        _told.add(window)
+        logger.warning(
+            f"{printable(name)} is in color, and the window {window} is for gray values: it has no effect on color "
+            "pictures. Not all of them are named."
+        )
 
 
 def check_options(

@@ -50,6 +50,8 @@ COLOR_SAMPLES = {WHITE_IS_ZERO: 1, BLACK_IS_ZERO: 1, RGB: 3, PALETTE: 1, CMYK: 4
 NONE, CCITT, JPEG, DEFLATE = 1, (2, 3, 4, 32771), (6, 7), (8, 32946)
 """Compression."""
 LZW, PACKBITS, LZMA, ZSTD = 5, 32773, 34925, 50000
+OF_PILLOW = (NONE, *CCITT, *JPEG, LZW, *DEFLATE, PACKBITS, LZMA, ZSTD)
+"""Compressions that Pillow decodes in all of its builds. The others need tifffile's ``imagecodecs``."""
 WITH_PREDICTOR = (LZW, *DEFLATE, LZMA, ZSTD)
 """Compressions that libtiff knows a predictor of."""
 MAX_RATIOS = {
@@ -379,6 +381,8 @@ def _is_right_in_pillow(page: TiffPage) -> bool:
     """
     photometric, bits, samples = int(page.photometric), page.bitspersample, page.samplesperpixel
     kind, is_little_endian = _values(page, "SampleFormat", UINT)[0], page.parent.byteorder == "<"
+    if int(page.compression) not in OF_PILLOW:
+        return False
     if page.fillorder != 1 and int(page.compression) not in CCITT:
         return False
     if page.parent.is_bigtiff and not is_little_endian:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from .columns import as_number
@@ -66,7 +67,8 @@ def read_aptos2019(dataset_dir: str | Path, part: str = "train") -> ImageTable:
     if "diagnosis" in columns:
         fault = ("have no diagnosis from 0 to 4", "correct them")
         labels = read_labels(truth_file, rows, "id_code", _label, fault, problems)
-    return make_table(root, truth_file, image_dir, APTOS2019_CLASSES, images, labels, problems)
+    table = make_table(root, truth_file, image_dir, APTOS2019_CLASSES, images, labels, problems)
+    return replace(table, ordered=True)
 
 
 def _label(row: Row) -> int | None:

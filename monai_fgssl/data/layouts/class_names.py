@@ -42,8 +42,17 @@ LOOKALIKES = str.maketrans("авекмнорстухіјѕαβεικνορτυχ
 """Small Cyrillic and Greek letters that look like Latin ones, small or capital."""
 
 
+SIGNS = str.maketrans(
+    dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2015\u2212\ufe63\uff0d", "-")
+    | dict.fromkeys("\u2018\u2019\u201b`\u00b4\u02bc\u2032\uff07", "'")
+    | dict.fromkeys("\u201c\u201d\u201e\u2033", '"')
+)
+"""Signs that keyboards and word processors write for a hyphen and for quotes."""
+
+
 def similar_names(names: Iterable[str], with_copies: bool = False) -> list[list[str]]:
-    """Names that differ only by case, spaces, signs between and after words, leading zeros, or alphabets.
+    """Names that differ only by case, spaces, signs between and after words, leading zeros, alphabets, or the kinds of
+    their hyphens and quotes.
 
     Numbers are alike if they are equal: ``1``, ``+1``, ``1e0``, ``1,0`` and ``True``.
 
@@ -61,7 +70,7 @@ def similar_names(names: Iterable[str], with_copies: bool = False) -> list[list[
     alike: dict[str, list[str]] = defaultdict(list)
     for name in names:
         # Format characters, such as a space of no width, are invisible.
-        seen = "".join(letter for letter in name if unicodedata.category(letter) != "Cf")
+        seen = "".join(letter for letter in name if unicodedata.category(letter) != "Cf").translate(SIGNS)
         if number := _number(seen.strip()):
             alike[number].append(name)
             continue
@@ -102,7 +111,7 @@ def check_vectors(labels: Sequence[str]) -> list[str]:
     """Report labels that name several classes at once.
 
     Example:
-        >>> [message.partition(",")[0] for message in check_vectors(["Mass", "Mass|Edema", "grade 1, well"])]
+        >>> [message.partition(":")[0] for message in check_vectors(["Mass", "Mass|Edema", "grade 1, well"])]
         ['1 images have several classes at once (Mass|Edema)']
     """
     known = set(labels)
@@ -110,8 +119,9 @@ def check_vectors(labels: Sequence[str]) -> list[str]:
     if not vectors:
         return []
     return [
-        f"{len(vectors)} images have several classes at once ({first_names(sorted(set(vectors)))}), which is not "
-        "supported: keep the images of one class, or, if that is one class, write its name with hyphens."
+        f"{len(vectors)} images have several classes at once ({first_names(sorted(set(vectors)))}): for --task "
+        "multilabel write names with bars between them (Mass|Edema); otherwise keep the images of one class; or, if "
+        "that is one class, write its name with hyphens."
     ]
 
 
@@ -122,6 +132,10 @@ def _is_vector(label: str, known: set[str]) -> bool:
     if label.startswith("[") and label.endswith("]") and re.search(r"[,\s]", label[1:-1]):
         return True
     if "," in label and re.fullmatch(r"\([\d.,\s]*\)", label):
+        return True
+    # A semicolon hardly ever is part of a name, so one class that is known is enough.
+    pieces = [piece.strip() for piece in label.split(";")]
+    if len(pieces) > 1 and all(pieces) and any(piece in known for piece in pieces):
         return True
     # A comma or a space may be part of a name, unless the texts beside it are names of classes too.
     splits = [[piece.strip() for piece in re.split(r"[;,+/&]|\band\b", label)], label.split()]

@@ -14,6 +14,7 @@ __all__ = [
     "LABEL_COLUMNS",
     "MAYBE_MISSING",
     "PART_COLUMNS",
+    "PERSON_COLUMNS",
     "as_number",
     "columns_named",
     "group_value",
@@ -45,6 +46,9 @@ GROUP_COLUMNS = (
 
 PART_COLUMNS = ("part", "split", "subset", "set", "partition")
 """Names of the column of parts. A name after the first two is used only if all its values are parts."""
+
+PERSON_COLUMNS = ("sex", "gender", "male", "female", "is_male", "is_female", "sex_male", "sex_female", "age")
+"""Names of columns about the person. Beside columns of findings they are none, though they may hold 0 and 1."""
 
 MISSING = frozenset(
     (

@@ -14,6 +14,7 @@ from .columns import (
     IMAGE_COLUMNS,
     LABEL_COLUMNS,
     PART_COLUMNS,
+    PERSON_COLUMNS,
     as_number,
     columns_named,
     is_missing,
@@ -22,7 +23,7 @@ from .columns import (
 from .dialects import TextTable, read_text_table
 from .file_finder import FileFinder
 from .lists import Entry, Listing, make_table
-from .table import ImageTable, part_named
+from .table import UNLABELED, ImageTable, part_named
 
 __all__ = ["find_image_column", "read_csv_list", "read_csv_listing"]
 
@@ -30,7 +31,7 @@ SAMPLE_ROWS = 200
 """Number of rows that are read to find the column of images, if the names of the columns do not tell."""
 
 
-def read_csv_list(path: str | Path) -> ImageTable:
+def read_csv_list(path: str | Path, task: str | None = None) -> ImageTable:
     """Read a table of text with a row for each image.
 
     Delimiter (comma, semicolon, tab or bar) and encoding are found from the content
@@ -42,13 +43,17 @@ def read_csv_list(path: str | Path) -> ImageTable:
       files may be in subfolders (:class:`~monai_fgssl.data.layouts.file_finder.FileFinder`). A folder is one image too,
       as a DICOM series is.
     - the label: ``label``, or another name such as ``class``, ``diagnosis`` or ``dx``; a name or a number. If it is not
-      known, the cell is empty, nan, NA, None, null or -1. Without such a column, the columns that hold nothing but 0
-      and 1 are classes, with one 1 in each row. Without such columns either, no image has a label.
+      known, the cell is empty, nan, NA, None, null or -1. Names with a bar between them, as in NIH ChestX-ray14, are
+      several findings of one image. Without such a column, the columns that hold nothing but 0 and 1 are classes, with
+      one 1 in each row; or findings, if a row has several. Columns about the person, such as sex, are none of them
+      unless there are no others. Without such columns either, no image has a label.
     - groups that a split must keep together (optional): ``patient_id``, ``lesion_id`` and the like, or several.
     - the part (optional): ``part`` or ``split``, with train, validation or test in each row.
 
     Args:
         path: file of the table.
+        task: ``"multilabel"``: the classes are findings, of which an image may have several or none; None: recognized;
+            anything else: an image has one class.
 
     Returns:
         Items in the order of the rows; a repeated row counts once. Classes in the order of their numbers,
@@ -58,7 +63,7 @@ def read_csv_list(path: str | Path) -> ImageTable:
         DataError: when anything is missing, contradictory or ambiguous; one message lists all problems.
     """
     finder = FileFinder(Path(path).parent)
-    return make_table(read_csv_listing(Path(path), finder), finder)
+    return make_table(read_csv_listing(Path(path), finder), finder, task)
 
 
 def read_csv_listing(path: Path, finder: FileFinder) -> Listing:
@@ -88,14 +93,14 @@ def read_csv_listing(path: Path, finder: FileFinder) -> Listing:
     part = _part_column(table, image)
     label = _label_column(path, table, [image, *groups], listing.problems)
     used = [image, *groups, *filter(None, (part, label))]
-    one_hot = [] if label else _class_columns(path, table, image, used, listing.problems)
-    listing.class_names.extend(one_hot)
+    columns = [] if label else _class_columns(path, table, used, listing.problems)
+    listing.class_names.extend(columns)
     for row in table.rows:
-        text = row[label] if label else next((name for name in one_hot if as_number(row[name]) == 1), "")
-        listing.entries.append(
-            Entry(row[image], text, tuple(row[name] for name in groups), row[part] if part else None)
-        )
-    listing.notes.append(_describe(path, table, image, label, one_hot, groups, part))
+        vector = tuple(UNLABELED if is_missing(row[name]) else int(as_number(row[name])) for name in columns)
+        group_values = tuple(row[name] for name in groups)
+        text = row[label] if label else ""
+        listing.entries.append(Entry(row[image], text, group_values, row[part] if part else None, vector or None))
+    listing.notes.append(_describe(path, table, image, label, columns, groups, part))
     listing.notes.extend(f"{path.name}: {note}" for note in table.notes)
     return listing
 
@@ -159,7 +164,7 @@ def _part_column(table: TextTable, image: str) -> str | None:
     return None
 
 
-def _class_columns(path: Path, table: TextTable, image: str, used: Sequence[str], problems: list[str]) -> list[str]:
+def _class_columns(path: Path, table: TextTable, used: Sequence[str], problems: list[str]) -> list[str]:
     """Find the columns of 0 and 1, one for each class."""
     names = [
         name
@@ -168,20 +173,13 @@ def _class_columns(path: Path, table: TextTable, image: str, used: Sequence[str]
         and any(row[name] for row in table.rows)
         and all(is_missing(row[name]) or as_number(row[name]) in (0, 1) for row in table.rows)
     ]
+    of_person = columns_named(names, PERSON_COLUMNS)
+    names = [name for name in names if name not in of_person] or names
     if not names:
         return []
     if len(names) == 1:
         problems.append(f"{path.name}: column {names[0]} has 0 and 1 only: call it 'label' if it is the class.")
         return []
-    # A row without any value has no label. A row of zeros is an error: it has none of these classes.
-    known = [row for row in table.rows if not all(is_missing(row[name]) for name in names)]
-    sums = [sum(as_number(row[name]) == 1 for name in names) for row in known]
-    if wrong := [row[image] for row, total in zip(known, sums, strict=True) if total != 1]:
-        problems.append(
-            f"{path.name}: {len(wrong)} rows need exactly one 1 and else 0 in {', '.join(names)} "
-            f"({first_names(wrong)}): correct them, or call the column of the class 'label'. Several classes in one "
-            "image are not supported."
-        )
     return names
 
 

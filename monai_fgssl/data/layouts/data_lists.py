@@ -4,16 +4,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from monai_fgssl.utils.errors import DataError, first_names
+from monai_fgssl.utils.files import from_json
 
 from .columns import GROUP_COLUMNS, LABEL_COLUMNS, columns_named
 from .dialects import decode
 from .file_finder import FileFinder
+from .findings import SEPARATOR
 from .lists import Entry, Listing, make_table
 from .table import ImageTable, part_named
 
@@ -28,7 +29,7 @@ def is_data_list(path: Path) -> bool:
         return False
 
 
-def read_data_list(path: str | Path) -> ImageTable:
+def read_data_list(path: str | Path, task: str | None = None) -> ImageTable:
     """Read a MONAI data list.
 
     ::
@@ -37,12 +38,15 @@ def read_data_list(path: str | Path) -> ImageTable:
          "validation": [...],
          "test": [...]}
 
-    At least one part must be there. Paths are relative to the file. ``label`` is the name or number of a class. Labels
+    At least one part must be there. Paths are relative to the file. ``label`` is the name or number of a class; or, for
+    images with several findings, a list of names, or a list with 1, 0 or -1 (not known) for each finding. The entry
+    ``"labels"`` of the file, a dictionary from numbers to names, then names the findings. Labels
     and groups such as ``patient`` may be missing, as in a table (:func:`~monai_fgssl.data.read_csv_list`). An item may
     be just a path, as for the test images of the Medical Segmentation Decathlon.
 
     Args:
         path: the file.
+        task: see :func:`~monai_fgssl.data.read_csv_list`.
 
     Returns:
         Items in the order of the list. Classes in the order of their numbers or of their names.
@@ -51,7 +55,7 @@ def read_data_list(path: str | Path) -> ImageTable:
         DataError: when anything is missing or contradictory; one message lists all problems.
     """
     finder = FileFinder(Path(path).parent)
-    return make_table(read_data_listing(Path(path)), finder)
+    return make_table(read_data_listing(Path(path)), finder, task)
 
 
 def read_data_listing(path: Path) -> Listing:
@@ -81,10 +85,13 @@ def read_data_listing(path: Path) -> Listing:
             if not isinstance(fields, Mapping) or not isinstance(fields.get("image"), str):
                 wrong.append(f"{key} {number}")
                 continue
-            if isinstance(fields.get(label), Mapping):
+            value = fields.get(label)
+            vector = _vector(value)
+            if isinstance(value, Mapping) or (isinstance(value, list) and not vector and not _are_names(value)):
                 unclear.append(fields["image"])
             group_values = tuple(_text(fields.get(name)) for name in groups)
-            listing.entries.append(Entry(fields["image"], _text(fields.get(label)), group_values, key))
+            listing.entries.append(Entry(fields["image"], "" if vector else _text(value), group_values, key, vector))
+    _name_findings(path, listing)
     if wrong:
         listing.problems.append(
             f"{path.name}: {len(wrong)} items do not have exactly one path as their 'image' ({first_names(wrong)}): "
@@ -92,8 +99,8 @@ def read_data_listing(path: Path) -> Listing:
         )
     if unclear:
         listing.problems.append(
-            f"{path.name}: {len(unclear)} labels are neither a name nor a number ({first_names(unclear)}): correct "
-            "them."
+            f"{path.name}: {len(unclear)} labels are neither a name nor a number ({first_names(unclear)}), nor a list "
+            "of names, nor a list of 1, 0 and -1: correct them."
         )
     return listing
 
@@ -120,7 +127,7 @@ def read_json(path: Path) -> Any:
         DataError: when the file is not JSON. The message continues a sentence that begins with the file's name.
     """
     try:
-        return json.loads(decode(path.read_bytes())[0], object_pairs_hook=_unique)
+        return from_json(decode(path.read_bytes())[0], object_pairs_hook=_unique)
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"can't be read as JSON ({error}).") from error
 
@@ -155,7 +162,39 @@ def _parts_of(content: Any) -> dict[str, list[Any]]:
     return {key: items for key, items in content.items() if part_named(key) and isinstance(items, list)}
 
 
+def _vector(value: Any) -> tuple[int, ...] | None:
+    """A list of at least two numbers, each 1, 0 or -1; None for anything else."""
+    if not isinstance(value, list) or len(value) < 2:
+        return None
+    is_vector = all(type(one) in (int, float) and one in (-1, 0, 1) for one in value)
+    return tuple(map(int, value)) if is_vector else None
+
+
+def _are_names(value: list[Any]) -> bool:
+    return len(value) == 1 or (len(value) > 1 and all(isinstance(one, str) for one in value))
+
+
+def _name_findings(path: Path, listing: Listing) -> None:
+    """Give names to the numbers of vectors, and check that all are of one length."""
+    lengths = {len(entry.vector) for entry in listing.entries if entry.vector}
+    if not lengths:
+        return
+    if len(lengths) > 1 or any(not entry.vector and entry.label for entry in listing.entries):
+        listing.problems.append(
+            f"{path.name}: labels are lists of different lengths, or lists beside single values: give each image a "
+            "list of the same length."
+        )
+    try:
+        named = read_json(path).get("labels")
+    except DataError:
+        named = None
+    known = named if isinstance(named, Mapping) else {}
+    listing.class_names.extend(str(known.get(str(number), number)) for number in range(max(lengths)))
+
+
 def _text(value: Any) -> str:
+    if isinstance(value, list) and len(value) > 1 and all(isinstance(one, str) for one in value):
+        return SEPARATOR.join(value)
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     return "" if value is None else str(value)

@@ -12,6 +12,7 @@ import codecs
 import csv
 import io
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +45,12 @@ CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f]")
 
 WHOLE_NUMBER = re.compile(r"-?\d+")
 
+QUOTED_TEXT = re.compile(r'="(.*)"', re.DOTALL)
+"""A cell that keeps a spreadsheet from taking a text such as 001 for a number."""
+
+FORMULA = re.compile(r"=\s*[+-]?\s*(\$?[A-Za-z]{1,3}\$?\d+(?![\w.])|[A-Za-z][A-Za-z.]*\()")
+"""Beginning of a formula: a cell or a function."""
+
 PANDAS_INDEX = re.compile(r"Unnamed: \d+(\.\d+)?(_level_\d+)?")
 """Names that pandas gives to a column without a name when it writes the table again."""
 
@@ -72,15 +79,15 @@ def read_text_table(path: Path, sample: bool = False) -> TextTable:
     Encodings: UTF-8, UTF-16 and UTF-32, with or without a byte order mark, or Windows-1252. Only its letters tell
     Windows-1252 from other old encodings, so the dialect then quotes a word. Delimiters: comma, semicolon, tab, bar.
     These are ignored: a line ``sep=;`` as Excel writes it, empty lines, an index as pandas and R write it, and columns
-    without name and values.
+    without name and values. A cell ``="001"``, as spreadsheets keep leading zeros, is the text 001.
 
     Args:
         path: file of the table.
         sample: read the first rows only, enough to tell what kind of table it is.
 
     Raises:
-        DataError: when it is not text, or its encoding, its delimiter or the columns of its values are not clear. The
-            message continues a sentence that begins with the file's name.
+        DataError: when it is not text, or its encoding, its delimiter or the columns of its values are not clear, or
+            cells hold formulas. The message continues a sentence that begins with the file's name.
     """
     text, encoding = decode(path.read_bytes())
     text = text.replace("\r\n", "\n").replace("\r", "\n")
@@ -149,9 +156,24 @@ def _split(text: str, delimiter: str, strict: bool = False) -> list[tuple[int, l
     """Rows that are not empty, each with the number of its last line."""
     reader = csv.reader(io.StringIO(text), delimiter=delimiter, strict=strict)
     try:
-        return [(reader.line_num, [cell.strip() for cell in line]) for line in reader if any(map(str.strip, line))]
+        lines = [(reader.line_num, [_cell(text) for text in line]) for line in reader if any(map(str.strip, line))]
     except csv.Error as error:
         raise DataError(f"can't be read as a table (line {reader.line_num}: {error}); save it again as CSV.") from error
+    formulas = [(number, cell) for number, line in lines for cell in line if FORMULA.match(cell)]
+    if formulas and strict:
+        number, cell = formulas[0]
+        raise DataError(
+            f"has {len(formulas)} formulas in place of their values, such as {cell[:60]} in line {number}; save it "
+            "again as CSV from the program that computes them."
+        )
+    return lines
+
+
+def _cell(text: str) -> str:
+    """Content of a cell, without spaces around it and without the sign that a spreadsheet needs for a text."""
+    text = text.strip()
+    quoted = QUOTED_TEXT.fullmatch(text)
+    return quoted[1].replace('""', '"').strip() if quoted else text
 
 
 def _delimiter_of_first_line(text: str) -> str | None:
@@ -176,9 +198,11 @@ def _choose_delimiter(text: str) -> str:
         return ","
     best = [delimiter for delimiter, score in scores.items() if score == max(scores.values())]
     if len(best) > 1:
+        first = next(line for line in text.split("\n") if line.strip())
         raise DataError(
-            f"can be read with {' or '.join(DELIMITERS[delimiter] for delimiter in best)} between its values; put "
-            "values that hold one of them into quotes, or add a first line such as sep=;"
+            f"can be read with {' or '.join(DELIMITERS[delimiter] for delimiter in best)} between its values, such as "
+            f"those of its first line {first[:60]!r}; put values that hold one of them into quotes, or add a first "
+            "line such as sep=;"
         )
     return best[0]
 
@@ -208,7 +232,8 @@ def _name_columns(header: Sequence[str], rows: Sequence[Sequence[str]], dialect:
     names: list[str] = []
     kept: list[int] = []
     notes: list[str] = []
-    for position, name in enumerate(header):
+    # A letter with an accent may be written as one sign or as two, and classes are named as in other lists.
+    for position, name in enumerate(unicodedata.normalize("NFC", text) for text in header):
         if not name or PANDAS_INDEX.fullmatch(name):
             values = [row[position] for row in rows]
             if not any(values):

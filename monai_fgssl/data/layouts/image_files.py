@@ -205,3 +205,12 @@ def holds_dicom(path: Path) -> bool:
         return path.name != "DICOMDIR" and path.is_file() and is_dicom(path)
     except OSError:
         return False
+
+
+def may_be_image(path: Path) -> bool:
+    """True for a file that could be DICOM by its name, but can't be opened: a pipe, a link to nowhere, a locked file.
+
+    DICOM has no suffix, or a number as in ``1.2.840.113619``. A reader tells what is wrong with the file.
+    """
+    could_be = path.suffix[1:].isdecimal() if path.suffix else path.name != "DICOMDIR"
+    return could_be and not (path.is_file() and os.access(path, os.R_OK))

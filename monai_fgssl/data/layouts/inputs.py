@@ -14,7 +14,7 @@ from monai_fgssl.data.io.geometry import ImageGeometry
 from monai_fgssl.utils.errors import DataError, printable
 
 from .dialects import TABLE_SUFFIXES
-from .image_files import IMAGE_SUFFIXES, describe_others, image_name, scan_folder
+from .image_files import IMAGE_SUFFIXES, describe_others, image_name, may_be_image, scan_folder
 from .registry import read_table
 from .series import find_series, join_series
 
@@ -63,10 +63,12 @@ def _list_files(path: str | Path, spatial_dims: int) -> list[dict[str, str]]:
     if not root.is_dir():
         raise DataError(f"there is no file or folder {root}: name the images with --dataset_dir.")
     files, others = scan_folder(root)
-    if told := describe_others(others):
+    # Each is named in the list of failures, so that no image is missing without a word.
+    files = sorted([*files, *filter(may_be_image, others)])
+    if told := describe_others(path for path in others if not may_be_image(path)):
         logger.warning(f"{printable(str(root))}: {told}.")
     if spatial_dims == 3:
-        series = find_series(files)
+        series = find_series([file for file in files if not may_be_image(file)])
         files = sorted({folder for file in files if (folder := series.get(file, file)) is not None})
     if not files:
         raise DataError(f"there are no images ({', '.join(IMAGE_SUFFIXES)}, DICOM) in {root} or the folders below it.")

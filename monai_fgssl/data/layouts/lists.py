@@ -5,26 +5,33 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from monai_fgssl.utils.errors import first_names
 
 from .class_names import check_similar_names, check_vectors, in_order, similar_names
 from .columns import MAYBE_MISSING, as_number, group_value, is_missing, label_value
 from .file_finder import FileFinder
+from .findings import resolve_findings
 from .image_files import IMAGE_SUFFIXES, image_name
 from .official import raise_problems
-from .table import PARTS, UNLABELED, ImageTable, part_named
+from .table import PARTS, UNLABELED, ImageTable, Label, part_named
 
 __all__ = ["Entry", "Listing", "join_listings", "make_table"]
 
 MANY_CLASSES = 20
 """Largest number of classes for which one image each is enough. More classes must have two images each on average;
 measurements would not."""
+
+ROUNDED_NUMBER = re.compile(r"\d([.,]\d+)?[eE]\+\d+")
+"""A long number as spreadsheets write it."""
 
 GRADES = frozenset(("mild", "minimal", "moderate", "severe", "slight"))
 """Names of grades. Beside these, ``none`` may be a grade too."""
@@ -39,12 +46,14 @@ class Entry:
         label: name or number of the class, as it is written.
         groups: lesion, patient or the like, as they are written, the largest first.
         part: part, as it is written; None if the list has no parts.
+        vector: for each class of the list 1 (there), 0 (not there) or -1 (not known), if the list says it so.
     """
 
     image: str
     label: str
     groups: tuple[str, ...] = ()
     part: str | None = None
+    vector: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -57,6 +66,7 @@ class Listing:
         class_names: the classes, if columns give their order; otherwise empty.
         problems: mistakes that make the list unusable, each with its fix.
         notes: sentences that name the columns or fields that were used.
+        multilabel: True if each entry has a vector, and may have several of the classes.
     """
 
     path: Path
@@ -64,11 +74,16 @@ class Listing:
     class_names: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    multilabel: bool = False
 
     @property
     def has_labels(self) -> bool:
         """True if any image has a label."""
-        return any(not is_missing(entry.label) for entry in self.entries)
+        return any(not is_missing(entry.label) or _is_known(entry.vector) for entry in self.entries)
+
+
+def _is_known(vector: tuple[int, ...] | None) -> bool:
+    return vector is not None and any(value != UNLABELED for value in vector)
 
 
 def join_listings(listings: Sequence[Listing]) -> Listing | None:
@@ -115,12 +130,18 @@ def _add_groups(main: Listing, others: Sequence[Listing]) -> Listing:
     return replace(main, entries=entries, notes=notes)
 
 
-def make_table(listing: Listing, finder: FileFinder) -> ImageTable:
+def make_table(listing: Listing, finder: FileFinder, task: str | None = None) -> ImageTable:
     """Find the files, number the classes, and report all problems.
+
+    Args:
+        listing: content of the list.
+        finder: finder of its files.
+        task: see :func:`~monai_fgssl.data.layouts.findings.resolve_findings`.
 
     Raises:
         DataError: when anything is missing or contradictory; one message lists all problems.
     """
+    listing = resolve_findings(listing, task)
     path, entries, problems = listing.path, listing.entries, list(listing.problems)
     notes = list(listing.notes)
     found = finder.find_all([entry.image for entry in entries])
@@ -137,7 +158,8 @@ def make_table(listing: Listing, finder: FileFinder) -> ImageTable:
     )
     report(found.ambiguous, "names may be several files", "write the path and the suffix, or keep one file of each")
     labels = ["" if is_missing(entry.label) else label_value(entry.label) for entry in entries]
-    problems += [f"{path.name}: {problem}" for problem in _check_labels(entries, labels)]
+    if not listing.multilabel:
+        problems += [f"{path.name}: {problem}" for problem in _check_labels(entries, labels)]
     report(
         sorted({entry.part or "empty" for entry in entries if entry.part is not None and not part_named(entry.part)}),
         "parts have an unknown name",
@@ -150,11 +172,14 @@ def make_table(listing: Listing, finder: FileFinder) -> ImageTable:
     repeated = 0
     classes = listing.class_names or in_order(labels)
     numbers = {name: number for number, name in enumerate(classes)}
+    encoded: list[Label] = [numbers.get(label, UNLABELED) for label in labels]
+    if listing.multilabel:
+        encoded = [entry.vector if entry.vector and _is_known(entry.vector) else UNLABELED for entry in entries]
     names = _names(
         finder.root, [file or finder.root / entry.image for file, entry in zip(found.files, entries, strict=True)]
     )
-    for entry, file, name, label, group in zip(entries, found.files, names, labels, groups, strict=True):
-        item = {"image": str(file), "name": name, "label": numbers.get(label, UNLABELED), "group": group or name}
+    for entry, file, name, code, group in zip(entries, found.files, names, encoded, groups, strict=True):
+        item: dict[str, Any] = {"image": str(file), "name": name, "label": code, "group": group or name}
         if entry.part is not None:
             item["part"] = part_named(entry.part)
         first = items.setdefault(name, item)
@@ -178,9 +203,21 @@ def make_table(listing: Listing, finder: FileFinder) -> ImageTable:
             f"{groups.count('')} of {len(groups)} images have no patient or lesion, so each may be in another part "
             "than the rest of its patient"
         )
+    # Patients may be written by their names, so messages name an image of each.
+    image_of = dict(zip(reversed(groups), reversed(names), strict=True))
+    if rounded := sorted(image_of[group] for group in set(groups) if ROUNDED_NUMBER.fullmatch(group)):
+        notes.append(
+            f"the patients or lesions of some images ({first_names(rounded)}) are written such as 1.23E+11, long "
+            "numbers that a spreadsheet has rounded: different ones may have become the same, and are kept in one part"
+        )
     if alike_groups := similar_names(sorted(set(groups) - {""})):
-        told = first_names([" and ".join(names) for names in alike_groups])
-        notes.append(f"taken for different patients or lesions: {told}; write them alike if they are the same")
+        told = first_names([" and ".join(image_of[group] for group in those) for those in alike_groups])
+        notes.append(
+            f"taken for different patients or lesions, though they are written nearly alike: those of {told}; write "
+            "them alike if they are the same"
+        )
+    if listing.multilabel:
+        return _with_findings(ImageTable(tuple(classes), list(items.values()), tuple(notes), multilabel=True))
     unknown = Counter(entry.label for entry, label in zip(entries, labels, strict=True) if not label)
     if unknown and len(unknown.keys() - {""}):
         told = ", ".join(f"{text or 'empty'} {count}" for text, count in unknown.most_common())
@@ -191,6 +228,30 @@ def make_table(listing: Listing, finder: FileFinder) -> ImageTable:
         notes.append(f"read as classes: {told}; if this means 'not known', leave it empty")
     table = ImageTable(tuple(classes), list(items.values()), tuple(notes))
     return _without_empty_classes(table)
+
+
+def _with_findings(table: ImageTable) -> ImageTable:
+    """Leave out findings that no image has, and say how many answers are not known."""
+    vectors = np.array([item["label"] for item in table.items if item["label"] != UNLABELED])
+    there = (vectors == 1).any(0) if len(vectors) else np.zeros(len(table.class_names), dtype=bool)
+    notes = [*table.notes, "an image may have several of the classes, or none (multilabel)"]
+    if empty := [name for name, found in zip(table.class_names, there, strict=True) if not found]:
+        notes.append(f"no image has {', '.join(empty)}: left out")
+    kept = np.flatnonzero(there)
+    if len(kept) and (missing := int((vectors[:, kept] == UNLABELED).sum())):
+        notes.append(f"{missing} of {len(vectors) * len(kept)} answers are not known (empty or -1): not learned from")
+    items = [
+        item if item["label"] == UNLABELED else item | {"label": _kept(item["label"], kept.tolist())}
+        for item in table.items
+    ]
+    return replace(
+        table, class_names=tuple(table.class_names[number] for number in kept), items=items, notes=tuple(notes)
+    )
+
+
+def _kept(vector: tuple[int, ...], positions: Sequence[int]) -> Label:
+    values = tuple(vector[position] for position in positions)
+    return values if _is_known(values) else UNLABELED
 
 
 def _check_labels(entries: Sequence[Entry], labels: Sequence[str]) -> list[str]:

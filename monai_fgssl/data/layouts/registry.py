@@ -22,6 +22,7 @@ from .isic2017 import ISIC2017_PARTS, has_isic2017, read_isic2017
 from .isic2018 import ISIC2018_PARTS, has_isic2018, read_isic2018
 from .lists import join_listings, make_table
 from .official import contents
+from .subgroups import add_subgroups
 from .table import PARTS, ImageTable, join_parts, part_named
 
 __all__ = ["LAYOUTS", "explain_missing_labels", "read_part", "read_table", "recognize_layout"]
@@ -71,7 +72,13 @@ LAYOUTS = {
 """Layouts and the files by which they are recognized, in the order in which they are tried."""
 
 
-def read_table(dataset_dir: str | Path, layout: str | None = None) -> ImageTable:
+def read_table(
+    dataset_dir: str | Path,
+    layout: str | None = None,
+    subgroup_columns: str | Sequence[str] | None = None,
+    subgroup_file: str | Path | None = None,
+    task: str | None = None,
+) -> ImageTable:
     """Read a data set in any layout.
 
     If the data set has its own parts, they are kept: every item then has a ``"part"``. An official part is read when
@@ -82,6 +89,9 @@ def read_table(dataset_dir: str | Path, layout: str | None = None) -> ImageTable
             such file.
         layout: key of :data:`LAYOUTS`; None takes the first layout that fits, and raises an error if the choice is
             ambiguous.
+        subgroup_columns: see :func:`~monai_fgssl.data.layouts.subgroups.add_subgroups`.
+        subgroup_file: see :func:`~monai_fgssl.data.layouts.subgroups.add_subgroups`.
+        task: for lists, see :func:`~monai_fgssl.data.read_csv_list`; other layouts have one class for each image.
 
     Returns:
         Images with their labels, groups and parts, and notes on how they were read. See
@@ -99,6 +109,10 @@ def read_table(dataset_dir: str | Path, layout: str | None = None) -> ImageTable
         ('melanoma', 'nevus')
     """
     root = Path(dataset_dir)
+    return add_subgroups(_read_layout(root, layout, task), root, subgroup_columns, subgroup_file)
+
+
+def _read_layout(root: Path, layout: str | None, task: str | None) -> ImageTable:
     recognized = layout is None
     layout = layout or recognize_layout(root)
     if layout not in LAYOUTS:
@@ -108,7 +122,7 @@ def read_table(dataset_dir: str | Path, layout: str | None = None) -> ImageTable
     if layout in OFFICIAL:
         return OFFICIAL[layout].read_all(root)
     if layout in ("json", "csv"):
-        return _read_lists(root, layout)
+        return _read_lists(root, layout, task)
     if layout == "images":
         table = read_image_folder(root)
     else:
@@ -117,7 +131,14 @@ def read_table(dataset_dir: str | Path, layout: str | None = None) -> ImageTable
     return replace(table, notes=(*table.notes, *find_lists(root).notes)) if recognized else table
 
 
-def read_part(dataset_dir: str | Path, part: str, layout: str | None = None) -> ImageTable:
+def read_part(
+    dataset_dir: str | Path,
+    part: str,
+    layout: str | None = None,
+    subgroup_columns: str | Sequence[str] | None = None,
+    subgroup_file: str | Path | None = None,
+    task: str | None = None,
+) -> ImageTable:
     """Read one part of a data set.
 
     Args:
@@ -125,11 +146,18 @@ def read_part(dataset_dir: str | Path, part: str, layout: str | None = None) -> 
         part: ``"train"``, ``"validation"`` or ``"test"``, or the name of a part in the names of official folders. In a
             data set without parts, all images are ``"train"``.
         layout: see :func:`read_table`.
+        subgroup_columns: see :func:`read_table`.
+        subgroup_file: see :func:`read_table`.
+        task: see :func:`read_table`.
 
     Raises:
         DataError: when the data set has no such part.
     """
     root = Path(dataset_dir)
+    return add_subgroups(_read_part(root, part, layout, task), root, subgroup_columns, subgroup_file)
+
+
+def _read_part(root: Path, part: str, layout: str | None, task: str | None) -> ImageTable:
     for official in OFFICIAL.values():
         # A user's own data in an official layout may have parts with other names.
         if official.has_part(root, part):
@@ -139,12 +167,12 @@ def read_part(dataset_dir: str | Path, part: str, layout: str | None = None) -> 
     if layout in OFFICIAL:
         official = OFFICIAL[layout]
         return official.read(root, part if wanted is None else official.parts.get(wanted, part))
-    table = read_table(root, layout)
+    table = _read_layout(root, layout, task)
     items = [item for item in table.items if item.get("part", "train") == wanted]
     if not items:
         there = sorted({item.get("part", "train") for item in table.items}, key=PARTS.index)
         raise DataError(f"{root} has no part {part!r} (part): it has {', '.join(there)}.")
-    return ImageTable(table.class_names, items, table.notes)
+    return replace(table, items=items)
 
 
 def explain_missing_labels(dataset_dir: str | Path) -> str:
@@ -217,10 +245,10 @@ def recognize_layout(root: Path) -> str:
     )
 
 
-def _read_lists(root: Path, layout: str) -> ImageTable:
+def _read_lists(root: Path, layout: str, task: str | None) -> ImageTable:
     """Read a list, or several lists of a folder that belong together."""
     if root.is_file():
-        return read_data_list(root) if layout == "json" else read_csv_list(root)
+        return read_data_list(root, task) if layout == "json" else read_csv_list(root, task)
     lists = find_lists(root)
     files = lists.json if layout == "json" else lists.csv
     if not files:
@@ -228,14 +256,14 @@ def _read_lists(root: Path, layout: str) -> ImageTable:
     if layout == "json":
         if len(files) > 1:
             _raise_several(root, files)
-        table = read_data_list(files[0])
+        table = read_data_list(files[0], task)
     else:
         finder = FileFinder(root)
         listings = [read_csv_listing(path, finder) for path in files]
         listing = listings[0] if len(listings) == 1 else join_listings(listings)
         if listing is None:
             _raise_several(root, files)
-        table = make_table(listing, finder)
+        table = make_table(listing, finder, task)
     return replace(table, notes=(*table.notes, *lists.notes, *lists.problems))
 
 

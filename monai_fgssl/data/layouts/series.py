@@ -70,7 +70,8 @@ def join_series(table: ImageTable) -> ImageTable:
         table: table whose images may be slices, each with the label of its series.
 
     Raises:
-        DataError: when slices of one folder have different labels or parts, or a folder is called like another image.
+        DataError: when slices of one folder have different labels, parts or subgroups, or a folder is called
+            like another image.
     """
     series = find_series(Path(item["image"]) for item in table.items)
     items: dict[str, dict[str, Any]] = {}
@@ -83,12 +84,12 @@ def join_series(table: ImageTable) -> ImageTable:
         joined = item if folder == Path() else _as_folder(item, folder)
         first = items.setdefault(joined["image"], joined)
         slices[joined["image"]] += folder != Path()
-        if any(first.get(key) != joined.get(key) for key in ("label", "part")):
+        if any(first.get(key) != joined.get(key) for key in ("label", "part", "subgroups")):
             different.append(joined["image"])
     if different:
         raise DataError(
-            f"slices of one DICOM series have different labels or parts ({first_names(sorted(set(different)))}): give "
-            "each series one, or a folder of its own."
+            "slices of one DICOM series have different labels, parts or subgroups "
+            f"({first_names(sorted(set(different)))}): give each series one, or a folder of its own."
         )
     names = Counter(item["name"] for item in items.values())
     if repeated := [name for name, count in names.items() if count > 1]:

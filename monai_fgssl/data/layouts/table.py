@@ -5,14 +5,33 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
 from monai_fgssl.utils.errors import DataError, first_names
 
-__all__ = ["PARTS", "UNLABELED", "ImageTable", "join_parts", "part_named"]
+__all__ = [
+    "PARTS",
+    "UNLABELED",
+    "ImageTable",
+    "Label",
+    "class_text",
+    "count_classes",
+    "join_parts",
+    "label_tensor",
+    "part_named",
+]
+
+Label = int | tuple[int, ...]
+"""Number of the class of an image; or, where images may have several findings, for each finding 1 (there), 0 (not
+there) or :data:`UNLABELED` (not known). An image of which nothing is known is :data:`UNLABELED`."""
 
 UNLABELED = -1
 """Label of an image whose class is not known: used in pre-training only."""
@@ -38,15 +57,19 @@ class ImageTable:
     Attributes:
         class_names: names of the classes, one for each label from 0 up; empty where no image has a label.
         items: one dictionary per image: ``"image"`` (path), ``"name"`` (unique; the file name without suffix, with the
-            folders where there are any), ``"label"`` (int, :data:`UNLABELED` where not known), ``"group"`` (the
+            folders where there are any), ``"label"`` (see :data:`Label`), ``"group"`` (the
             lesion or patient, which a split keeps together) and, where the data set itself is divided,
             ``"part"`` (one of :data:`PARTS`).
         notes: sentences for people on how the data set was read; comparisons ignore them.
+        ordered: True if the classes are known to be grades, from the lowest to the highest.
+        multilabel: True if an image may have several of the classes, or none.
     """
 
     class_names: tuple[str, ...]
     items: list[dict[str, Any]]
     notes: tuple[str, ...] = field(default=(), compare=False)
+    ordered: bool = False
+    multilabel: bool = False
 
 
 def part_named(name: str) -> str | None:
@@ -57,6 +80,48 @@ def part_named(name: str) -> str | None:
         ('train', 'validation', None)
     """
     return PART_NAMES.get(name.strip().lower())
+
+
+def count_classes(labels: Sequence[Label], num_classes: int) -> NDArray[np.int64]:
+    """Count the images of each class; images whose label is not known do not count.
+
+    Args:
+        labels: label of each image.
+        num_classes: number of classes.
+
+    Example:
+        >>> count_classes([0, 2, -1], 3).tolist(), count_classes([(1, 1, 0), (0, -1, 1), -1], 3).tolist()
+        ([1, 0, 1], [1, 1, 1])
+    """
+    counts = np.zeros(num_classes, dtype=np.int64)
+    for label in labels:
+        if isinstance(label, tuple):
+            counts += np.asarray(label) == 1
+        elif label != UNLABELED:
+            counts[label] += 1
+    return counts
+
+
+def class_text(label: Label, class_names: Sequence[str]) -> str:
+    """Put the label of an image into words.
+
+    Example:
+        >>> names = ["mass", "edema"]
+        >>> class_text(1, names), class_text(-1, names), class_text((1, 1), names), class_text((0, 0), names)
+        ('edema', '', 'mass|edema', 'none')
+    """
+    if isinstance(label, tuple):
+        return "|".join(name for name, value in zip(class_names, label, strict=True) if value == 1) or "none"
+    return "" if label == UNLABELED else class_names[label]
+
+
+def label_tensor(labels: Sequence[Label]) -> Tensor:
+    """Labels as int64: ``(N,)``, or ``(N, num_classes)`` where images may have several findings."""
+    width = next((len(label) for label in labels if isinstance(label, tuple)), None)
+    if width is None:
+        return torch.tensor(labels, dtype=torch.int64)
+    rows = [label if isinstance(label, tuple) else (UNLABELED,) * width for label in labels]
+    return torch.tensor(rows, dtype=torch.int64)
 
 
 def join_parts(tables: Mapping[str, ImageTable], source: Path) -> ImageTable:
@@ -84,4 +149,5 @@ def join_parts(tables: Mapping[str, ImageTable], source: Path) -> ImageTable:
         raise DataError(
             f"{source}: {len(repeated)} images are in two parts ({first_names(repeated)}): keep one of each."
         )
-    return ImageTable(class_names, items, tuple(note for table in tables.values() for note in table.notes))
+    notes = tuple(note for table in tables.values() for note in table.notes)
+    return ImageTable(class_names, items, notes, all(table.ordered for table in tables.values()))

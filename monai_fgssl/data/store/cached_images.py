@@ -24,7 +24,7 @@ from monai_fgssl.data.balance import balanced_order
 from monai_fgssl.data.io.decoder_pool import DecoderPool
 from monai_fgssl.data.io.geometry import ImageGeometry
 from monai_fgssl.data.io.reasons import failure_of
-from monai_fgssl.data.layouts.table import UNLABELED
+from monai_fgssl.data.layouts.table import UNLABELED, label_tensor
 from monai_fgssl.utils.deprecation import warn_former_name
 from monai_fgssl.utils.errors import DataError, first_lines
 
@@ -75,13 +75,16 @@ class CachedImages(Dataset):
 
     Args:
         store: uint8, ``(M, C, *spatial)``, in memory or on disk, see :mod:`~monai_fgssl.data.store.image_store`.
-        labels: int64, ``(N,)``; -1: not known.
+        labels: int64, ``(N,)``; -1: not known. Where images may have several findings, ``(N, num_classes)`` with 1, 0
+            and -1.
         names: ``N`` names.
         groups: ``N`` names of lesions or patients.
         rows: row of each image in the store, int64 ``(N,)``. None: all rows in order.
+        subgroups: for each column that divides the images into subgroups, such as sex, ``N`` values, empty where not
+            known. Batches do not have them.
 
     Raises:
-        ValueError: when labels, names, groups and rows differ in number.
+        ValueError: when labels, names, groups, rows and values differ in number.
     """
 
     def __init__(
@@ -91,6 +94,7 @@ class CachedImages(Dataset):
         names: Sequence[str],
         groups: Sequence[str],
         rows: Tensor | Sequence[int] | None = None,
+        subgroups: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         self.store = store
         self.rows = torch.arange(len(store)) if rows is None else torch.as_tensor(rows, dtype=torch.int64)
@@ -102,6 +106,9 @@ class CachedImages(Dataset):
                 f"images, labels, names and groups must have the same number, got {len(self.rows)}, {len(labels)}, "
                 f"{len(names)} and {len(groups)}."
             )
+        self.subgroups = {column: list(values) for column, values in (subgroups or {}).items()}
+        if wrong := [column for column, values in self.subgroups.items() if len(values) != len(names)]:
+            raise ValueError(f"subgroups must have a value for each of the {len(names)} images: {', '.join(wrong)}.")
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -126,19 +133,21 @@ class CachedImages(Dataset):
     def select(self, positions: Sequence[int] | Tensor) -> CachedImages:
         """Select the images at some positions, in this order, without copying them."""
         chosen = torch.as_tensor(positions, dtype=torch.int64)
-        names, groups = ([values[i] for i in chosen.tolist()] for values in (self.names, self.groups))
-        return CachedImages(self.store, self.labels[chosen], names, groups, self.rows[chosen])
+        places = chosen.tolist()
+        names, groups = ([values[i] for i in places] for values in (self.names, self.groups))
+        subgroups = {column: [values[i] for i in places] for column, values in self.subgroups.items()}
+        return CachedImages(self.store, self.labels[chosen], names, groups, self.rows[chosen], subgroups)
 
     def listed(self, items: Sequence[Mapping[str, Any]]) -> CachedImages:
         """Select the images that a list names, in its order and with its labels and groups, without copying them.
 
         Args:
-            items: dictionaries with ``"name"``, ``"label"`` and ``"group"``.
+            items: dictionaries with ``"name"``, ``"label"`` and ``"group"``, and ``"subgroups"`` if there are any.
         """
         row_of = dict(zip(self.names, self.rows.tolist(), strict=True))
         names, groups = ([item[key] for item in items] for key in ("name", "group"))
-        labels = torch.tensor([item["label"] for item in items], dtype=torch.int64)
-        return CachedImages(self.store, labels, names, groups, [row_of[name] for name in names])
+        labels = label_tensor([item["label"] for item in items])
+        return CachedImages(self.store, labels, names, groups, [row_of[name] for name in names], _subgroups_of(items))
 
     def sample(self, count: int, seed: int = 0) -> CachedImages:
         """Draw at most ``count`` images at random, always the same ones for a seed, without copying them."""
@@ -146,7 +155,8 @@ class CachedImages(Dataset):
 
     def labeled(self) -> CachedImages:
         """Select the images whose label is known, without copying them."""
-        return self.select((self.labels != UNLABELED).nonzero().flatten())
+        known = self.labels != UNLABELED
+        return self.select((known.any(1) if known.ndim == 2 else known).nonzero().flatten())
 
     def labelled(self) -> CachedImages:
         """Former name of :meth:`labeled`."""
@@ -209,10 +219,17 @@ def load_images(
     file = None if cache_dir is None else Path(cache_dir) / f"{fingerprint(paths, **settings)}.uint8"
     return CachedImages(
         make_store((len(items), *geometry.shape), fill, file),
-        torch.tensor([item["label"] for item in items], dtype=torch.int64),
+        label_tensor([item["label"] for item in items]),
         [item["name"] for item in items],
         [item["group"] for item in items],
+        subgroups=_subgroups_of(items),
     )
+
+
+def _subgroups_of(items: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """Values of each column that divides the images into subgroups."""
+    columns = items[0].get("subgroups", {}) if items else {}
+    return {column: [item["subgroups"][column] for item in items] for column in columns}
 
 
 class EpochBatches(Sampler[list[int]]):

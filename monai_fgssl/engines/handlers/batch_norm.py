@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
@@ -87,6 +87,18 @@ class BatchNormUpdater:
 
     def update(self) -> None:
         """Measure the statistics now."""
-        images = (prepare_images(batch, self.device)[0] for batch in islice(self.loader, self.num_batches))
+        batches = (prepare_images(batch, self.device)[0] for batch in islice(self.loader, self.num_batches))
         with autocast_of(self.device, self.precision, self.amp, self.amp_kwargs):
-            update_bn(images, StageVectors(unwrap(self.network)))
+            update_bn(_without_small_batches(batches), StageVectors(unwrap(self.network)))
+
+
+def _without_small_batches(batches: Iterable[Tensor]) -> Iterator[Tensor]:
+    """Leave out batches that are less than half as large as the first.
+
+    All batches count alike in the average, and batch norm can't compute with a single vector.
+    """
+    first = 0
+    for batch in batches:
+        first = first or len(batch)
+        if 2 * len(batch) >= first:
+            yield batch

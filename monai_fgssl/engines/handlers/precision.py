@@ -20,6 +20,7 @@ from monai_fgssl.engines.evaluator import HierarchicalEvaluator
 from monai_fgssl.engines.hierarchical import HierarchicalTrainer
 from monai_fgssl.networks import Precision, PrecisionChoice, unwrap
 from monai_fgssl.utils.distributed import of_first_process
+from monai_fgssl.utils.processors import CoreUse, others_note
 
 __all__ = ["FastestPrecision", "shortest_times"]
 
@@ -144,7 +145,9 @@ class FastestPrecision:
             elapsed = torch.tensor(self._now() - start, dtype=torch.float64, device=precision.device)
             return of_first_process(elapsed).item()
 
+        use = CoreUse()
         times = shortest_times(precision.candidates, measure, self.seconds)
+        note = others_note(use.of_others())
         precision.choose(_fastest(times), network)
         if idist.get_rank() == 0:
             rates = ", ".join(f"{candidate.name} {images / elapsed:.0f}" for candidate, elapsed in times.items())
@@ -152,6 +155,8 @@ class FastestPrecision:
                 f"precision: {precision} is the fastest here (images/s: {rates}); --amp {precision} repeats this run",
                 flush=True,
             )
+            if note:
+                print(note, flush=True)
 
     def _now(self) -> float:
         if self.precision.device.type == "cuda":

@@ -16,7 +16,8 @@ from monai.utils.enums import CommonKeys as Keys
 from numpy.typing import NDArray
 from torch import Tensor
 
-from monai_fgssl.metrics import LogitAdjustment, PredictionSets, decide
+from monai_fgssl.metrics import DecisionRule, FeatureDistances, FindingSets, PredictionSets, decide, reasons_to_refer
+from monai_fgssl.tasks import MULTICLASS, TASKS, Task
 
 __all__ = ["PredictionCollector"]
 
@@ -30,7 +31,10 @@ class PredictionCollector:
         groups: lesion or patient of each image, if the batches have labels.
         temperature: temperature of the calibration, see :func:`~monai_fgssl.metrics.fit_temperature`.
         prediction_sets: rule that makes sets of possible classes from the probabilities; None: no sets.
+        task: task of the network, which turns logits into probabilities.
         adjustment: rule that decides for a class, see :func:`~monai_fgssl.metrics.decide`; None: the likeliest class.
+        feature_distances: rule that tells images that are unlike the training images; None: there is none. The
+            evaluator must then give ``stage_means``.
     """
 
     names: list[str] = field(default_factory=list)
@@ -38,8 +42,11 @@ class PredictionCollector:
     _labels: list[Tensor] = field(default_factory=list)
     _stage_logits: list[Tensor] = field(default_factory=list)
     temperature: float = field(default=1.0, kw_only=True)
-    prediction_sets: PredictionSets | None = field(default=None, kw_only=True)
-    adjustment: LogitAdjustment | None = field(default=None, kw_only=True)
+    prediction_sets: PredictionSets | FindingSets | None = field(default=None, kw_only=True)
+    adjustment: DecisionRule | None = field(default=None, kw_only=True)
+    feature_distances: FeatureDistances | None = field(default=None, kw_only=True)
+    _scores: list[NDArray[np.float64]] = field(default_factory=list, kw_only=True)
+    task: Task = field(default=TASKS[MULTICLASS], kw_only=True)
 
     def attach(self, engine: Workflow) -> None:
         """Attach to an evaluator."""
@@ -48,7 +55,7 @@ class PredictionCollector:
         engine.add_event_handler(IterationEvents.FORWARD_COMPLETED, self._add)
 
     def _clear(self) -> None:
-        for values in (self.names, self.groups, self._labels, self._stage_logits):
+        for values in (self.names, self.groups, self._labels, self._stage_logits, self._scores):
             values.clear()
 
     def _add(self, engine: Workflow) -> None:
@@ -58,10 +65,12 @@ class PredictionCollector:
             self.groups.extend(batch["group"])
             self._labels.append(engine.state.output[Keys.LABEL].cpu())
         self._stage_logits.append(engine.state.output["stage_logits"].cpu())
+        if self.feature_distances is not None:
+            self._scores.append(self.feature_distances.scores(engine.state.output["stage_means"].cpu()))
 
     @property
     def labels(self) -> Tensor:
-        """Labels ``(N,)`` int64, if the batches have labels."""
+        """Labels int64, if the batches have labels: ``(N,)``, or ``(N, num_classes)`` for findings."""
         return torch.cat(self._labels)
 
     @property
@@ -76,10 +85,31 @@ class PredictionCollector:
 
     @property
     def probabilities(self) -> Tensor:
-        """Softmax of the summed logits divided by the temperature, ``(N, num_classes)``."""
-        return (self.logits / self.temperature).softmax(1)
+        """Probabilities of the summed logits divided by the temperature, ``(N, num_classes)``."""
+        return self.task.probabilities(self.logits / self.temperature)
 
     @property
-    def predicted(self) -> NDArray[np.int64]:
-        """Class that is decided for, ``(N,)``."""
-        return decide(self.probabilities, self.adjustment)
+    def distance_scores(self) -> NDArray[np.float64] | None:
+        """Scores of :meth:`~monai_fgssl.metrics.FeatureDistances.scores`, ``(N,)``; None without the rule."""
+        return np.concatenate(self._scores) if self._scores else None
+
+    @property
+    def possible(self) -> NDArray[np.bool_] | None:
+        """True for each possible class, or finding that may be there, ``(N, num_classes)``; None without a rule."""
+        if self.prediction_sets is None:
+            return None
+        return self.prediction_sets.contains(self.probabilities.double().numpy(), self.predicted)
+
+    @property
+    def reasons(self) -> list[tuple[str, ...]] | None:
+        """Reasons to refer each image to a person, see :func:`~monai_fgssl.metrics.reasons_to_refer`."""
+        if not isinstance(self.prediction_sets, FindingSets):
+            return reasons_to_refer(self.possible, self.distance_scores)
+        undecided = self.prediction_sets.undecided(self.probabilities.double().numpy(), self.predicted)
+        return reasons_to_refer(None, self.distance_scores, undecided)
+
+    @property
+    def predicted(self) -> NDArray[Any]:
+        """Class that is decided for, ``(N,)``; for findings True for those that are, ``(N, num_classes)``."""
+        probabilities = self.probabilities
+        return decide(probabilities, self.adjustment or self.task.fit_rule(None, None, probabilities.shape[1]))

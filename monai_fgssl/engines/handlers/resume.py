@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 import time
+import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -19,6 +20,7 @@ from ignite import distributed as idist
 from ignite.engine import Events
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from monai_fgssl.data.store.cached_images import EpochBatches
 from monai_fgssl.engines.hierarchical import HierarchicalTrainer
@@ -50,7 +52,8 @@ class Resumer:
     place in its epoch, and the random states of all processes. On a CPU a resumed training ends with the same weights,
     bit for bit. With another number of processes or another batch size it continues after the same images, with new
     random views. With a loader that :func:`~monai_fgssl.data.make_loader` did not make, it repeats the interrupted
-    epoch.
+    epoch. Settings of the optimizer and of the learning rate's schedule are those of the present run, not those of the
+    checkpoint: the schedule is taken to the place that the training has reached.
 
     Why not Ignite's ``Checkpoint``: it keeps one checkpoint, not two, while it writes the next, and does not know the
     checkpoints of an earlier process.
@@ -214,10 +217,15 @@ class Resumer:
         if checkpoint is None:
             return
         self._compare(path, checkpoint)
+        schedules = {name: value for name, value in self.save_dict.items() if _is_schedule(value)}
+        scheduled = [schedule.optimizer for schedule in schedules.values()]
         try:
+            steps = {name: int(checkpoint["objects"][name]["last_epoch"]) for name in schedules}
             for name, value in self.save_dict.items():
+                if isinstance(value, Optimizer):
+                    _load_optimizer(value, checkpoint["objects"][name], any(value is one for one in scheduled))
                 # Objects that have no state in the checkpoint may be newer than it.
-                if name in checkpoint["objects"] or unwrap(value).state_dict():
+                elif name not in schedules and (name in checkpoint["objects"] or unwrap(value).state_dict()):
                     unwrap(value).load_state_dict(checkpoint["objects"][name])
         except (KeyError, RuntimeError, ValueError, *OF_OTHER_TYPES) as error:
             raise ValueError(
@@ -227,6 +235,10 @@ class Resumer:
         is_random_state_set = False
         try:
             same_steps = self._set_position(engine, path, checkpoint)
+            for name, schedule in schedules.items():
+                # A schedule that makes a step in each iteration follows the number of iterations.
+                is_by_iteration = steps[name] == checkpoint["trainer"]["iteration"]
+                _replay(schedule, engine.state.iteration if is_by_iteration else steps[name])
             states = checkpoint["random"]
             if same_steps and len(states) == idist.get_world_size():
                 set_random_state(engine.generator, states[idist.get_rank()])
@@ -357,6 +369,38 @@ class Resumer:
         engine.load_training_state({**trainer, "iteration": epoch * length + batch})
         sampler.set_epoch(epoch, batch)
         return same_steps
+
+
+def _is_schedule(value: object) -> bool:
+    """True if the number of steps alone tells the learning rate."""
+    return isinstance(value, LRScheduler) and not isinstance(value, ReduceLROnPlateau)
+
+
+def _load_optimizer(optimizer: Optimizer, stored: Any, is_scheduled: bool) -> None:
+    """Load the moments of a checkpoint. Settings such as the weight decay stay those of this run.
+
+    Args:
+        optimizer: not used yet.
+        stored: its state in the checkpoint.
+        is_scheduled: True: the learning rates stay too, because a schedule will set them.
+    """
+    loaded = {"params"} if is_scheduled else {"params", "lr"}
+    own = [{key: value for key, value in group.items() if key not in loaded} for group in optimizer.param_groups]
+    optimizer.load_state_dict(stored)
+    for group, settings in zip(optimizer.param_groups, own, strict=True):
+        group.update(settings)
+
+
+def _replay(schedule: LRScheduler, steps: int) -> None:
+    """Take a new schedule to the place that it has after this number of steps.
+
+    Its own state would bring the former learning rate, warm-up and length with it.
+    """
+    with warnings.catch_warnings():
+        # torch warns of steps before the first one of the optimizer.
+        warnings.simplefilter("ignore", UserWarning)
+        for _ in range(steps):
+            schedule.step()
 
 
 def _misfit_of_state(own: Mapping[str, Any], stored: Any) -> str:

@@ -1,9 +1,10 @@
 // Copyright (c) monai-fgssl contributors
 // SPDX-License-Identifier: Apache-2.0
 // A button for each class, with its key, the model's probability, and the people who chose it.
-import { isHidden, visibleClass } from "./blinding.js";
+import { isHidden } from "./blinding.js";
 import { $, element, percent } from "./dom.js";
-import { onChange, sameName, state } from "./state.js";
+import { hasName, several, ticked } from "./findings.js";
+import { onChange, state } from "./state.js";
 import { ranked } from "./suggestion.js";
 import { t } from "./texts.js";
 
@@ -90,7 +91,7 @@ function onSearchKey(event) {
 }
 
 function note(chosen, suggested) {
-  if (chosen) return t("your_label");
+  if (chosen) return t(several() ? "present" : "your_label");
   return suggested ? t("suggested") : "";
 }
 
@@ -98,12 +99,13 @@ function draw() {
   fill();
   $("no-classes").hidden = state.info.classes.length > 0;
   const scores = state.prediction && !isHidden() ? ranked() : [];
-  const label = visibleClass();
+  const label = ticked();
+  const suggestion = several() ? (scores.length > 0 ? state.prediction.findings : []) : scores.slice(0, 1).map(({ name }) => name);
   for (const button of $("classes").children) {
     const { name } = button.dataset;
     const score = scores.find((entry) => entry.name === name)?.score;
-    const suggested = scores[0]?.name === name;
-    const chosen = label !== null && sameName(label, name);
+    const suggested = hasName(suggestion, name);
+    const chosen = hasName(label, name);
     button.disabled = !state.image;
     button.setAttribute("aria-pressed", String(chosen));
     button.classList.toggle("scored", score !== undefined);

@@ -4,7 +4,8 @@
 import { keysOf, startSearch, typeKey } from "./classes.js";
 import { $, element } from "./dom.js";
 import { toggleHeat } from "./heat.js";
-import { back, forward, removeLabel, save, skip, takeBack, toggleUnsure } from "./labeling.js";
+import { several } from "./findings.js";
+import { back, choose, forward, removeLabel, saveFindings, skip, takeBack, toggleUnsure } from "./labeling.js";
 import { hideError } from "./messages.js";
 import { labelSelected, onReviewKey, takeBackHere } from "./review.js";
 import { onChange, state } from "./state.js";
@@ -16,6 +17,7 @@ import { showWhole, zoomIn, zoomOut } from "./zoom.js";
 // "where": the view where a key works; none: both. "when": the images for which it works; none: all. "often": the key is
 // shown below the image too, not only in the list of all keys.
 const KEYS = [
+  { keys: ["Enter"], signs: ["⏎"], text: "key_done", run: saveFindings, where: "label", when: several, often: true },
   { keys: ["s"], signs: ["S"], text: "key_skip", run: skip, where: "label", often: true },
   { keys: ["u"], signs: ["U"], text: "key_unsure", run: toggleUnsure, where: "label", often: true },
   { keys: ["h"], signs: ["H"], text: "key_heat", run: toggleHeat, where: "label", often: true },
@@ -48,6 +50,8 @@ function onKey(event) {
   if (event.target.matches?.("input[type=range]") && /^(Arrow|Page|Home|End)/.test(event.key)) return;
   // A list has its own use for letters and arrows.
   if (event.target.matches?.("select") && !/^(\d|Backspace|Delete)$/.test(event.key)) return;
+  // A button that a person has gone to with Tab has its own use for Enter.
+  if (event.key === "Enter" && !inReview() && event.target.matches?.("button:not(.class, #save), summary, select")) return;
   const action = actionOf(event);
   if (!action) return;
   event.preventDefault();
@@ -59,7 +63,7 @@ function actionOf(event) {
   const pressed = event.ctrlKey || event.metaKey ? `Control+${event.key.toLowerCase()}` : event.key;
   const name = pressed.length === 1 && typeKey(pressed);
   if (name === "wait") return () => {};
-  if (name) return () => (inReview() ? labelSelected(name) : save(name));
+  if (name) return () => (inReview() ? labelSelected(name) : choose(name));
   const allowed = KEYS.filter(({ where, when }) => (!where || where === view) && (!when || when()));
   const found = allowed.find(({ keys }) => keys.includes(pressed) || keys.includes(pressed.toLowerCase()));
   return found?.run ?? (inReview() ? onReviewKey(event) : null);
@@ -73,7 +77,7 @@ function entry(signs, text) {
 
 function classEntries() {
   const { length } = state.info.classes;
-  const single = entry([length > 1 ? `1–${Math.min(length, 9)}` : "1"], "key_class");
+  const single = entry([length > 1 ? `1–${Math.min(length, 9)}` : "1"], several() ? "key_finding" : "key_class");
   return keysOf(length - 1)?.length === 1 || length === 0 ? [single] : [single, entry(["0", "1"], "key_more_classes")];
 }
 
@@ -90,5 +94,9 @@ function draw() {
 onChange(draw);
 onView(() => state.info && draw());
 document.addEventListener("keydown", onKey);
+// A button that was clicked with the mouse would take the next Enter, which is to save the findings.
+document.addEventListener("click", (event) => {
+  if (several() && event.detail > 0 && event.target.closest?.("#main button")) document.activeElement.blur();
+});
 $("help-close").onclick = () => $("help").close();
 $("show-help").onclick = () => $("help").showModal();

@@ -1,8 +1,9 @@
 // Copyright (c) monai-fgssl contributors
 // SPDX-License-Identifier: Apache-2.0
-// Goes from image to image, and saves the class that a person chooses.
+// Goes from image to image, and saves the class or the findings that a person chooses.
 import { isHidden, visibleClass } from "./blinding.js";
 import { $, percent, quoted } from "./dom.js";
+import { dropDraft, isUnsaved, several, textOf, tick, ticked } from "./findings.js";
 import { canUndo, change, lookUp, undo } from "./labels.js";
 import { act, announce, showError } from "./messages.js";
 import { countLabel } from "./progress.js";
@@ -81,7 +82,8 @@ export async function suggest() {
     changed();
     if (isHidden()) return;
     const [first] = ranked();
-    announce(t("suggestion_spoken", { name: first.name, score: percent(first.score) }));
+    if (several()) announce(t("suggestion_spoken_findings", { names: textOf(prediction.findings) }));
+    else announce(t("suggestion_spoken", { name: first.name, score: percent(first.score) }));
   } catch (error) {
     if (current() !== id) return;
     state.predicting = false;
@@ -90,12 +92,25 @@ export async function suggest() {
   }
 }
 
-export async function save(name) {
+// What a click on a class or its key does: with several findings, the person goes on choosing.
+export async function choose(name) {
+  if (!several()) {
+    await save(name);
+    return;
+  }
+  if (!state.image || state.busy) return;
+  announce(t(tick(name) ? "ticked" : "unticked", { name }));
+  changed();
+}
+
+export const saveFindings = () => several() && save(ticked());
+
+async function save(label) {
   if (!state.image) return;
   const saved = await act(t("not_saved"), async () => {
-    await change([state.image], { class: name });
+    await change([state.image], { class: label });
     countLabel();
-    announce(t("saved", { name }));
+    announce(t("saved", { name: textOf(label) }));
   });
   if (saved) await next();
 }
@@ -111,6 +126,12 @@ export const toggleUnsure = () => act(t("not_marked"), async () => {
   announce(t(state.image.unsure ? "marked_unsure" : "marked_sure"));
 });
 
+function dropTicked() {
+  dropDraft(state.image.id);
+  announce(t("draft_dropped"));
+  changed();
+}
+
 export const removeLabel = () => act(t("not_removed"), async () => {
   if (!state.image?.class) return;
   await change([state.image], { class: null });
@@ -118,8 +139,10 @@ export const removeLabel = () => act(t("not_removed"), async () => {
   await refreshInfo();
 });
 
-// Shows what was taken back, if it was one image.
-export const takeBack = () => act(t("not_undone"), async () => {
+// First what was ticked and not saved, then the last change. Shows what was taken back, if it was one image.
+export const takeBack = () => (isUnsaved() ? dropTicked() : takeBackChange());
+
+const takeBackChange = () => act(t("not_undone"), async () => {
   const images = await undo();
   if (images.length === 0) return;
   announce(t("undone", { count: images.length }));
@@ -177,7 +200,12 @@ function draw() {
   $("skip").disabled = !image;
   $("unsure").disabled = !image;
   $("unsure").setAttribute("aria-pressed", String(Boolean(image?.unsure)));
-  $("undo").disabled = !canUndo();
+  $("undo").disabled = !canUndo() && !isUnsaved();
+  $("save").hidden = !several();
+  $("save").disabled = !image;
+  $("save-text").textContent = t(ticked().length > 0 ? "save_findings" : "save_none");
+  $("unsaved").hidden = !isUnsaved();
+  $("unsaved").textContent = isUnsaved() ? t("unsaved") : "";
   $("remove").hidden = visibleClass() === null;
   $("queue").hidden = state.queue.length === 0;
   $("queue-text").textContent = t("queue", { count: state.queue.length });
@@ -198,6 +226,7 @@ $("forward").onclick = forward;
 $("skip").onclick = skip;
 $("unsure").onclick = toggleUnsure;
 $("undo").onclick = takeBack;
+$("save").onclick = saveFindings;
 $("remove").onclick = removeLabel;
 $("queue-end").onclick = endList;
 $("strategy").onchange = changeStrategy;

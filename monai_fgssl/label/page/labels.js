@@ -2,7 +2,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Saves and removes labels and marks on the server, and takes the last changes back.
 import { quoted } from "./dom.js";
+import { dropDraft, sameLabel } from "./findings.js";
 import { getJson, request, sendJson } from "./server.js";
+import { state } from "./state.js";
 
 // The server's record of an image: { id, class, user, unsure, skipped }.
 export const lookUp = (id) => getJson(`/fgssl/images/${quoted(id)}`);
@@ -27,15 +29,23 @@ const undoable = [];
 
 export const canUndo = () => undoable.length > 0;
 
-// Gives the images a class (null: none) or marks.
-export async function change(images, { class: name, ...marks }) {
+// Whether a label must be sent: it is another one, or this person is another reader who says the same.
+function isNew(image, label) {
+  if (!sameLabel(label, image.class ?? null)) return true;
+  return label !== null && state.info.user !== null && !sameLabel(label, image.readings?.[state.info.user] ?? null);
+}
+
+// Gives the images a class or findings (null: no label) or marks; a function says what each image gets.
+export async function change(images, what) {
   const before = [];
   try {
     for (const image of images) {
-      if (name !== undefined && name !== (image.class ?? null)) await putClass(image.id, name);
+      const { class: label, ...marks } = typeof what === "function" ? what(image) : what;
+      if (label !== undefined && isNew(image, label)) await putClass(image.id, label);
       if (Object.keys(marks).length > 0) await putMarks(image.id, marks);
       before.push({ ...image });
-      Object.assign(image, name === undefined ? {} : { class: name }, name ? { skipped: false } : {}, marks);
+      if (label !== undefined) dropDraft(image.id);
+      Object.assign(image, label === undefined ? {} : { class: label }, label ? { skipped: false } : {}, marks);
     }
   } finally {
     // Some of the images may have been changed before one failed.
@@ -48,7 +58,8 @@ export async function undo() {
   const images = undoable.at(-1) ?? [];
   for (const { id, class: name = null, unsure = false, skipped = false } of images) {
     const now = await lookUp(id);
-    if ((now.class ?? null) !== name) await putClass(id, name);
+    if (!sameLabel(now.class ?? null, name)) await putClass(id, name);
+    dropDraft(id);
     if (Boolean(now.unsure) !== unsure || Boolean(now.skipped) !== skipped) await putMarks(id, { unsure, skipped });
   }
   undoable.pop();

@@ -5,7 +5,7 @@ import { onChoice } from "./classes.js";
 import { $ } from "./dom.js";
 import "./heat.js";
 import "./keys.js";
-import { save, start } from "./labeling.js";
+import { choose, start } from "./labeling.js";
 import { refreshTrainings } from "./progress.js";
 import { state } from "./state.js";
 import { translatePage } from "./texts.js";
@@ -13,7 +13,7 @@ import { follow } from "./training.js";
 import { draw as drawViews } from "./views.js";
 
 translatePage();
-onChoice(save);
+onChoice(choose);
 $("more").onclick = () => {
   const open = document.body.classList.toggle("more");
   $("more").setAttribute("aria-expanded", String(open));

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Progress: images of each class, speed, labels until training is worthwhile, and results of the last trainings.
 import { $, element, percent } from "./dom.js";
+import { several } from "./findings.js";
 import { showError } from "./messages.js";
 import { getBlob, getJson } from "./server.js";
 import { changed, onChange, state } from "./state.js";
@@ -46,7 +47,11 @@ function drawResult() {
   const last = trainings.trainings.at(-1);
   $("result").hidden = !last;
   if (!last) return;
-  $("result-text").textContent = t("result", { accuracy: result("accuracy"), balanced: result("balanced_accuracy") });
+  $("result-text").textContent = several()
+    ? t("result_findings", { auc: result("macro_auc"), f1: result("macro_f1") })
+    : t("result", { accuracy: result("accuracy"), balanced: result("balanced_accuracy") });
+  // Several findings in one image have no confusion matrix.
+  $("show-confusion").hidden = several();
   $("result-text").title = t("result_tip", { count: last.num_test_images });
 }
 

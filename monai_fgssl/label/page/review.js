@@ -2,11 +2,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // All images in a grid, filtered and sorted. Several can be labeled at once. Only the visible part is drawn.
 import { $, element, percent } from "./dom.js";
+import { hasName, namesOf, sameLabel, several, textOf, toggled } from "./findings.js";
 import { openList, refreshInfo } from "./labeling.js";
 import { change, undo } from "./labels.js";
 import { act, announce, showError } from "./messages.js";
 import { getJson } from "./server.js";
-import { changed, onChange, sameName, state } from "./state.js";
+import { changed, onChange, state } from "./state.js";
 import { t } from "./texts.js";
 import { showThumbnail } from "./thumbnails.js";
 import { filterOf, inReview, onView, setFilter, showView } from "./views.js";
@@ -19,12 +20,21 @@ const SHOWN = {
   all: () => true,
   unlabeled: (image) => image.class === null,
   labeled: (image) => image.class !== null,
-  differs: (image) => image.class !== null && Boolean(image.suggestion) && !sameName(image.class, image.suggestion),
+  nothing: (image) => image.class !== null && namesOf(image.class).length === 0,
+  differs: (image) => image.class !== null && hasSuggestion(image) && !sameLabel(image.class, image.suggestion),
   unread: (image) => image.class !== null && !(state.info.user in (image.readings ?? {})),
   unsure: (image) => Boolean(image.unsure),
   skipped: (image) => Boolean(image.skipped),
   unreadable: (image) => Boolean(image.unreadable),
 };
+
+const hasSuggestion = ({ suggestion }) => suggestion !== null && suggestion !== undefined;
+
+// Filters that make sense only in some cases.
+const MAY_SHOW = { unread: () => state.info.user !== null, nothing: several };
+
+// Entry of the list of findings; no finding has this name.
+const NOTHING = " ";
 
 const ORDERS = {
   doubt: (a, b) => (b.doubt ?? -1) - (a.doubt ?? -1),
@@ -63,7 +73,7 @@ function filter() {
   const [show, name, person, sort] = ["show", "class", "person", "sort"].map((key) => wanted.get(key) ?? "");
   found = images
     .filter(SHOWN[show] ?? SHOWN.all)
-    .filter((image) => !name || (image.class !== null && sameName(image.class, name)))
+    .filter((image) => !name || hasName(image.class, name))
     .filter((image) => !person || image.user === person)
     .sort(ORDERS[sort] ?? ORDERS.doubt);
   const kept = new Set(found.map(({ id }) => id));
@@ -88,18 +98,23 @@ function fillFilters() {
   };
   const counts = state.info.counts ?? {};
   const people = [...new Set(images.map(({ user }) => user).filter(Boolean))].sort();
-  options($("filter-show"), Object.keys(SHOWN).filter((key) => key !== "unread" || state.info.user !== null).map((key) => [key === "all" ? "" : key, t(`show_${key}`)]));
+  options($("filter-show"), Object.keys(SHOWN).filter((key) => MAY_SHOW[key]?.() ?? true).map((key) => [key === "all" ? "" : key, t(`show_${key}`)]));
   options($("filter-class"), [["", t("every_class")], ...state.info.classes.map((name) => [name, `${name} (${counts[name] ?? 0})`])]);
   options($("filter-person"), [["", t("everybody")], ...people.map((name) => [name, name])]);
   options($("filter-sort"), Object.keys(ORDERS).map((key) => [key === "doubt" ? "" : key, t(`sort_${key}`)]));
   $("person-filter").hidden = people.length === 0;
   $("show-agreement").hidden = state.info.user === null;
-  options($("give-class"), [["", t("give_class")], ...state.info.classes.map((name) => [name, name])]);
+  const first = several() ? [["", t("give_finding")], [NOTHING, t("nothing")]] : [["", t("give_class")]];
+  options($("give-class"), [...first, ...state.info.classes.map((name) => [name, name])]);
 }
+
+// Tiles on the page by image. A tile stays the same element as long as it is seen: a press on an element that is
+// replaced before it is released would be no click.
+let drawn = new Map();
 
 function tile(index) {
   const image = found[index];
-  const made = element("div", "tile");
+  const made = drawn.get(image.id) ?? element("div", "tile");
   made.role = "option";
   made.id = `tile-${index}`;
   made.dataset.index = index;
@@ -110,21 +125,22 @@ function tile(index) {
   made.classList.toggle("focused", index === focused);
   made.style.insetInlineStart = `${(index % columns()) * TILE}px`;
   made.style.top = `${Math.floor(index / columns()) * ROW}px`;
-  const picture = element("div", "thumbnail");
+  made.title = image.unreadable ?? image.id;
+  const picture = made.querySelector(".thumbnail") ?? element("div", "thumbnail");
   showThumbnail(picture, image.id);
-  const differs = SHOWN.differs(image);
-  const label = element("span", image.class === null ? "label none" : "label", image.class ?? t("no_label"));
-  const model = element("span", differs ? "model other" : "model");
-  if (image.suggestion)
-    model.append(element("span", "label", image.suggestion), " ", t("doubt_of", { doubt: percent(image.doubt) }));
   const marks = [
     image.unreadable && t("mark_unreadable"),
     image.unsure && t("mark_unsure"),
     image.skipped && t("mark_skipped"),
   ].filter(Boolean);
-  picture.append(...marks.map((text) => element("span", "mark", text)));
-  made.append(picture, label, model);
-  made.title = image.unreadable ?? image.id;
+  picture.replaceChildren(...marks.map((text) => element("span", "mark", text)));
+  const label = element("span", image.class === null ? "label none" : "label", image.class === null ? t("no_label") : textOf(image.class));
+  const model = element("span", SHOWN.differs(image) ? "model other" : "model");
+  if (hasSuggestion(image))
+    model.append(element("span", "label", textOf(image.suggestion)), " ", t("doubt_of", { doubt: percent(image.doubt) }));
+  while (made.children.length > 1) made.lastChild.remove();
+  if (!picture.isConnected) made.replaceChildren(picture);
+  made.append(label, model);
   return made;
 }
 
@@ -134,7 +150,14 @@ function drawGrid() {
   $("tiles").style.height = `${rows * ROW}px`;
   const first = Math.max(0, Math.floor(grid.scrollTop / ROW) - SPARE_ROWS) * columns();
   const last = (Math.ceil((grid.scrollTop + grid.clientHeight) / ROW) + SPARE_ROWS) * columns();
-  $("tiles").replaceChildren(...found.slice(first, last).map((_, number) => tile(first + number)));
+  const seen = found.slice(first, last).map((_, number) => tile(first + number));
+  drawn = new Map(seen.map((made) => [made.dataset.name, made]));
+  const kept = new Set(seen);
+  for (const old of [...$("tiles").children]) if (!kept.has(old)) old.remove();
+  seen.forEach((made, place) => {
+    const there = $("tiles").children[place] ?? null;
+    if (there !== made) $("tiles").insertBefore(made, there);
+  });
   if (found.length > 0) grid.setAttribute("aria-activedescendant", `tile-${focused}`);
   else grid.removeAttribute("aria-activedescendant");
 }
@@ -202,8 +225,7 @@ function concerned() {
   return chosen.length > 0 ? chosen : found.slice(focused, focused + 1);
 }
 
-const give = (what) => act(t("not_saved"), async () => {
-  const chosen = concerned();
+const give = (what, chosen = concerned()) => act(t("not_saved"), async () => {
   try {
     await change(chosen, what);
     selected.clear();
@@ -224,7 +246,18 @@ export const takeBackHere = () => act(t("not_undone"), async () => {
   draw();
 });
 
-export const labelSelected = (name) => give({ class: name });
+// A finding is taken away if all images have it. Images without a label are left: it would say of the other findings that
+// they are not there.
+async function toggleSelected(name) {
+  const chosen = concerned();
+  const labeled = chosen.filter(({ class: label }) => label !== null);
+  const remove = labeled.every(({ class: label }) => hasName(label, name));
+  const given = (label) => (hasName(label, name) === remove ? toggled(label, name) : label);
+  if (labeled.length > 0) await give(({ class: label }) => ({ class: given(label) }), labeled);
+  if (labeled.length < chosen.length) announce(t("left_unlabeled", { count: chosen.length - labeled.length }));
+}
+
+export const labelSelected = (name) => (several() ? toggleSelected(name) : give({ class: name }));
 
 export function onReviewKey({ key, shiftKey, ctrlKey, target }) {
   if (target.matches?.("select, button")) return null;
@@ -252,9 +285,17 @@ function onFilter() {
 async function showAgreement() {
   try {
     const pairs = await getJson("/fgssl/agreement");
-    $("pairs").replaceChildren(...pairs.map(({ people, images: count, agreed, kappa, differ }) => {
+    const written = (kappa) => (kappa === null ? "–" : kappa.toFixed(2));
+    $("pairs").replaceChildren(...pairs.map(({ people, images: count, agreed, kappa, findings, differ }) => {
       const line = element("p");
-      line.append(t("pair", { first: people[0], second: people[1], count, agreed, kappa: kappa === null ? "–" : kappa.toFixed(2) }), " ");
+      const [first, second] = people;
+      line.append(t(findings ? "pair_findings" : "pair", { first, second, count, agreed, kappa: written(kappa) }), " ");
+      for (const one of findings ?? []) {
+        const part = element("span", "finding");
+        part.dataset.name = one.name;
+        part.append(element("b", "label", one.name), " ", t("pair_finding", { agreed: one.agreed, count, kappa: written(one.kappa) }), " ");
+        line.append(part);
+      }
       line.dataset.name = people.join(" ");
       if (differ.length === 0) return line;
       const button = element("button", "", t("open_differing", { count: differ.length }));
@@ -306,5 +347,6 @@ $("remove-labels").onclick = () => give({ class: null });
 $("give-class").onchange = (event) => {
   const name = event.target.value;
   event.target.value = "";
-  if (name) labelSelected(name);
+  if (name === NOTHING) give({ class: [] });
+  else if (name) labelSelected(name);
 };

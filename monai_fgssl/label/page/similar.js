@@ -3,7 +3,8 @@
 // Labeled images that are similar to this one by the model's features.
 import { $, element, percent, quoted } from "./dom.js";
 import { getJson } from "./server.js";
-import { current, onChange, sameName, state } from "./state.js";
+import { textOf } from "./findings.js";
+import { current, onChange, state } from "./state.js";
 import { isHidden } from "./blinding.js";
 import { t } from "./texts.js";
 import { showThumbnail } from "./thumbnails.js";
@@ -31,8 +32,7 @@ function draw() {
     item.title = t("similar_tip", { name: id, similarity: percent(similarity) });
     const picture = element("div", "thumbnail");
     showThumbnail(picture, id);
-    const listed = state.info.classes.find((other) => sameName(other, name)) ?? name;
-    item.append(picture, element("span", "label", listed));
+    item.append(picture, element("span", "label", textOf(name)));
     return item;
   }));
 }

@@ -8,7 +8,7 @@ export const state = {
   // Images of this visit, oldest first, and which of them is shown; -1: none.
   history: [],
   position: -1,
-  // The server's record of the image that is shown: { id, class, user, unsure, skipped }.
+  // The server's record of the image that is shown: { id, class, user, unsure, skipped }; see findings.js for the class.
   image: null,
   // Images to show before the server chooses the next one: those that a filter of the grid selected.
   queue: [],

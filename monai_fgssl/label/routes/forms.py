@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import tempfile
@@ -20,6 +19,7 @@ from monai_fgssl.data import DataError
 from monai_fgssl.data.io.detached import pixel_files
 from monai_fgssl.data.io.reader import kind_of
 from monai_fgssl.data.layouts.image_files import without_suffix
+from monai_fgssl.utils.files import from_json
 
 __all__ = ["check_image_file", "json_object", "received", "suffix_of"]
 
@@ -33,7 +33,7 @@ def json_object(text: str, name: str) -> dict[str, Any]:
         HTTPException: 422 for anything else.
     """
     try:
-        value = json.loads(text or "{}")
+        value = from_json(text or "{}")
     except (ValueError, RecursionError) as error:
         raise HTTPException(422, f"{name} must be a JSON object.") from error
     if not isinstance(value, dict):

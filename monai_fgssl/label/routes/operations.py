@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import subprocess
-from collections import Counter
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,7 +15,7 @@ from monailabel.interfaces.tasks.batch_infer import BatchInferImageType
 
 from monai_fgssl.bundle import SettingsError
 from monai_fgssl.label.datastore import check_name as check_tag
-from monai_fgssl.label.options import IMAGE_OPTIONS, train_settings
+from monai_fgssl.label.options import IMAGE_OPTIONS, check_task, train_settings
 from monai_fgssl.label.stopping import stop_training
 from monai_fgssl.label.training import training_refusal
 
@@ -50,11 +49,12 @@ def make_operations_router(app: FGSSLApp) -> APIRouter:
         try:
             # Only these: in MONAI Label 0.8.5 a request could add a folder to the training's module path.
             settings = train_settings(params or {})
+            check_task(settings, app.options.several)
         except SettingsError as error:
             raise HTTPException(422, str(error)) from error
         # Whether an image can be read depends on some settings.
-        labeled = app.datastore().labeled() if IMAGE_OPTIONS & settings.keys() else app.labeled()
-        if model == "train" and (refusal := training_refusal(Counter(labeled.values()))):
+        answers = app.datastore().answers() if IMAGE_OPTIONS & settings.keys() else app.answers()
+        if model == "train" and (refusal := training_refusal(list(answers.values()))):
             # Refuse now, not after the training's process has started.
             raise HTTPException(409, refusal)
         return dict(train.run_model(model, settings, run_sync, enqueue))

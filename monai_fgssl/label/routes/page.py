@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +14,7 @@ from fastapi.responses import FileResponse, Response
 from monailabel.config import settings
 from monailabel.endpoints.user.auth import User
 
+from monai_fgssl.label.answers import Label, count_labels
 from monai_fgssl.label.datastore import FINAL
 from monai_fgssl.label.history import labels_until_better, read_trainings
 from monai_fgssl.label.pictures import as_png
@@ -63,13 +63,14 @@ def make_page_router(app: FGSSLApp) -> APIRouter:
     async def info(user: User = USER) -> dict[str, Any]:
         unreadable = app.unreadable()
         labeled = app.labeled()
-        counts = Counter(labeled.values())
+        counts = count_labels(labeled.values())
         classes = app.class_names()
         return {
             "classes": classes,
             "counts": {name: counts[name] for name in classes},
             "user": user.username if settings.MONAI_LABEL_AUTH_ENABLE else None,
-            "training_refused": training_refusal(counts),
+            "multilabel": app.options.several,
+            "training_refused": training_refusal(list(app.answers().values())),
             "model": "fgssl",
             "has_model": app.model.record is not None,
             "notices": app.notices(),
@@ -82,14 +83,14 @@ def make_page_router(app: FGSSLApp) -> APIRouter:
 
     @router.get("/trainings", dependencies=[USER])
     async def trainings() -> dict[str, Any]:
-        found = read_trainings(app.bundle_root)
+        found = read_trainings(app.bundle_root, app.options.several)
         return {"trainings": found, "labels_until_better": labels_until_better(found, len(app.labeled()))}
 
     @router.get("/confusion_matrix", dependencies=[USER])
     def confusion_matrix() -> FileResponse:
         file = app.bundle_root / "output" / "train" / "confusion_matrix.png"
         if not file.is_file():
-            raise HTTPException(404, "no training has ended yet.")
+            raise HTTPException(404, "no training has ended yet, or images may have several findings.")
         return FileResponse(file, media_type="image/png", headers={"Cache-Control": "no-store"})
 
     @router.get("/image/{image_id}", dependencies=[USER])
@@ -129,7 +130,7 @@ def make_page_router(app: FGSSLApp) -> APIRouter:
 
     # In the event loop, as MONAI Label's own routes, so that only one thread uses the data store.
     @router.get("/label/{image_id}", dependencies=[USER])
-    async def label(image_id: str) -> dict[str, str | None]:
+    async def label(image_id: str) -> dict[str, Label | None]:
         app.datastore().check_image(image_id)
         return {"class": app.datastore().class_of(image_id)}
 

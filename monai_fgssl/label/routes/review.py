@@ -11,9 +11,10 @@ from fastapi.responses import Response
 from monailabel.config import settings
 from monailabel.endpoints.user.auth import User
 
-from monai_fgssl.bundle import logit_adjustment
+from monai_fgssl.bundle import decision_rule
 from monai_fgssl.label.datastore import MARKS
 from monai_fgssl.label.review import agreements, similar, suggestions
+from monai_fgssl.tasks import TASKS
 
 from .pictures import answer_picture, image_file
 from .roles import ANNOTATOR, USER
@@ -52,7 +53,7 @@ def make_review_router(app: FGSSLApp) -> APIRouter:
         record = app.model.record
         known = {}
         if record:
-            rules = record["temperature"], logit_adjustment(record)
+            rules = record["temperature"], decision_rule(record), TASKS[record["task"]]
             known = suggestions(app.scorer.scores, record["class_names"], *rules)
         names = app.datastore().list_images()
         # Scores the images without a suggestion in the background, for the next request.
@@ -91,6 +92,7 @@ def make_review_router(app: FGSSLApp) -> APIRouter:
     @router.get("/agreement", dependencies=[USER])
     async def agreement() -> list[dict[str, Any]]:
         datastore = app.datastore()
-        return agreements({name: datastore.readings_of(name) for name in datastore.list_images()})
+        readings = {name: datastore.readings_of(name) for name in datastore.list_images()}
+        return agreements(readings, app.class_names() if app.options.several else None)
 
     return router

@@ -25,13 +25,14 @@ from .convolutional import (
     build_seresnet,
     build_tiny,
 )
+from .encoders import SEGRESNETS, UNET, build_segresnet, build_unet
 from .staged import Backbone
 from .timm_models import TIMM_PREFIX, build_timm, published_weights, translation
 from .transformers import SWINS, VITS, build_swin, build_vit
 
 __all__ = ["BACKBONES", "make_backbone"]
 
-BACKBONES = (*RESNETS, *EFFICIENTNETS, *DENSENETS, *SERESNETS, *SWINS, *VITS, TINY)
+BACKBONES = (*RESNETS, *EFFICIENTNETS, *DENSENETS, *SERESNETS, *SWINS, *VITS, UNET, *SEGRESNETS, TINY)
 STEMS = ("imagenet", "small")
 
 
@@ -49,7 +50,8 @@ def make_backbone(
 
     Args:
         name: ``resnet10|18|34|50|101|152|200``, ``efficientnet-b0`` to ``-b7``, ``densenet121|169|201|264``,
-            ``seresnet50|101|152``, ``seresnext50|101``, ``senet154``, ``swin-unetr-24|48`` (the encoder of SwinUNETR),
+            ``seresnet50|101|152``, ``seresnext50|101``, ``senet154``, ``swin-unetr-24|48``, ``unet`` and
+            ``segresnet-16|32`` (encoders of MONAI's SwinUNETR, UNet and SegResNet as in its model zoo),
             ``vit-tiny|small|base`` (MONAI's ViT with patches of 16), ``medicalnet-resnet18|34``, ``tiny-cnn``
             (four convolutions, for a first try), all in 2D and 3D; or ``timm:<model>`` for any model of timm (2D only,
             needs the extra ``timm``). The stages of a plain transformer are four groups of its blocks, and the grid of
@@ -105,6 +107,10 @@ def _build(
         return build_vit(name, spatial_dims, in_channels, image_size)
     if name in RESNETS:
         return build_resnet(name, spatial_dims, in_channels, small=stem == "small")
+    if name == UNET:
+        return build_unet(spatial_dims, in_channels)
+    if name in SEGRESNETS:
+        return build_segresnet(name, spatial_dims, in_channels)
     if name == TINY:
         return build_tiny(spatial_dims, in_channels)
     if name in SERESNETS:

@@ -24,7 +24,10 @@ __all__ = [
     "REFER",
     "SCHEME",
     "STAGES_AGREE",
+    "THRESHOLD",
     "UNCERTAINTY_CODES",
+    "UNDECIDED",
+    "UNLIKE_IMAGE",
     "class_codes",
     "coding_scheme",
     "private_code",
@@ -104,7 +107,10 @@ UNCERTAINTY_CODES: Mapping[str, Code] = {
 
 STAGES_AGREE = private_code("STAGES_AGREE", "All stages predict the finding")
 POSSIBLE_CLASS = private_code("POSSIBLE_CLASS", "Class in the prediction set")
-REFER = private_code("REFER", "A person should decide, several classes are possible")
+UNLIKE_IMAGE = private_code("UNLIKE_IMAGE", "Image is unlike the training images")
+REFER = private_code("REFER", "A person should decide")
+UNDECIDED = private_code("UNDECIDED", "The finding may be there or not")
+THRESHOLD = private_code("THRESHOLD", "Probability from which the finding is predicted")
 
 
 def class_codes(class_names: Sequence[str]) -> list[Code]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,17 @@ from monai_fgssl.metrics import decide
 from monai_fgssl.utils.errors import DataError
 from monai_fgssl.utils.files import atomic_write
 
-from .codes import POSSIBLE_CLASS, REFER, STAGES_AGREE, class_codes, coding_scheme, uncertainty_code
+from .codes import (
+    POSSIBLE_CLASS,
+    REFER,
+    STAGES_AGREE,
+    THRESHOLD,
+    UNDECIDED,
+    UNLIKE_IMAGE,
+    class_codes,
+    coding_scheme,
+    uncertainty_code,
+)
 from .header import (
     CHARACTER_SET,
     NOT_FOR_DIAGNOSIS,
@@ -36,7 +47,7 @@ from .header import (
 if TYPE_CHECKING:
     from highdicom import sr
 
-__all__ = ["Prediction", "make_measurement_report", "write_sr"]
+__all__ = ["Prediction", "make_measurement_report", "write_sr", "yes_or_no"]
 
 SERIES_NUMBER = 9001
 """High, so that viewers list the report after the images."""
@@ -68,6 +79,13 @@ class Prediction:
         prediction_set: names of the possible classes, see :class:`~monai_fgssl.metrics.PredictionSets`; empty if the
             model makes no sets.
         decided: name of the class that the model decides for, which is the finding; "": the likeliest class.
+        unlike_training: True if the image is unlike the training images; None if the model can't tell.
+        found: names of the findings that the model decides for, of a model whose classes are findings that an image may
+            have several of, or none; None: each image has one class.
+        thresholds: probability from which each finding is decided for, one number in [0, 1] for each class; none:
+            they are not told.
+        undecided: names of the findings that may be there or not, see :class:`~monai_fgssl.metrics.FindingSets`; None
+            without this rule.
 
     Raises:
         ValueError: when the numbers do not fit the classes, or are not probabilities, or the decision is no class.
@@ -79,18 +97,29 @@ class Prediction:
     uncertainty: Mapping[str, float] = field(default_factory=dict)
     prediction_set: Sequence[str] = ()
     decided: str = ""
+    unlike_training: bool | None = None
+    found: Sequence[str] | None = None
+    thresholds: Sequence[float] = ()
+    undecided: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
-        for row in (self.probabilities, *self.stage_probabilities):
+        for row in (
+            self.probabilities,
+            *self.stage_probabilities,
+            *([self.thresholds] if len(self.thresholds) else []),
+        ):
             if np.shape(row) != (len(self.class_names),):
                 raise ValueError(f"{len(self.class_names)} classes need as many probabilities, got {np.shape(row)}.")
-        values = np.array([*self.probabilities, *np.ravel(self.stage_probabilities), *self.uncertainty.values()], float)
+        numbers = (self.probabilities, np.ravel(self.stage_probabilities), self.uncertainty.values(), self.thresholds)
+        values = np.array([*chain.from_iterable(numbers)], float)
         # The report rounds by as much. For example, the entropy of equal probabilities in float32 may be above 1.
         outside = values[~((values >= -5e-7) & (values <= 1 + 5e-7))]
         if len(outside):
             raise ValueError(f"probabilities and uncertainties must be in [0, 1], got {outside.tolist()}.")
         if self.decided and self.decided not in self.class_names:
             raise ValueError(f"the decision must be one of the classes, got {self.decided!r}.")
+        if unknown := sorted(set(self.found or ()) - set(self.class_names)):
+            raise ValueError(f"the findings must be among the classes, got {unknown}.")
 
     @property
     def finding(self) -> int:
@@ -112,6 +141,10 @@ def write_sr(
     Qualification RESEARCH. Each report is a new object in a new series, since two objects with one UID must be equal
     (DICOM PS3.5, chapter 9) and a later run may have another result. The subject keeps its Tracking Unique Identifier,
     so that reports of several runs can be compared.
+
+    If an image may have several findings, each has a measurement group: its probability, its threshold, and Yes or No.
+    Only findings with Yes are a Finding (121071) of their group, so that a program that lists the findings of a report
+    lists no absent one.
 
     Args:
         path: file to write; it is never there half-written.
@@ -222,7 +255,7 @@ def _reference_to(header: Dataset) -> Dataset:
 def _measurement_groups(
     sources: Sequence[Dataset], prediction: Prediction, model: ModelDescription, frame: int | None
 ) -> list[sr.MeasurementsAndQualitativeEvaluations]:
-    """TID 1501: the prediction with its finding, then each classifier by itself without a finding.
+    """TID 1501: the prediction with its finding or findings, then each classifier by itself without a finding.
 
     The class of a single classifier is not written as a finding, since a reader would take it for a second
     opinion.
@@ -233,15 +266,14 @@ def _measurement_groups(
     subject = sorted(f"{header.SOPInstanceUID}{referenced_frames(header, frame)}" for header in sources)
 
     def group(
-        name: str, probabilities: Sequence[float], uncertainty: Mapping[str, float], **finding: Any
+        name: str, measurements: Sequence[sr.Measurement], kind: str = "", **finding: Any
     ) -> sr.MeasurementsAndQualitativeEvaluations:
+        # A finding may have the name of another group, such as "Prediction".
+        unique = name_based_uid(*subject, *filter(None, (kind, name)))
         result = hd.sr.MeasurementsAndQualitativeEvaluations(
-            tracking_identifier=hd.sr.TrackingIdentifier(name_based_uid(*subject, name), name),
+            tracking_identifier=hd.sr.TrackingIdentifier(unique, name),
             algorithm_id=_algorithm(model),
-            measurements=[
-                *(_measurement(codes.DCM.Probability, p, term) for p, term in zip(probabilities, terms, strict=True)),
-                *(_measurement(uncertainty_code(key), value) for key, value in uncertainty.items()),
-            ],
+            measurements=measurements,
             source_images=[_source_image(header, frame) for header in sources],
             **finding,
         )
@@ -249,40 +281,63 @@ def _measurement_groups(
         result[0].ContentSequence.append(comment)
         return result
 
+    def of_each(probabilities: Sequence[float]) -> list[sr.Measurement]:
+        return [_measurement(codes.DCM.Probability, p, term) for p, term in zip(probabilities, terms, strict=True)]
+
     stages = prediction.stage_probabilities
     names = [*(f"Stage {k}" for k in range(1, len(stages))), "All stages"]
-    return [
-        group(
-            "Prediction",
-            prediction.probabilities,
-            prediction.uncertainty,
-            finding_type=terms[prediction.finding],
-            qualitative_evaluations=[*_stages_agree(prediction), *_possible_classes(prediction)],
-        ),
-        *(group(name, row, {}) for name, row in zip(names, stages, strict=False)),
-    ]
+    of_stages = [group(name, of_each(row)) for name, row in zip(names, stages, strict=False)]
+    doubts = [_measurement(uncertainty_code(key), value) for key, value in prediction.uncertainty.items()]
+    triage = _triage(prediction)
+    if prediction.found is None:
+        evaluations = [*_stages_agree(prediction), *triage]
+        measurements = [*of_each(prediction.probabilities), *doubts]
+        finding = terms[prediction.finding]
+        whole = group("Prediction", measurements, finding_type=finding, qualitative_evaluations=evaluations)
+        return [whole, *of_stages]
+    findings = []
+    for k, (name, term) in enumerate(zip(prediction.class_names, terms, strict=True)):
+        is_there = name in prediction.found
+        measurements = [_measurement(codes.DCM.Probability, prediction.probabilities[k], term)]
+        if len(prediction.thresholds):
+            measurements.append(_measurement(THRESHOLD, prediction.thresholds[k], term))
+        answers = [hd.sr.QualitativeEvaluation(term, yes_or_no(is_there))]
+        if prediction.undecided is not None:
+            answers.append(hd.sr.QualitativeEvaluation(UNDECIDED, yes_or_no(name in prediction.undecided)))
+        own = {"finding_type": term} if is_there else {}
+        findings.append(group(name, measurements, "Finding", qualitative_evaluations=answers, **own))
+    # What concerns the whole image, and no single finding.
+    of_image = [group("Prediction", doubts, qualitative_evaluations=triage)] if doubts or triage else []
+    return [*of_image, *findings, *of_stages]
 
 
 def _stages_agree(prediction: Prediction) -> list[sr.QualitativeEvaluation]:
     if not len(prediction.stage_probabilities):
         return []
     likeliest = decide(prediction.stage_probabilities)
-    agree = codes.SCT.Yes if (likeliest == prediction.finding).all() else codes.SCT.No
+    agree = yes_or_no(bool((likeliest == prediction.finding).all()))
     return [import_highdicom().sr.QualitativeEvaluation(STAGES_AGREE, agree)]
 
 
-def _possible_classes(prediction: Prediction) -> list[sr.QualitativeEvaluation]:
-    """Evaluations of the prediction set, and of whether a person should decide."""
-    possible = prediction.prediction_set
-    if not possible:
-        return []
+def _triage(prediction: Prediction) -> list[sr.QualitativeEvaluation]:
+    """Evaluations of the prediction set, of the distance from the training images, and of whether a person decides."""
     hd = import_highdicom()
+    unlike, undecided = prediction.unlike_training, prediction.undecided
+    # Findings may be possible together. Each has its own evaluation.
+    possible = prediction.prediction_set if prediction.found is None else ()
     terms = dict(zip(prediction.class_names, class_codes(prediction.class_names), strict=True))
-    refer = codes.SCT.Yes if len(possible) > 1 else codes.SCT.No
-    return [
-        *(hd.sr.QualitativeEvaluation(POSSIBLE_CLASS, terms[name]) for name in possible),
-        hd.sr.QualitativeEvaluation(REFER, refer),
-    ]
+    found = [hd.sr.QualitativeEvaluation(POSSIBLE_CLASS, terms[name]) for name in possible]
+    if unlike is not None:
+        found.append(hd.sr.QualitativeEvaluation(UNLIKE_IMAGE, yes_or_no(unlike)))
+    if found or undecided is not None:
+        refer = len(possible) > 1 or bool(unlike) or bool(undecided)
+        found.append(hd.sr.QualitativeEvaluation(REFER, yes_or_no(refer)))
+    return found
+
+
+def yes_or_no(value: bool) -> Code:
+    """Code of SNOMED CT for an answer."""
+    return codes.SCT.Yes if value else codes.SCT.No
 
 
 def _algorithm(model: ModelDescription) -> sr.AlgorithmIdentification:

@@ -13,12 +13,13 @@ from monai.engines.utils import IterationEvents
 from monai.utils.enums import CommonKeys as Keys
 
 from monai_fgssl.data.store.stream import ImageStream
-from monai_fgssl.metrics import LogitAdjustment, PredictionSets
+from monai_fgssl.metrics import UNLIKE_TRAINING, DecisionRule, FeatureDistances, FindingSets, PredictionSets, Thresholds
 from monai_fgssl.report.dicom.header import ModelDescription, import_highdicom
 from monai_fgssl.report.dicom.secondary_capture import write_secondary_capture
 from monai_fgssl.report.dicom.structured_report import Prediction, write_sr
-from monai_fgssl.report.heat_maps import batch_heat_maps, draw_heat_maps
+from monai_fgssl.report.heat_maps import batch_heat_maps, draw_heat_maps, explained_classes
 from monai_fgssl.report.results import batch_results
+from monai_fgssl.tasks import MULTICLASS, TASKS, Task
 from monai_fgssl.utils.errors import DataError, printable
 from monai_fgssl.utils.files import concerns_one_file
 
@@ -47,6 +48,9 @@ class DicomResultWriter:
         heat_maps: True: heat maps are written too.
         frame: number of the frame that was read, from 0, for images of the stream that do not have their own number.
         adjustment: see :func:`~monai_fgssl.report.results.describe`.
+        feature_distances: see :func:`~monai_fgssl.report.results.batch_results`.
+        task: see :func:`~monai_fgssl.report.results.describe`.
+        class_number: see :func:`~monai_fgssl.report.heat_maps.batch_heat_maps`.
 
     Raises:
         ImportError: without highdicom.
@@ -60,10 +64,13 @@ class DicomResultWriter:
         model: ModelDescription,
         stream: ImageStream,
         temperature: float = 1.0,
-        prediction_sets: PredictionSets | None = None,
+        prediction_sets: PredictionSets | FindingSets | None = None,
         heat_maps: bool = False,
         frame: int | str | None = None,
-        adjustment: LogitAdjustment | None = None,
+        adjustment: DecisionRule | None = None,
+        feature_distances: FeatureDistances | None = None,
+        task: Task = TASKS[MULTICLASS],
+        class_number: int | None = None,
     ) -> None:
         import_highdicom()
         self.folder = Path(output_dir) / "dicom"
@@ -74,6 +81,9 @@ class DicomResultWriter:
         self.prediction_sets = prediction_sets
         self.heat_maps = heat_maps
         self.adjustment = adjustment
+        self.feature_distances = feature_distances
+        self.task = task
+        self.class_number = class_number
         self.frame = frame if isinstance(frame, int) else None
 
     def attach(self, engine: Workflow) -> None:
@@ -84,20 +94,22 @@ class DicomResultWriter:
         batch, images = engine.state.batch, engine.state.output[Keys.IMAGE]
         if "headers" not in batch:
             raise ValueError("DICOM results need the headers of the images: set headers_key='headers' of ReadImaged.")
-        rules = self.temperature, self.prediction_sets, self.adjustment
+        rules = self.temperature, self.prediction_sets, self.adjustment, self.feature_distances, self.task
         results = batch_results(engine, self.class_names, *rules)
-        maps = batch_heat_maps(engine, self.temperature, self.adjustment) if self.heat_maps else None
+        explained = self.temperature, self.adjustment, self.task, self.class_number
+        maps = batch_heat_maps(engine, *explained) if self.heat_maps else None
+        classes = explained_classes(engine, *explained) if self.heat_maps else []
         images_of_batch = zip(batch["name"], batch["path"], batch["frame"], batch["headers"], strict=True)
         for i, (name, path, own_frame, headers) in enumerate(images_of_batch):
             if not headers:
                 continue
             try:
-                prediction = as_prediction(results[i], self.class_names)
+                prediction = as_prediction(results[i], self.class_names, self.adjustment)
                 frame = self.frame if own_frame is None else own_frame
                 write_sr(self.folder / f"{name}_report.dcm", headers, prediction, self.model, frame=frame)
                 if maps is not None:
                     picture = draw_heat_maps(images[i], maps[i])
-                    description = f"The image, and Grad-CAM of each stage for {results[i]['prediction']}."
+                    description = f"The image, and Grad-CAM of each stage for {self.class_names[classes[i]]}."
                     path_of_picture = self.folder / f"{name}_heat_maps.dcm"
                     write_secondary_capture(path_of_picture, headers, picture, description, self.model, frame=frame)
             except Exception as error:
@@ -110,13 +122,26 @@ class DicomResultWriter:
                 self.stream.incomplete.append((name, printable(f"{path} {reason}")))
 
 
-def as_prediction(result: Mapping[str, Any], class_names: Sequence[str]) -> Prediction:
-    """Turn one result of :func:`~monai_fgssl.report.results.describe` into the content of a report."""
+def as_prediction(
+    result: Mapping[str, Any], class_names: Sequence[str], adjustment: DecisionRule | None = None
+) -> Prediction:
+    """Turn one result of :func:`~monai_fgssl.report.results.describe` into the content of a report.
+
+    Args:
+        result: the result.
+        class_names: names of the classes.
+        adjustment: the rule that has decided; the report tells its thresholds.
+    """
+    found = result["findings"]
     return Prediction(
         class_names,
         list(result["probabilities"].values()),
         [list(stage.values()) for stage in result["stages"].values()],
         {name: result[name] for name in UNCERTAINTIES if result[name] is not None},
         result["prediction_set"] or (),
-        result["prediction"],
+        result["prediction"] if found is None else "",
+        None if result["distance"] is None else UNLIKE_TRAINING in result["reasons"],
+        found,
+        adjustment.values if isinstance(adjustment, Thresholds) else (),
+        result["undecided_findings"],
     )

@@ -16,7 +16,7 @@ from dicom_files import CT, DERMOSCOPY, PATIENT, sequence_item, write_dicom
 from numpy.typing import NDArray
 from PIL import Image
 from pydicom.dataset import Dataset
-from pydicom.uid import ExplicitVRBigEndian
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from monai_fgssl.data.io.reader import read_medical_image
 from monai_fgssl.utils.errors import DataError
@@ -444,6 +444,31 @@ def test_half_a_rescale_is_applied(entry: dict[str, int], tmp_path: Path) -> Non
     assert not np.array_equal(shown(half), shown(plain))
 
 
+def test_doses_are_scaled(tmp_path: Path) -> None:
+    values = np.arange(500, 60500, 1000, dtype=np.uint16).reshape(6, 10)
+    dose = {"sop_class": "1.2.840.10008.5.1.4.1.1.481.2", "Modality": "RTDOSE", "DoseUnits": "GY"}
+    path = write_dicom(tmp_path / "a.dcm", values, DoseGridScaling="0.001", **dose)
+    expected = np.clip((values * 0.001 - 20) / 10 + 0.5, 0, 1)
+    assert np.allclose(read_medical_image(path, window=(20, 10)).numpy()[0], expected, atol=1e-6)
+    assert np.allclose(read_medical_image(path).numpy()[0], values / 65535, atol=1e-6)
+    zero = write_dicom(tmp_path / "b.dcm", values, DoseGridScaling="0", **dose)
+    with pytest.raises(DataError, match=r"b.dcm has a Dose Grid Scaling \(3004,000E\) of 0"):
+        read_medical_image(zero)
+
+
+def test_frames_without_functional_groups_are_refused(tmp_path: Path) -> None:
+    """The last frame would have no rescale."""
+    groups = []
+    for number in range(2):
+        group = Dataset()
+        group.PixelValueTransformationSequence = sequence_item(RescaleSlope=1 + number, RescaleIntercept=-number)
+        groups.append(group)
+    pixels = np.ones((3, 4, 5), np.uint16)
+    path = write_dicom(tmp_path / "a.dcm", pixels, NumberOfFrames=3, PerFrameFunctionalGroupsSequence=groups)
+    with pytest.raises(DataError, match=r"a.dcm has 3 frames and the functional groups \(5200,9230\) of 2 only"):
+        read_medical_image(path, frame=2)
+
+
 def test_a_slope_of_0_is_refused(tmp_path: Path) -> None:
     path = write_dicom(tmp_path / "a.dcm", np.zeros((4, 5), np.uint16), RescaleSlope=0, RescaleIntercept=-1024)
     with pytest.raises(DataError, match=r"a.dcm has a Rescale Slope \(0028,1053\) of 0, which makes all .* -1024"):
@@ -477,3 +502,38 @@ def test_the_presentation_lut_shape_tells_what_is_bright(photometric: str, shape
     )
     expected = ALL_12_BITS / 4095
     assert np.allclose(shown(path), 1 - expected if shape == "INVERSE" else expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+@pytest.mark.parametrize("options", [{}, {"window": (0, 3000)}])
+def test_padding_is_black(options: dict[str, Any], photometric: str, syntax: str, tmp_path: Path) -> None:
+    """PS3.3, C.7.5.1.1.2: padding is not part of the picture. Here it would be the brightest or the darkest value."""
+    pixels = np.random.default_rng(0).integers(-1000, 1000, (8, 8)).astype(np.int16)
+    outside = np.hypot(*np.mgrid[-3.5:4, -3.5:4]) > 4
+    padded = {value: np.where(outside, value, pixels).astype(np.int16) for value in (-2000, 2000)}
+    for value, stored in padded.items():
+        common = {"syntax": syntax, "PhotometricInterpretation": photometric}
+        plain = shown(write_dicom(tmp_path / "plain.dcm", stored, **common), **options)
+        path = write_dicom(tmp_path / "padded.dcm", stored, **common, PixelPaddingValue=value)
+        assert np.array_equal(shown(path, **options), np.where(outside, 0, plain))
+        # A rescale changes the values of the modality, and the padding is told as it is stored.
+        rescaled = write_dicom(
+            tmp_path / "rescaled.dcm", stored, **common, PixelPaddingValue=value, RescaleSlope=2, RescaleIntercept=7
+        )
+        assert (shown(rescaled, **options)[outside] == 0).all()
+
+
+def test_padding_may_be_a_range_of_values(tmp_path: Path) -> None:
+    pixels = np.arange(64, dtype=np.uint16).reshape(8, 8) * 1000
+    path = write_dicom(tmp_path / "a.dcm", pixels, PixelPaddingValue=63000, PixelPaddingRangeLimit=50000)
+    assert np.array_equal(shown(path), np.where(pixels >= 50000, 0, pixels / np.float32(65535)))
+    floats = np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8)
+    options = {"BitsStored": None, "HighBit": None, "PixelRepresentation": None, "FloatPixelPaddingValue": 1.0}
+    assert shown(write_dicom(tmp_path / "b.dcm", floats, **options))[7, 7] == 0
+
+
+def test_a_padding_value_that_no_pixel_has_changes_nothing(tmp_path: Path) -> None:
+    pixels = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    path = write_dicom(tmp_path / "a.dcm", pixels, PhotometricInterpretation="MONOCHROME1", PixelPaddingValue=255)
+    assert np.array_equal(shown(path), 1 - pixels / np.float32(255))

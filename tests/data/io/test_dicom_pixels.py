@@ -28,6 +28,7 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
+    JPEGLosslessSV1,
     JPEGLSLossless,
     RLELossless,
 )
@@ -404,8 +405,48 @@ def test_a_codestream_header_is_that_of_pillow() -> None:
         ):
             data = encoded(pixels, kind, **options)
             assert read_codestream_header(data) == expected
-            for size in (0, 1, 2, 5, 20):
-                assert read_codestream_header(data[:size]) is None
+            # Wherever it is cut off, there is the whole header or none.
+            found = [read_codestream_header(data[:size]) for size in range(len(data))]
+            assert found[:21] == [None] * 21
+            assert {*found, expected} == {None, expected}
     buffer = BytesIO()
     Image.fromarray(np.zeros((8, 9), np.uint16)).save(buffer, "JPEG2000", no_jp2=True)
     assert read_codestream_header(buffer.getvalue()) == Codestream(8, 9, 1, 16)
+
+
+def test_a_jpeg_whose_header_is_damaged_does_not_reach_gdcm(tmp_path: Path) -> None:
+    """GDCM ends the process if bytes lie between the segments of a lossless JPEG."""
+    gray = np.arange(72, dtype=np.uint8).reshape(8, 9)
+    whole = imagecodecs.ljpeg_encode(gray)
+    path = write_dicom(tmp_path / "a.dcm", gray, JPEGLosslessSV1, [whole])
+    assert np.abs(255 * read_medical_image(path).numpy()[0] - gray).max() < 1e-4
+    # A segment of length 0, and bytes that belong to none.
+    for added in (b"\xff\xee\0\0\0\1Adobe", b"\0\1", b"\xff\xee\0\3"):
+        damaged = whole[:2] + added + whole[2:]
+        path = write_dicom(tmp_path / "a.dcm", gray, JPEGLosslessSV1, [damaged])
+        with pytest.raises(DataError, match=r"a.dcm is damaged: its compressed pixels have no complete header"):
+            read_medical_image(path)
+
+
+def test_a_jp2_whose_boxes_are_damaged_does_not_reach_pydicom(tmp_path: Path) -> None:
+    """Its search for the codestream does not end with a box of no length."""
+    gray = np.arange(72, dtype=np.uint8).reshape(8, 9)
+    whole = encoded(gray, "JPEG2000", irreversible=False)
+    path = write_dicom(tmp_path / "a.dcm", gray, JPEG2000Lossless, [whole])
+    assert np.abs(255 * read_medical_image(path).numpy()[0] - gray).max() < 1e-4
+    for length in (0, 1, 7, 2**31):
+        damaged = whole[:12] + length.to_bytes(4, "big") + whole[16:]
+        path = write_dicom(tmp_path / "a.dcm", gray, JPEG2000Lossless, [damaged])
+        with pytest.raises(DataError, match=r"a.dcm is damaged: its compressed pixels have no complete header"):
+            read_medical_image(path)
+
+
+def test_an_identifier_that_is_no_element_is_told_by_name(tmp_path: Path) -> None:
+    path = write_dicom(tmp_path / "a.dcm", np.zeros((8, 9), np.uint8))
+    data = path.read_bytes()
+    # Tag, value representation.
+    element = b"\x08\0\x16\0UI"
+    assert data.count(element) == 1
+    path.write_bytes(data.replace(element, element[:4] + b"EI"))
+    with pytest.raises(DataError, match=r"a.dcm "):
+        read_medical_image(path)

@@ -483,3 +483,16 @@ def test_times_in_another_order_in_some_places_are_not_mixed(tmp_path: Path) -> 
     for time in (0, 1):
         with pytest.raises(DataError, match=f"time={time} would mix several values of DiffusionBValue"):
             read_medical_image(tmp_path / "series", 3, time=time)
+
+
+@pytest.mark.parametrize(("photometric", "darkest"), [("MONOCHROME2", "min"), ("MONOCHROME1", "max")])
+def test_padding_of_a_volume_is_as_dark_as_its_data(photometric: str, darkest: str, tmp_path: Path) -> None:
+    """The range of the values is that of the data, and not that of the padding."""
+    plain = write_series(tmp_path / "plain", np.eye(3), PhotometricInterpretation=photometric, RescaleIntercept=-10)
+    padding = int(plain[0, 0, 0])
+    options = {"PhotometricInterpretation": photometric, "RescaleIntercept": -10, "PixelPaddingValue": padding}
+    write_series(tmp_path / "padded", np.eye(3), **options)
+    data = plain[plain != padding]
+    expected = np.where(plain == padding, getattr(data, darkest)(), plain) - 10
+    volume = read_medical_image(tmp_path / "padded", 3)
+    assert np.array_equal(volume.numpy()[0], expected.transpose(2, 1, 0))

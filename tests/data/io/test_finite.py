@@ -101,3 +101,12 @@ def test_all_values_are_finite_and_numbers_stay(values: list[float], dtype: type
     assert np.isfinite(image.values).all()
     np.testing.assert_array_equal(image.values[finite], stored[finite])
     assert set(image.values.ravel()) <= set(stored[finite])
+
+
+@pytest.mark.parametrize("value", [1e300, -1e39])
+def test_values_beyond_the_range_of_float32_are_refused(value: float, tmp_path: Path) -> None:
+    values = np.linspace(0, 1, 6 * 5 * 4).reshape(6, 5, 4)
+    values[0, 0, 0] = value
+    nib.save(nib.Nifti1Image(values, np.eye(4)), tmp_path / "a.nii")
+    with pytest.raises(DataError, match=r"a.nii has values that are too large for 32-bit floats"):
+        read_medical_image(tmp_path / "a.nii", 3)

@@ -144,6 +144,12 @@ def test_units_that_are_not_known_or_differ_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.nrrd").write_bytes(head.removesuffix("abc").encode() + GRID.tobytes())
     with pytest.raises(DataError, match=r"a.nrrd has axes in different units \(cm, mm\)"):
         read_medical_image(tmp_path / "a.nrrd", 3)
+    nibabel.Nifti1Image(GRID, np.eye(4)).to_filename(tmp_path / "a.nii")
+    data = bytearray((tmp_path / "a.nii").read_bytes())
+    data[123] = 5
+    (tmp_path / "a.nii").write_bytes(data)
+    with pytest.raises(DataError, match=r"a.nii has lengths in the unit 5 \(xyzt_units\), which NIfTI does not have"):
+        read_medical_image(tmp_path / "a.nii", 3)
 
 
 def test_what_itk_overlooks_in_a_header_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -224,7 +230,7 @@ def test_pixels_that_itk_would_leave_undefined_are_refused(tmp_path: Path) -> No
 
 
 def test_a_file_that_is_longer_than_its_header_tells(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    head = "NDims = 3\nDimSize = 6 7 8\nElementType = MET_SHORT\n{}ElementDataFile = a.raw\n"
+    head = "NDims = 3\nDimSize = 6 7 8\nElementSpacing = 1 1 1\nElementType = MET_SHORT\n{}ElementDataFile = a.raw\n"
     (tmp_path / "a.raw").write_bytes(b"headof12byte" + GRID.tobytes(order="F"))
     for size in (12, -1):
         (tmp_path / "a.mhd").write_text(head.format(f"HeaderSize = {size}\n"))
@@ -312,3 +318,122 @@ def test_nrrd_without_a_place_in_the_patient_is_told(tmp_path: Path, caplog: pyt
     (tmp_path / "a.nrrd").write_bytes(head.format("thicknesses: 1 2 3").encode() + GRID.tobytes(order="F"))
     with pytest.raises(DataError, match=r"a.nrrd tells thicknesses of its slices and no distances"):
         read_medical_image(tmp_path / "a.nrrd", 3)
+
+
+def test_volumes_without_directions_or_distances_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    pixels = GRID.tobytes(order="F")
+    nrrd = "NRRD0004\ntype: short\ndimension: 3\nsizes: 6 7 8\n{}encoding: raw\nendian: little\n\n"
+    meta = "NDims = 3\nDimSize = 6 7 8\nElementType = MET_SHORT\n{}ElementDataFile = LOCAL\n"
+    place = "space: RAS\nspace directions: (1,0,0) (0,2,0) (0,0,3)\n"
+    left, distances = "so nothing tells left from right in the patient", "tells no distances of its voxels; they are"
+    for name, head, told in (
+        ("a.nrrd", nrrd.format(place), []),
+        ("a.nrrd", nrrd.format("spacings: 1 2 3\n"), [left]),
+        ("a.nrrd", nrrd.format("spacings: nan nan nan\nspace: RAS\n"), [distances]),
+        ("a.nrrd", nrrd.format(""), [left, distances]),
+        ("a.mha", meta.format("ElementSpacing = 1 2 3\n"), []),
+        ("a.mha", meta.format("ElementSize = 1 2 3\n"), []),
+        ("a.mha", meta.format(""), [distances]),
+    ):
+        caplog.clear()
+        (tmp_path / name).write_bytes(head.encode() + pixels)
+        assert np.array_equal(read_medical_image(tmp_path / name, 3).numpy()[0], GRID)
+        assert [text for text in (left, distances) if f"{name} " in caplog.text and text in caplog.text] == told
+    caplog.clear()
+    (tmp_path / "a.nrrd").write_bytes(
+        b"NRRD0004\ntype: uchar\ndimension: 3\nsizes: 3 7 8\nkinds: RGB-color domain domain\nencoding: raw\n\n"
+        + bytes(3 * 7 * 8)
+    )
+    read_medical_image(tmp_path / "a.nrrd")
+    assert not caplog.text
+
+
+@pytest.mark.parametrize(("sform", "qform", "is_told"), [(0, 0, True), (1, 0, False), (0, 1, False)])
+def test_a_nifti_without_an_affine_is_told(
+    sform: int, qform: int, is_told: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    image = nibabel.Nifti1Image(GRID, np.eye(4))
+    image.set_sform(np.eye(4), sform)
+    image.set_qform(np.eye(4), qform)
+    image.to_filename(tmp_path / "a.nii")
+    read_medical_image(tmp_path / "a.nii", 3)
+    assert ("a.nii has neither an sform nor a qform, so nothing tells left from right" in caplog.text) == is_told
+
+
+def test_two_orientations_in_one_metaimage_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """ITK writes both, and reads the matrix only."""
+    turned = np.array([[0.0, 1, 0], [0, 0, -1], [1, 0, 0]])
+    oblique = np.array([[0.8, -0.6, 0], [0.6, 0.8, 0], [0, 0, 1]])
+    for directions, wrong in ((np.eye(3), "LAI"), (np.diag([-1.0, -1, 1]), "RAI"), (turned, "RAI"), (oblique, "LPI")):
+        image = itk.image_from_array(GRID)
+        image.SetDirection(directions)
+        itk.imwrite(image, str(tmp_path / "a.mha"))
+        caplog.clear()
+        read_medical_image(tmp_path / "a.mha", 3)
+        assert not caplog.text
+        head, tag, pixels = (tmp_path / "a.mha").read_bytes().partition(b"AnatomicalOrientation = ")
+        own = pixels[:3].decode()
+        (tmp_path / "a.mha").write_bytes(head + tag + wrong.encode() + pixels[3:])
+        read_medical_image(tmp_path / "a.mha", 3)
+        assert f"a.mha tells that its axes come from {wrong} (AnatomicalOrientation) and from {own}" in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["HSV-color", "XYZ-color", "3D-masked-symmetric-matrix"])
+def test_kinds_of_nrrd_whose_channels_mean_something_else_are_refused(kind: str, tmp_path: Path) -> None:
+    count = 7 if "matrix" in kind else 3
+    head = f"NRRD0004\ntype: uchar\ndimension: 3\nsizes: {count} 7 8\nkinds: {kind} domain domain\nencoding: raw\n\n"
+    (tmp_path / "a.nrrd").write_bytes(head.encode() + bytes(count * 7 * 8))
+    with pytest.raises(DataError, match=f"a.nrrd has the kind {kind}, which is not supported"):
+        read_medical_image(tmp_path / "a.nrrd")
+
+
+@pytest.mark.parametrize("name", ["a.nrrd", "a.mha"])
+def test_endless_numbers_do_not_reach_itk(name: str, tmp_path: Path) -> None:
+    """ITK's NRRD reader dies of them, with its process."""
+    number = "9" * 400
+    directions = f"type: short\ndimension: 3\nsizes: 6 7 8\nspace directions: (1,{number},0) (0,1,0) (0,0,1)"
+    texts = {
+        "a.nrrd": f"NRRD0004\n{directions}\nencoding: raw\nendian: little\n\n",
+        "a.mha": f"NDims = 3\nDimSize = 6 7 8\nOffset = {number} 0 0\nElementType = MET_SHORT\n",
+    }
+    texts["a.mha"] += "ElementDataFile = LOCAL\n"
+    (tmp_path / name).write_bytes(texts[name].encode() + bytes(2 * 6 * 7 * 8))
+    with pytest.raises(DataError, match=f"{name} has a number of more than 64 digits in its header"):
+        read_medical_image(tmp_path / name, 3)
+
+
+@pytest.mark.parametrize("name", ["a.nrrd", "a.mha"])
+@pytest.mark.parametrize("number", ["1e308", "-1.5e+200", "7E31"])
+def test_huge_directions_do_not_reach_itk(name: str, number: str, tmp_path: Path) -> None:
+    """ITK does not end to read a MetaImage with 1e308."""
+    texts = {
+        "a.nrrd": f"NRRD0004\ntype: short\ndimension: 3\nsizes: 6 7 8\nspace: left-posterior-superior\n"
+        f"space directions: (1,{number},0) (0,1,0) (0,0,1)\nencoding: raw\nendian: little\n\n",
+        "a.mha": f"NDims = 3\nDimSize = 6 7 8\nTransformMatrix = 1 0 0 0 1 0 0 {number} 1\nElementType = MET_SHORT\n"
+        "ElementDataFile = LOCAL\n",
+    }
+    (tmp_path / name).write_bytes(texts[name].encode() + bytes(2 * 6 * 7 * 8))
+    with pytest.raises(DataError, match=rf"{name} has the number {re.escape(number.lstrip('-'))} in its "):
+        read_medical_image(tmp_path / name, 3)
+
+
+@pytest.mark.parametrize("field", ["kinds", "units", "labels", "content"])
+def test_long_fields_of_nrrd_do_not_reach_itk(field: str, tmp_path: Path) -> None:
+    """ITK's NRRD reader copies them into memory of a fixed size."""
+    text = "NRRD0004\ntype: short\ndimension: 3\nsizes: 6 7 8\n{}encoding: raw\nendian: little\n\n"
+    pixels = GRID.tobytes(order="F")
+    (tmp_path / "a.nrrd").write_bytes(text.format(f"{field}: {'domain ' * 400}\n").encode() + pixels)
+    with pytest.raises(DataError, match=f"a.nrrd has a field '{field}' of more than 800 characters in its header"):
+        read_medical_image(tmp_path / "a.nrrd", 3)
+    # Comments and pairs of keys and values may be long.
+    (tmp_path / "a.nrrd").write_bytes(text.format(f"# {'x: ' * 2000}\nnote:={'x: ' * 2000}\n").encode() + pixels)
+    assert np.array_equal(read_medical_image(tmp_path / "a.nrrd", 3).numpy()[0], GRID)
+
+
+@pytest.mark.parametrize("pixels", ["", "LOCA", "gone.raw"])
+def test_pixels_in_a_file_that_is_not_there_are_told(pixels: str, tmp_path: Path) -> None:
+    """With compressed pixels, ITK divides by zero."""
+    header = "NDims = 2\nDimSize = 6 5\nCompressedData = True\nElementType = MET_UCHAR\n"
+    (tmp_path / "a.mha").write_bytes(f"{header}ElementDataFile = {pixels}\n".encode() + zlib.compress(bytes(30)))
+    with pytest.raises(DataError, match=rf"a.mha names the file '{pixels}' for its pixels \(ElementDataFile\), which "):
+        read_medical_image(tmp_path / "a.mha")

@@ -559,3 +559,18 @@ def test_a_color_of_16_bits_in_bmp_is_whole(tmp_path: Path) -> None:
     (tmp_path / "a.bmp").write_bytes(head + stored.tobytes()[:8000])
     with pytest.raises(DataError, match=r"a.bmp is cut off"):
         read_medical_image(tmp_path / "a.bmp")
+
+
+def test_a_window_that_color_does_not_use_is_told_once(
+    color: NDArray[np.uint8], gray: NDArray[np.uint8], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    names = [tmp_path / f"{number}.png" for number in range(3)]
+    for path, pixels in zip(names, (gray, color, color), strict=True):
+        Image.fromarray(pixels).save(path)
+        # No other test has this window.
+        read_medical_image(path, channels=3, window=(17, 23))
+    for path in names[1:]:
+        read_medical_image(path, window="dicom")
+        read_medical_image(path, channel=1, window=(17, 23))
+    (record,) = caplog.records
+    assert f"{names[1]} is in color, and the window (17.0, 23.0) is for gray values" in record.getMessage()

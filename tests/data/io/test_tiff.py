@@ -422,3 +422,15 @@ def test_pages_in_another_order_than_the_ome_header_tells_are_refused(tmp_path: 
                 read_medical_image(tmp_path / "a.tif", 3)
         else:
             assert np.array_equal(read_medical_image(tmp_path / "a.tif", 3)[0], right.transpose(2, 1, 0))
+
+
+@pytest.mark.parametrize("compression", ["lerc", "png"])
+@pytest.mark.parametrize(("shape", "photometric"), [((20, 30), "minisblack"), ((20, 30, 3), "rgb")])
+def test_compressions_that_pillow_does_not_know_are_decoded(
+    compression: str, shape: tuple[int, ...], photometric: str, tmp_path: Path
+) -> None:
+    """Gray and colors of 8 bits are otherwise decoded by Pillow, which took these files for no TIFF."""
+    pixels = noise(shape, "u1")
+    tifffile.imwrite(tmp_path / "a.tif", pixels, compression=compression, photometric=photometric, metadata=None)
+    expected = np.moveaxis(np.atleast_3d(pixels), -1, 0) / np.float32(255)
+    assert np.array_equal(read_medical_image(tmp_path / "a.tif").numpy(), expected)

@@ -238,3 +238,15 @@ def test_a_tiff_tells_no_distances(tmp_path: Path, caplog: pytest.LogCaptureFixt
     assert not caplog.records
     read_volume(tmp_path / "a.tif", 8, spacing=1)
     assert "a.tif is a TIFF, whose voxels are taken for 1 mm" in caplog.text
+
+
+def test_what_nibabel_corrects_is_told_once_with_the_name(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "scan.nii"
+    image = nib.Nifti1Image(np.zeros((4, 5, 6), np.float32), np.eye(4))
+    nib.save(image, path)
+    header = nib.Nifti1Header(path.read_bytes()[:348])
+    header["pixdim"][1] = -1
+    path.write_bytes(header.binaryblock + path.read_bytes()[348:])
+    read_medical_image(path, 3)
+    told = [record.getMessage() for record in caplog.records if record.name.startswith("nibabel")]
+    assert told == [f"{path}: pixdim[1,2,3] should be positive; setting to abs of pixdim values"]

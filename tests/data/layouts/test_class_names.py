@@ -23,7 +23,18 @@ def test_long_texts_end(label: str) -> None:
     assert check_vectors(["a", label]) == []
 
 
-@pytest.mark.parametrize("names", [("1", "01"), ("grade 2", "Grade_02"), ("mel", "m\u0435l"), ("P1", "p1")])
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("1", "01"),
+        ("grade 2", "Grade_02"),
+        ("mel", "m\u0435l"),
+        ("P1", "p1"),
+        ("T-cell", "T\u2013cell"),
+        ("Bowen's", "Bowen\u2019s"),
+        ("-2", "\u22122"),
+    ],
+)
 def test_names_that_look_alike_are_told(names: tuple[str, str]) -> None:
     assert similar_names([*names, "nevus"]) == [list(names)]
     assert "are nearly the same name" in check_similar_names(dict.fromkeys(names, 1))[0]
@@ -37,6 +48,11 @@ def test_words_that_are_classes_are_several_classes() -> None:
     assert "0 1" in check_vectors(["0", "1", "0 1"])[0]
     assert "with hyphens" in check_vectors(["haze", "primary", "haze primary"])[0]
     assert not check_vectors(["nevus", "atypical nevus"])
+
+
+def test_a_semicolon_beside_one_class_that_is_known_is_several_classes() -> None:
+    assert "Edema;Mass" in check_vectors(["Mass", "Edema;Mass"])[0]
+    assert not check_vectors(["Mass", "Edema; severe", "Mass;"])
 
 
 def test_equal_numbers_are_alike() -> None:

@@ -205,7 +205,9 @@ def test_nih_chest_xray14_has_label_vectors(tmp_path: Path) -> None:
     header = "Image Index,Finding Labels,Follow-up #,Patient ID,View Position,OriginalImage[Width,Height],"
     first = "00000001_000.png,Cardiomegaly,0,1,PA,2682,2749,"
     write(tmp_path / "Data_Entry_2017.csv", header, first, "00000002_000.png,Cardiomegaly|Emphysema,1,2,PA,2894,2729,")
-    assert "1 images have several classes at once (Cardiomegaly|Emphysema), which is not" in read_error(tmp_path)
+    table = read_table(tmp_path)
+    assert table.class_names == ("Cardiomegaly", "Emphysema")
+    assert list(column(table, "label").values()) == [(1, 0), (1, 1)]
     write(tmp_path / "Data_Entry_2017.csv", header, first, "00000002_000.png,No Finding,1,2,PA,2894,2729,")
     table = read_table(tmp_path)
     assert list(labels(table).values()) == ["Cardiomegaly", "No Finding"]
@@ -377,7 +379,7 @@ def test_labels_in_json(tmp_path: Path) -> None:
     assert labels(read_table(tmp_path)) == {"a": "1", "b": "0", "c": None, "d": None}
     items[0]["label"], items[1]["label"] = [0, 1], [1]
     (tmp_path / "list.json").write_text(json.dumps({"training": items}))
-    assert "1 images have several classes at once ([0, 1])" in read_error(tmp_path)
+    assert "lists of different lengths, or lists beside single values" in read_error(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -433,8 +435,20 @@ def test_images_that_are_not_listed_are_counted(tmp_path: Path) -> None:
 
 def test_patients_with_nearly_the_same_name_are_told(tmp_path: Path) -> None:
     touch(tmp_path, "a.png", "b.png", "c.png")
-    write(tmp_path / "labels.csv", "image,label,patient_id", "a.png,x,P1", "b.png,y,p1", "c.png,y,P2")
-    assert any("taken for different patients or lesions: P1 and p1;" in one for one in read_table(tmp_path).notes)
+    write(tmp_path / "labels.csv", "image,label,patient_name", "a.png,x,Ann Lee", "b.png,y,ann lee", "c.png,y,Bob")
+    notes = read_table(tmp_path).notes
+    assert any("written nearly alike: those of a and b;" in one for one in notes)
+    # A patient's name is not printed.
+    assert not any("lee" in one.lower() for one in notes)
+
+
+@pytest.mark.parametrize(("patient", "is_told"), [("1.23E+11", True), ("1,2e+11", True), ("123456789012", False)])
+def test_patients_that_a_spreadsheet_has_rounded_are_told(patient: str, is_told: bool, tmp_path: Path) -> None:
+    touch(tmp_path, "a.png", "b.png", "c.png")
+    write(tmp_path / "labels.csv", "image;label;patient_id", f"a.png;x;{patient}", f"b.png;y;{patient}", "c.png;y;P2")
+    table = read_table(tmp_path)
+    assert column(table, "group") == {"a": patient, "b": patient, "c": "P2"}
+    assert any("of some images (a) are written such as 1.23E+11, long numbers" in one for one in table.notes) == is_told
 
 
 @pytest.mark.parametrize("name", ["Patient Name", "patient_number", "PatientNo", "participant", "subject_no"])

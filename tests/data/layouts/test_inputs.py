@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -26,6 +27,18 @@ def test_a_folder_and_the_folders_below(tmp_path: Path) -> None:
         {"image": str(tmp_path / "a/d.dcm"), "name": "a/d"},
         {"image": str(tmp_path / "b.JPG"), "name": "b"},
     ]
+
+
+def test_what_could_be_dicom_but_can_not_be_opened_is_listed(tmp_path: Path) -> None:
+    """Reading reports it; a file that is passed over would be missing without a word."""
+    (tmp_path / "a.png").touch()
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "1.2.840").symlink_to("/nowhere")
+    (tmp_path / "notes.txt").symlink_to("/nowhere")
+    (tmp_path / "README").touch()
+    for spatial_dims in (2, 3):
+        listed = [Path(item["image"]).name for item in list_images(tmp_path, spatial_dims)]
+        assert listed == ["1.2.840", "a.png", "pipe"]
 
 
 def test_names_are_unique(tmp_path: Path) -> None:

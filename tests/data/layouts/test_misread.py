@@ -104,6 +104,15 @@ def test_keys_that_are_there_twice(text: str, tmp_path: Path) -> None:
         read_table(tmp_path)
 
 
+def test_half_a_character_is_refused(tmp_path: Path) -> None:
+    r"""JSON may hold half of a surrogate pair, such as "\ud800", which no encoding can write."""
+    make(tmp_path, *FILES)
+    for item in (r'{"image": "\ud800.png", "label": 0}', r'{"image": "0.png", "label": "nevus \uDFFF"}'):
+        (tmp_path / "list.json").write_text(f'{{"training": [{item}]}}')
+        with pytest.raises(DataError, match=r"can't be read as JSON \(it has a text that is not valid Unicode"):
+            read_table(tmp_path)
+
+
 def test_lists_under_other_keys_are_told(tmp_path: Path) -> None:
     make(tmp_path, *FILES)
     items = [{"image": name, "label": "ab"[number % 2]} for number, name in enumerate(FILES)]

@@ -221,7 +221,7 @@ def test_csv_with_mistakes(tmp_path: Path) -> None:
         "1 parts have an unknown name (holdout): call them train, validation, test",
     ):
         assert text in message
-    file.write_text("image,NV,MEL,age\na.png,1,1,50\nb.png,0,1,1\n")
+    file.write_text("image,NV,MEL,age\na.png,0,0,50\nb.png,0,1,1\n")
     assert "1 rows need exactly one 1 and else 0 in NV, MEL (a.png)" in read_error(tmp_path)
     file.write_text("image,melanoma\na.png,0\nb.png,1\n")
     assert "column melanoma has 0 and 1 only: call it 'label' if it is the class" in read_error(tmp_path)

@@ -100,7 +100,7 @@ def test_a_list_of_slices_is_one_of_series(study: Path) -> None:
     (study / "list.csv").write_text(
         "\n".join(["image,label,patient", *rows[:-2], rows[-2].replace("malignant,", "benign,")])
     )
-    with pytest.raises(DataError, match=r"slices of one DICOM series have different labels or parts \(.*patient2\)"):
+    with pytest.raises(DataError, match=r"slices .* have different labels, parts or subgroups \(.*patient2\)"):
         join_series(read_table(study))
 
 

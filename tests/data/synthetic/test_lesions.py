@@ -70,6 +70,30 @@ def test_processes_that_start_together_make_one_data_set(tmp_path: Path) -> None
     assert list(tmp_path.iterdir()) == [tmp_path / "data"]
 
 
+# Green values of 12 pixels within a lesion.
+DRAWN = {
+    "NETWORK": [70, 62, 109, 97, 98, 79, 50, 130, 80, 96, 124, 48],
+    "COBBLESTONE": [147, 45, 67, 72, 113, 99, 151, 58, 105, 128, 57, 37],
+    "GLOBULES": [117, 48, 98, 105, 92, 112, 145, 58, 92, 119, 59, 52],
+    "DOTS": [63, 62, 117, 77, 101, 76, 50, 84, 112, 148, 129, 30],
+    "STREAKS": [74, 62, 55, 112, 84, 111, 100, 106, 77, 54, 129, 48],
+    "FINGERPRINT": [54, 51, 68, 52, 97, 110, 155, 119, 74, 73, 90, 49],
+    "CRYSTALLINE": [160, 52, 58, 64, 100, 102, 100, 105, 77, 54, 130, 48],
+}
+
+
+def test_a_drawing_is_the_same_wherever_it_is_drawn() -> None:
+    """Results on these images hold for these images only."""
+    for texture, expected in DRAWN.items():
+        drawn = draw_lesion(texture, 48, seed=3, lesion=2)[14:34:6, 14:38:8, 1].ravel()
+        # Another version of a library may round in another way.
+        assert np.abs(drawn.astype(int) - expected).max() <= 2, texture
+        assert np.array_equal(draw_lesion(texture, 48, seed=3, lesion=2, photo=0)[14:34:6, 14:38:8, 1].ravel(), drawn)
+        assert not np.array_equal(
+            draw_lesion(texture, 48, seed=3, lesion=2, photo=1)[14:34:6, 14:38:8, 1].ravel(), drawn
+        )
+
+
 def test_photos_of_a_lesion_share_the_skin_but_not_the_light() -> None:
     def skin(lesion: int, photo: int) -> NDArray[np.float64]:
         """Hue of the skin in the corners: light takes from all channels alike, and hairs do not reach the median."""

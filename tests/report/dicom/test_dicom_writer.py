@@ -22,9 +22,11 @@ from pydicom.data import get_testdata_file
 
 from monai_fgssl.data import ImageGeometry, ImageStream, ReadImaged
 from monai_fgssl.engines import HierarchicalEvaluator
+from monai_fgssl.metrics import Thresholds
 from monai_fgssl.networks import HierarchicalNet
 from monai_fgssl.report import DicomResultWriter, HeatMapWriter, ResultWriter
 from monai_fgssl.report.dicom.header import ModelDescription
+from monai_fgssl.tasks import TASKS
 
 CLASSES = ["DOTS", "STREAKS", "NETWORK"]
 
@@ -95,6 +97,31 @@ def test_reports_for_the_dicom_files_only(lesions: Path, tmp_path: Path, heat_ma
         for item in content.MeasuredValueSequence
     ]
     assert values[:3] == pytest.approx(list(results[1]["probabilities"].values()), abs=1e-6)
+
+
+@pytest.mark.parametrize("class_number", [None, 2])
+def test_findings_are_reported_each_and_the_heat_map_names_its_finding(
+    tmp_path: Path, class_number: int | None
+) -> None:
+    network = HierarchicalNet("resnet18", num_classes=3, width=16, embedding_dim=8).eval()
+    stream = make_stream([Path(get_testdata_file("CT_small.dcm"))])
+    rule, task = Thresholds((0.0, 1.0, 0.0)), TASKS["multilabel"]
+    model = ModelDescription("tests", "1", "nobody", "0a1b")
+    options = {"heat_maps": True, "adjustment": rule, "task": task, "class_number": class_number}
+    writer = DicomResultWriter(tmp_path, CLASSES, model, stream, **options)
+    found: list[dict] = []
+    evaluator = HierarchicalEvaluator("cpu", stream, network, val_handlers=[writer], decollate=False)
+    evaluator.add_event_handler(Events.ITERATION_COMPLETED, lambda engine: found.extend(engine.state.output["results"]))
+    evaluator.run()
+    (result,) = found
+    assert result["findings"] == ["DOTS", "NETWORK"]
+    text = str(pydicom.dcmread(tmp_path / "dicom" / "CT_small_report.dcm"))
+    # Yes of SNOMED CT for two of them, no for the third; and the image has a group of its own.
+    assert (text.count("'373066001'"), text.count("'373067005'")) == (2, 1)
+    picture = pydicom.dcmread(tmp_path / "dicom" / "CT_small_heat_maps.dcm")
+    likeliest = max(result["probabilities"], key=result["probabilities"].get)
+    explained = likeliest if class_number is None else CLASSES[class_number]
+    assert picture.DerivationDescription == f"The image, and Grad-CAM of each stage for {explained}."
 
 
 def test_a_file_that_no_report_can_refer_to_is_a_failure_and_stops_nothing(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from monai_fgssl.report.dicom.codes import (
     ISIC2018_CODES,
     SCHEME,
     STAGES_AGREE,
+    THRESHOLD,
     UNCERTAINTY_CODES,
     class_codes,
     private_code,
@@ -127,9 +128,20 @@ def test_possible_classes_and_whether_a_person_should_decide(header: Dataset, tm
         terms = dict(zip(CLASSES, class_codes(CLASSES), strict=True))
         found = [code(item.ConceptCodeSequence) for item in items(group, "Class in the prediction set", "CODE")]
         assert found == [(terms[name].value, terms[name].scheme_designator) for name in names]
-        (answer,) = items(group, "A person should decide, several classes are possible", "CODE")
+        (answer,) = items(group, "A person should decide", "CODE")
         # SNOMED CT: yes, no.
         assert code(answer.ConceptCodeSequence) == (refer, "SCT")
+        assert not items(group, "Image is unlike the training images", "CODE")
+
+
+@pytest.mark.parametrize("names", [["NV"], []])
+def test_an_image_unlike_the_training_images_is_for_a_person(names: list[str], header: Dataset, tmp_path: Path) -> None:
+    for unlike, answer in ((True, "373066001"), (False, "373067005")):
+        prediction = Prediction(CLASSES, ROWS[0], prediction_set=names, unlike_training=unlike)
+        (group,) = groups(write(tmp_path / "report.dcm", header, prediction))
+        for question in ("Image is unlike the training images", "A person should decide"):
+            (found,) = items(group, question, "CODE")
+            assert code(found.ConceptCodeSequence) == (answer, "SCT")
 
 
 def test_finding_is_the_likeliest_class_and_only_the_prediction_has_one(report: Dataset) -> None:
@@ -151,6 +163,68 @@ def test_finding_is_the_class_that_the_model_decides_for(tmp_path: Path) -> None
     assert list(probabilities(groups(written)[0]).values()) == [0.9, 0.1]
     with pytest.raises(ValueError, match="must be one of the classes"):
         Prediction(("a", "b"), [0.9, 0.1], decided="c")
+
+
+FINDINGS = ("Mass", "Prediction", "Edema")
+YES, NO = ("373066001", "SCT"), ("373067005", "SCT")
+
+
+def test_each_finding_has_its_probability_its_threshold_and_yes_or_no(header: Dataset, tmp_path: Path) -> None:
+    prediction = Prediction(
+        FINDINGS, [0.3, 0.6, 0.9], [[0.1, 0.2, 0.3], [0.4, 0.5, 0.6]], {"entropy": 0.25},
+        unlike_training=True, found=["Mass", "Edema"], thresholds=[0.25, 0.7, 0.5],
+    )  # fmt: skip
+    report = write(tmp_path / "report.dcm", header, prediction)
+    whole, *findings, first, last = groups(report)
+    names = [items(group, "Tracking Identifier")[0].TextValue for group in groups(report)]
+    assert names == ["Prediction", *FINDINGS, "Stage 1", "All stages"]
+    # A finding has the name of another group.
+    assert len(set(tracking(report))) == len(names)
+    for k, (group, answer) in enumerate(zip(findings, (YES, NO, YES), strict=True)):
+        own = (FINDINGS[k], SCHEME)
+        assert probabilities(group) == {own: prediction.probabilities[k]}
+        (threshold,) = items(group, "Probability from which the finding is predicted", "NUM")
+        assert float(threshold.MeasuredValueSequence[0].NumericValue) == prediction.thresholds[k]
+        (evaluation,) = [item for item in items(group, value_type="CODE") if code(item.ConceptNameCodeSequence) == own]
+        assert code(evaluation.ConceptCodeSequence) == answer
+        # A program that lists the findings of a report lists no absent one.
+        said = [code(item.ConceptCodeSequence) for item in items(group, "Finding", "CODE")]
+        assert said == ([own] if answer == YES else [])
+    # What concerns the image is said once, without a finding.
+    assert not items(whole, "Finding", "CODE")
+    assert not probabilities(whole)
+    (entropy,) = items(whole, value_type="NUM")
+    assert code(entropy.ConceptNameCodeSequence) == ("ENTROPY", SCHEME)
+    (refer,) = items(whole, "A person should decide", "CODE")
+    assert code(refer.ConceptCodeSequence) == YES
+    for group, row in zip((first, last), prediction.stage_probabilities, strict=True):
+        assert list(probabilities(group).values()) == row
+        assert not items(group, "Finding", "CODE")
+
+
+@pytest.mark.parametrize(("undecided", "answers"), [(["Edema"], [NO, NO, YES]), ([], [NO, NO, NO])])
+def test_each_finding_says_whether_it_is_undecided(
+    header: Dataset, tmp_path: Path, undecided: list[str], answers: list[tuple[str, str]]
+) -> None:
+    prediction = Prediction(
+        FINDINGS, [0.3, 0.6, 0.45], prediction_set=["Prediction", "Edema"], found=["Prediction"], undecided=undecided
+    )
+    whole, *findings = groups(write(tmp_path / "report.dcm", header, prediction))
+    found = [items(group, "The finding may be there or not", "CODE")[0] for group in findings]
+    assert [code(item.ConceptCodeSequence) for item in found] == answers
+    (refer,) = items(whole, "A person should decide", "CODE")
+    assert code(refer.ConceptCodeSequence) == (YES if undecided else NO)
+    # Findings may be there together, which is no doubt.
+    assert not items(whole, "Class in the prediction set", "CODE")
+
+
+def test_an_image_without_any_finding(header: Dataset, tmp_path: Path) -> None:
+    report = write(tmp_path / "report.dcm", header, Prediction(FINDINGS, [0.3, 0.6, 0.2], found=[]))
+    assert len(groups(report)) == len(FINDINGS)
+    for group in groups(report):
+        assert not items(group, "Finding", "CODE")
+        assert not items(group, "Probability from which the finding is predicted")
+        assert NO in [code(item.ConceptCodeSequence) for item in items(group, value_type="CODE")]
 
 
 def test_uncertainty_is_of_the_prediction(report: Dataset) -> None:
@@ -345,6 +419,9 @@ def test_a_retired_kind_of_image_is_named(tmp_path: Path) -> None:
         ((("a", "b"), (0.5, 0.5), [[1.0]]), "2 classes need as many"),
         ((("a", "b"), (0.5, float("nan"))), r"in \[0, 1\], got \[nan\]"),
         ((("a", "b"), (0.5, 0.5), (), {"entropy": 1.5}), r"in \[0, 1\], got \[1.5\]"),
+        ((("a", "b"), (0.5, 0.5), (), {}, (), "", None, [], [0.5]), "2 classes need as many"),
+        ((("a", "b"), (0.5, 0.5), (), {}, (), "", None, [], [0.5, 2]), r"in \[0, 1\], got \[2.0\]"),
+        ((("a", "b"), (0.5, 0.5), (), {}, (), "", None, ["c"]), r"among the classes, got \['c'\]"),
     ],
 )
 def test_numbers_that_are_no_probabilities_are_refused(arguments: tuple, message: str) -> None:
@@ -466,6 +543,6 @@ def test_codes_fit_into_their_attributes() -> None:
     assert len(long.meaning) == 64
     assert long.value.startswith(long.meaning)
     known = [*ISIC2018_CODES.values(), *ISIC2017_CODES.values(), *APTOS2019_CODES.values()]
-    for term in [*known, *UNCERTAINTY_CODES.values(), STAGES_AGREE]:
+    for term in [*known, *UNCERTAINTY_CODES.values(), STAGES_AGREE, THRESHOLD]:
         assert len(term.value) <= 16
         assert len(term.meaning) <= 64
