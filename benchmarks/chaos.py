@@ -116,8 +116,12 @@ class Run:
             except SystemExit as end:
                 code = end.code if isinstance(end.code, int) else int(end.code is not None)
             except BaseException as error:
-                sys.excepthook(type(error), error, error.__traceback__)
                 code = 1
+                try:
+                    sys.excepthook(type(error), error, error.__traceback__)
+                except SystemExit as end:
+                    # A process that was stopped: see monai_fgssl.utils.command.
+                    code = int(end.code or 0)
             sys.stdout.flush()
             sys.stderr.flush()
         finally:

@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 __all__ = ["STOP_SIGNALS", "in_bundle_command", "stop_quietly"]
 
@@ -40,4 +40,11 @@ def _stop(number: int, frame: Any) -> None:
         signal.signal(other, signal.SIG_DFL)
     # Not with print: the signal may have interrupted a call of print.
     os.write(2, f"\nstopped by {signal.Signals(number).name}. No file is half-written.\n".encode())
+
+    def end(kind: object, error: object, trace: object) -> NoReturn:
+        raise SystemExit(128 + number)
+
+    # A library may turn the SystemExit into an error of its own: pydoc.locate does, and MONAI imports classes by it.
+    # Python ends with the status of a SystemExit that its hook raises, and prints no traceback.
+    sys.excepthook = end
     raise SystemExit(128 + number)

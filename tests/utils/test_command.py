@@ -49,6 +49,29 @@ def test_a_signal_is_one_line(number: signal.Signals, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+IMPORTS = """
+import pydoc, sys
+from pathlib import Path
+from monai_fgssl.utils.command import stop_quietly
+stop_quietly()
+Path("slow_module.py").write_text("import time; print('ready', flush=True); time.sleep(600)")
+sys.path.insert(0, "")
+pydoc.locate("slow_module.Class")
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_during_an_import_of_monai_is_one_line(
+    number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    process = start(IMPORTS)
+    process.send_signal(number)
+    _, told = process.communicate(timeout=300)
+    assert process.returncode == 128 + number
+    assert told.strip() == f"stopped by {number.name}. No file is half-written."
+
+
 def test_a_background_process_of_a_shell_is_not_interrupted(tmp_path: Path) -> None:
     process = start(WAITS, str(tmp_path / "a.json"), ignored=True)
     process.send_signal(signal.SIGINT)
