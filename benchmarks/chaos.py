@@ -7,7 +7,7 @@ Prints Markdown: ``python -m benchmarks.chaos > benchmarks/results/chaos.md``. E
 Faults, at random moments: SIGKILL, SIGTERM, SIGINT, a full disk, a read-only disk, a deleted file, a damaged file, a
 clock that goes back. A full disk and a read-only disk need Linux and its administrator, because only the administrator
 may mount a small disk. A run that is stopped must end with one line, without a traceback, and with the exit status of
-its signal. The same command must then continue the run.
+its signal. The same command must then continue the run, and write results again that a fault has deleted.
 """
 
 from __future__ import annotations
@@ -61,7 +61,9 @@ SETTINGS: dict[str, object] = {
     "device": "cpu",
 }
 RESULTS = ("predictions.csv", "split.json")
-"""Other files that must have the same bytes at the end."""
+"""Files that must have the same bytes at the end."""
+RECORD = Path("models", "model.json")
+"""File with the checksum of the weights, which must be the same."""
 
 
 @dataclass
@@ -223,6 +225,10 @@ class Chaos:
                     code = run.ended(self.rng.uniform(0, 0.5 * self.seconds) if faults else SECONDS_UNTIL_HUNG)
             if code != 0:
                 self._check_end(code, run.text())
+        if not all((output / name).is_file() for name in (*RESULTS, RECORD)):
+            # A fault has deleted a file that was written already: the same command writes it again.
+            code = Run(output, self.synthetic, self.log).ended(SECONDS_UNTIL_HUNG)
+            self.tell(f"a deleted result: once more: {code}")
         self._compare(output)
         shutil.rmtree(output)
 
@@ -281,9 +287,13 @@ class Chaos:
 
 def digests(output: Path) -> dict[str, str]:
     """Checksums of the final results of a training."""
-    record = output / "models" / "model.json"
-    found = {name: hashlib.sha256((output / name).read_bytes()).hexdigest() for name in RESULTS}
-    return {**found, "models/model.pt": json.loads(record.read_text())["weights_sha256"]}
+    found = {
+        name: hashlib.sha256((output / name).read_bytes()).hexdigest() for name in RESULTS if (output / name).is_file()
+    }
+    record = output / RECORD
+    if record.is_file():
+        found["models/model.pt"] = json.loads(record.read_text())["weights_sha256"]
+    return found
 
 
 def last_line(text: str) -> str:

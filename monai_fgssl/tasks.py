@@ -25,12 +25,20 @@ from monai_fgssl.metrics import (
     MULTILABEL_METRICS,
     ORDINAL_METRICS,
     DecisionRule,
+    FindingSets,
+    PredictionSets,
     Thresholds,
     bootstrap_difference,
     bootstrap_gap,
     bootstrap_intervals,
+    class_shares,
     classification_metrics,
     epoch_metric,
+    expected_calibration_error,
+    finding_calibration_error,
+    fit_finding_sets,
+    fit_logit_adjustment,
+    fit_prediction_sets,
     fit_thresholds,
     multilabel_difference,
     multilabel_gap,
@@ -55,6 +63,7 @@ class Task:
         metrics: names of the metrics, in the order of tables.
         tiles: the four metrics that a report shows first. The first two are printed too.
         key_metric: metric that chooses the best epoch and decides a comparison; the higher, the better.
+        default_decision: words for the decisions of :meth:`default_rule`.
         independent: True if an image may have several of the classes, or none.
     """
 
@@ -62,6 +71,7 @@ class Task:
     metrics: tuple[str, ...] = METRICS
     tiles: tuple[str, ...] = ("macro_f1", "macro_auc", "balanced_accuracy", "accuracy")
     key_metric: str = "macro_f1"
+    default_decision: str = "the likeliest classes"
     independent: bool = False
 
     def check(self, settings: Mapping[str, Any]) -> None:
@@ -92,15 +102,38 @@ class Task:
         """Probabilities of the classes, which are on the last axis."""
         return logits.softmax(-1)
 
-    def fit_rule(self, probabilities: Tensor | None, labels: Tensor | None, num_classes: int) -> DecisionRule | None:
-        """Fit the rule that decides, if the task needs one; None: the likeliest class.
+    def default_rule(self, num_classes: int) -> DecisionRule | None:
+        """Return the rule that decides as long as none is fitted; None: the likeliest class."""
+        return None
+
+    def needs_fit(self, decision: str) -> bool:
+        """True if the rule that decides is fitted to validation images.
 
         Args:
-            probabilities: of validation images, ``(N, num_classes)``; None: there are too few of them.
-            labels: labels of these images; not used without probabilities.
-            num_classes: number of classes.
+            decision: one of :data:`~monai_fgssl.metrics.DECISIONS`.
         """
-        return None
+        return decision == "balanced"
+
+    def fit_rule(self, probabilities: ArrayLike, labels: ArrayLike, known: ArrayLike) -> DecisionRule:
+        """Fit the rule that decides, see :func:`~monai_fgssl.metrics.fit_logit_adjustment`.
+
+        Args:
+            probabilities: of validation images, ``(N, num_classes)``.
+            labels: labels of these images.
+            known: labels of the training images; their shares are the prior.
+        """
+        shares = class_shares(known, np.asarray(probabilities).shape[1])
+        return fit_logit_adjustment(probabilities, labels, shares)
+
+    def fit_sets(
+        self, probabilities: ArrayLike, labels: ArrayLike, coverage: float, by_class: bool, score: str
+    ) -> PredictionSets | FindingSets:
+        """Fit sets of possible classes, see :func:`~monai_fgssl.metrics.fit_prediction_sets`."""
+        return fit_prediction_sets(probabilities, labels, coverage, by_class, score)
+
+    def calibration_error(self, probabilities: ArrayLike, labels: ArrayLike) -> float:
+        """Compute :func:`~monai_fgssl.metrics.expected_calibration_error`."""
+        return expected_calibration_error(probabilities, labels)
 
     def key_epoch_metric(self) -> dict[str, EpochMetric]:
         """Metric of an epoch by its name, which chooses the best epoch."""
@@ -194,6 +227,7 @@ class Multilabel(Task):
     metrics: tuple[str, ...] = MULTILABEL_METRICS
     tiles: tuple[str, ...] = ("macro_auc", "macro_f1", "macro_average_precision", "micro_f1")
     key_metric: str = "macro_auc"
+    default_decision: str = "thresholds of 0.5"
     independent: bool = True
 
     def check(self, settings: Mapping[str, Any]) -> None:
@@ -229,11 +263,29 @@ class Multilabel(Task):
         """Probability of each finding by itself."""
         return logits.sigmoid()
 
-    def fit_rule(self, probabilities: Tensor | None, labels: Tensor | None, num_classes: int) -> DecisionRule | None:
-        """Thresholds with the highest F1, see :func:`~monai_fgssl.metrics.fit_thresholds`; else 0.5 for all."""
-        if probabilities is None or labels is None:
-            return Thresholds((0.5,) * num_classes)
+    def default_rule(self, num_classes: int) -> DecisionRule:
+        """Return a threshold of 0.5 for each finding."""
+        return Thresholds((0.5,) * num_classes)
+
+    def needs_fit(self, decision: str) -> bool:
+        """True: each finding has a threshold."""
+        return True
+
+    def fit_rule(self, probabilities: ArrayLike, labels: ArrayLike, known: ArrayLike) -> DecisionRule:
+        """Fit thresholds with the highest F1, see :func:`~monai_fgssl.metrics.fit_thresholds`."""
         return Thresholds(fit_thresholds(probabilities, labels))
+
+    def fit_sets(
+        self, probabilities: ArrayLike, labels: ArrayLike, coverage: float, by_class: bool, score: str
+    ) -> FindingSets:
+        """Fit possible answers about each finding, see :func:`~monai_fgssl.metrics.fit_finding_sets`."""
+        return fit_finding_sets(probabilities, labels, coverage)
+
+    def calibration_error(self, probabilities: ArrayLike, labels: ArrayLike) -> float:
+        """Mean of :func:`~monai_fgssl.metrics.finding_calibration_error` over the findings that are known anywhere."""
+        columns = zip(np.asarray(probabilities).T, np.asarray(labels).T, strict=True)
+        errors = [finding_calibration_error(*column) for column in columns]
+        return float(np.nanmean(errors))
 
     def measure(self, probabilities: ArrayLike, labels: ArrayLike, predicted: ArrayLike) -> dict[str, float]:
         """Compute each metric, see :func:`~monai_fgssl.metrics.multilabel_metrics`."""

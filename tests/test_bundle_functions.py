@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from ignite.engine import Engine
@@ -56,8 +57,17 @@ from monai_fgssl.data import CachedImages, DataError, PreparedData
 from monai_fgssl.engines.calibration import MIN_CALIBRATION_IMAGES
 from monai_fgssl.engines.handlers import BatchNormUpdater, PredictionCollector
 from monai_fgssl.losses import CrossCorrelationLoss
-from monai_fgssl.metrics import LogitAdjustment, PredictionSets, fit_logit_adjustment, fit_prediction_sets
+from monai_fgssl.metrics import (
+    LogitAdjustment,
+    PredictionSets,
+    Thresholds,
+    finding_calibration_error,
+    fit_logit_adjustment,
+    fit_prediction_sets,
+    fit_thresholds,
+)
 from monai_fgssl.networks import EnsembleNet, HierarchicalNet, PlainNet, PooledNet, make_backbone
+from monai_fgssl.tasks import MULTILABEL, TASKS
 from monai_fgssl.transforms import RandView
 from monai_fgssl.utils.run_log import close_log
 
@@ -134,7 +144,7 @@ def test_balanced_decisions_are_fitted_to_calibrated_probabilities(capsys: pytes
     assert rule == fit_logit_adjustment(probabilities, collected.labels, (0.7, 0.2, 0.1))
     assert rule is not None
     assert rule.strength > 0
-    assert f"strength {rule.strength:g}, macro F1 on the validation part 1.000" in capsys.readouterr().out
+    assert f"strength {rule.strength:g}: macro F1 on the validation part 1.000" in capsys.readouterr().out
     collected.temperature, collected.adjustment = 2.0, rule
     assert collected.predicted.tolist() == collected.labels.tolist()
 
@@ -142,7 +152,38 @@ def test_balanced_decisions_are_fitted_to_calibrated_probabilities(capsys: pytes
 def test_a_handful_of_images_balances_no_decisions(capsys: pytest.CaptureFixture[str]) -> None:
     assert fit_decision(unequal(MIN_CALIBRATION_IMAGES - 1), 1.0, "balanced", labeled(0, 1, 2)) is None
     told = capsys.readouterr().out
-    assert "the likeliest class is predicted: that needs 30 validation images, and there are 29" in told
+    assert "decisions are by the likeliest classes: a rule needs 30 validation images, and there are 29" in told
+
+
+def findings(count: int) -> PredictionCollector:
+    """Of two findings the second is there wherever its probability is above 0.2, and nobody knows it of one image."""
+    logits = torch.linspace(-4, 4, count)[:, None].repeat(1, 2)
+    labels = torch.stack([(logits[:, 0] > 0), (logits[:, 1].sigmoid() > 0.2)], dim=1).long()
+    labels[0, 1] = -1
+    names = [str(i) for i in range(count)]
+    return PredictionCollector(names, names, [labels], [logits[:, None]], task=TASKS[MULTILABEL])
+
+
+def test_thresholds_are_fitted_and_told(capsys: pytest.CaptureFixture[str]) -> None:
+    collected = findings(60)
+    rule = fit_decision(collected, 1.0, "likeliest", labeled(0))
+    assert rule == Thresholds(fit_thresholds(collected.probabilities, collected.labels))
+    assert "macro F1 on the validation part 1.000, with thresholds of 0.5 0.929" in capsys.readouterr().out
+    assert fit_decision(findings(MIN_CALIBRATION_IMAGES - 1), 1.0, "likeliest", labeled(0)) == Thresholds((0.5, 0.5))
+    assert "decisions are by thresholds of 0.5" in capsys.readouterr().out
+
+
+def test_findings_are_calibrated(tmp_path: Path) -> None:
+    open_log(tmp_path, {})
+    collected = findings(60)
+    temperature = calibrate(collected)
+    close_log()
+    before, after = (
+        np.mean([finding_calibration_error(p[:, k], collected.labels[:, k]) for k in (0, 1)])
+        for p in (collected.logits.sigmoid(), (collected.logits / temperature).sigmoid())
+    )
+    told = f"calibration error {before:.3f}, with temperature {temperature:.2f} {after:.3f}"
+    assert told in (tmp_path / "run.log").read_text(encoding="utf-8")
 
 
 def test_a_model_keeps_its_decision_and_a_model_of_former_times_has_none(tmp_path: Path) -> None:

@@ -146,8 +146,7 @@ def _join_rules(
     if task.independent:
         if predictions is None:
             return rules[0]
-        probabilities = predictions.probabilities
-        return task.fit_rule(probabilities, predictions.labels, probabilities.shape[1])
+        return task.fit_rule(predictions.probabilities, predictions.labels, predictions.labels)
     balanced = [rule for rule in rules if isinstance(rule, LogitAdjustment)]
     if len(balanced) < len(rules):
         return None

@@ -17,14 +17,9 @@ from monai_fgssl.metrics import (
     FeatureDistances,
     FindingSets,
     PredictionSets,
-    class_shares,
-    classification_metrics,
-    expected_calibration_error,
+    decide,
     fit_feature_distances,
-    fit_finding_sets,
-    fit_logit_adjustment,
     fit_member_weights,
-    fit_prediction_sets,
     fit_temperature,
 )
 from monai_fgssl.networks import EnsembleNet, unwrap
@@ -64,12 +59,10 @@ def calibrate(predictions: PredictionCollector) -> float:
             f"{len(predictions.labels)}"
         )
         return 1.0
-    temperature = fit_temperature(predictions.logits, predictions.labels)
-    if predictions.task.independent:
-        record(f"temperature {temperature:.2f}")
-        return temperature
+    task, labels = predictions.task, predictions.labels
+    temperature = fit_temperature(predictions.logits, labels)
     before, after = (
-        expected_calibration_error((predictions.logits / t).softmax(1), predictions.labels) for t in (1.0, temperature)
+        task.calibration_error(task.probabilities(predictions.logits / t), labels) for t in (1.0, temperature)
     )
     record(f"calibration error {before:.3f}, with temperature {temperature:.2f} {after:.3f}")
     return temperature
@@ -129,9 +122,7 @@ def calibrate_sets(
         )
         return None
     probabilities = predictions.task.probabilities(predictions.logits.double() / temperature)
-    if predictions.task.independent:
-        return fit_finding_sets(probabilities, predictions.labels, coverage)
-    return fit_prediction_sets(probabilities, predictions.labels, coverage, by_class, score)
+    return predictions.task.fit_sets(probabilities, predictions.labels, coverage, by_class, score)
 
 
 def calibrate_distances(
@@ -196,43 +187,35 @@ def _are_enough(images: int) -> bool:
 def fit_decision(
     predictions: PredictionCollector, temperature: float, decision: str, train: CachedImages
 ) -> DecisionRule | None:
-    """Fit the rule that decides for a class to predictions on the validation part, and tell its strength.
+    """Fit the rule that decides to predictions on the validation part, and tell what it gains there.
 
-    With fewer than :data:`MIN_CALIBRATION_IMAGES` images the likeliest class is decided for.
+    With fewer than :data:`MIN_CALIBRATION_IMAGES` images the task's default rule decides.
 
     Args:
         predictions: predictions on the validation part.
         temperature: temperature of the probabilities.
-        decision: ``"likeliest"``: the likeliest class; ``"balanced"``: the class with the highest adjusted logit, see
-            :func:`~monai_fgssl.metrics.fit_logit_adjustment`.
+        decision: ``"likeliest"``: the likeliest class, or each finding above its threshold; ``"balanced"``: the class
+            with the highest adjusted logit, see :func:`~monai_fgssl.metrics.fit_logit_adjustment`.
         train: labeled training images, whose class shares are the prior.
 
     Returns:
-        The rule of the task or of the balanced decision; None: the likeliest class is decided for.
+        The rule; None: the likeliest class is decided for.
     """
-    task = predictions.task
-    if decision == "likeliest" and not task.independent:
-        return None
-    labels = predictions.labels
-    if task.independent:
-        enough = len(labels) >= MIN_CALIBRATION_IMAGES
-        probabilities = task.probabilities(predictions.logits / temperature) if enough else None
-        return task.fit_rule(probabilities, labels, predictions.logits.shape[1])
+    task, labels = predictions.task, predictions.labels
+    default = task.default_rule(predictions.logits.shape[1])
+    if not task.needs_fit(decision):
+        return default
     if len(labels) < MIN_CALIBRATION_IMAGES:
         tell(
-            f"decisions are not balanced, the likeliest class is predicted: that needs {MIN_CALIBRATION_IMAGES} "
-            f"validation images, and there are {len(labels)}"
+            f"decisions are by {task.default_decision}: a rule needs {MIN_CALIBRATION_IMAGES} validation images, and "
+            f"there are {len(labels)}"
         )
-        return None
+        return default
     # The same numbers as in all results, whose classes are decided by this rule.
-    probabilities = (predictions.logits / temperature).softmax(1)
-    rule = fit_logit_adjustment(probabilities, labels, class_shares(train.labels, probabilities.shape[1]))
+    probabilities = task.probabilities(predictions.logits / temperature)
+    rule = task.fit_rule(probabilities, labels, train.labels)
     before, after = (
-        classification_metrics(probabilities, labels, predicted)["macro_f1"]
-        for predicted in (None, rule.predict(probabilities))
+        task.measure(probabilities, labels, decide(probabilities, one))["macro_f1"] for one in (default, rule)
     )
-    tell(
-        f"balanced decisions: strength {rule.strength:g}, macro F1 on the validation part {after:.3f}, with the "
-        f"likeliest classes {before:.3f}"
-    )
+    tell(f"{rule}: macro F1 on the validation part {after:.3f}, with {task.default_decision} {before:.3f}")
     return rule

@@ -62,6 +62,6 @@ def probe_frozen(
         )
 
     predictions = predict(test)
-    if validation is not None and len(validation) and (decision != "likeliest" or task.independent):
+    if validation is not None and len(validation) and task.needs_fit(decision):
         predictions.adjustment = fit_decision(predict(validation), 1.0, decision, train)
     return predictions

@@ -15,6 +15,7 @@ from .acquisition import (
 )
 from .calibration import (
     expected_calibration_error,
+    finding_calibration_error,
     fit_member_weights,
     fit_temperature,
     negative_log_likelihood,
@@ -97,6 +98,7 @@ __all__ = [
     "epoch_metric",
     "expected_calibration_error",
     "feature_std",
+    "finding_calibration_error",
     "fit_feature_distances",
     "fit_finding_sets",
     "fit_logit_adjustment",

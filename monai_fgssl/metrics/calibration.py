@@ -13,6 +13,7 @@ from scipy.special import expit, log_softmax, softmax
 __all__ = [
     "confidence_bins",
     "expected_calibration_error",
+    "finding_calibration_error",
     "fit_member_weights",
     "fit_temperature",
     "negative_log_likelihood",
@@ -153,6 +154,23 @@ def expected_calibration_error(probabilities: ArrayLike, labels: ArrayLike, num_
         Guo et al., ICML 2017, eq. 3.
     """
     return weighted_calibration_error(probabilities, labels, np.ones((1, len(np.asarray(labels)))), num_bins).item()
+
+
+def finding_calibration_error(probabilities: ArrayLike, labels: ArrayLike) -> float:
+    """:func:`expected_calibration_error` of one finding, as a class beside its absence.
+
+    Args:
+        probabilities: of the finding, ``(N,)``.
+        labels: 1: the finding is there; 0: it is not; -1: not known, and left out. ``(N,)``.
+
+    Returns:
+        Error in [0, 1]; NaN if the finding is known of no image.
+    """
+    truth, values = np.asarray(labels), np.asarray(probabilities, dtype=np.float64)
+    known = truth >= 0
+    if not known.any():
+        return float("nan")
+    return expected_calibration_error(np.stack([1 - values[known], values[known]], axis=1), truth[known])
 
 
 def weighted_calibration_error(

@@ -70,6 +70,10 @@ class LogitAdjustment:
             logarithms = np.log(np.asarray(probabilities, dtype=np.float64))
         return (logarithms - self.strength * np.log(np.where(shares > 0, shares, shares.max()))).argmax(1)
 
+    def __str__(self) -> str:
+        """Words for a log."""
+        return f"balanced decisions, strength {self.strength:g}"
+
     def to_record(self) -> dict[str, Any]:
         """Return plain values for a JSON file; :meth:`from_record` reads them."""
         return asdict(self) | {"prior": list(self.prior)}
@@ -112,6 +116,10 @@ class Thresholds:
     def predict(self, probabilities: ArrayLike) -> NDArray[np.bool_]:
         """True for the findings that are predicted, in the shape of ``probabilities``, ``(N, num_classes)``."""
         return np.asarray(probabilities, dtype=np.float64) >= np.asarray(self.values)
+
+    def __str__(self) -> str:
+        """Words for a log."""
+        return f"thresholds from {min(self.values):.2f} to {max(self.values):.2f}"
 
     def to_record(self) -> list[float]:
         """Return plain values for a JSON file; :meth:`from_record` reads them."""

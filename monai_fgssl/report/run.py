@@ -19,7 +19,7 @@ from monai_fgssl.data import CachedImages, PreparedData
 from monai_fgssl.data.layouts.table import PARTS
 from monai_fgssl.engines.handlers import PredictionCollector
 from monai_fgssl.engines.hierarchical import step_names
-from monai_fgssl.metrics import DecisionRule, Thresholds, expected_calibration_error, multilabel_metrics
+from monai_fgssl.metrics import DecisionRule, Thresholds, finding_calibration_error, multilabel_metrics
 from monai_fgssl.metrics.classification import weighted_metrics
 from monai_fgssl.metrics.decision import decide
 from monai_fgssl.report.abstention import measure_abstention, plot_risk_coverage, sentence_on_abstention
@@ -403,7 +403,7 @@ def _by_finding(predictions: PredictionCollector, class_names: Sequence[str]) ->
                 for decided in (True, False)
             },
             "threshold": thresholds[k],
-            "calibration_error": _calibration_error(probabilities[:, k], labels[:, k]),
+            "calibration_error": finding_calibration_error(probabilities[:, k], labels[:, k]),
         }
         for k, name in enumerate(class_names)
     }
@@ -419,15 +419,6 @@ def _intervals_of_finding(predictions: PredictionCollector, finding: int) -> dic
         predicted=predictions.predicted[:, column],
     )
     return {name: rows[f"macro_{name}"] for name in ("auc", "average_precision", "f1")}
-
-
-def _calibration_error(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
-    """Expected calibration error of one finding, on the images where it is known."""
-    known = labels >= 0
-    if not known.any():
-        return float("nan")
-    of_both = np.stack([1 - probabilities[known], probabilities[known]], axis=1)
-    return expected_calibration_error(of_both, labels[known])
 
 
 def _by_class(predictions: PredictionCollector, class_names: Sequence[str]) -> dict[str, dict[str, Any]]:

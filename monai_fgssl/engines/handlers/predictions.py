@@ -112,4 +112,4 @@ class PredictionCollector:
     def predicted(self) -> NDArray[Any]:
         """Class that is decided for, ``(N,)``; for findings True for those that are, ``(N, num_classes)``."""
         probabilities = self.probabilities
-        return decide(probabilities, self.adjustment or self.task.fit_rule(None, None, probabilities.shape[1]))
+        return decide(probabilities, self.adjustment or self.task.default_rule(probabilities.shape[1]))
