@@ -127,7 +127,8 @@ def load_data(
     parts = read_parts(data_dir, name, split, folder)
     items = sorted((item for part in PARTS for item in parts[part]), key=lambda item: item["name"])
     images = load_images(items, image_size, cache_dir=cache_dir)
-    return PreparedData(DATA_SETS[name].class_names, *(images.listed(parts[part]) for part in PARTS))
+    train, validation, test = (images.listed(parts[part]) for part in PARTS)
+    return PreparedData(DATA_SETS[name].class_names, train, validation, test)
 
 
 def label_budget(images: CachedImages, share: float, seed: int) -> CachedImages:

@@ -32,6 +32,9 @@ RANDOM_WEIGHTS = "random weights"
 SEEDS = "seeds.pt"
 """File of the model of all seeds in the output folder."""
 
+PREPARES_DATA = "monai_fgssl.data.prepare_data"
+"""Component whose images further fine-tunings use again. One of a user's own reads them each time."""
+
 FROM_RANDOM_WEIGHTS = {
     "pretrained": None,
     # Random weights have no features worth keeping, so the comparison trains the whole network.
@@ -192,7 +195,8 @@ def _calibrated(predictions: PredictionCollector | None, temperature: float) -> 
 
 def _run(repeat: Repeat, bundle_root: str | Path, settings: Mapping[str, Any]) -> Outcome:
     """Run one more fine-tuning."""
-    of_the_run = next(workflows())["parser"].config
+    parser = next(workflows())["parser"]
+    of_the_run = parser.config
     changes = {
         **repeat.changes,
         "pretrain_epochs": 0,
@@ -205,6 +209,9 @@ def _run(repeat: Repeat, bundle_root: str | Path, settings: Mapping[str, Any]) -
         "model_path": str(repeat.folder / "model.pt"),
         "train#title": repeat.title,
     }
+    if parser.get("data#_target_") == PREPARES_DATA:
+        # The same images: to read them again may take longer than a fine-tuning with few labels.
+        changes["data#loaded"] = parser.get_parsed_content("data")
     with within_a_run():
         workflow = ConfigWorkflow(config_file=str(config_path(bundle_root, "train")), logging_file=False)
         workflow.parser.set(deepcopy(of_the_run))

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,23 @@ Split = dict[str, list[dict[str, Any]]]
 
 
 @dataclass(frozen=True)
+class Source:
+    """Images of a data set and their split, before labels are removed.
+
+    Attributes:
+        table: table of the images.
+        split: items of each part.
+        duplicates: pairs of near-duplicates; None: they were not looked for.
+        images: all images of the parts.
+    """
+
+    table: ImageTable
+    split: Split
+    duplicates: Sequence[DuplicatePair] | None
+    images: CachedImages
+
+
+@dataclass(frozen=True)
 class PreparedData:
     """Images of the three parts of a data set.
 
@@ -38,12 +55,14 @@ class PreparedData:
         train: all images to pre-train on, labeled or not; ``train.labeled()`` are those to fine-tune on.
         validation: labeled images to choose settings and checkpoints on.
         test: labeled images to report on.
+        source: images and split that :func:`prepare_data` has read; None: the data were made in another way.
     """
 
     class_names: tuple[str, ...]
     train: CachedImages
     validation: CachedImages
     test: CachedImages
+    source: Source | None = field(default=None, repr=False)
 
 
 @idist.one_rank_first()
@@ -61,6 +80,7 @@ def prepare_data(
     pool: DecoderPool | None = None,
     labels_per_class: int | None = None,
     label_seed: int | None = None,
+    loaded: PreparedData | None = None,
 ) -> PreparedData:
     """Read a data set, load its images, find duplicates, and split it by lesion.
 
@@ -86,14 +106,48 @@ def prepare_data(
         pool: see :func:`~monai_fgssl.data.load_images`.
         labels_per_class: number of training images of each class that keep their label, instead of a share.
         label_seed: another seed, other images keep their label; None: the seed of the plan.
+        loaded: result of an earlier call, whose images and split are used again instead of reading them: only the split
+            file and the arguments about labels may differ. None: the images are read.
 
     Raises:
         DataError: when the data set can't be read or split as asked; nothing is trained then.
     """
-    geometry = ImageGeometry.of(geometry)
-    table = images_of(read_table(dataset_dir, layout) if table is None else table, geometry, pool)
-    if require_labels and all(item["label"] == UNLABELED for item in table.items):
-        raise DataError(explain_missing_labels(dataset_dir) + first_lines(table.notes))
+    source = loaded.source if loaded is not None else None
+    if source is None:
+        table = read_table(dataset_dir, layout) if table is None else table
+        if require_labels and all(item["label"] == UNLABELED for item in table.items):
+            raise DataError(explain_missing_labels(dataset_dir) + first_lines(table.notes))
+        source = _read(dataset_dir, table, ImageGeometry.of(geometry), plan, group_duplicates, cache_dir, pool)
+    table, split, duplicates = source.table, dict(source.split), "not looked for"
+    if idist.get_rank() == 0:
+        write_split(split_file, split, table)
+        if source.duplicates is not None:
+            listed = Path(split_file).with_name("duplicates.csv")
+            write_duplicates(listed, source.duplicates, split, table.class_names)
+    if source.duplicates is not None:
+        across = len(pairs_across_parts(source.duplicates, split))
+        duplicates = f"{len(source.duplicates)} pairs, {across} of them in different parts"
+    notes = [] if plan.split_from is None else split_notes(split, table)
+    if labels_per_class is not None:
+        notes += scarce_labels(split["train"], table.class_names, labels_per_class)
+    draw = plan.seed if label_seed is None else label_seed
+    split["train"] = draw_labels(split["train"], label_fraction, labels_per_class, draw)
+    tell(_describe_split(split, table.class_names, plan, duplicates, notes))
+    train, validation, test = (source.images.listed(split[part]) for part in PARTS)
+    return PreparedData(table.class_names, train, validation, test, source)
+
+
+def _read(
+    dataset_dir: str | Path,
+    table: ImageTable,
+    geometry: ImageGeometry,
+    plan: SplitPlan,
+    group_duplicates: bool,
+    cache_dir: str | Path | None,
+    pool: DecoderPool | None,
+) -> Source:
+    """Load the images of a table, find duplicates, and split the data set by lesion."""
+    table = images_of(table, geometry, pool)
     tell(_describe_table(dataset_dir, table))
     # Split before reading the images, so that mistakes are reported at once.
     split = plan.apply(table)
@@ -107,20 +161,7 @@ def prepare_data(
     pairs = find_duplicates(images.store, images.names) if geometry.spatial_dims == 2 else None
     if group_duplicates and pairs:
         split = _split_with_duplicates(table, items, pairs, plan)
-    if idist.get_rank() == 0:
-        write_split(split_file, split, table)
-        if pairs is not None:
-            write_duplicates(Path(split_file).with_name("duplicates.csv"), pairs, split, table.class_names)
-    duplicates = "not looked for"
-    if pairs is not None:
-        duplicates = f"{len(pairs)} pairs, {len(pairs_across_parts(pairs, split))} of them in different parts"
-    notes = [] if plan.split_from is None else split_notes(split, table)
-    if labels_per_class is not None:
-        notes += scarce_labels(split["train"], table.class_names, labels_per_class)
-    draw = plan.seed if label_seed is None else label_seed
-    split["train"] = draw_labels(split["train"], label_fraction, labels_per_class, draw)
-    tell(_describe_split(split, table.class_names, plan, duplicates, notes))
-    return PreparedData(table.class_names, *(images.listed(split[part]) for part in PARTS))
+    return Source(table, split, pairs, images)
 
 
 def images_of(table: ImageTable, geometry: ImageGeometry, pool: DecoderPool | None = None) -> ImageTable:

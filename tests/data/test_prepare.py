@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 
 from monai_fgssl.data.io.geometry import ImageGeometry, read_image
+from monai_fgssl.data.layouts.table import PARTS
 from monai_fgssl.data.prepare import PreparedData, load_test_images, prepare_data
 from monai_fgssl.data.splits import SplitPlan
 from monai_fgssl.data.synthetic.dataset import make_synthetic
@@ -84,6 +85,23 @@ def test_images_labels_and_groups_are_those_of_the_names(classes: Path, tmp_path
             assert images.groups[i] == name.removesuffix("_copy")
     counts = Counter(name.split("/")[0] for name in data.test.names)
     assert all(3 <= count <= 4 for count in counts.values())
+
+
+def test_loaded_images_are_used_again_for_other_labels(
+    classes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = prepare(classes, tmp_path / "first", labels_per_class=4, label_seed=0)
+    expected = prepare(classes, tmp_path / "read", labels_per_class=4, label_seed=1)
+    monkeypatch.setattr("monai_fgssl.data.prepare.load_images", None)
+    again = prepare(classes, tmp_path / "again", labels_per_class=4, label_seed=1, loaded=first)
+    assert again.train.labels.tolist() == expected.train.labels.tolist() != first.train.labels.tolist()
+    for part in PARTS:
+        ours, theirs = (getattr(data, part) for data in (again, expected))
+        assert (ours.names, ours.groups) == (theirs.names, theirs.groups)
+        everything = list(range(len(ours)))
+        assert torch.equal(ours[everything]["image"], theirs[everything]["image"])
+    for file in ("split.json", "duplicates.csv"):
+        assert (tmp_path / "again" / file).read_bytes() == (tmp_path / "read" / file).read_bytes()
 
 
 def test_too_few_lesions_once_duplicates_count_as_one(tmp_path: Path) -> None:
