@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -70,14 +71,38 @@ def test_updated_norms_evaluate_as_the_whole_set_in_training_mode() -> None:
     assert network.training
 
 
-@pytest.mark.parametrize(("interval", "epochs"), [(1, [0, 1, 2, 3, 4, 5]), (2, [0, 2, 4, 5]), (9, [0, 5])])
-def test_norms_are_updated_when_something_is_going_to_use_them(interval: int, epochs: list[int]) -> None:
-    engine, updated = make_engine(), []
-    updater = BatchNormUpdater(TinyNet(), make_batches(), "cpu", interval=interval)
-    updater.update = lambda: updated.append(engine.state.epoch)  # type: ignore[method-assign]
+class CountedBatches:
+    """Batches that count how often one is taken."""
+
+    def __init__(self, count: int) -> None:
+        self.batches = [{"image": torch.rand(4, 3, 8, 8)} for _ in range(count)]
+        self.taken = 0
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        for batch in self.batches:
+            self.taken += 1
+            yield batch
+
+
+@pytest.mark.parametrize(
+    ("interval", "between", "taken"),
+    [(1, None, [4] * 6), (1, 2, [2, 2, 2, 2, 2, 4]), (2, 1, [1, 0, 1, 0, 1, 4]), (9, None, [4, 0, 0, 0, 0, 4])],
+)
+def test_norms_are_updated_when_something_is_going_to_use_them(
+    interval: int, between: int | None, taken: list[int]
+) -> None:
+    engine, batches, found = make_engine(), CountedBatches(5), []
+    updater = BatchNormUpdater(TinyNet(), batches, "cpu", num_batches=4, between=between, interval=interval)
     updater.attach(engine)
+
+    def count() -> None:
+        found.append(batches.taken)
+        batches.taken = 0
+
+    engine.add_event_handler(Events.STARTED, count)
+    engine.add_event_handler(Events.EPOCH_COMPLETED, count)
     engine.run([0], max_epochs=5)
-    assert updated == epochs
+    assert found == taken
 
 
 def test_an_evaluation_begins_with_updated_norms() -> None:

@@ -51,6 +51,8 @@ class BatchNormUpdater:
         loader: batches of undistorted images, of the size that training uses.
         device: where to compute.
         num_batches: largest number of batches to average.
+        between: the same at the start and after all epochs of a trainer but the last, where only monitors use the
+            statistics; None: ``num_batches``.
         interval: epochs of a trainer between two measurements; the last epoch is always measured.
         amp: compute in mixed precision, with ``amp_kwargs`` for ``torch.autocast``.
         precision: precision of the run, instead of ``amp`` and ``amp_kwargs``.
@@ -65,6 +67,7 @@ class BatchNormUpdater:
         loader: Iterable[dict[str, Any]],
         device: str | torch.device,
         num_batches: int = 8,
+        between: int | None = None,
         amp: bool = False,
         amp_kwargs: dict[str, Any] | None = None,
         precision: PrecisionChoice | None = None,
@@ -74,6 +77,7 @@ class BatchNormUpdater:
         self.loader = loader
         self.device = torch.device(device)
         self.num_batches = num_batches
+        self.between = num_batches if between is None else between
         self.amp = amp
         self.amp_kwargs = amp_kwargs
         self.precision = precision
@@ -81,13 +85,21 @@ class BatchNormUpdater:
 
     def attach(self, engine: Workflow) -> None:
         """Attach to a trainer or an evaluator."""
-        engine.add_event_handler(Events.STARTED, self.update)
-        if not isinstance(engine, Evaluator):
-            engine.add_event_handler(every_epochs(self.interval), self.update)
+        if isinstance(engine, Evaluator):
+            engine.add_event_handler(Events.STARTED, self.update)
+            return
+        for event in (Events.STARTED, every_epochs(self.interval)):
+            engine.add_event_handler(event, self._update_of_epoch, engine)
 
     def update(self) -> None:
         """Measure the statistics now."""
-        batches = (prepare_images(batch, self.device)[0] for batch in islice(self.loader, self.num_batches))
+        self._measure(self.num_batches)
+
+    def _update_of_epoch(self, engine: Workflow) -> None:
+        self._measure(self.num_batches if engine.state.epoch == engine.state.max_epochs else self.between)
+
+    def _measure(self, num_batches: int) -> None:
+        batches = (prepare_images(batch, self.device)[0] for batch in islice(self.loader, num_batches))
         with autocast_of(self.device, self.precision, self.amp, self.amp_kwargs):
             update_bn(_without_small_batches(batches), StageVectors(unwrap(self.network)))
 
