@@ -21,6 +21,7 @@ from sklearn.metrics import accuracy_score, cohen_kappa_score, f1_score, roc_auc
 
 from monai_fgssl.bundle import SettingsError, folds, join_folds, save_model, shipped_bundle, train_all_folds
 from monai_fgssl.bundle.identity import is_locked, lock_output
+from monai_fgssl.bundle.joined_model import join_models
 from monai_fgssl.bundle.model_file import load_weights, make_network, read_record
 from monai_fgssl.engines.calibration import calibrate_sets
 from monai_fgssl.engines.handlers import PredictionCollector
@@ -239,6 +240,26 @@ def test_folds_with_other_nested_settings_are_refused(
     assert told in str(error.value)
 
 
+def test_folds_with_other_nested_settings_in_a_file_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "args.json"
+    command = ["run", "--args_file", str(file)]
+    monkeypatch.setattr(folds, "in_bundle_command", lambda: True)
+    monkeypatch.setattr(sys, "argv", ["monai.bundle", *command])
+    monkeypatch.setattr(sys, "orig_argv", ["python", "-m", "monai.bundle", *command])
+    file.write_text(json.dumps({"train#loss#label_smoothing": 0.1}), encoding="utf-8")
+    for fold in range(3):
+        folder = tmp_path / f"fold_{fold}"
+        # The run of the fold.
+        train_all_folds(BUNDLE, settings_of(folder, fold=fold))
+        finish(tmp_path, fold)
+    # The same file, with another value.
+    file.write_text(json.dumps({"train#loss#label_smoothing": 0.2}), encoding="utf-8")
+    with pytest.raises(SettingsError, match=r"train#loss#label_smoothing '0.1' there, '0.2' now"):
+        train_all_folds(BUNDLE, settings_of(tmp_path))
+
+
 def test_models_of_seeds_that_an_earlier_command_had_are_left_out(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -362,6 +383,30 @@ def test_the_models_of_all_folds_become_one_that_predicts_with_their_mean(
     joined = join_stored([read_stored(tmp_path / f"fold_{fold}" / "predictions.npz") for fold in range(3)])[0]
     sets = calibrate_sets(joined, 1.0, 0.9, False, "raps")
     assert record["prediction_sets"] == json.loads(json.dumps(sets.to_record()))
+
+
+def test_members_with_and_without_a_decision_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for fold in range(3):
+        finish(tmp_path, fold)
+    write_models(tmp_path, [1.0, 1.0, 1.0], adjustment=LogitAdjustment(0.5, (0.5, 0.25, 0.25)))
+    save_model(EnsembleNet(**SMALL), tmp_path / "fold_2" / "model.pt", CLASSES, 32)
+    path = tmp_path / "all.pt"
+    join_folds(tmp_path, BUNDLE, settings_of(tmp_path, model_path=str(path)))
+    assert "note: 1 of 3 models decide for the likeliest class" in " ".join(capsys.readouterr().out.split())
+    assert read_record(BUNDLE, path)["logit_adjustment"] is None
+
+
+@pytest.mark.parametrize("images", [10, 40])
+def test_thresholds_of_a_joined_model_need_as_many_images_as_those_of_its_members(images: int, tmp_path: Path) -> None:
+    write_models(tmp_path, [1.0, 1.0], ["x", "y"], task="multilabel", adjustment=Thresholds((0.5, 0.5)))
+    members = [tmp_path / f"fold_{fold}" / "model.pt" for fold in range(2)]
+    labels = (torch.rand(images, 2) < 0.5).long()
+    names = [str(n) for n in range(images)]
+    logits = torch.randn(images, 1, 2) - 3 + labels[:, None]
+    predictions = PredictionCollector(names, names, [labels], [logits], task=TASKS["multilabel"])
+    path = tmp_path / "all.pt"
+    assert join_models("seeds", members, path, BUNDLE, predictions, {"coverage": None})
+    assert (read_record(BUNDLE, path)["thresholds"] == [0.5, 0.5]) == (images == 10)
 
 
 @pytest.mark.parametrize("task", ["multiclass", "multilabel"])

@@ -9,6 +9,7 @@ import re
 import struct
 import zipfile
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from monai_fgssl.bundle import (
     SettingsError,
+    check_start,
     compare_geometry,
     copy_bundle,
     describe_model,
@@ -264,3 +266,29 @@ def test_dimensions_and_spacings_that_can_not_be_are_refused() -> None:
     # Without a model too, as in `embed` with published weights.
     with pytest.raises(SettingsError, match="--spacing 2 is for volumes"):
         compare_geometry({}, ImageGeometry(64, spacing=2))
+
+
+@pytest.mark.parametrize(
+    ("changes", "refused"),
+    [
+        # The second fine-tuning would start from the model of the first.
+        ({"pretrained": "model.pt", "seeds": 2}, True),
+        ({"pretrained": "out/best.pt", "seeds": 2}, True),
+        # The comparison without the pre-training would start from the pre-training.
+        ({"weights": "out/pretrained.pt", "pretrain_epochs": 1, "compare": True}, True),
+        ({"weights": "model.pt", "compare": "true"}, True),
+        # A training in place, as that of the Label app.
+        ({"pretrained": "model.pt"}, False),
+        ({"pretrained": "out/pretrained.pt", "pretrain_epochs": 1, "seeds": 2}, False),
+        ({"pretrained": "out/pretrained.pt", "seeds": 2, "compare": True}, False),
+        ({"weights": "imagenet", "seeds": 2, "compare": True}, False),
+    ],
+)
+def test_a_start_that_further_fine_tunings_would_read_changed_is_refused(
+    changes: dict[str, Any], refused: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = {"pretrained": None, "weights": None, "seeds": 1, "compare": False, "pretrain_epochs": 0}
+    settings |= {"output_dir": str(tmp_path / "out"), "model_path": str(tmp_path / "model.pt")} | changes
+    with pytest.raises(SettingsError, match="a file that this run overwrites") if refused else nullcontext():
+        check_start(settings["pretrained"], settings)

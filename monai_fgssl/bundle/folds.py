@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from monai.bundle import ConfigParser
 
 from monai_fgssl.report import Report
 from monai_fgssl.report.chance import measure_folds
@@ -22,6 +23,7 @@ from monai_fgssl.report.stored import join_stored, read_stored
 from monai_fgssl.tasks import task_named
 from monai_fgssl.utils.command import in_bundle_command
 from monai_fgssl.utils.errors import SettingsError, first_names
+from monai_fgssl.utils.files import atomic_write
 from monai_fgssl.utils.run_log import tell
 
 from .identity import OutputInUseError, is_locked, lock_output
@@ -44,6 +46,8 @@ OF_TORCHRUN = (
 )
 """Variables of the environment by which ``torchrun`` tells its processes apart; others begin with ``TORCHELASTIC_``."""
 PREDICTIONS = "predictions.npz"
+BESIDE_SETTINGS = "nested_settings.json"
+"""File in the folder of a fold with the nested ids of its command, if ``--args_file`` names a file of settings."""
 MAY_DIFFER = (
     *("fold", "output_dir", "model_path", "resume", "synthetic_dir", "cache_dir", "device", "amp"),
     *("checkpoint_minutes", "progress_seconds", "untrusted", "decode_seconds", "decode_gb", "max_pixels"),
@@ -159,6 +163,7 @@ def _take_fold(settings: Mapping[str, Any]) -> None:
     folder = Path(settings["output_dir"])
     try:
         lock_output(folder)
+        _write_beside_settings(folder)
         return
     except OutputInUseError:
         if ONE_OF_ALL in os.environ:
@@ -169,6 +174,7 @@ def _take_fold(settings: Mapping[str, Any]) -> None:
         _check_settings_of(folder, settings)
         print(f"fold {settings['fold']} is finished: {folder}", flush=True)
         raise SystemExit(0)
+    _write_beside_settings(folder)
 
 
 def _environment_of_a_fold(device: str) -> dict[str, str]:
@@ -261,16 +267,35 @@ def _is_finished(folder: Path) -> bool:
 
 
 def _beside_settings(arguments: Sequence[str]) -> dict[str, str]:
-    """Nested ids that a command sets beside the settings, such as ``train#loss#label_smoothing``."""
+    """Nested ids that a command sets beside the settings, such as ``train#loss#label_smoothing``.
+
+    Those of ``--args_file`` count too, in the text of a command; the command line goes before them.
+    """
     given = command_line_overrides(arguments)
+    if Path(given.get("args_file", "")).is_file():
+        of_file = ConfigParser.load_config_file(given["args_file"])
+        given = {name: value if isinstance(value, str) else repr(value) for name, value in of_file.items()} | given
     return {name.replace("::", "#"): value for name, value in given.items() if "#" in name or "::" in name}
+
+
+def _write_beside_settings(folder: Path) -> None:
+    """Write the nested ids of this command into the folder of its fold, if a file names some: it may change later."""
+    if "args_file" in command_line_overrides():
+        with atomic_write(folder / BESIDE_SETTINGS) as temporary:
+            temporary.write_text(json.dumps(_beside_settings(sys.argv[1:])), encoding="utf-8")
 
 
 def _check_settings_of(folder: Path, settings: Mapping[str, Any]) -> None:
     if not _is_finished(folder):
         return
     content = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    there = content["settings"] | _beside_settings(shlex.split(content.get("command", ""))[1:])
+    own = folder / BESIDE_SETTINGS
+    beside = (
+        json.loads(own.read_text(encoding="utf-8"))
+        if own.is_file()
+        else _beside_settings(shlex.split(content.get("command", ""))[1:])
+    )
+    there = content["settings"] | beside
     wanted = json.loads(json.dumps(dict(settings), default=str)) | _beside_settings(sys.argv[1:])
     wanted |= dict.fromkeys(name for name in there if name not in wanted and "#" in name)
     different = [

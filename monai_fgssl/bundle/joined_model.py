@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from monai_fgssl.data import ImageGeometry
-from monai_fgssl.engines.calibration import calibrate_sets
+from monai_fgssl.engines.calibration import MIN_CALIBRATION_IMAGES, calibrate_sets
 from monai_fgssl.engines.handlers import PredictionCollector
 from monai_fgssl.metrics import DecisionRule, LogitAdjustment
 from monai_fgssl.networks import MeanEnsembleNet
@@ -70,7 +70,8 @@ def join_models(
     Models that can't be joined are told in a note: the results of a long training must not be lost for that.
 
     Its sets of possible classes, and its thresholds for findings, are fitted to ``predictions``. A balanced decision
-    has the mean strength and the mean class shares of the members. The distance from the training images is that of the
+    has the mean strength and the mean class shares of the members; if some of them have none, the joined model has none
+    either, and a note says so. The distance from the training images is that of the
     first member, whose features it reads.
 
     Args:
@@ -144,11 +145,18 @@ def _join_rules(
 ) -> DecisionRule | None:
     """Make one rule of the members' rules."""
     if task.independent:
-        if predictions is None:
+        if predictions is None or len(predictions.labels) < MIN_CALIBRATION_IMAGES:
+            # Nor have the members been fitted to so few images.
             return rules[0]
         return task.fit_rule(predictions.probabilities, predictions.labels, predictions.labels)
     balanced = [rule for rule in rules if isinstance(rule, LogitAdjustment)]
     if len(balanced) < len(rules):
+        if balanced:
+            # A member with too few validation images has no rule of its own.
+            tell(
+                f"note: {len(rules) - len(balanced)} of {len(rules)} models decide for the likeliest class, and the "
+                "others by a balanced decision: the joined model decides for the likeliest class"
+            )
         return None
     shares = np.mean([rule.prior for rule in balanced], axis=0)
     return LogitAdjustment(float(np.mean([rule.strength for rule in balanced])), tuple(shares.tolist()))

@@ -504,15 +504,19 @@ def load_weights(network: nn.Module, path: str | Path) -> None:
         )
 
 
-def check_start(path: str | Path | None) -> None:
-    """Refuse one model of several folds or seeds as the start of a training, by its record, before images are read.
+def check_start(path: str | Path | None, settings: Mapping[str, Any] | None = None) -> None:
+    """Check the start of a training before images are read.
 
     Args:
         path: setting ``pretrained`` of the run.
+        settings: values by the names of the settings; None: only the file is checked.
 
     Raises:
-        SettingsError: when it is such a model.
+        SettingsError: when the file is one model of several folds or seeds, by its record; or when further fine-tunings
+            start from a file that the run overwrites before they begin.
     """
+    if settings is not None:
+        _check_overwritten_start(settings)
     if path is None or not Path(path).is_file():
         return
     file = Path(path)
@@ -525,6 +529,31 @@ def check_start(path: str | Path | None) -> None:
         return
     if target == MEAN_ENSEMBLE:
         _refuse_as_start(path)
+
+
+def _check_overwritten_start(settings: Mapping[str, Any]) -> None:
+    """Refuse a file of weights that the run overwrites, if it has fine-tunings that read the file after that.
+
+    A training in place reads its start before it writes, so one fine-tuning is right.
+    """
+    compare, several = str(settings["compare"]).lower() == "true", int(settings["seeds"]) > 1
+    output = Path(settings["output_dir"])
+    written = [Path(settings["model_path"]), output / "best.pt"]
+    if settings["pretrain_epochs"]:
+        written.append(output / "pretrained.pt")
+    read_again = {
+        # After a pre-training they start from what it has written.
+        "pretrained": several and not settings["pretrain_epochs"],
+        "weights": compare or several,
+    }
+    for name, is_read in read_again.items():
+        start = settings[name]
+        if is_read and isinstance(start, str) and Path(start).resolve() in [file.resolve() for file in written]:
+            raise SettingsError(
+                f"--{name} {start} is a file that this run overwrites, and its further fine-tunings (--seeds, "
+                "--compare) would start from the new one: choose another --output_dir and --model_path, or name a copy "
+                "of the file."
+            )
 
 
 def _refuse_as_start(path: str | Path) -> NoReturn:

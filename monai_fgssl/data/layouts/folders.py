@@ -231,7 +231,7 @@ def _make_items(root: Path, files: Sequence[Path], labels: Sequence[int]) -> lis
     names = [image_name(file.relative_to(root).as_posix()) for file in files]
     if repeated := [name for name, count in Counter(names).items() if count > 1]:
         raise DataError(
-            f"{root}: {len(repeated)} images differ from another one in the suffix only "
+            f"{root}: {len(repeated)} images differ from another one only in the suffix, or in how an accent is stored "
             f"({first_names(repeated)}): keep one of each."
         )
     if not files:

@@ -33,6 +33,14 @@ measurements would not."""
 ROUNDED_NUMBER = re.compile(r"\d([.,]\d+)?[eE]\+\d+")
 """A long number as spreadsheets write it."""
 
+MONTH = "(jan|feb|m[aä]r|apr|ma[iy]|jun|jul|aug|sep|o[ck]t|nov|de[cz])[a-z]*"
+DATE = re.compile(
+    r"\d{1,4}([-/.])\d{1,2}\1\d{1,4}([ T]\d.*)?"
+    rf"|\d{{1,2}}[-. ]{MONTH}\.?([-. ]\d{{2,4}})?|{MONTH}\.?[- ]\d{{2,4}}",
+    re.IGNORECASE,
+)
+"""A date as spreadsheets write it: 2026-01-02, 1/2/2026, 2-Jan or Jan-02."""
+
 GRADES = frozenset(("mild", "minimal", "moderate", "severe", "slight"))
 """Names of grades. Beside these, ``none`` may be a grade too."""
 
@@ -191,7 +199,9 @@ def make_table(listing: Listing, finder: FileFinder, task: str | None = None) ->
         elif first != item:
             twice.append(name)
     report(twice, "images are listed twice", "keep one of each")
-    report(alike, "images differ from another one in the suffix only", "keep one of each")
+    report(
+        alike, "images differ from another one only in the suffix, or in how an accent is stored", "keep one of each"
+    )
     raise_problems(path, problems)
     if repeated:
         notes.append(f"{repeated} rows repeat another one")
@@ -226,6 +236,16 @@ def make_table(listing: Listing, finder: FileFinder, task: str | None = None) ->
     if known:
         told = ", ".join(f"{text} {count}" for text, count in known.most_common())
         notes.append(f"read as classes: {told}; if this means 'not known', leave it empty")
+    if dates := [name for name in classes if DATE.fullmatch(name)]:
+        notes.append(
+            f"{len(dates)} classes are written as dates ({first_names(dates)}): spreadsheets make dates of grades such "
+            "as 1-2, and a column of dates holds no classes; if this is not meant, correct the list"
+        )
+    if decimals := [name for name in classes if -1e15 < as_number(name) != round(as_number(name), 0)]:
+        notes.append(
+            f"{len(decimals)} classes are numbers with decimals ({first_names(decimals)}): if they are measurements, "
+            "group them into classes"
+        )
     table = ImageTable(tuple(classes), list(items.values()), tuple(notes))
     return _without_empty_classes(table)
 

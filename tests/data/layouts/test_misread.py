@@ -48,6 +48,24 @@ def test_codes_that_may_stand_for_no_label_are_told(code: str, tmp_path: Path) -
     assert f"read as classes: {code} 2; if this means 'not known', leave it empty" in table.notes
 
 
+@pytest.mark.parametrize(
+    "dates", [["2026-01-02", "2026-01-03"], ["2-Jan", "3-Jan"], ["1/2/2026", "1/3/2026"], ["Jan-02", "Feb-03"]]
+)
+def test_classes_written_as_dates_are_told(dates: list[str], tmp_path: Path) -> None:
+    assert "2 classes are written as dates (" in " ".join(table_of(tmp_path, dates * 3).notes)
+
+
+def test_classes_with_decimals_are_told(tmp_path: Path) -> None:
+    assert "2 classes are numbers with decimals (1.5, 2.5)" in " ".join(table_of(tmp_path, ["1.5", "2.5"] * 3).notes)
+
+
+@pytest.mark.parametrize("name", ["3", "grade 2", "T2-N1", "may", "march", "MAR-2b", "12", "1-2", "M8-3"])
+def test_other_classes_are_no_dates(name: str, tmp_path: Path) -> None:
+    notes = " ".join(table_of(tmp_path, [name, "other"] * 3).notes)
+    assert "dates" not in notes
+    assert "decimals" not in notes
+
+
 def test_labels_that_python_wrote_as_lists(tmp_path: Path) -> None:
     assert labels_of(table_of(tmp_path, ["['a']", '"[""b""]"', "[c]"])) == ["a", "b", "c"]
 
