@@ -57,6 +57,7 @@ from .model_file import (
 from .release import write_release
 from .repeats import RANDOM_WEIGHTS, phase_title, repeat_fine_tuning, start_name
 from .room import check_room
+from .seen_images import tell_seen_images
 from .settings import (
     as_bool,
     as_path,
@@ -152,6 +153,7 @@ __all__ = [
     "task_of",
     "tell_backbone_rate",
     "tell_random_weights",
+    "tell_seen_images",
     "train_all_folds",
     "unwrap",
     "uses_puzzles",
