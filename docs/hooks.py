@@ -25,8 +25,8 @@ MARKER = "<!-- settings -->"
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 NOTEBOOKS = ROOT / "tutorials"
 NO_BREAK = "\N{NO-BREAK SPACE}"
-NUMBER = r"[-+]?\d*\.\d+"
-INTERVAL = re.compile(rf"({NUMBER})\s+(\[{NUMBER},)\s+({NUMBER}\])")
+NUMBER = r"[-+]?\d+(?:\.\d+)?"
+INTERVAL = re.compile(rf"({NUMBER})(?:\s+(%))?\s+(\[{NUMBER},)\s+({NUMBER}\])")
 VIEWS = ("regularized_view", "distorted_view", "augmentation")
 
 
@@ -116,8 +116,8 @@ def notebook_page(path: Path) -> tuple[str, dict[str, bytes]]:
 
 
 def _to_pages(markdown: str) -> str:
-    """Turn links to notebooks into links to their pages."""
-    return markdown.replace(".ipynb)", ".md)")
+    """Turn links to notebooks into links to their pages, and links to ``docs`` into links within the site."""
+    return markdown.replace(".ipynb)", ".md)").replace("](../docs/", "](../")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -139,8 +139,10 @@ def on_page_content(html: str, **_: Any) -> str:
     Example:
         >>> on_page_content("by 0.028 [0.010,\n0.049].").replace(NO_BREAK, "_")
         'by 0.028_[0.010,_0.049].'
+        >>> on_page_content("right for 81 % [77,\n85]").replace(NO_BREAK, "_")
+        'right for 81_%_[77,_85]'
     """
-    return INTERVAL.sub(lambda match: NO_BREAK.join(match.groups()), html)
+    return INTERVAL.sub(lambda match: NO_BREAK.join(filter(None, match.groups())), html)
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:

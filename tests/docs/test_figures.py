@@ -16,12 +16,16 @@ PAGES = [
     "docs/results.md",
     "docs/concepts.md",
     "docs/guides/start.md",
+    "docs/guides/grades.md",
     "docs/comparison.md",
+    "docs/design.md",
     "docs/faq.md",
+    "docs/promises.md",
 ]
 
 NUMBER = r"[-+]?\d?\.\d{3}(?!\d)"
 INTERVAL = re.compile(rf"({NUMBER})\s+\[({NUMBER}),\s+({NUMBER})\]")
+PERCENT = re.compile(r"(\d+)\s?%\s+\[(\d+),\s+(\d+)\]")
 SINGLE = re.compile(rf"(?<![\d.])({NUMBER})")
 
 Triple = tuple[float, float, float]
@@ -33,8 +37,9 @@ def plain(text: str) -> str:
 
 
 def triples(text: str) -> set[Triple]:
-    """Values with their intervals."""
-    return {tuple(map(float, match.groups())) for match in INTERVAL.finditer(plain(text))}  # type: ignore[misc]
+    """Values with their intervals. Whole percents stay as they are."""
+    found = (match for pattern in (INTERVAL, PERCENT) for match in pattern.finditer(plain(text)))
+    return {tuple(map(float, match.groups())) for match in found}  # type: ignore[misc]
 
 
 def singles(text: str) -> set[float]:
@@ -64,8 +69,8 @@ def test_figures_come_from_results(page: str, results: str) -> None:
 
 
 def test_figures_are_found() -> None:
-    text = "rises by 0.217 [0.139,\n0.295] (0.875), a loss of 0.043 [0.007, 0.091], from 2.13.0"
-    assert triples(text) == {(0.217, 0.139, 0.295), (0.043, 0.007, 0.091)}
+    text = "rises by 0.217 [0.139,\n0.295] (0.875), a loss of 0.043 [0.007, 0.091], from 2.13.0; 81 % [77,\n85]"
+    assert triples(text) == {(0.217, 0.139, 0.295), (0.043, 0.007, 0.091), (81, 77, 85)}
     assert singles(text) == {0.875}
     assert turned((0.043, 0.007, 0.091)) == (-0.043, -0.091, -0.007)
     found = [len(triples((ROOT / page).read_text(encoding="utf-8"))) for page in PAGES[:2]]
