@@ -87,7 +87,8 @@ def _look_at_json(path: Path, finder: FileFinder, found: ListFiles) -> None:
         return
     if is_data_list(path):
         found.json.append(path)
-    elif finder.find_all(list(_texts(content))).count:
+    # The name of a folder may be any word of a settings file.
+    elif any(file is not None and file.is_file() for file in finder.find_all(list(_texts(content))).files):
         found.problems.append(
             f"{path.name} names images, but is not a MONAI data list: put them into a list under 'training', or save a "
             "CSV file with the columns image and label."

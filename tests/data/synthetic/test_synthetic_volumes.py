@@ -48,7 +48,9 @@ def test_same_seed_same_files_and_a_second_call_changes_nothing(tmp_path: Path) 
 def test_other_settings_and_photos_are_replaced_and_other_files_are_not(tmp_path: Path) -> None:
     folder = make_synthetic_lesions(tmp_path / "data", num_images=2, image_size=8)
     make_synthetic_volumes(folder, num_images=5)
-    assert len(read_table(folder).items) == 5
+    table = read_table(folder)
+    assert len(table.items) == 5
+    assert "synthetic.json names no image: not used" in table.notes
     assert {path.name for path in folder.iterdir()} == {"volumes", "volumes.csv", "synthetic.json"}
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "mine.txt").write_text("mine")
