@@ -192,6 +192,14 @@ def test_folds_with_other_settings_and_other_ways_to_run_are_refused(
         train_all_folds(BUNDLE, settings_of(tmp_path))
 
 
+@pytest.mark.parametrize("name", ["pretrained", "weights"])
+def test_a_start_that_a_fold_overwrites_is_refused(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folds, "in_bundle_command", lambda: True)
+    start = str(tmp_path / "fold_1" / ".." / "fold_2" / "model.pt")
+    with pytest.raises(SettingsError, match=rf"--{name} .*model.pt is in the folder of a fold"):
+        train_all_folds(BUNDLE, settings_of(tmp_path, **{name: start}))
+
+
 @pytest.mark.parametrize(
     ("device", "visible", "rank", "expected"),
     [

@@ -90,6 +90,7 @@ def train_all_folds(bundle_root: str | Path, settings: Mapping[str, Any]) -> Non
     # Before anything is trained.
     for folder in folders:
         _check_settings_of(folder, settings)
+        _check_start_of_all(folder, settings)
     told: set[str] = set()
     done: set[Path] = set()
     environment = _environment_of_a_fold(str(settings.get("device")))
@@ -111,6 +112,17 @@ def train_all_folds(bundle_root: str | Path, settings: Mapping[str, Any]) -> Non
     open_log(output, settings)
     join_folds(output, bundle_root, settings)
     raise SystemExit(0)
+
+
+def _check_start_of_all(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Refuse weights that a fold overwrites: the other folds would start from the new ones."""
+    for name in ("pretrained", "weights"):
+        start = settings.get(name)
+        if isinstance(start, str) and folder.resolve() in Path(start).resolve().parents:
+            raise SettingsError(
+                f"--{name} {start} is in the folder of a fold, which may overwrite it before the other folds start "
+                "from it: choose another --output_dir, or name a copy of the file."
+            )
 
 
 def _train_free_folds(folders: Sequence[Path], told: set[str], done: set[Path], environment: Mapping[str, str]) -> bool:
