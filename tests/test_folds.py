@@ -10,7 +10,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +30,17 @@ from monai_fgssl.networks import EnsembleNet
 from monai_fgssl.report import Report
 from monai_fgssl.report.stored import join_stored, read_stored
 from monai_fgssl.tasks import TASKS
+from monai_fgssl.utils.run_log import close_log
 
 BUNDLE = shipped_bundle("fgssl")
 CLASSES = ["a", "b", "c"]
+
+
+@pytest.fixture(autouse=True)
+def closed_logs() -> Iterator[None]:
+    """The report on all folds opens a log, which a process of its own would keep until its end."""
+    yield
+    close_log()
 
 
 def settings_of(output: Path, **changes: Any) -> dict[str, Any]:

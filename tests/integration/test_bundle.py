@@ -565,7 +565,7 @@ def test_balanced_decisions_from_the_training_to_the_inference(tmp_path: Path) -
     result = run_command(*run, str(configs[:2]), cwd=REPOSITORY, **common, **settings)
     assert result.returncode == 0, result.stderr
     told = re.search(
-        r"strength (\S+), macro F1 on the validation part (\S+), with the likeliest classes (\S+)", result.stdout
+        r"strength (\S+): macro F1 on the validation part (\S+), with the likeliest classes (\S+)", result.stdout
     )
     assert told
     assert float(told[2]) >= float(told[3])
