@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import binomtest
 
+from .triage import reasons_to_refer
+
 __all__ = ["SET_SCORES", "PredictionSets", "binomial_interval", "fit_prediction_sets", "risk_coverage"]
 
 SET_SCORES = ("raps", "threshold")
@@ -61,6 +63,12 @@ class PredictionSets:
             if classes is not None:
                 inside[np.arange(len(values)), np.asarray(classes)] = True
         return inside
+
+    def reasons(
+        self, probabilities: ArrayLike, decided: ArrayLike, scores: ArrayLike | None
+    ) -> list[tuple[str, ...]] | None:
+        """Reasons to refer each image, see :func:`~monai_fgssl.metrics.reasons_to_refer` and :meth:`contains`."""
+        return reasons_to_refer(self.contains(probabilities, decided), scores)
 
     def to_record(self) -> dict[str, Any]:
         """Return plain values for a JSON file; :meth:`from_record` reads them."""

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .conformal import ROUNDING, upper_quantile
+from .triage import reasons_to_refer
 
 __all__ = ["FindingSets", "fit_finding_sets"]
 
@@ -54,6 +55,12 @@ class FindingSets:
     def undecided(self, probabilities: ArrayLike, decided: ArrayLike) -> NDArray[np.bool_]:
         """Return the findings of which both answers are possible; see :meth:`contains`."""
         return self.contains(probabilities, decided) & self.may_be_absent(probabilities, decided)
+
+    def reasons(
+        self, probabilities: ArrayLike, decided: ArrayLike, scores: ArrayLike | None
+    ) -> list[tuple[str, ...]] | None:
+        """Reasons to refer each image, see :func:`~monai_fgssl.metrics.reasons_to_refer` and :meth:`undecided`."""
+        return reasons_to_refer(None, scores, self.undecided(probabilities, decided))
 
     def to_record(self) -> dict[str, Any]:
         """Return plain values for a JSON file; :meth:`from_record` reads them."""

@@ -83,7 +83,9 @@ def describe(
     if feature_distances is not None and stage_means is not None:
         scores = feature_distances.scores(stage_means)
     undecided = prediction_sets.undecided(exact, decided) if isinstance(prediction_sets, FindingSets) else None
-    reasons = reasons_to_refer(inside if undecided is None else None, scores, undecided)
+    reasons = (
+        reasons_to_refer(None, scores) if prediction_sets is None else prediction_sets.reasons(exact, decided, scores)
+    )
     nothing = [None] * len(stage_logits)
     stages = task.probabilities(stage_logits)
     orientations = task.probabilities(orientation_logits / temperature)

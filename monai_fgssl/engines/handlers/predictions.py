@@ -103,10 +103,9 @@ class PredictionCollector:
     @property
     def reasons(self) -> list[tuple[str, ...]] | None:
         """Reasons to refer each image to a person, see :func:`~monai_fgssl.metrics.reasons_to_refer`."""
-        if not isinstance(self.prediction_sets, FindingSets):
-            return reasons_to_refer(self.possible, self.distance_scores)
-        undecided = self.prediction_sets.undecided(self.probabilities.double().numpy(), self.predicted)
-        return reasons_to_refer(None, self.distance_scores, undecided)
+        if self.prediction_sets is None:
+            return reasons_to_refer(None, self.distance_scores)
+        return self.prediction_sets.reasons(self.probabilities.double().numpy(), self.predicted, self.distance_scores)
 
     @property
     def predicted(self) -> NDArray[Any]:
